@@ -1,0 +1,102 @@
+"""Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FREE = {"resume": "free"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A decoder-only Transformer; one Block covers the published families by configuration."""
+
+    vocab_size: int
+    """Number of token ids the tokenizer can produce."""
+    num_layers: int
+    """L, the number of blocks."""
+    embed_dim: int
+    """D, the width of the residual stream."""
+    num_heads: int
+    """N, the number of query heads."""
+    num_kv_heads: int
+    """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
+    head_dim: int
+    """H, the width of one head."""
+    mlp_dim: int
+    """F, the hidden width of the feed-forward layer."""
+    max_length: int
+    """Longest sequence the model is built for (the size of the learned position table)."""
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """Normalization before each sublayer and before the logits."""
+    norm_epsilon: float = 1e-5
+    """Added to the variance inside the norm."""
+    positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
+    """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
+    rope_theta: float = 10_000.0
+    """Base of the rotary wavelengths."""
+    rope_scaling_factor: float = 1.0
+    """Llama 3.1's stretching of long rotary wavelengths (8 for 3.1, 32 for 3.2); 1 is off."""
+    activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu_tanh"
+    """Non-linearity of the feed-forward layer."""
+    gated: bool = False
+    """Gate the feed-forward layer (SwiGLU with `silu`): a third matrix multiplies the activation."""
+    bias: bool = True
+    """Biases in projections and norms."""
+    parallel_block: bool = False
+    """PaLM's block: attention and feed-forward read the same norm and are added together."""
+    tied_embedding: bool = True
+    """The token table is also the output projection."""
+    scale_embedding: bool = False
+    """Multiply looked-up embeddings by sqrt(D) (Vaswani et al.; PaLM's init has the same effect)."""
+    window: int | None = None
+    """Keys a banded layer sees, itself included; None is dense attention everywhere."""
+    window_layers: Literal["all", "alternate"] = "alternate"
+    """Which layers are banded when `window` is set: all, or every other one (GPT-3)."""
+    vocab_multiple: int = 1
+    """The embedding has vocab_size rounded up to this multiple, so that `tensor` divides it."""
+    init_std: float = 0.02
+    """Standard deviation of initial weights; residual outputs divide it by sqrt(2 L)."""
+    dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto")
+    """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters are float32."""
+    remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
+    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in host memory."""
+    attention: Literal["auto", "xla", "cudnn"] = field(default="auto")
+    """Attention kernel; auto takes the best one the backend has and the log names it."""
+
+    def __post_init__(self) -> None:
+        sizes = (
+            "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim "
+            "max_length vocab_multiple"
+        )
+        for name in sizes.split():
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} must be at least 1, "
+                    f"because it is a size; try --model.{name.replace('_', '-')} 1 or more"
+                )
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"model.num_kv_heads={self.num_kv_heads} must divide model.num_heads={self.num_heads}, "
+                "because each key/value head serves the same number of query heads; "
+                f"try --model.num-kv-heads {self.num_heads} or 1"
+            )
+        if self.window is not None and self.window < 1:
+            raise ValueError(
+                f"model.window={self.window} must be at least 1, "
+                "because a token attends at least to itself; try --model.window None"
+            )
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ValueError(
+                f"model.head_dim={self.head_dim} must be even with model.positions=rotary, "
+                f"because RoPE turns pairs of channels; try --model.head-dim {self.head_dim + 1}"
+            )
+        if self.positions == "sinusoidal" and self.embed_dim % 2:
+            raise ValueError(
+                f"model.embed_dim={self.embed_dim} must be even with model.positions=sinusoidal, "
+                f"because channels are sine/cosine pairs; try --model.embed-dim {self.embed_dim + 1}"
+            )
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """V, rows of the embedding: vocab_size rounded up to vocab_multiple."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
