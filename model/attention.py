@@ -1,0 +1,174 @@
+"""Self-attention with grouped heads; masks from positions and segments; the kernel is chosen aloud."""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from model.config import ModelConfig
+from model.layers import rope_rates, rotate
+from model.sharding import axis_size, check_divisible, param, spec
+
+
+class Context(NamedTuple):
+    """Where the tokens of a row stand. None of `segment_ids` means one document fills the row."""
+
+    positions: Int[Array, "B T"]
+    segment_ids: Int[Array, "B T"] | None
+
+
+class Keys(NamedTuple):
+    """Keys and values of one layer with the places they came from: a decoding cache."""
+
+    k: Float[Array, "B S K H"]
+    v: Float[Array, "B S K H"]
+
+
+def choose_kernel(config: ModelConfig, backend: str) -> str:
+    """Name of the attention kernel that serves `config` on the backend.
+
+    Raises ValueError when config.attention asks for one that the backend does not have.
+    """
+    if config.attention == "cudnn" and backend != "gpu":
+        raise ValueError(
+            f"model.attention=cudnn must run on a GPU, because cuDNN is NVIDIA's and the backend is "
+            f"{backend}; try --model.attention auto"
+        )
+    if config.attention != "auto":
+        return config.attention
+    half = config.dtype == "bfloat16"
+    return "cudnn" if backend == "gpu" and half and config.head_dim <= 128 else "xla"
+
+
+def visible(
+    queries: Context, keys: Context, window: Int[Array, ""] | int | None
+) -> Bool[Array, "B 1 T S"]:
+    """Which keys each query sees: same document, not later, and inside the window if there is one."""
+    distance = queries.positions[:, :, None] - keys.positions[:, None, :]
+    mask = distance >= 0
+    if window is not None:
+        mask &= distance < window
+    if queries.segment_ids is not None and keys.segment_ids is not None:
+        mask &= queries.segment_ids[:, :, None] == keys.segment_ids[:, None, :]
+    return mask[:, None]
+
+
+def attend(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    mask: Bool[Array, "B 1 T S"] | None,
+    *,
+    causal: bool,
+    kernel: str,
+) -> Float[Array, "B T N H"]:
+    """Softmax attention with N/K queries a key head; `mask` and `causal` both restrict what is seen.
+
+    Kernels run per device on their own batch rows and heads: cuDNN is not partitioned by XLA.
+    """
+    run = functools.partial(
+        jax.nn.dot_product_attention, is_causal=causal, implementation=kernel
+    )
+    if kernel == "xla":
+        return run(q, k, v, mask=mask)
+    heads = spec("batch", None, "heads", None)
+    if mask is None:
+        return jax.shard_map(run, in_specs=heads, out_specs=heads, check_vma=False)(q, k, v)
+    return jax.shard_map(
+        lambda q, k, v, mask: run(q, k, v, mask=mask),
+        in_specs=(heads, heads, heads, spec("batch", None, None, None)),
+        out_specs=heads,
+        check_vma=False,
+    )(q, k, v, mask)
+
+
+class Attention(nnx.Module):
+    """Multi-head (Vaswani et al. 2017), grouped (Ainslie et al. 2023) or multi-query attention."""
+
+    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+        D, N, K, H = config.embed_dim, config.num_heads, config.num_kv_heads, config.head_dim
+        check_divisible("model.num_heads", N, "heads", f"a multiple of {axis_size('heads')}")
+        self.config = config
+        kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
+        keys = jax.random.split(key, 4)
+        init = jax.nn.initializers.normal(config.init_std)
+        out = jax.nn.initializers.normal(config.init_std / math.sqrt(2 * config.num_layers))
+        wide = {"init": init, "decay": True, "fan_in": (0,), "fan_out": (1, 2)}
+        self.w_q = param(keys[0], (D, N, H), ("embed", "heads", None), **wide)
+        self.w_k = param(keys[1], (D, K, H), ("embed", kv, None), **wide)
+        self.w_v = param(keys[2], (D, K, H), ("embed", kv, None), **wide)
+        self.w_o = param(
+            keys[3],
+            (N, H, D),
+            ("heads", None, "embed"),
+            init=out,
+            decay=True,
+            fan_in=(0, 1),
+            fan_out=(2,),
+        )
+        zero = functools.partial(param, None, init=jax.nn.initializers.zeros)
+        self.b_q = zero((N, H), ("heads", None)) if config.bias else None
+        self.b_k = zero((K, H), (kv, None)) if config.bias else None
+        self.b_v = zero((K, H), (kv, None)) if config.bias else None
+        self.b_o = zero((D,), (None,)) if config.bias else None
+
+    def project(
+        self, x: Float[Array, "B T D"], w: nnx.Param, b: nnx.Param | None
+    ) -> Float[Array, "B T _ H"]:
+        y = jnp.einsum("BTD,DNH->BTNH", x, w[...].astype(x.dtype))
+        return y if b is None else y + b[...].astype(x.dtype)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        context: Context,
+        window: Int[Array, ""] | None = None,
+        cache: "Cache | None" = None,
+    ) -> tuple[Float[Array, "B T D"], Keys]:
+        """Attend within `x`, or to the cache with `x` written into it; returns the keys attended to."""
+        q = self.project(x, self.w_q, self.b_q)
+        k = self.project(x, self.w_k, self.b_k)
+        v = self.project(x, self.w_v, self.b_v)
+        if self.config.positions == "rotary":
+            rates = rope_rates(self.config)
+            q, k = rotate(q, context.positions, rates), rotate(k, context.positions, rates)
+        seen, causal = context, False
+        if cache is not None:
+            k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
+            v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
+            seen = cache.context
+        elif context.segment_ids is None and window is None:
+            causal = True
+        mask = None if causal else visible(context, seen, window)
+        kept = Keys(k, v)
+        y = attend(
+            q, self.per_shard(k), self.per_shard(v), mask, causal=causal, kernel=self.config.attention
+        )
+        y = jnp.einsum(
+            "BTNH,NHD->BTD",
+            y,
+            self.w_o[...].astype(x.dtype),
+            out_sharding=spec("batch", "length", None),
+        )
+        return (y if self.b_o is None else y + self.b_o[...].astype(x.dtype)), kept
+
+    def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
+        """Keys or values with one head for every query head if the heads' shards cannot share them."""
+        K, N = self.config.num_kv_heads, self.config.num_heads
+        if K % axis_size("kv_heads") == 0:
+            return k
+        return jax.sharding.reshard(
+            jnp.repeat(k, N // K, axis=2), spec("batch", None, "heads", None)
+        )
+
+
+class Cache(NamedTuple):
+    """What decoding knows of earlier tokens: one layer's keys, all slots' places, the next slot."""
+
+    keys: Keys
+    context: Context
+    start: Int[Array, ""]

@@ -1,0 +1,151 @@
+"""Norms, the token embedding (lookup and tied logits) and positional encodings."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from model.config import ModelConfig
+from model.sharding import axis_size, check_divisible, mesh_axes, param, spec
+
+
+class Norm(nnx.Module):
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019), computed in float32."""
+
+    def __init__(self, config: ModelConfig):
+        D = config.embed_dim
+        self.config = config
+        self.scale = param(None, (D,), (None,), init=jax.nn.initializers.ones)
+        centred = config.norm == "layernorm"
+        self.bias = (
+            param(None, (D,), (None,), init=jax.nn.initializers.zeros)
+            if centred and config.bias
+            else None
+        )
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        y = x.astype(jnp.float32)
+        if self.config.norm == "layernorm":
+            y = y - jnp.mean(y, axis=-1, keepdims=True)
+        y = y * jax.lax.rsqrt(
+            jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.config.norm_epsilon
+        )
+        y = y * self.scale[...]
+        if self.bias is not None:
+            y = y + self.bias[...]
+        return y.astype(x.dtype)
+
+
+class Embedding(nnx.Module):
+    """A table of token vectors: looked up at the input and, when tied, the output projection."""
+
+    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+        V, D = config.padded_vocab_size, config.embed_dim
+        check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
+        check_divisible("model.embed_dim", D, "embed", f"a multiple of {axis_size('embed')}")
+        self.table = param(
+            key,
+            (V, D),
+            ("vocab", "embed"),
+            init=jax.nn.initializers.normal(config.init_std),
+            decay=True,
+            fan_out=(1,),
+        )
+
+    def lookup(self, tokens: Int[Array, "B T"], dtype: jnp.dtype) -> Float[Array, "B T D"]:
+        """Rows of the table, in `dtype`.
+
+        Each device gathers from its own shard of the vocabulary and the shards are added, because a
+        plain gather from a sharded table makes XLA replicate the table.
+        """
+        table = self.table[...]
+        vocab, embed = mesh_axes("vocab"), mesh_axes("embed")
+        if not vocab and not embed:
+            rows = table.at[tokens].get(out_sharding=spec("batch", "length", None))
+            return rows.astype(dtype)
+
+        def local(
+            tokens: Int[Array, "b t"], table: Float[Array, "v d"]
+        ) -> Float[Array, "b t D"]:
+            for axis in embed:
+                table = jax.lax.all_gather(table.astype(dtype), axis, axis=1, tiled=True)
+            if not vocab:
+                return table[tokens].astype(dtype)
+            first = jax.lax.axis_index(vocab) * table.shape[0]
+            own = (tokens >= first) & (tokens < first + table.shape[0])
+            rows = table[jnp.where(own, tokens - first, 0)].astype(dtype)
+            return jax.lax.psum(jnp.where(own[..., None], rows, 0), vocab)
+
+        return jax.shard_map(
+            local,
+            in_specs=(spec("batch", "length"), spec("vocab", "embed")),
+            out_specs=spec("batch", "length", None),
+        )(tokens, table)
+
+
+class PositionTable(nnx.Module):
+    """Learned absolute positions (GPT-2, GPT-3)."""
+
+    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+        self.table = param(
+            key,
+            (config.max_length, config.embed_dim),
+            (None, None),
+            init=jax.nn.initializers.normal(config.init_std),
+            decay=True,
+            fan_out=(1,),
+        )
+
+    def __call__(self, positions: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        return self.table[...].at[positions].get(out_sharding=spec("batch", "length", None))
+
+
+def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
+    """Fixed encoding of Vaswani et al. 2017, section 3.5: sines in even, cosines in odd channels."""
+    rate = jnp.exp(jnp.arange(0, D, 2) * (-math.log(10_000.0) / D))
+    angle = positions[..., None].astype(jnp.float32) * rate
+    pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    return pairs.reshape(*positions.shape, D)
+
+
+def rope_rates(config: ModelConfig) -> Float[Array, "half"]:
+    """Radians per position of each channel pair (Su et al. 2021), long waves stretched as in Llama 3.1.
+
+    With rope_scaling_factor f, waves longer than 8192 tokens slow down by f, waves shorter than
+    2048 stay, and those between are blended.
+    """
+    half = config.head_dim // 2
+    rate = config.rope_theta ** (-jnp.arange(half) / half)
+    factor = config.rope_scaling_factor
+    if factor == 1.0:
+        return rate
+    turns = 8192 * rate / (2 * math.pi)
+    keep = jnp.clip((turns - 1.0) / (4.0 - 1.0), 0.0, 1.0)
+    return rate * (keep + (1.0 - keep) / factor)
+
+
+def rotate(
+    x: Float[Array, "B T N H"], positions: Int[Array, "B T"], rates: Float[Array, "half"]
+) -> Float[Array, "B T N H"]:
+    """Turn the channel pairs (i, i + H/2) of every head by position x rate, in float32."""
+    angle = positions[:, :, None, None].astype(jnp.float32) * rates
+    sine, cosine = jnp.sin(angle), jnp.cos(angle)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """Positions 0..T-1 in every row, laid out as the tokens are."""
+    B, T = tokens.shape
+    return jax.lax.broadcasted_iota(
+        jnp.int32, (B, T), 1, out_sharding=batch_rows()
+    )
+
+
+def batch_rows() -> PartitionSpec:
+    """Spec of a [B, T] array of the batch."""
+    return spec("batch", "length")

@@ -1,0 +1,56 @@
+"""Feed-forward layers: plain (Vaswani et al. 2017) and gated (SwiGLU, Shazeer 2020)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from model.config import ModelConfig
+from model.sharding import axis_size, check_divisible, param, spec
+
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+
+
+class Mlp(nnx.Module):
+    """Two matrices with a non-linearity between; a third gates it when `config.gated`."""
+
+    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+        D, F = config.embed_dim, config.mlp_dim
+        check_divisible("model.mlp_dim", F, "mlp", f"a multiple of {axis_size('mlp')}")
+        self.config = config
+        up, gate, down = jax.random.split(key, 3)
+        init = jax.nn.initializers.normal(config.init_std)
+        out = jax.nn.initializers.normal(config.init_std / math.sqrt(2 * config.num_layers))
+        zeros = jax.nn.initializers.zeros
+        wide = {"decay": True, "fan_in": (0,), "fan_out": (1,)}
+        self.w_up = param(up, (D, F), ("embed", "mlp"), init=init, **wide)
+        self.w_gate = (
+            param(gate, (D, F), ("embed", "mlp"), init=init, **wide) if config.gated else None
+        )
+        self.w_down = param(down, (F, D), ("mlp", "embed"), init=out, **wide)
+        self.b_up = param(None, (F,), ("mlp",), init=zeros) if config.bias else None
+        self.b_down = param(None, (D,), (None,), init=zeros) if config.bias else None
+
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        activation = ACTIVATIONS[self.config.activation]
+        h = jnp.einsum("BTD,DF->BTF", x, self.w_up[...].astype(x.dtype))
+        if self.b_up is not None:
+            h = h + self.b_up[...].astype(x.dtype)
+        if self.w_gate is None:
+            h = activation(h)
+        else:
+            h = activation(jnp.einsum("BTD,DF->BTF", x, self.w_gate[...].astype(x.dtype))) * h
+        y = jnp.einsum(
+            "BTF,FD->BTD",
+            h,
+            self.w_down[...].astype(x.dtype),
+            out_sharding=spec("batch", "length", None),
+        )
+        return y if self.b_down is None else y + self.b_down[...].astype(x.dtype)

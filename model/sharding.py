@@ -1,0 +1,96 @@
+"""Mesh axes, the one table from logical to mesh axes, and `param`, which declares a weight."""
+
+import jax
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+from jaxtyping import Array, PRNGKeyArray
+
+AXES = ("replica", "stage", "fsdp", "expert", "context", "tensor")
+
+MESH_AXES: dict[str, tuple[str, ...]] = {
+    "batch": ("replica", "fsdp", "expert"),
+    "length": ("context",),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+    "vocab": ("tensor",),
+    "expert": ("expert",),
+}
+
+
+def abstract_mesh(**sizes: int) -> AbstractMesh:
+    """A mesh of that many devices without the devices: every axis exists, unnamed ones have size 1."""
+    return AbstractMesh(
+        tuple(sizes.get(axis, 1) for axis in AXES), AXES, axis_types=(AxisType.Explicit,) * len(AXES)
+    )
+
+
+def mesh_axes(logical: str) -> tuple[str, ...]:
+    """Axes of the current mesh, larger than 1, that shard the logical axis."""
+    if logical not in MESH_AXES:
+        raise ValueError(
+            f"logical axis {logical!r} must be one of {', '.join(MESH_AXES)}, "
+            "because model/sharding.py maps only those to the mesh"
+        )
+    sizes = jax.sharding.get_abstract_mesh().shape
+    return tuple(axis for axis in MESH_AXES[logical] if sizes.get(axis, 1) > 1)
+
+
+def axis_size(logical: str) -> int:
+    """Number of shards the current mesh cuts the logical axis into."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    size = 1
+    for axis in mesh_axes(logical):
+        size *= sizes[axis]
+    return size
+
+
+def spec(*logical: str | None) -> PartitionSpec:
+    """The PartitionSpec of an array whose dimensions are the given logical axes (None: not sharded).
+
+    Axes of size 1 are left out. Raises ValueError on an unknown name and on a mesh axis used twice.
+    """
+    entries, seen = [], {}
+    for name in logical:
+        axes = mesh_axes(name) if name else ()
+        for axis in axes:
+            if axis in seen:
+                raise ValueError(
+                    f"spec{logical} must use a mesh axis once, because {seen[axis]!r} and {name!r} "
+                    f"are both sharded over {axis!r}"
+                )
+            seen[axis] = name
+        entries.append(axes[0] if len(axes) == 1 else axes or None)
+    return PartitionSpec(*entries)
+
+
+def check_divisible(what: str, size: int, logical: str, remedy: str) -> None:
+    """Raise ValueError if the current mesh does not cut `size` into equal shards."""
+    shards = axis_size(logical)
+    if size % shards:
+        raise ValueError(
+            f"{what}={size} must be a multiple of {shards}, because "
+            f"{' x '.join(f'mesh.{axis}' for axis in mesh_axes(logical))} cuts it into {shards} "
+            f"equal shards; try {remedy}"
+        )
+
+
+def param(
+    key: PRNGKeyArray | None,
+    shape: tuple[int, ...],
+    logical: tuple[str | None, ...],
+    *,
+    init: nnx.Initializer,
+    decay: bool = False,
+    fan_in: tuple[int, ...] = (),
+    fan_out: tuple[int, ...] = (),
+) -> nnx.Param[Array]:
+    """Declare a float32 weight once, sharded over the current mesh.
+
+    `shape` and `logical` leave out the stacked layer dimension, and so do the dimension numbers
+    `fan_in` and `fan_out`, which say what the weight sums over and what it produces. `decay`
+    says whether weight decay applies. Optimizers read the declaration from the Param.
+    """
+    value = init(key, shape, out_sharding=spec(*logical))
+    return nnx.Param(value, decay=decay, fan_in=fan_in, fan_out=fan_out, logical=logical)
