@@ -1,0 +1,223 @@
+"""The command `meshloom`: finds the subcommand, parses its flags, reports errors and exit codes.
+
+Each command's code is imported only when it runs, so that `--help` stays fast.
+"""
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("model", "data", "train", "launch")
+Options = TypeVar("Options")
+
+
+class UsageError(Exception):
+    """A command line that names no command or preset of ours."""
+
+
+class Command(NamedTuple):
+    run: Callable[[list[str]], None]
+    summary: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(arguments)
+    except UsageError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return _leave(130)
+    except Exception as error:
+        if isinstance(error, ValueError) and _raised_by_us(error):
+            _complain(str(error))
+        else:
+            traceback.print_exc()
+        return _leave(1)
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
+        raise UsageError(f"meshloom has no command {name!r}; try {' or '.join(near)}")
+    _require_own_checkout()
+    COMMANDS[name].run(rest)
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: meshloom COMMAND ...",
+            "",
+            "Train Transformers of any size on any mesh of accelerators.",
+            "",
+            *lines,
+            "",
+            "`meshloom COMMAND --help` documents every flag of a command.",
+        ]
+    )
+
+
+def _train(arguments: list[str]) -> None:
+    import launch.config
+    from launch.options import TrainOptions
+    from launch.presets import PRESETS, preset
+
+    named = bool(arguments) and not arguments[0].startswith("-")
+    prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
+    file = _value_of("--config", arguments)
+    directory = _value_of("--run-dir", arguments)
+    wants_help = {"-h", "--help"} & set(arguments)
+    if named and arguments[0] not in PRESETS:
+        near = difflib.get_close_matches(arguments[0], PRESETS, n=3, cutoff=0.4) or ["tiny"]
+        raise UsageError(
+            f"meshloom train has no preset {arguments[0]!r}; try {' or '.join(near)} "
+            "(`meshloom presets` lists all)"
+        )
+    if named and file is not None:
+        raise UsageError(
+            f"meshloom train takes a preset or --config, not both; leave out {arguments[0]}"
+        )
+    if named:
+        base = preset(arguments[0])
+    elif file is not None:
+        base = launch.config.load(Path(file))
+    elif directory is not None and "--resume" in arguments:
+        base = launch.config.load(Path(directory) / "config.yaml")
+    elif wants_help:
+        base = preset("tiny")
+    else:
+        raise UsageError(
+            "meshloom train needs a preset, as in `meshloom train tiny` (`meshloom presets` lists all)"
+        )
+    description = f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
+    options = _parse(
+        TrainOptions,
+        arguments[1:] if named else arguments,
+        prog=prog,
+        description=description,
+        default=TrainOptions(run=base),
+    )
+    from launch.train import train
+
+    train(
+        options.run,
+        run_dir=options.run_dir,
+        resume=options.resume,
+        overwrite=options.overwrite,
+    )
+
+
+def _evaluate(arguments: list[str]) -> None:
+    from launch.options import EvaluateOptions
+
+    options = _parse(EvaluateOptions, arguments, prog="meshloom evaluate")
+    from launch.evaluate import evaluate
+
+    evaluate(options)
+
+
+def _generate(arguments: list[str]) -> None:
+    from launch.options import GenerateOptions
+
+    options = _parse(GenerateOptions, arguments, prog="meshloom generate")
+    from launch.generate import generate
+
+    generate(options)
+
+
+def _data(arguments: list[str]) -> None:
+    from launch.data import main as data_main
+
+    data_main(arguments)
+
+
+def _presets(arguments: list[str]) -> None:
+    from launch.options import PresetsOptions
+
+    options = _parse(PresetsOptions, arguments, prog="meshloom presets")
+    from launch.preset_table import show
+
+    show(json=options.json)
+
+
+def _launch(arguments: list[str]) -> None:
+    from launch.cluster.local import main as local_main
+
+    local_main(arguments)
+
+
+COMMANDS = {
+    "train": Command(_train, "train a preset, or go on with a run"),
+    "evaluate": Command(_evaluate, "loss and perplexity of a checkpoint on held-out text"),
+    "generate": Command(_generate, "let a checkpoint write"),
+    "data": Command(_data, "prepare token stores and tokenizers"),
+    "presets": Command(_presets, "list the presets with their sizes"),
+    "launch": Command(_launch, "start a command as several processes"),
+}
+
+
+def _parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:
+    import tyro
+
+    return tyro.cli(kind, args=arguments, prog=prog, **settings)
+
+
+def _value_of(flag: str, arguments: list[str]) -> str | None:
+    """The value of a flag that must be known before the parser can be built."""
+    for here, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if here == flag:
+            return following
+        if here.startswith(flag + "="):
+            return here.removeprefix(flag + "=")
+    return None
+
+
+def _require_own_checkout() -> None:
+    import importlib.util
+
+    for room in ROOMS:
+        spec = importlib.util.find_spec(room)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != ROOT / room:
+            raise ValueError(
+                f"package {room}={found} must be {ROOT / room}, because another package of that name "
+                f"hides ours; try from another directory, or without it on PYTHONPATH"
+            )
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether the error was raised in our own code: then its text is meant for the user."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and any(
+        Path(frames[-1].filename).resolve().is_relative_to(ROOT / room) for room in ROOMS
+    )
+
+
+def _complain(text: str) -> None:
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}error:{plain} {text}", file=sys.stderr)
+
+
+def _leave(code: int) -> int | NoReturn:
+    """The exit code; one process of several ends here, since its peers would wait for it at exit."""
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code

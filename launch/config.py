@@ -1,0 +1,225 @@
+"""What one run is: RunConfig, made of the rooms' configs, and its YAML form. Imports no jax."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from data.config import DataConfig
+from model.config import ModelConfig
+from train.config import TrainConfig
+
+FREE = {"resume": "free"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices along each mesh axis, slowest network first; the shape is the parallelism strategy.
+
+    Every axis always exists. One of them may be -1, which takes the devices the others leave.
+    """
+
+    replica: int = 1
+    """Whole copies of the model, one per slice or node (data parallel)."""
+    stage: int = 1
+    """Pipeline stages; not implemented yet, must be 1."""
+    fsdp: int = -1
+    """Ways the batch, the parameters and the optimizer state are split (sharded data parallel)."""
+    expert: int = 1
+    """Ways experts are split; not implemented yet, must be 1."""
+    context: int = 1
+    """Ways the sequence is split; not implemented yet, must be 1."""
+    tensor: int = 1
+    """Ways heads, feed-forward width and vocabulary are split (tensor parallel)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """How the processes of one job find each other."""
+
+    start: Literal["auto", "none", "slurm", "kubernetes", "tpu", "explicit"] = "auto"
+    """Where addresses come from; auto looks for the environment of each in turn, else one process."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, for `explicit`; elsewhere it overrides what was detected."""
+    num_processes: int | None = None
+    """Processes in the job, for `explicit`."""
+    process_id: int | None = None
+    """This process's number from 0, for `explicit`."""
+    start_timeout: int = 300
+    """Seconds to wait for all processes to arrive."""
+    heartbeat_timeout: int = 30
+    """Seconds of silence after which a process counts as dead and the whole job ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run computes, and how it reports."""
+
+    preset: tyro.conf.Suppress[tyro.conf.Fixed[str]] = field(metadata=FREE)
+    """Name of the preset this run began as."""
+    model: ModelConfig
+    """The architecture."""
+    data: DataConfig
+    """The text."""
+    train: TrainConfig
+    """Length, batch, optimizer, evaluation and checkpoints."""
+    mesh: MeshConfig = field(default_factory=MeshConfig, metadata=FREE)
+    """The devices."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig, metadata=FREE)
+    """The processes."""
+    deterministic: bool = field(default=False, metadata=FREE)
+    """Ask XLA for bit-reproducible kernels on GPU; costs speed (often 10 % or more), nothing on CPU and TPU."""
+    tensorboard: bool = field(default=True, metadata=FREE)
+    """Write TensorBoard event files into the run directory."""
+    wandb: str | None = field(default=None, metadata=FREE)
+    """Weights & Biases project to report to; needs the `wandb` extra."""
+    profile: tuple[int, int] | None = field(default=None, metadata=FREE)
+    """Steps START STOP between which a trace is written into the run directory."""
+
+    def __post_init__(self) -> None:
+        if self.profile is not None and not 0 <= self.profile[0] < self.profile[1]:
+            start, stop = self.profile
+            raise ValueError(
+                f"profile={start} {stop} must be two steps, the first at least 0 and below the second, "
+                f"because the trace runs from one to the other; try --profile {max(start, 0)} {max(start, 0) + 3}"
+            )
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The config as plain dicts, lists and scalars, fit for YAML and JSON."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    return plain(config)
+
+
+def from_dict(values: Mapping[str, Any], where: str = "config") -> RunConfig:
+    """The RunConfig of `to_dict`'s result; ValueError on unknown keys and unfit values, naming `where`."""
+    import cattrs
+
+    def exact(value: Any, kind: type) -> Any:
+        number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is not kind and not number:
+            raise ValueError(f"{value!r} must be of type {kind.__name__}")
+        return kind(value)
+
+    def reason(error: BaseException, _: type | None) -> str:
+        missing = isinstance(error, KeyError)
+        return f"field {error} must be given, because it has no default" if missing else str(error)
+
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (int, float, str, bool):
+        converter.register_structure_hook(kind, exact)
+    _refuse_unknown(values, RunConfig, "", where)
+    try:
+        return converter.structure(values, RunConfig)
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error, path=where, format_exception=reason))
+        raise ValueError(f"{where} must hold a run config, but: {reasons}") from error
+
+
+def save(config: RunConfig, path: Path) -> None:
+    """Write the config as YAML, whole or not at all."""
+    import yaml
+
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        yaml.safe_dump(to_dict(config), file, sort_keys=False)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load(path: Path) -> RunConfig:
+    """Read the YAML that `save` wrote; ValueError names the file, the key and the nearest known key."""
+    return from_dict(load_dict(path), str(path))
+
+
+def load_dict(path: Path) -> dict[str, Any]:
+    """The YAML of a run config as plain values, not yet checked against today's fields."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"config={path} must be a readable YAML file, but: {error}; "
+            "try the config.yaml of a run directory"
+        ) from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"config={path} must hold a mapping of fields, but holds {type(values).__name__}; "
+            "try the config.yaml of a run directory"
+        )
+    return values
+
+
+def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+    """Lines `field: was X, now Y` for every field that must match on resume and does not.
+
+    `old` is `to_dict` of the config the checkpoint was written under. Fields whose metadata says
+    `"resume": "free"` (or that lie inside such a field) may differ.
+    """
+    before, now = dict(_leaves(old)), dict(_leaves(to_dict(new)))
+    free = tuple(_free_fields(RunConfig))
+    lines = []
+    for name in sorted(before.keys() | now.keys()):
+        if any(name == f or name.startswith(f + ".") for f in free):
+            continue
+        if before.get(name, "absent") != now.get(name, "absent"):
+            lines.append(
+                f"{name}: was {before.get(name, 'absent')}, now {now.get(name, 'absent')}"
+            )
+    return lines
+
+
+def require_resumable(old: Mapping[str, Any], new: RunConfig) -> None:
+    """Raise ValueError listing the `resume_differences`, if there are any."""
+    lines = resume_differences(old, new)
+    if lines:
+        raise ValueError(
+            "resume must go on with the same model, data and optimizer, because the checkpoint "
+            "was made with them; these differ:\n  "
+            + "\n  ".join(lines)
+            + "\ntry the old values, or start a new run without --resume"
+        )
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, list(value) if isinstance(value, tuple) else value
+
+
+def _free_fields(config: type, prefix: str = "") -> Iterator[str]:
+    for f in dataclasses.fields(config):
+        if f.metadata.get("resume") == "free":
+            yield prefix + f.name
+        elif dataclasses.is_dataclass(f.type):
+            yield from _free_fields(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+
+
+def _refuse_unknown(values: Any, config: type, prefix: str, where: str) -> None:
+    if not isinstance(values, Mapping):
+        return
+    known = {f.name: f.type for f in dataclasses.fields(config)}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)
+            raise ValueError(
+                f"{prefix}{name} in {where} must be a field of {config.__name__}, because nothing "
+                f"would read it; try {' or '.join(prefix + n for n in near)}"
+            )
+        kind = known[name]
+        if dataclasses.is_dataclass(kind):
+            _refuse_unknown(value, kind, f"{prefix}{name}.", where)  # type: ignore[arg-type]

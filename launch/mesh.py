@@ -1,0 +1,81 @@
+"""MeshConfig to a jax Mesh: six explicit axes, in the order of the network, slowest first."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from launch.config import MeshConfig
+
+IMPLEMENTED = ("replica", "fsdp", "tensor")
+
+
+def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
+    """Size of every axis over `num_devices`, with a -1 filled in.
+
+    Raises ValueError on an axis that is not implemented above size 1, on sizes below 1, on two -1
+    and on a product that is not the number of devices.
+    """
+    sizes = dataclasses.asdict(config)
+    for name, size in sizes.items():
+        if size < 1 and size != -1:
+            raise ValueError(
+                f"mesh.{name}={size} must be at least 1, or -1 to take the devices that are left, "
+                f"because it counts devices; try --mesh.{name} 1"
+            )
+        if size != 1 and name not in IMPLEMENTED:
+            raise ValueError(
+                f"mesh.{name}={size} must be 1, because parallelism over `{name}` is not "
+                f"implemented yet; try --mesh.{name} 1 and one of --mesh.{', --mesh.'.join(IMPLEMENTED)}"
+            )
+    open_axes = [name for name, size in sizes.items() if size == -1]
+    if len(open_axes) > 1:
+        raise ValueError(
+            f"mesh.{open_axes[1]}=-1 must be given a size, because mesh.{open_axes[0]}=-1 already "
+            f"takes the devices that are left; try --mesh.{open_axes[1]} 1"
+        )
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if open_axes:
+        if num_devices % fixed:
+            taken = _shown({name: size for name, size in sizes.items() if size != -1})
+            raise ValueError(
+                f"mesh {taken} must divide the number of devices, {num_devices}, because "
+                f"mesh.{open_axes[0]}=-1 takes the rest and {num_devices} / {fixed} is not whole; "
+                f"try {_suggestion(sizes, num_devices)}"
+            )
+        sizes[open_axes[0]] = num_devices // fixed
+    elif fixed != num_devices:
+        raise ValueError(
+            f"mesh {_shown(sizes)} must multiply to the number of devices, {num_devices}, because "
+            f"every device has one place in it, but it multiplies to {fixed}; "
+            f"try {_suggestion(sizes, num_devices)}"
+        )
+    return sizes
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over `devices` (all of the job by default); ValueError as in `axis_sizes`."""
+    devices = jax.devices() if devices is None else devices
+    sizes = axis_sizes(config, len(devices))
+    return jax.make_mesh(
+        tuple(sizes.values()),
+        tuple(sizes),
+        axis_types=(AxisType.Explicit,) * len(sizes),
+        devices=devices,
+    )
+
+
+def _shown(sizes: dict[str, int]) -> str:
+    return " x ".join(f"{name} {size}" for name, size in sizes.items() if size != 1) or "of one device"
+
+
+def _suggestion(sizes: dict[str, int], num_devices: int) -> str:
+    """A mesh that fits: the wanted tensor and replica sizes where they divide, the rest on fsdp."""
+    left, parts = num_devices, []
+    for name in ("tensor", "replica"):
+        size = math.gcd(left, max(sizes[name], 1))
+        left //= size
+        parts.append(f"--mesh.{name} {size}")
+    return " ".join([f"--mesh.fsdp {left}", *parts])

@@ -1,0 +1,74 @@
+"""What each command takes on its command line beside a RunConfig. Imports no jax."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from launch.config import DistributedConfig, MeshConfig, RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train a preset; each field of its config can be changed by a flag."""
+
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    config: Path | None = None
+    """Begin from this YAML, as a run directory holds it, in place of a preset."""
+    run_dir: Path | None = None
+    """Directory of the run; a new one under runs/ if not given."""
+    resume: bool = False
+    """Go on from the latest checkpoint in --run-dir; the preset may be left out."""
+    overwrite: bool = False
+    """Move the run that is in --run-dir aside and begin again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Loss, perplexity and bits per byte of a run's checkpoint on its held-out rows."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory."""
+    step: int | None = None
+    """Checkpoint to read; the latest if not given."""
+    batches: int | None = None
+    """Batches of held-out rows at most; all of them if not given."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """The devices, which need not be those of the training."""
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    """The processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """Let a run's checkpoint write on from a prompt."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory."""
+    prompt: str = ""
+    """Text to go on from; empty begins a document."""
+    step: int | None = None
+    """Checkpoint to read; the latest if not given."""
+    tokens: int = 200
+    """Tokens to write at most."""
+    samples: int = 1
+    """Continuations to write."""
+    temperature: float = 0.8
+    """Divides the logits; 0 takes the likeliest token each time."""
+    top_k: int | None = None
+    """Draw only from this many likeliest tokens."""
+    top_p: float | None = None
+    """Draw only from the likeliest tokens that together hold this probability."""
+    seed: int = 0
+    """Seed of the drawing."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """The devices, which need not be those of the training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsOptions:
+    """List every preset with its sizes."""
+
+    json: bool = False
+    """Print JSON, one object a preset, in place of a table."""

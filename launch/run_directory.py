@@ -1,0 +1,178 @@
+"""One run's directory: made, refused, resumed or set aside; what it holds and where.
+
+    config.yaml        the resolved config, accepted by --config
+    environment.json   versions and platform
+    metrics.jsonl      one object a record
+    checkpoints/       one directory a checkpoint
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from launch.config import RunConfig, load_dict, require_resumable, save
+
+RUNS = Path("runs")
+PACKAGES = (
+    "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
+    "tensorflow-datasets libtpu jax-cuda12-plugin jax-cuda13-plugin"
+).split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """Paths of one run; `path` is absolute."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
+
+def open_run_directory(
+    config: RunConfig, *, path: Path | None, resume: bool = False, overwrite: bool = False
+) -> RunDirectory:
+    """Make or reopen the directory of a run and write its config and environment.
+
+    Without `path` a new one is made under runs/. A directory that holds a run is taken only with
+    `resume`, if the fields that must match do, or with `overwrite`, which renames the old run and
+    deletes nothing. Call it on one process only. Raises ValueError.
+    """
+    if resume and overwrite:
+        raise ValueError(
+            "resume=True must not come with overwrite=True, because one keeps the old run and the "
+            "other sets it aside; try one of them"
+        )
+    if path is None:
+        if resume or overwrite:
+            flag = "resume" if resume else "overwrite"
+            raise ValueError(
+                f"{flag}=True must come with a run directory, because without one a new run is made; "
+                f"try --run-dir DIRECTORY --{flag}"
+            )
+        run = RunDirectory(path=_new_directory(config.preset))
+    else:
+        run = RunDirectory(path=path.expanduser().absolute())
+        _admit(run, config, resume=resume, overwrite=overwrite)
+    save(config, run.config)
+    run.environment.write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+    return run
+
+
+def find_run_directory(path: Path) -> RunDirectory:
+    """The existing run at `path`; ValueError if there is none."""
+    run = RunDirectory(path=path.expanduser().absolute())
+    if not run.config.is_file():
+        known = sorted(p.parent for p in path.expanduser().absolute().parent.glob("*/config.yaml"))
+        raise ValueError(
+            f"run={path} must be a run directory, because its config.yaml is read; "
+            + (f"try {known[-1]}" if known else "try the directory that `meshloom train` printed")
+        )
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """Versions and platform, to tell later what a run was made with; no names, no variables."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+        "git_revision": _git_revision(),
+        "command": ["meshloom", *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Make `run.path` ready for this run, or raise ValueError and change nothing."""
+    if run.path.exists() and not run.path.is_dir():
+        raise ValueError(f"run_dir={run.path} must be a directory, but is a file; try another path")
+    held = run.path.is_dir() and any(run.path.iterdir())
+    is_run = run.config.is_file()
+    if resume:
+        if not is_run:
+            raise ValueError(
+                f"run_dir={run.path} must hold a run, because resume=True goes on with it, but it "
+                "has no config.yaml; try the directory that `meshloom train` printed, or leave out --resume"
+            )
+        require_resumable(load_dict(run.config), config)
+        return
+    if held and not is_run:
+        raise ValueError(
+            f"run_dir={run.path} must be new, empty or a run directory, because files of others are "
+            "never touched; try another path"
+        )
+    if held and not overwrite:
+        raise ValueError(
+            f"run_dir={run.path} must not hold a run already, because it would be mixed with this one; "
+            "try --resume to go on with it, --overwrite to set it aside, or another path"
+        )
+    if held:
+        run.path.rename(_free_name(run.path))
+    run.path.mkdir(parents=True, exist_ok=True)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
+def _new_directory(preset: str) -> Path:
+    """A directory under runs/ that no other run, started at the same second, can have got."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    number = 0
+    while True:
+        path = (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
+        try:
+            path.mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _git_revision() -> str | None:
+    """Commit of the checkout this code runs from, with `-dirty` when it was changed; None without git."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
