@@ -135,8 +135,8 @@ class Checkpointer:
             reader.close()
         if differences:
             raise ValueError(
-                f"checkpoint={self._path(step)} must hold this model's state, because it is restored "
-                f"by name and shape, but {differences}; try the config.yaml it was saved with"
+                f"checkpoint={self._path(step)} must hold this model's state, because it is read by "
+                f"name and shape, but {differences}; try the config.yaml it was saved with"
             )
         structure = jax.tree.structure(abstract_state)
         return jax.tree.unflatten(structure, [leaves[name] for name in wanted])
@@ -178,7 +178,7 @@ class Checkpointer:
         options = ocp.CheckpointManagerOptions(
             cleanup_tmp_directories=True,
             preservation_policy=_Retention(self._config, self._losses),
-            # With threads, Orbax deletes a step's own files, the marker among them, before its arrays.
+            # With threads, Orbax deletes the marker and a step's other files before its arrays.
             num_deletion_threads=4,
         )
         return ocp.CheckpointManager(self.directory, options=options)
@@ -290,7 +290,7 @@ def _is_whole(path: epath.Path) -> bool:
 
 
 def _named(tree: object) -> list[tuple[str, Any]]:
-    """Leaves with their paths, `model/blocks/attention/query`; Flax's Param adds no part of its own."""
+    """Leaves with their paths, `model/blocks/mlp/up`; Flax's Param adds no part of its own."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     named = [
         (jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value"), leaf)

@@ -1,0 +1,145 @@
+"""Where records of a run go: a JSONL file, TensorBoard, Weights & Biases. The console is console.py."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+Record = dict[str, float | int | str]
+
+
+class Writer(Protocol):
+    """Takes records; every record has `step`, the number of finished steps it tells about."""
+
+    def write(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+    def close(self) -> None:
+        """Finish; nothing is written afterwards."""
+        ...
+
+
+class JsonlWriter:
+    """One JSON object a line, each written whole at once; floats read back as the same floats.
+
+    Numbers that are not finite are strings ("nan", "inf", "-inf"), as JSON has no others. On
+    resume, records up to `resume_step` are kept; later ones, and a line that a killed run left half
+    written, go: the resumed run writes them again. Without `resume_step` the file must be new.
+    """
+
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+        if resume_step is None:
+            if path.exists():
+                raise ValueError(
+                    f"metrics={path} must not exist, because a new run would mix its records with "
+                    "another's; try --resume or another --run-dir"
+                )
+        elif path.exists():
+            kept = b"".join(line for line in _lines(path) if _step(line) <= resume_step)
+            partial = path.with_name(path.name + ".partial")
+            partial.write_bytes(kept)
+            os.replace(partial, path)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, record: Record) -> None:
+        plain = {name: _plain(value) for name, value in record.items()}
+        self._file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSONL file; a half-written last line is left out."""
+    return [json.loads(line) for line in _lines(path)]
+
+
+class TensorBoardWriter:
+    """Event files for TensorBoard, without TensorFlow; after a resume later steps are hidden."""
+
+    def __init__(self, directory: Path, resume_step: int | None = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        purge = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(directory), purge_step=purge)
+
+    def write(self, record: Record) -> None:
+        step, now = int(record["step"]), record.get("time")
+        for name, value in record.items():
+            if name not in ("step", "time") and not isinstance(value, str):
+                group = "eval" if name.startswith("eval_") else "train"
+                tag = f"{group}/{name.removeprefix('eval_')}"
+                self._writer.add_scalar(tag, value, step, walltime=now)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandbWriter:
+    """A run in a Weights & Biases project; its own environment variables apply (WANDB_MODE=offline)."""
+
+    def __init__(self, project: str, directory: Path, config: dict[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ValueError(
+                f"wandb={project} must have the package wandb, because it sends the records; "
+                "try pip install 'meshloom[wandb]', or --wandb None"
+            ) from error
+        self._run = wandb.init(
+            project=project, name=directory.name, dir=str(directory), config=config
+        )
+
+    def write(self, record: Record) -> None:
+        self._run.log({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Unfailing:
+    """Passes records on to a writer until it fails; then says so once and drops it.
+
+    A run is worth more than its curves: whatever a writer raises, the run goes on.
+    """
+
+    def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
+        self._writer: Writer | None = writer
+        self._say = say
+
+    def write(self, record: Record) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.write(record)
+            except Exception as error:
+                self._drop(error)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except Exception as error:
+                self._drop(error)
+
+    def _drop(self, error: Exception) -> None:
+        name, self._writer = type(self._writer).__name__, None
+        self._say(f"{name} failed and is dropped; the run goes on. {type(error).__name__}: {error}")
+
+
+def _lines(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _step(line: bytes) -> int:
+    return int(json.loads(line)["step"])
+
+
+def _plain(value: Any) -> float | int | str:
+    if isinstance(value, str | bool | int):
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    return str(number) if isinstance(number, float) and not math.isfinite(number) else number
