@@ -1,0 +1,127 @@
+"""Cross entropy over a sharded vocabulary that never holds all logits and computes nothing twice."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from model.sharding import mesh_axes, spec
+
+CHUNK_BYTES = 64 * 2**20
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def cross_entropy(
+    x: Float[Array, "B T D"],
+    table: Float[Array, "V D"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    z_loss: float,
+    chunk: int,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Weighted sum of the cross entropy of softmax(x table^T), and that sum with z-loss added.
+
+    Only the second value has a gradient, with respect to `x` and `table`: it is found in the
+    forward pass, `chunk` tokens of a device at a time (0: as many as fill 64 MiB of logits), so
+    that the backward pass only scales it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM,
+    section 5). Float32 throughout, matmuls in the type of `x`.
+    """
+    return sharded(x, table, targets, weights, z_loss, chunk, gradient=False)
+
+
+def forward(x, table, targets, weights, z_loss, chunk):
+    nll, loss, dx, dtable = sharded(x, table, targets, weights, z_loss, chunk, gradient=True)
+    return (nll, loss), (dx, dtable)
+
+
+def backward(z_loss, chunk, residuals, cotangents):
+    dx, dtable = residuals
+    scale = cotangents[1]
+    return (dx * scale.astype(dx.dtype), dtable * scale, None, None)
+
+
+cross_entropy.defvjp(forward, backward)
+
+
+def sharded(x, table, targets, weights, z_loss, chunk, *, gradient):
+    """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
+    rows, summed = mesh_axes("batch") + mesh_axes("length"), mesh_axes("embed")
+    tokens = spec("batch", "length")
+    hidden = spec("batch", "length", None)
+
+    def local(x, table, targets, weights):
+        for axis in summed:
+            table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
+        out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient)
+        nll, loss = (jax.lax.psum(value, rows) if rows else value for value in out[:2])
+        if not gradient:
+            return nll, loss
+        dx, dtable = out[2:]
+        for axis in summed:
+            dtable = jax.lax.psum_scatter(dtable, axis, scatter_dimension=1, tiled=True)
+        others = tuple(axis for axis in rows if axis not in summed)
+        return nll, loss, dx, jax.lax.psum(dtable, others) if others else dtable
+
+    scalar = spec()
+    return jax.shard_map(
+        local,
+        in_specs=(hidden, spec("vocab", "embed"), tokens, tokens),
+        out_specs=(scalar, scalar, hidden, spec("vocab", "embed"))
+        if gradient
+        else (scalar, scalar),
+        check_vma=False,
+    )(x, table, targets, weights)
+
+
+def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
+    """The sums over this device's tokens, with their gradients if asked; collectives over `vocab`."""
+    vocab = mesh_axes("vocab")
+    V, D = table.shape
+    tokens = weights.size
+    chunk = chunk_length(tokens, V, chunk)
+    first = jax.lax.axis_index(vocab) * V if vocab else 0
+    shape = (tokens // chunk, chunk)
+    scanned = (
+        x.reshape(*shape, D),
+        (targets - first).reshape(shape),
+        weights.reshape(shape),
+    )
+    half = table.astype(x.dtype)
+
+    def over_vocab(reduce, value):
+        return reduce(value, vocab) if vocab else value
+
+    def step(sums, part):
+        x, targets, weights = part
+        logits = jnp.einsum("TD,VD->TV", x, half, preferred_element_type=jnp.float32)
+        top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
+        exp = jnp.exp(logits - top[:, None])
+        total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
+        hit = targets[:, None] == jnp.arange(V)
+        target = over_vocab(jax.lax.psum, jnp.sum(jnp.where(hit, logits, 0.0), axis=-1))
+        log_normalizer = top + jnp.log(total)
+        nll = jnp.sum(weights * (log_normalizer - target))
+        loss = nll + z_loss * jnp.sum(weights * jnp.square(log_normalizer))
+        if not gradient:
+            return (sums[0] + nll, sums[1] + loss), None
+        share = weights * (1.0 + 2.0 * z_loss * log_normalizer) / total
+        dlogits = exp * share[:, None] - jnp.where(hit, weights[:, None], 0.0)
+        dlogits = dlogits.astype(x.dtype)
+        dx = over_vocab(jax.lax.psum, jnp.einsum("TV,VD->TD", dlogits, half))
+        dtable = jnp.einsum("TV,TD->VD", dlogits, x, preferred_element_type=jnp.float32)
+        return (sums[0] + nll, sums[1] + loss, sums[2] + dtable), dx
+
+    zero = jnp.zeros((), jnp.float32)
+    if not gradient:
+        (nll, loss), _ = jax.lax.scan(step, (zero, zero), scanned)
+        return nll, loss
+    zeros = (zero, zero, jnp.zeros((V, D), jnp.float32))
+    (nll, loss, dtable), dx = jax.lax.scan(step, zeros, scanned)
+    return nll, loss, dx.reshape(x.shape), dtable
+
+
+def chunk_length(tokens: int, V: int, wanted: int) -> int:
+    """The largest divisor of `tokens` not above `wanted`, or above what fills CHUNK_BYTES of logits."""
+    limit = wanted or max(1, CHUNK_BYTES // (4 * V))
+    return next(n for n in range(min(limit, tokens), 0, -1) if tokens % n == 0)

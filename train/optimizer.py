@@ -1,0 +1,55 @@
+"""Learning-rate schedules over examples, and the optax chain that turns gradients into updates."""
+
+import math
+
+import jax
+import optax
+from flax import nnx
+
+from model.transformer import Transformer
+from train.config import OptimizerConfig
+
+
+def learning_rate(config: OptimizerConfig, step: float, steps: int) -> float:
+    """Learning rate of the update after `step` of `steps` steps.
+
+    `step` is examples seen / configured batch size, so it may be a fraction after the batch size
+    changed. Warm-up is linear over warmup_steps; then `constant`, `cosine` (Loshchilov & Hutter
+    2017), `linear`, `wsd` (warm-up, stable, decay: Hu et al. 2024) or `inverse_sqrt` (Vaswani et
+    al. 2017).
+    """
+    warmup = config.warmup_steps
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    low = config.final_fraction
+    if config.schedule == "cosine":
+        share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done))
+    elif config.schedule == "linear":
+        share = 1 - (1 - low) * done
+    elif config.schedule == "wsd":
+        falling = max(0.0, step - steps * (1 - config.decay_fraction))
+        share = 1 - (1 - low) * min(1.0, falling / max(1.0, steps * config.decay_fraction))
+    elif config.schedule == "inverse_sqrt":
+        share = math.sqrt(max(1, warmup) / max(1.0, step + 1))
+    else:
+        share = 1.0
+    return config.learning_rate * share
+
+
+def gradient_transform(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Moments and decoupled weight decay; the caller multiplies the result by -learning rate."""
+    if config.name == "adamw":
+        direction = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+    else:
+        direction = optax.scale_by_lion(config.beta1, config.beta2)
+    return optax.chain(direction, optax.add_decayed_weights(config.weight_decay, decays))
+
+
+def decays(model: Transformer) -> Transformer:
+    """The model's tree with True where a parameter is declared to decay."""
+    return jax.tree.map(
+        lambda p: p.replace(p.get_metadata()["decay"]),
+        model,
+        is_leaf=lambda node: isinstance(node, nnx.Param),
+    )

@@ -1,0 +1,140 @@
+"""The jitted train and evaluation steps: pure functions of state and batch."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from data.batch import Batch
+from model.sharding import spec
+from model.transformer import Transformer
+from train.config import TrainConfig
+from train.loss import cross_entropy
+from train.optimizer import gradient_transform
+from train.state import TrainState
+
+
+class Metrics(NamedTuple):
+    """Scalars of one step, on the device until the loop reads them a step later."""
+
+    loss: Float[Array, ""]
+    """Mean cross entropy of the weighted targets, in nats."""
+    grad_norm: Float[Array, ""]
+    """Global norm of the gradient before clipping."""
+    targets: Float[Array, ""]
+    """Sum of the target weights."""
+    finite: Float[Array, ""]
+    """1 if loss and gradient are finite; else the update was dropped."""
+
+
+class Sums(NamedTuple):
+    """What evaluation adds up over batches."""
+
+    nll: Float[Array, ""]
+    targets: Float[Array, ""]
+
+
+def nll_and_loss(
+    model: Transformer, batch: Batch, weights: Float[Array, "B T"], config: TrainConfig, packed: bool
+) -> tuple[Array, Array]:
+    """Weighted sums of the cross entropy alone and of what is minimized."""
+    places = (batch.positions, batch.segment_ids) if packed else ()
+    x = model(batch.tokens, *places)
+    table = model.output_table[...]
+    return cross_entropy(x, table, batch.targets, weights, config.z_loss, config.loss_chunk)
+
+
+def gradients(
+    model: Transformer, batch: Batch, config: TrainConfig, packed: bool
+) -> tuple[Float[Array, ""], Transformer, Float[Array, ""]]:
+    """Mean loss, its gradient and the number of targets, micro-batch by micro-batch.
+
+    Every micro-batch is divided by the targets of the whole batch, so that accumulation does not
+    change the loss.
+    """
+    targets = jnp.sum(batch.weights)
+
+    def loss(model: Transformer, batch: Batch) -> tuple[Array, Array]:
+        weights = batch.weights / jnp.maximum(targets, 1.0)
+        nll, loss = nll_and_loss(model, batch, weights, config, packed)
+        return loss, nll
+
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    if config.accumulation == 1:
+        (_, nll), grads = gradient(model, batch)
+        return nll, grads, targets
+
+    def add(total: tuple[Array, Transformer], micro: Batch) -> tuple[tuple[Array, Transformer], None]:
+        (_, nll), grads = gradient(model, micro)
+        return jax.tree.map(jnp.add, total, (nll, grads)), None
+
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, model))
+    split = functools.partial(micro_batches, count=config.accumulation)
+    (nll, grads), _ = jax.lax.scan(add, zeros, jax.tree.map(split, batch))
+    return nll, grads, targets
+
+
+def micro_batches(rows: Array, count: int) -> Array:
+    """[B, T] as [count, B / count, T] without moving a row to another device."""
+    B, T = rows.shape
+    split = rows.reshape(B // count, count, T, out_sharding=spec("batch", None, "length"))
+    return jnp.moveaxis(split, 1, 0)
+
+
+def make_train_step(
+    config: TrainConfig, *, packed: bool
+) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+    """The jitted `train_step(state, batch, learning_rate)`, which gives up the old state's memory.
+
+    `packed` rows hold several documents kept apart by segment ids. The learning rate is the
+    host's, because the schedule runs on the exact count of examples. A step whose loss or gradient
+    is not finite leaves parameters and optimizer as they were.
+    """
+    transform = gradient_transform(config.optimizer)
+
+    def train_step(
+        state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        loss, grads, targets = gradients(state.model, batch, config, packed)
+        norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+
+        def update(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
+            limit = config.optimizer.clip_norm
+            if limit is not None:
+                scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
+                grads = jax.tree.map(lambda g: g * scale, grads)
+            updates, optimizer = transform.update(grads, state.optimizer, state.model)
+            model = jax.tree.map(lambda p, u: p - learning_rate * u, state.model, updates)
+            average = state.average
+            if average is not None:
+                keep = config.optimizer.ema_decay
+                average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, model)
+            return model, optimizer, average
+
+        def skip(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
+            return state.model, state.optimizer, state.average
+
+        model, optimizer, average = jax.lax.cond(finite, update, skip, grads)
+        state = TrainState(
+            step=state.step + 1, model=model, optimizer=optimizer, average=average
+        )
+        return state, Metrics(loss, norm, targets, finite.astype(jnp.float32))
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_eval_step(
+    config: TrainConfig, *, packed: bool
+) -> Callable[[Transformer, Batch], Sums]:
+    """The jitted `eval_step(model, batch)`: summed cross entropy and target weights."""
+
+    def eval_step(model: Transformer, batch: Batch) -> Sums:
+        nll, _ = nll_and_loss(model, batch, batch.weights, config, packed)
+        return Sums(nll, jnp.sum(batch.weights))
+
+    return jax.jit(eval_step)
