@@ -1,8 +1,11 @@
 """Where text comes from and how it becomes rows. Imports no grain, so that `--help` stays fast."""
 
+import difflib
+import math
 from dataclasses import dataclass, field
 
 FREE = {"resume": "free"}
+KINDS = ("text", "jsonl", "parquet", "tfds", "synthetic", "stdlib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,7 +13,9 @@ class DataConfig:
     """Sources, tokenizer and row shape; with the seed it fixes the order of every row."""
 
     sources: tuple[str, ...] = ("stdlib",)
-    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`, `synthetic:TOKENS`, or `stdlib`, the sources of this Python's standard library. Paths may be local, gs:// or s3://."""
+    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`,
+    `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library. Paths may be
+    local, gs:// or s3://."""
     weights: tuple[float, ...] = ()
     """Share of rows drawn from each source; empty mixes in proportion to their size."""
     text_field: str = "text"
@@ -20,10 +25,76 @@ class DataConfig:
     sequence_length: int = 256
     """T, tokens in a row."""
     packing: bool = True
-    """Keep documents apart inside a row: segment ids stop attention, positions restart. False is the plain stream."""
+    """Keep documents apart inside a row: segment ids stop attention, positions restart. False is the
+    plain stream."""
     held_out: float = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
     seed: int = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
     """Where token stores lie; a local path, gs:// or s3://."""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError(
+                "data.sources=() must name at least one corpus, because rows are cut from text; "
+                "try --data.sources stdlib"
+            )
+        for source in self.sources:
+            _check_source(source)
+        _check_weights(self.weights, self.sources)
+        if self.sequence_length < 1:
+            raise ValueError(
+                f"data.sequence_length={self.sequence_length} must be at least 1, because a row "
+                "predicts its tokens; try --data.sequence-length 256"
+            )
+        if not 0 <= self.held_out < 1:
+            raise ValueError(
+                f"data.held_out={self.held_out} must be at least 0 and below 1, because it is the "
+                "share of documents that is not trained on; try --data.held-out 0.01"
+            )
+        if self.seed < 0:
+            raise ValueError(
+                f"data.seed={self.seed} must be at least 0, because it seeds a permutation; "
+                "try --data.seed 0"
+            )
+
+
+def _check_source(source: str) -> None:
+    kind, _, where = source.partition(":")
+    if kind not in KINDS:
+        close = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
+        example = close if close == "stdlib" else f"{close}:{where or 'PATH'}"
+        raise ValueError(
+            f"data.sources={source!r} must begin with one of {', '.join(KINDS)}, because the kind "
+            f"says how to read it; try {example!r}"
+        )
+    if kind == "synthetic" and not (where.isascii() and where.isdigit() and int(where) > 0):
+        raise ValueError(
+            f"data.sources={source!r} must give a positive number of characters, because that is "
+            "its size; try 'synthetic:1000000'"
+        )
+    if kind != "stdlib" and not where:
+        raise ValueError(
+            f"data.sources={source!r} must say where the corpus lies, because {kind} alone names "
+            f"none; try '{kind}:{'NAME' if kind == 'tfds' else 'PATH'}'"
+        )
+    if kind == "stdlib" and where:
+        raise ValueError(
+            f"data.sources={source!r} must be just 'stdlib', because there is one such corpus; "
+            "try 'stdlib'"
+        )
+
+
+def _check_weights(weights: tuple[float, ...], sources: tuple[str, ...]) -> None:
+    if weights and len(weights) != len(sources):
+        raise ValueError(
+            f"data.weights={weights} must hold one weight for each of the {len(sources)} sources, "
+            f"because it has {len(weights)}; try --data.weights {' '.join('1' for _ in sources)}"
+        )
+    for weight in weights:
+        if not (math.isfinite(weight) and weight > 0):
+            raise ValueError(
+                f"data.weights={weights} must be finite and above 0, because each is a share of "
+                f"rows; try leaving the source of weight {weight} out"
+            )

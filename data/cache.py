@@ -1,0 +1,60 @@
+"""The local folder of a cache: where it is, how a file is committed to it, who may write."""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DEFAULT = "~/.cache/meshloom"
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path is a URL such as gs:// or s3://."""
+    return re.match(r"[a-z0-9]+://", path) is not None
+
+
+def local_cache(cache_dir: str) -> Path:
+    """The folder itself, or for a remote one the folder on this machine that mirrors it."""
+    return Path(DEFAULT if is_remote(cache_dir) else cache_dir).expanduser().absolute()
+
+
+def digest_of(*parts: object) -> str:
+    """Hex SHA-256 of the parts' text, in order."""
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def commit(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whenever the machine stops."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock file; the system frees it when its process ends, however that happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another process that prepares {path.stem[:12]}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,181 @@
+"""Rows of tokens in a reproducible order: the seed and a row's number say all of it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from data.batch import Batch
+from data.cache import digest_of
+from data.config import DataConfig
+from data.source import open_corpus
+from data.store import Store, open_store
+from data.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    import grain
+
+Split = Literal["train", "held_out"]
+ORDER = 1
+
+
+def open_rows(
+    config: DataConfig, split: Split, *, report: Callable[[str], None] = partial(print, file=sys.stderr)
+) -> "Rows":
+    """The rows of a split; what the cache lacks is tokenized first, and `report` told about it."""
+    tokenizer = load_tokenizer(config.tokenizer)
+    stores = []
+    for spec in config.sources:
+        corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
+        stores.append(open_store(corpus, tokenizer, config.tokenizer, config.held_out, report))
+    return Rows(config, split, tokenizer, stores)
+
+
+class Rows:
+    """Fixed-length windows over the joined documents of each source, in the order of training.
+
+    digest: what decides the rows and their order. num_rows: rows in one epoch. num_tokens,
+    num_documents, num_bytes: of the split, bytes being UTF-8 text.
+    """
+
+    def __init__(
+        self, config: DataConfig, split: Split, tokenizer: Tokenizer, stores: list[Store]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._config = config
+        self._split = split
+        self._streams = [store.splits[split] for store in stores]
+        self._counts = [
+            max(stream.num_tokens - 1, 0) // config.sequence_length for stream in self._streams
+        ]
+        self._ends = np.cumsum(self._counts)
+        self.num_rows = int(self._ends[-1])
+        self.num_tokens = sum(stream.num_tokens for stream in self._streams)
+        self.num_documents = sum(stream.num_documents for stream in self._streams)
+        self.num_bytes = sum(stream.num_bytes for stream in self._streams)
+        self.digest = digest_of(
+            ORDER,
+            *(store.digest for store in stores),
+            config.weights,
+            config.sequence_length,
+            config.packing,
+            config.seed,
+        )
+        self._refuse_too_few()
+
+    def batches(
+        self, start: int, batch_size: int, local_rows: np.ndarray
+    ) -> Iterator[Batch]:
+        """Batch b holds this process's rows of the order: start + b * batch_size + local_rows.
+
+        Training rows never end: each epoch has its own order. Held-out rows come once, in the order of
+        the store, the last batch filled with rows of weight 0.
+        """
+        while self._split == "train" or start < self.num_rows:
+            yield self.batch(start + local_rows)
+            start += batch_size
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The rows of these numbers in the order; held-out rows past the end have weight 0."""
+        length = self._config.sequence_length
+        windows = np.zeros((len(indices), length + 1), np.int32)
+        there = np.ones(len(indices), bool)
+        if self._split == "held_out":
+            there = np.asarray(indices) < self.num_rows
+        ids = self.row_ids(indices[there])
+        windows[there] = self._windows(ids)
+        batch = self._packed(windows) if self._config.packing else _plain(windows)
+        batch.segment_ids[~there] = 0
+        batch.weights[~there] = 0
+        return batch
+
+    def row_ids(self, indices: np.ndarray) -> np.ndarray:
+        """Which window each row of the order is, 0 .. num_rows - 1 through the sources."""
+        if self._split == "held_out":
+            return np.asarray(indices, np.int64)
+        order = self._order
+        return np.array([order[i] for i in indices.tolist()], np.int64)
+
+    def origin(self, index: int) -> str:
+        """Source file and place of the text a row begins with."""
+        row = int(self.row_ids(np.array([index]))[0])
+        source = int(np.searchsorted(self._ends, row, side="right"))
+        window = row - int(self._ends[source]) + self._counts[source]
+        return self._streams[source].origin(window * self._config.sequence_length)
+
+    @cached_property
+    def _order(self) -> "grain.MapDataset[int]":
+        """Row numbers to window numbers, by Grain.
+
+        With weights, each source is shuffled and repeated, a new seed each epoch, and then mixed.
+        Without, the windows of all sources are shuffled and repeated together.
+        """
+        import grain
+
+        seeds = [int(digest_of(self._config.seed, i)[:8], 16) for i in range(len(self._counts))]
+        ranges = [
+            grain.MapDataset.range(int(end) - count, int(end))
+            for end, count in zip(self._ends, self._counts)
+        ]
+        if not self._config.weights or len(ranges) == 1:
+            return grain.MapDataset.range(self.num_rows).shuffle(seeds[0]).repeat()
+        endless = [rows.shuffle(seed).repeat() for rows, seed in zip(ranges, seeds)]
+        return grain.MapDataset.mix(endless, self._config.weights)
+
+    def _windows(self, rows: np.ndarray) -> np.ndarray:
+        length = self._config.sequence_length
+        sources = np.searchsorted(self._ends, rows, side="right")
+        windows = np.empty((len(rows), length + 1), np.int32)
+        for source, stream in enumerate(self._streams):
+            mine = sources == source
+            first = int(self._ends[source]) - self._counts[source]
+            part = np.empty((int(mine.sum()), length + 1), np.int32)
+            stream.read((rows[mine] - first) * length, part)
+            windows[mine] = part
+        return windows
+
+    def _packed(self, windows: np.ndarray) -> Batch:
+        """Segments counted by the ends of documents; positions count from each one's first token."""
+        tokens = windows[:, :-1]
+        ends = tokens == self.tokenizer.end_of_document
+        begins = np.zeros_like(ends)
+        begins[:, 1:] = ends[:, :-1]
+        steps = np.arange(tokens.shape[1], dtype=np.int32)
+        return Batch(
+            tokens=np.ascontiguousarray(tokens),
+            targets=np.ascontiguousarray(windows[:, 1:]),
+            positions=steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1),
+            segment_ids=np.cumsum(begins, axis=1, dtype=np.int32) + np.int32(1),
+            weights=(~ends).astype(np.float32),
+        )
+
+    def _refuse_too_few(self) -> None:
+        length = self._config.sequence_length
+        if self._split == "held_out" and self.num_rows == 0:
+            raise ValueError(
+                f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens for "
+                f"evaluation, because a row has so many, but it keeps {self.num_tokens:,} in "
+                f"{self.num_documents:,} documents; try a larger share or a shorter "
+                "--data.sequence-length"
+            )
+        for spec, count, stream in zip(self._config.sources, self._counts, self._streams):
+            if self._split == "train" and count == 0:
+                raise ValueError(
+                    f"data.sequence_length={length} must be below {stream.num_tokens:,}, because "
+                    f"{spec!r} has that many tokens to train on and a row with its targets needs "
+                    f"{length + 1:,}; try --data.sequence-length {max(stream.num_tokens - 1, 1)}"
+                )
+
+
+def _plain(windows: np.ndarray) -> Batch:
+    """The stream as it is: one segment, every target counts."""
+    shape = (len(windows), windows.shape[1] - 1)
+    return Batch(
+        tokens=np.ascontiguousarray(windows[:, :-1]),
+        targets=np.ascontiguousarray(windows[:, 1:]),
+        positions=np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1)),
+        segment_ids=np.ones(shape, np.int32),
+        weights=np.ones(shape, np.float32),
+    )

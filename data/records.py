@@ -1,0 +1,105 @@
+"""TFDS data sets as texts, read from array_record without TensorFlow; ours among them."""
+
+import contextlib
+import difflib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.formats import PIECE, Piece, Unreadable
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+INSTALL = "pip install 'meshloom[tensorflow]'"
+
+
+def prepare_stdlib(folder: Path) -> str:
+    """Build the standard-library corpus below the folder; returns where its records lie."""
+    from data.stdlib_corpus import StdlibCorpus
+
+    builder = StdlibCorpus(data_dir=folder, file_format="array_record")
+    _prepare(builder, "stdlib")
+    return str(builder.data_dir)
+
+
+def prepare_named(name: str) -> str:
+    """Find or build a TFDS data set by name; returns where its records lie."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name)
+    except tfds.core.DatasetNotFoundError as error:
+        known = [line.removeprefix("\t- ") for line in str(error).splitlines()]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["imdb_reviews"]
+        raise ValueError(
+            f"data.sources='tfds:{name}' must name a TFDS data set, because none is called so; "
+            f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
+        ) from error
+    except ImportError as error:
+        raise _needs_tensorflow(name, error) from error
+    _prepare(builder, f"tfds:{name}")
+    return str(builder.data_dir)
+
+
+def divide_records(folder: str) -> list[Piece]:
+    """Ranges of records of the train split, of about PIECE bytes each."""
+    import tensorflow_datasets as tfds
+
+    info = tfds.builder_from_directory(folder).info
+    if "train" not in info.splits:
+        raise Unreadable(f"it has no split 'train' but {', '.join(info.splits) or 'none'}")
+    count = info.splits["train"].num_examples
+    size = max(info.splits["train"].num_bytes, 1)
+    step = max(count * PIECE // size, 1)
+    return [
+        Piece(file=folder, start=i, stop=min(i + step, count), size=size * min(step, count) // count)
+        for i in range(0, count, step)
+    ]
+
+
+def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(piece.file)
+    source = builder.as_data_source(split="train")
+    for i in range(piece.start, piece.stop):
+        record = source[i]
+        if field not in record:
+            raise Unreadable(f"record {i} has no field {field!r} but {', '.join(record)}")
+        value = record[field]
+        if not isinstance(value, bytes):
+            raise Unreadable(f"field {field!r} of record {i} is {type(value).__name__}, no text")
+        try:
+            yield value.decode(), i
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"record {i} is not UTF-8 at its byte {error.start}") from error
+
+
+def split_files(folder: str) -> list[str]:
+    """The files whose content is the data set."""
+    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file())
+
+
+def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare(file_format="array_record", download_config=config)
+        builder.as_data_source(split=None)
+    except (ImportError, NotImplementedError) as error:
+        raise _needs_tensorflow(spec, error) from error
+
+
+def _needs_tensorflow(spec: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"data.sources={spec!r} must be a data set that TFDS reads without TensorFlow, because "
+        f"TensorFlow is not installed ({error}); try {INSTALL}, or prepare it elsewhere with "
+        "file_format='array_record' and name its folder in TFDS_DATA_DIR"
+    )
+
+

@@ -1,0 +1,32 @@
+"""The corpus that is on every machine: sources and texts of Python's own standard library, as a TFDS
+builder. Tests, IDLE and what others installed are left out."""
+
+import os
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from data.stdlib_files import stdlib_files
+
+
+class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
+    """One record a file: its text and its name below the library's folder."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {"text": tfds.features.Text(), "name": tfds.features.Text()}
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[str, dict[str, str]]]:
+        root = Path(sysconfig.get_paths()["stdlib"])
+        for file in stdlib_files():
+            name = os.path.relpath(file, root)
+            yield name, {"text": Path(file).read_text(encoding="utf-8"), "name": name}
