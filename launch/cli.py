@@ -14,6 +14,10 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "data", "train", "launch")
 Options = TypeVar("Options")
+LAUNCH_USAGE = (
+    "usage: meshloom launch local [--processes N] [--devices-per-process N] COMMAND ...\n"
+    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny"
+)
 
 
 class UsageError(Exception):
@@ -21,7 +25,7 @@ class UsageError(Exception):
 
 
 class Command(NamedTuple):
-    run: Callable[[list[str]], None]
+    run: Callable[[list[str]], int | None]
     summary: str
 
 
@@ -29,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        _run(arguments)
+        return _run(arguments)
     except UsageError as error:
         _complain(str(error))
         return 2
@@ -42,19 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             traceback.print_exc()
         return _leave(1)
-    return 0
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
-        return
+        return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
         raise UsageError(f"meshloom has no command {name!r}; try {' or '.join(near)}")
     _require_own_checkout()
-    COMMANDS[name].run(rest)
+    return COMMANDS[name].run(rest) or 0
 
 
 def _overview() -> str:
@@ -155,10 +158,34 @@ def _presets(arguments: list[str]) -> None:
     show(json=options.json)
 
 
-def _launch(arguments: list[str]) -> None:
-    from launch.cluster.local import main as local_main
+def _launch(arguments: list[str]) -> int:
+    from launch.options import LocalOptions
 
-    local_main(arguments)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(LAUNCH_USAGE)
+        return 0
+    if not arguments or arguments[0] != "local":
+        raise UsageError(f"meshloom launch needs `local` as its first word\n{LAUNCH_USAGE}")
+    own, command = _split_command(arguments[1:])
+    options = _parse(LocalOptions, own, prog="meshloom launch local")
+    if not command or command[0] not in COMMANDS:
+        raise UsageError(f"meshloom launch local needs a command to start\n{LAUNCH_USAGE}")
+    from launch.cluster.local import run_local
+
+    return run_local(
+        [sys.executable, "-m", "launch", *command],
+        processes=options.processes,
+        devices_per_process=options.devices_per_process,
+    )
+
+
+def _split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The launcher's own flags, and the command that begins at the first word that is none."""
+    here = 0
+    while here < len(arguments) and arguments[here].startswith("-"):
+        alone = "=" in arguments[here] or arguments[here] in ("-h", "--help")
+        here += 1 if alone else 2
+    return arguments[:here], arguments[here:]
 
 
 COMMANDS = {

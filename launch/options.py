@@ -72,3 +72,13 @@ class PresetsOptions:
 
     json: bool = False
     """Print JSON, one object a preset, in place of a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions:
+    """Start a command as one job of several processes on this machine, on its CPU."""
+
+    processes: int = 2
+    """Processes of the job."""
+    devices_per_process: int = 1
+    """Virtual CPU devices of each process."""

@@ -139,7 +139,9 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
             "try --resume to go on with it, --overwrite to set it aside, or another path"
         )
     if held:
-        run.path.rename(_free_name(run.path))
+        aside = _free_name(run.path)
+        run.path.rename(aside)
+        print(f"the run that was in {run.path} is now in {aside}")
     run.path.mkdir(parents=True, exist_ok=True)
 
 
