@@ -22,10 +22,18 @@ class Context(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Keys and values of one layer with the places they came from: a decoding cache."""
+    """Keys and values of one layer."""
 
     k: Float[Array, "B S K H"]
     v: Float[Array, "B S K H"]
+
+
+class Cache(NamedTuple):
+    """What decoding knows of earlier tokens: one layer's keys, all slots' places, the next slot."""
+
+    keys: Keys
+    context: Context
+    start: Int[Array, ""]
 
 
 def choose_kernel(config: ModelConfig, backend: str) -> str:
@@ -127,9 +135,12 @@ class Attention(nnx.Module):
         x: Float[Array, "B T D"],
         context: Context,
         window: Int[Array, ""] | None = None,
-        cache: "Cache | None" = None,
+        cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
-        """Attend within `x`, or to the cache with `x` written into it; returns the keys attended to."""
+        """Attend within `x`, or to the cache with `x` written into it; returns the keys attended to.
+
+        Decoding always runs the `xla` kernel, whose masks know no restrictions of length.
+        """
         q = self.project(x, self.w_q, self.b_q)
         k = self.project(x, self.w_k, self.b_k)
         v = self.project(x, self.w_v, self.b_v)
@@ -145,9 +156,8 @@ class Attention(nnx.Module):
             causal = True
         mask = None if causal else visible(context, seen, window)
         kept = Keys(k, v)
-        y = attend(
-            q, self.per_shard(k), self.per_shard(v), mask, causal=causal, kernel=self.config.attention
-        )
+        kernel = self.config.attention if cache is None else "xla"
+        y = attend(q, self.per_shard(k), self.per_shard(v), mask, causal=causal, kernel=kernel)
         y = jnp.einsum(
             "BTNH,NHD->BTD",
             y,
@@ -164,11 +174,3 @@ class Attention(nnx.Module):
         return jax.sharding.reshard(
             jnp.repeat(k, N // K, axis=2), spec("batch", None, "heads", None)
         )
-
-
-class Cache(NamedTuple):
-    """What decoding knows of earlier tokens: one layer's keys, all slots' places, the next slot."""
-
-    keys: Keys
-    context: Context
-    start: Int[Array, ""]

@@ -1,0 +1,123 @@
+"""From this process's NumPy rows to global arrays, one batch ahead of the step."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import Array, Float
+
+from data.batch import Batch
+from model.sharding import spec
+
+
+class Fed(NamedTuple):
+    """One step's input on the devices, and what the host knows of it."""
+
+    batch: Batch
+    learning_rate: Float[Array, ""]
+    rate: float
+    """The learning rate as the host computed it."""
+    rows: tuple[int, int]
+    """First row of the batch in the training order, and the first after it."""
+    waited: float
+    """Seconds the step waited for this batch."""
+
+
+def local_rows(batch_size: int) -> np.ndarray:
+    """Sorted indices of the batch's rows that live on this process's devices, on the current mesh."""
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch"))
+    shards = sharding.addressable_devices_indices_map((batch_size,)).values()
+    own = np.zeros(batch_size, bool)
+    for index in shards:
+        own[index] = True
+    return np.flatnonzero(own)
+
+
+def to_global(batch: Batch, rows: np.ndarray, batch_size: int) -> Batch:
+    """The global [batch_size, T] arrays of which this process holds `rows`."""
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", "length"))
+
+    def place(local: np.ndarray) -> Array:
+        def shard(index: tuple[slice, ...]) -> np.ndarray:
+            first, last, _ = index[0].indices(batch_size)
+            start = int(np.searchsorted(rows, first))
+            return local[start : start + last - first, index[1]]
+
+        return jax.make_array_from_callback((batch_size, local.shape[1]), sharding, shard)
+
+    return jax.tree.map(place, batch)
+
+
+def replicated(value: float) -> Float[Array, ""]:
+    """A float32 scalar on every device of the current mesh."""
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec())
+    return jax.make_array_from_callback((), sharding, lambda _: np.float32(value))
+
+
+class Feed:
+    """Iterates over `Fed`, preparing the next one in a thread; what fails there is raised by `next`."""
+
+    def __init__(
+        self,
+        batches: Iterator[Batch],
+        *,
+        start: int,
+        batch_size: int,
+        schedule: Callable[[int], float],
+    ) -> None:
+        self._mesh = jax.sharding.get_mesh()
+        self._ready: queue.Queue[Fed | BaseException] = queue.Queue(maxsize=1)
+        self._stop = threading.Event()
+        arguments = (batches, start, batch_size, schedule)
+        self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> Fed:
+        began = time.perf_counter()
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item._replace(waited=time.perf_counter() - began)
+
+    def close(self) -> None:
+        """Stop the thread; batches made ahead are forgotten, since the position is the loop's."""
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.01)
+
+    def _run(
+        self,
+        batches: Iterator[Batch],
+        start: int,
+        batch_size: int,
+        schedule: Callable[[int], float],
+    ) -> None:
+        try:
+            with jax.set_mesh(self._mesh):
+                rows = local_rows(batch_size)
+                for batch in batches:
+                    rate = schedule(start)
+                    item = Fed(
+                        to_global(batch, rows, batch_size),
+                        replicated(rate),
+                        rate,
+                        (start, start + batch_size),
+                        0.0,
+                    )
+                    self._ready.put(item)
+                    if self._stop.is_set():
+                        return
+                    start += batch_size
+            raise ValueError(
+                f"data must not end, because the run wants row {start}; try fewer --train.steps"
+            )
+        except BaseException as error:
+            self._ready.put(error)

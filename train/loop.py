@@ -1,0 +1,80 @@
+"""The program: evaluate, save, fetch, step, log the step before. Everything it uses is ready-made."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+from jaxtyping import Array
+
+from data.batch import Batch
+from train.config import TrainConfig
+from train.feed import Fed
+from train.profile import Profile
+from train.record import Place, Recorder
+from train.state import TrainState
+from train.step import Metrics
+
+TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]
+
+
+class Batches(Protocol):
+    """What `train.feed.Feed` is to the loop."""
+
+    def __next__(self) -> Fed: ...
+
+
+class Saver(Protocol):
+    """What `train.checkpoint.Checkpointer` is to the loop."""
+
+    def is_due(self, step: int) -> bool: ...
+
+    def save(
+        self, step: int, state: object, meta: dict[str, Any], *, metrics: dict[str, float]
+    ) -> None: ...
+
+    def wait(self) -> None: ...
+
+
+def fit(
+    state: TrainState,
+    place: Place,
+    *,
+    end: int,
+    config: TrainConfig,
+    train_step: TrainStep,
+    batches: Batches,
+    evaluate: Callable[[TrainState, int], dict[str, float]] | None,
+    saver: Saver,
+    meta: dict[str, Any],
+    recorder: Recorder,
+    profile: Profile,
+) -> tuple[TrainState, Place]:
+    """Train from `place` until `end` rows are seen; return when the last checkpoint is on disk.
+
+    `evaluate(state, step)` measures and records the held-out loss. `meta` goes into every
+    checkpoint beside the position. No device value steers the loop, and the metrics of a step are
+    read while the next one runs. Raises ValueError when `recorder` meets a step that is not finite.
+    """
+    done = place.examples >= end
+    while not done:
+        profile.before(place.step)
+        with jax.transfer_guard("disallow"):
+            fed = next(batches)
+            state, metrics = train_step(state, fed.batch, fed.learning_rate)
+        recorder.read()
+        place = Place(step=place.step + 1, examples=fed.rows[1])
+        recorder.add(place, fed, metrics)
+        done = place.examples >= end
+        every = config.eval_every
+        measured: dict[str, float] = {}
+        if evaluate and (done or (every and place.step % every == 0)):
+            recorder.read()
+            measured = evaluate(state, place.step)
+            recorder.start()
+        if done or saver.is_due(place.step):
+            recorder.read()
+            position = {"examples_seen": place.examples}
+            saver.save(place.step, state, meta | position, metrics=measured)
+    profile.close()
+    saver.wait()
+    return state, place
