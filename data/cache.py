@@ -1,5 +1,6 @@
 """The local folder of a cache: where it is, how a file is committed to it, who may write."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -35,10 +36,15 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def temporary_for(path: Path) -> Path:
+    """A name beside the path that no other process uses."""
+    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+
 def commit(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, whenever the machine stops."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_for(path)
     with open(temporary, "wb") as file:
         file.write(content)
         file.flush()
@@ -58,3 +64,18 @@ def only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
             report(f"waiting for another process that prepares {path.stem[:12]}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def room_in(cache_dir: str) -> Iterator[None]:
+    """Say which setting a full disk is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ValueError(
+            f"data.cache_dir={cache_dir!r} must have room for the tokens, because they are kept "
+            f"there, but the disk is full; try another --data.cache-dir, or free some space and "
+            "run again: what is finished is kept"
+        ) from error

@@ -17,7 +17,7 @@ class DataConfig:
     `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library. Paths may be
     local, gs:// or s3://."""
     weights: tuple[float, ...] = ()
-    """Share of rows drawn from each source; empty mixes in proportion to their size."""
+    """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
     text_field: str = "text"
     """Field of a JSONL, Parquet or TFDS record that holds the text."""
     tokenizer: str = "bytes"
@@ -25,14 +25,14 @@ class DataConfig:
     sequence_length: int = 256
     """T, tokens in a row."""
     packing: bool = True
-    """Keep documents apart inside a row: segment ids stop attention, positions restart. False is the
-    plain stream."""
+    """Keep documents apart inside a row: segment ids stop attention, positions restart, no target
+    crosses a document's end. False is the plain stream."""
     held_out: float = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
     seed: int = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
-    """Where token stores lie; a local path, gs:// or s3://."""
+    """Where token stores lie; a local path, gs:// or s3:// (then mirrored in ~/.cache/meshloom)."""
 
     def __post_init__(self) -> None:
         if not self.sources:

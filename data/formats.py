@@ -1,6 +1,6 @@
 """Files to texts: plain text, JSON lines (plain, .gz, .zst) and Parquet, whole or in pieces.
 
-Each reader yields (text, place); a place is a byte offset in the (uncompressed) file or a row number.
+Each reader yields (text, place): a byte offset in the uncompressed file, or a row number.
 What cannot be read raises Unreadable, with the place.
 """
 
@@ -46,9 +46,8 @@ def divide_jsonl(file: str, size: int) -> list[Piece]:
     """Byte ranges of a plain file; a compressed file is one piece."""
     if file.endswith((".gz", ".zst")):
         return [Piece(file=file, start=0, stop=size, size=size)]
-    starts = range(0, size, PIECE)
-    stops = [min(start + PIECE, size) for start in starts]
-    return [Piece(file=file, start=a, stop=b, size=b - a) for a, b in zip(starts, stops)]
+    ranges = [(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
+    return [Piece(file=file, start=a, stop=b, size=b - a) for a, b in ranges]
 
 
 def read_jsonl(piece: Piece, field: str) -> Iterator[tuple[str, int]]:

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,20 +12,31 @@ from data.batch import Batch
 from data.cache import digest_of
 from data.config import DataConfig
 from data.source import open_corpus
-from data.store import Store, open_store
+from data.store import open_store
+from data.stream import Store
 from data.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import grain
 
 Split = Literal["train", "held_out"]
+# Counts changes of what a row number means.
 ORDER = 1
+# Grain permutes 32-bit numbers.
+MOST_ROWS = 2**32
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def open_rows(
-    config: DataConfig, split: Split, *, report: Callable[[str], None] = partial(print, file=sys.stderr)
+    config: DataConfig, split: Split, *, report: Callable[[str], None] = _to_stderr
 ) -> "Rows":
-    """The rows of a split; what the cache lacks is tokenized first, and `report` told about it."""
+    """The rows of a split; what the cache lacks is tokenized first, and `report` told about it.
+
+    ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
+    """
     tokenizer = load_tokenizer(config.tokenizer)
     stores = []
     for spec in config.sources:
@@ -65,13 +77,11 @@ class Rows:
         )
         self._refuse_too_few()
 
-    def batches(
-        self, start: int, batch_size: int, local_rows: np.ndarray
-    ) -> Iterator[Batch]:
+    def batches(self, start: int, batch_size: int, local_rows: np.ndarray) -> Iterator[Batch]:
         """Batch b holds this process's rows of the order: start + b * batch_size + local_rows.
 
-        Training rows never end: each epoch has its own order. Held-out rows come once, in the order of
-        the store, the last batch filled with rows of weight 0.
+        Training rows never end: each epoch has its own order. Held-out rows come once, in the
+        order of the store; the last batch is filled with rows of weight 0.
         """
         while self._split == "train" or start < self.num_rows:
             yield self.batch(start + local_rows)
@@ -86,7 +96,8 @@ class Rows:
             there = np.asarray(indices) < self.num_rows
         ids = self.row_ids(indices[there])
         windows[there] = self._windows(ids)
-        batch = self._packed(windows) if self._config.packing else _plain(windows)
+        end = self.tokenizer.end_of_document
+        batch = _packed(windows, end) if self._config.packing else _plain(windows)
         batch.segment_ids[~there] = 0
         batch.weights[~there] = 0
         return batch
@@ -107,22 +118,24 @@ class Rows:
 
     @cached_property
     def _order(self) -> "grain.MapDataset[int]":
-        """Row numbers to window numbers, by Grain.
+        """Numbers of rows to numbers of windows, by Grain.
 
-        With weights, each source is shuffled and repeated, a new seed each epoch, and then mixed.
-        Without, the windows of all sources are shuffled and repeated together.
+        With weights, each source is shuffled and repeated, with a new seed each epoch, and only
+        then mixed. Without, the windows of all sources are shuffled and repeated as one.
         """
+        # Grain takes a second to import, and brings jax with it: not before the first batch.
         import grain
 
-        seeds = [int(digest_of(self._config.seed, i)[:8], 16) for i in range(len(self._counts))]
-        ranges = [
-            grain.MapDataset.range(int(end) - count, int(end))
-            for end, count in zip(self._ends, self._counts)
-        ]
-        if not self._config.weights or len(ranges) == 1:
-            return grain.MapDataset.range(self.num_rows).shuffle(seeds[0]).repeat()
-        endless = [rows.shuffle(seed).repeat() for rows, seed in zip(ranges, seeds)]
-        return grain.MapDataset.mix(endless, self._config.weights)
+        def endless(number: int, start: int, stop: int) -> "grain.MapDataset[int]":
+            # Grain adds the epoch to the seed, so that near seeds would share their epochs.
+            seed = int(digest_of(self._config.seed, number)[:8], 16)
+            return grain.MapDataset.range(start, stop).shuffle(seed).repeat()
+
+        if not self._config.weights:
+            return endless(0, 0, self.num_rows)
+        bounds = [0, *self._ends.tolist()]
+        sources = [endless(i, *ends) for i, ends in enumerate(pairwise(bounds))]
+        return grain.MapDataset.mix(sources, self._config.weights)
 
     def _windows(self, rows: np.ndarray) -> np.ndarray:
         length = self._config.sequence_length
@@ -136,46 +149,56 @@ class Rows:
             windows[mine] = part
         return windows
 
-    def _packed(self, windows: np.ndarray) -> Batch:
-        """Segments counted by the ends of documents; positions count from each one's first token."""
-        tokens = windows[:, :-1]
-        ends = tokens == self.tokenizer.end_of_document
-        begins = np.zeros_like(ends)
-        begins[:, 1:] = ends[:, :-1]
-        steps = np.arange(tokens.shape[1], dtype=np.int32)
-        return Batch(
-            tokens=np.ascontiguousarray(tokens),
-            targets=np.ascontiguousarray(windows[:, 1:]),
-            positions=steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1),
-            segment_ids=np.cumsum(begins, axis=1, dtype=np.int32) + np.int32(1),
-            weights=(~ends).astype(np.float32),
-        )
-
     def _refuse_too_few(self) -> None:
         length = self._config.sequence_length
         if self._split == "held_out" and self.num_rows == 0:
             raise ValueError(
-                f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens for "
-                f"evaluation, because a row has so many, but it keeps {self.num_tokens:,} in "
-                f"{self.num_documents:,} documents; try a larger share or a shorter "
-                "--data.sequence-length"
+                f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens "
+                "of one source for evaluation, because a row and its targets are so many, but it "
+                f"keeps {self.num_tokens:,} in {self.num_documents:,} documents; try a larger "
+                "share, or a shorter --data.sequence-length"
             )
-        for spec, count, stream in zip(self._config.sources, self._counts, self._streams):
-            if self._split == "train" and count == 0:
+        if self._split == "held_out":
+            return
+        sources = zip(self._config.sources, self._counts, self._streams, strict=True)
+        for spec, count, stream in sources:
+            if not 0 < count < MOST_ROWS:
                 raise ValueError(
-                    f"data.sequence_length={length} must be below {stream.num_tokens:,}, because "
-                    f"{spec!r} has that many tokens to train on and a row with its targets needs "
-                    f"{length + 1:,}; try --data.sequence-length {max(stream.num_tokens - 1, 1)}"
+                    f"data.sequence_length={length} must cut {spec!r} into 1 to {MOST_ROWS:,} "
+                    f"rows, because they are numbered so, but its {stream.num_tokens:,} tokens to "
+                    f"train on make {count:,}; try {_better_length(stream.num_tokens)}"
                 )
+
+
+def _better_length(tokens: int) -> str:
+    if tokens < 2:
+        return "a larger corpus or a smaller --data.held-out"
+    return f"--data.sequence-length {max(tokens // MOST_ROWS + 1, min(256, tokens - 1))}"
+
+
+def _packed(windows: np.ndarray, end_of_document: int) -> Batch:
+    """Segments told apart by the ends of documents; positions count from each one's first token."""
+    tokens = np.ascontiguousarray(windows[:, :-1])
+    ends = tokens == end_of_document
+    begins = np.zeros_like(ends)
+    begins[:, 1:] = ends[:, :-1]
+    steps = np.arange(tokens.shape[1], dtype=np.int32)
+    return Batch(
+        tokens=tokens,
+        targets=np.ascontiguousarray(windows[:, 1:]),
+        positions=steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1),
+        segment_ids=np.cumsum(begins, axis=1, dtype=np.int32) + np.int32(1),
+        weights=(~ends).astype(np.float32),
+    )
 
 
 def _plain(windows: np.ndarray) -> Batch:
     """The stream as it is: one segment, every target counts."""
-    shape = (len(windows), windows.shape[1] - 1)
+    tokens = np.ascontiguousarray(windows[:, :-1])
     return Batch(
-        tokens=np.ascontiguousarray(windows[:, :-1]),
+        tokens=tokens,
         targets=np.ascontiguousarray(windows[:, 1:]),
-        positions=np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1)),
-        segment_ids=np.ones(shape, np.int32),
-        weights=np.ones(shape, np.float32),
+        positions=np.tile(np.arange(tokens.shape[1], dtype=np.int32), (len(tokens), 1)),
+        segment_ids=np.ones_like(tokens),
+        weights=np.ones(tokens.shape, np.float32),
     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-import sys
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,17 +53,15 @@ def divide_records(folder: str) -> list[Piece]:
     count = info.splits["train"].num_examples
     size = max(info.splits["train"].num_bytes, 1)
     step = max(count * PIECE // size, 1)
-    return [
-        Piece(file=folder, start=i, stop=min(i + step, count), size=size * min(step, count) // count)
-        for i in range(0, count, step)
-    ]
+    ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
+    return [Piece(file=folder, start=a, stop=b, size=size * (b - a) // count) for a, b in ranges]
 
 
 def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(piece.file)
-    source = builder.as_data_source(split="train")
+    source = builder.as_data_source(split="train")  # pyright: ignore[reportCallIssue]
     for i in range(piece.start, piece.stop):
         record = source[i]
         if field not in record:
@@ -88,9 +86,10 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(file_format="array_record", download_config=config)
-        builder.as_data_source(split=None)
+        # TFDS wraps the method so that type checkers lose its arguments.
+        builder.as_data_source(split=None)  # pyright: ignore[reportCallIssue]
     except (ImportError, NotImplementedError) as error:
         raise _needs_tensorflow(spec, error) from error
 
@@ -101,5 +100,3 @@ def _needs_tensorflow(spec: str, error: Exception) -> ValueError:
         f"TensorFlow is not installed ({error}); try {INSTALL}, or prepare it elsewhere with "
         "file_format='array_record' and name its folder in TFDS_DATA_DIR"
     )
-
-

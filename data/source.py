@@ -4,7 +4,6 @@ import glob
 import hashlib
 import json
 import os
-import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import NamedTuple
 
 from etils import epath
 
-from data import formats, records
-from data.cache import commit, digest_of, is_remote, local_cache, only_one
-from data.formats import CHUNK, PIECE, Piece, Unreadable
-from data.stdlib_files import stdlib_files
+from data import formats, records, synthetic
+from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
+from data.formats import CHUNK, Piece, Unreadable
+from data.stdlib_files import stdlib_files, stdlib_root
 
-SYNTHETIC_DOCUMENT = 1000
+RECORD_KINDS = ("jsonl", "parquet", "tfds")
 
 
 class Document(NamedTuple):
@@ -33,50 +32,47 @@ class Corpus:
     """One entry of `data.sources`, its files found and their content known by digest."""
 
     spec: str
-    text_field: str
+    field: str
+    """Field of a record that holds the text; empty where there are no records."""
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     digest: str
     cache_dir: str
 
     def pieces(self) -> list[Piece]:
-        """The corpus in parts that can be read apart, in order; a record set is built if need be."""
+        """The corpus in parts that can be read apart, in order; a TFDS set is built if need be."""
         kind, _, where = self.spec.partition(":")
         if kind == "synthetic":
-            starts = range(0, int(where), PIECE)
-            return [
-                Piece(file="synthetic", start=a, stop=min(a + PIECE, int(where)), size=PIECE)
-                for a in starts
-            ]
+            return synthetic.divide_synthetic(int(where))
         if kind == "stdlib":
             folder = local_cache(self.cache_dir) / "tfds" / self.digest[:16]
-            with only_one(folder.with_suffix(".lock"), lambda _: None):
+            with only_one(folder.with_suffix(".lock"), lambda _: None), room_in(self.cache_dir):
                 return records.divide_records(records.prepare_stdlib(folder))
         if kind == "tfds":
             return self._checked(records.divide_records, os.path.dirname(self.files[0]))
         divide = getattr(formats, f"divide_{kind}")
-        files = zip(self.files, self.sizes)
-        return [p for file, size in files for p in self._checked(divide, file, size)]
+        files = zip(self.files, self.sizes, strict=True)
+        return [piece for file in files for piece in self._checked(divide, *file)]
 
     def read(self, piece: Piece) -> Iterator[Document]:
         """Documents of a piece, in order; ValueError names the file and place of what is bad."""
-        kind = self.spec.partition(":")[0]
         try:
-            if kind == "synthetic":
-                found = _synthetic(piece)
-            elif kind in ("stdlib", "tfds"):
-                field = "text" if kind == "stdlib" else self.text_field
-                found = records.read_records(piece, field)
-            elif kind == "text":
-                found = formats.read_text(piece)
-            elif kind == "jsonl":
-                found = formats.read_jsonl(piece, self.text_field)
-            else:
-                found = formats.read_parquet(piece, self.text_field)
-            for text, place in found:
+            for text, place in self._texts(piece):
                 yield Document(text, piece.file, place)
         except (Unreadable, OSError) as error:
             raise self._bad(piece.file, error) from error
+
+    def _texts(self, piece: Piece) -> Iterator[tuple[str, int]]:
+        kind = self.spec.partition(":")[0]
+        if kind == "synthetic":
+            return synthetic.read_synthetic(piece)
+        if kind == "text":
+            return formats.read_text(piece)
+        if kind == "jsonl":
+            return formats.read_jsonl(piece, self.field)
+        if kind == "parquet":
+            return formats.read_parquet(piece, self.field)
+        return records.read_records(piece, self.field or "text")
 
     def _checked(self, divide: Callable[..., list[Piece]], file: str, *size: int) -> list[Piece]:
         try:
@@ -96,21 +92,11 @@ def open_corpus(
 ) -> Corpus:
     """Find the files of a source and their digest; content is hashed when size or time changed."""
     kind, _, where = spec.partition(":")
-    if kind == "synthetic":
-        digest = digest_of("synthetic", where)
-        return Corpus(
-            spec=spec,
-            text_field=text_field,
-            files=(),
-            sizes=(),
-            digest=digest,
-            cache_dir=cache_dir,
-        )
-    files = _files(kind, where, cache_dir)
-    if not files:
+    files = [] if kind == "synthetic" else _files(kind, where, cache_dir, report)
+    if not files and kind != "synthetic":
         raise ValueError(
-            f"data.sources={spec!r} must match a file, because text comes from there and none is "
-            f"found; try a path that `ls` shows"
+            f"data.sources={spec!r} must match a file, because text comes from there, and none is "
+            "found; try a path that `ls` shows"
         )
     try:
         stamps = [_stamp(file) for file in files]
@@ -123,7 +109,7 @@ def open_corpus(
         ) from error
     return Corpus(
         spec=spec,
-        text_field=text_field,
+        field=text_field if kind in RECORD_KINDS else "",
         files=tuple(files),
         sizes=tuple(size for size, _ in stamps),
         digest=digest,
@@ -131,18 +117,11 @@ def open_corpus(
     )
 
 
-def _files(kind: str, where: str, cache_dir: str) -> list[str]:
+def _files(kind: str, where: str, cache_dir: str, report: Callable[[str], None]) -> list[str]:
     if kind == "stdlib":
         return stdlib_files()
     if kind == "tfds":
-        known = local_cache(cache_dir) / "tfds" / f"{digest_of(where)[:16]}.json"
-        if known.exists():
-            files = json.loads(known.read_text())
-            if all(os.path.exists(file) for file in files):
-                return files
-        files = records.split_files(records.prepare_named(where))
-        commit(known, json.dumps(files).encode())
-        return files
+        return _record_files(where, cache_dir, report)
     if not is_remote(where):
         found = glob.glob(os.path.expanduser(where), recursive=True)
         return sorted(os.path.abspath(file) for file in found if os.path.isfile(file))
@@ -153,11 +132,25 @@ def _files(kind: str, where: str, cache_dir: str) -> list[str]:
     return sorted(str(path) for path in epath.Path(folder).glob(f"{name}*{pattern[0]}"))
 
 
+def _record_files(name: str, cache_dir: str, report: Callable[[str], None]) -> list[str]:
+    """Files of a prepared TFDS data set, remembered so that TFDS is imported only once."""
+    known = local_cache(cache_dir) / "tfds" / f"{digest_of(name)[:16]}.json"
+    if known.exists():
+        files = json.loads(known.read_text())
+        if all(os.path.exists(file) for file in files):
+            return files
+    report(f"tfds:{name}: finding or preparing the data set")
+    with only_one(known.with_suffix(".lock"), report):
+        files = records.split_files(records.prepare_named(name))
+        commit(known, json.dumps(files).encode())
+    return files
+
+
 def _stamp(file: str) -> tuple[int, int]:
     """Size and time of last change."""
     if is_remote(file):
-        stat = epath.Path(file).stat()
-        return stat.length, int(stat.mtime)
+        remote = epath.Path(file).stat()
+        return remote.length, int(remote.mtime)
     local = os.stat(file)
     return local.st_size, local.st_mtime_ns
 
@@ -170,14 +163,17 @@ def _content_digest(
     report: Callable[[str], None],
 ) -> str:
     """Digest of the files' contents in order, remembered for as long as no stamp changes."""
-    key = digest_of(spec, files, stamps)
-    known = local_cache(cache_dir) / "digests" / key
+    if not files:
+        return digest_of(spec, synthetic.VERSION)
+    known = local_cache(cache_dir) / "digests" / digest_of(spec, files, stamps)
     if known.exists():
         return known.read_text()
     total = sum(size for size, _ in stamps)
     report(f"{spec}: hashing {len(files):,} files, {total / 1e6:,.1f} MB")
+    # TFDS orders records by their names, so these are part of what the standard library is.
+    names = [os.path.relpath(file, stdlib_root()) for file in files] if spec == "stdlib" else []
     with ThreadPoolExecutor() as pool:
-        digest = digest_of(*pool.map(_file_digest, files))
+        digest = digest_of(*names, *pool.map(_file_digest, files))
     commit(known, digest.encode())
     return digest
 
@@ -188,19 +184,3 @@ def _file_digest(file: str) -> str:
         while chunk := stream.read(CHUNK):
             hashed.update(chunk)
     return hashed.hexdigest()
-
-
-def _synthetic(piece: Piece) -> Iterator[tuple[str, int]]:
-    """Documents of invented words; each depends on its place alone."""
-    for place in range(piece.start, piece.stop, SYNTHETIC_DOCUMENT):
-        size = min(SYNTHETIC_DOCUMENT, piece.stop - place)
-        draw = random.Random(place)
-        words = [WORDS[int(len(WORDS) * draw.random() ** 3)] for _ in range(size // 2 + 1)]
-        yield " ".join(words)[:size], place
-
-
-WORDS = tuple(
-    first + second
-    for first in ("ba", "de", "fi", "go", "ku", "la", "me", "ni")
-    for second in ("", "ra", "se", "ti", "no", "vu", "xa", "zo")
-)

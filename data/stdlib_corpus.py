@@ -1,14 +1,12 @@
-"""The corpus that is on every machine: sources and texts of Python's own standard library, as a TFDS
-builder. Tests, IDLE and what others installed are left out."""
+"""The corpus that is on every machine, Python's own standard library, as a TFDS builder."""
 
 import os
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data.stdlib_files import stdlib_files
+from data.stdlib_files import stdlib_files, stdlib_root
 
 
 class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
@@ -26,7 +24,6 @@ class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, str]]]:
-        root = Path(sysconfig.get_paths()["stdlib"])
         for file in stdlib_files():
-            name = os.path.relpath(file, root)
+            name = os.path.relpath(file, stdlib_root())
             yield name, {"text": Path(file).read_text(encoding="utf-8"), "name": name}

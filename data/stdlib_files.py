@@ -1,4 +1,7 @@
-"""Which files of the standard library are a corpus. Apart from the builder, as TFDS loads slowly."""
+"""Which files of the standard library are a corpus: not its tests, not IDLE, nothing installed.
+
+Apart from the builder, because TFDS is slow to import.
+"""
 
 import os
 import sysconfig
@@ -9,10 +12,15 @@ LEFT_OUT = {
 }
 
 
+def stdlib_root() -> str:
+    """The folder of this Python's standard library."""
+    return sysconfig.get_paths()["stdlib"]
+
+
 def stdlib_files() -> list[str]:
-    """Paths of the sources and texts of this Python's standard library, sorted."""
+    """Paths of its sources and texts, sorted."""
     found = []
-    for folder, below, names in os.walk(sysconfig.get_paths()["stdlib"]):
+    for folder, below, names in os.walk(stdlib_root()):
         below[:] = [name for name in below if name not in LEFT_OUT]
         found += [os.path.join(folder, n) for n in names if n.endswith((".py", ".txt", ".rst"))]
     return sorted(found)

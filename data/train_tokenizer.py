@@ -1,0 +1,54 @@
+"""A byte-level BPE learnt from a corpus (Sennrich et al. 2016; bytes as in GPT-2)."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data.cache import commit
+from data.config import DataConfig
+from data.shard import encode, is_held_out
+from data.source import open_corpus
+from data.tokenizer import END_NAMES
+
+
+def train_tokenizer(
+    config: DataConfig, vocab_size: int, output: Path, *, report: Callable[[str], None]
+) -> None:
+    """Learn merges from the documents that are not held out and write a `tokenizer.json`.
+
+    Any text goes through it and comes back as it was. ValueError if vocab_size is below 257, or if
+    the file is there already.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if vocab_size < 257:
+        raise ValueError(
+            f"vocab_size={vocab_size} must be at least 257, because the 256 bytes and the end of a "
+            "document come first; try --vocab-size 8192"
+        )
+    if output.suffix != ".json" or output.exists():
+        raise ValueError(
+            f"output={str(output)!r} must be a new file that ends in .json, because nothing is "
+            "overwritten; try another name"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_NAMES[0]],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(config, report), trainer)
+    report(f"learnt {tokenizer.get_vocab_size():,} tokens")
+    commit(output, tokenizer.to_str().encode())
+
+
+def _texts(config: DataConfig, report: Callable[[str], None]) -> Iterator[str]:
+    for spec in config.sources:
+        corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
+        report(f"{spec}: reading")
+        for piece in corpus.pieces():
+            for document in corpus.read(piece):
+                if not is_held_out(encode(corpus, document), config.held_out):
+                    yield document.text

@@ -1,0 +1,85 @@
+"""The command `meshloom data`: make a token store, train a tokenizer, look at rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from data.config import DataConfig
+
+if TYPE_CHECKING:
+    from data.pipeline import Rows
+
+
+DEFAULT = DataConfig()
+
+
+def main(arguments: list[str]) -> None:
+    """Run `meshloom data prepare|tokenizer|show`."""
+    commands = {"prepare": prepare, "tokenizer": tokenizer, "show": show}
+    tyro.extras.subcommand_cli_from_dict(
+        commands,
+        args=arguments,
+        prog="meshloom data",
+        description="Prepare token stores and tokenizers; training prepares what is missing itself.",
+    )
+
+
+def prepare(data: DataConfig = DEFAULT) -> None:
+    """Tokenize the sources into the cache, going on where a killed call stopped.
+
+    Args:
+        data: The data of a run.
+    """
+    from data.pipeline import open_rows
+
+    rows = open_rows(data, "train")
+    print(f"ready to train on: {_counts(rows)} of {data.sequence_length} tokens")
+
+
+def tokenizer(
+    output: Annotated[Path, tyro.conf.Positional],
+    data: DataConfig = DEFAULT,
+    vocab_size: int = 8192,
+) -> None:
+    """Train a byte-level BPE on the documents that are not held out.
+
+    Args:
+        output: The tokenizer.json to write.
+        data: The data to learn from.
+        vocab_size: Token ids, the 256 bytes and the end of document among them.
+    """
+    from data.train_tokenizer import train_tokenizer
+
+    train_tokenizer(data, vocab_size, output, report=print)
+    print(f"wrote {output}; use it with --data.tokenizer {output}")
+
+
+def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
+    """Print what the data are, and one training row as text.
+
+    Args:
+        data: The data of a run.
+        row: Number of the row in the order of training.
+    """
+    import numpy as np
+
+    from data.pipeline import open_rows
+
+    rows = open_rows(data, "train")
+    print(f"digest     {rows.digest}")
+    print(f"train      {_counts(rows)}")
+    if data.held_out:
+        print(f"held out   {_counts(open_rows(data, 'held_out'))}")
+    print(f"vocabulary {rows.tokenizer.vocab_size:,} ids")
+    batch = rows.batch(np.array([row]))
+    documents = int(batch.segment_ids.max())
+    print(f"row {row:,}, from {rows.origin(row)}, {documents} documents:")
+    print(rows.tokenizer.decode(batch.tokens[0]))
+
+
+def _counts(rows: "Rows") -> str:
+    return (
+        f"{rows.num_documents:,} documents, {rows.num_bytes:,} bytes, {rows.num_tokens:,} tokens, "
+        f"{rows.num_rows:,} rows"
+    )
