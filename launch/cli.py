@@ -155,7 +155,7 @@ def _presets(arguments: list[str]) -> None:
     options = _parse(PresetsOptions, arguments, prog="meshloom presets")
     from launch.preset_table import show
 
-    show(json=options.json)
+    show(json_format=options.json)
 
 
 def _launch(arguments: list[str]) -> int:

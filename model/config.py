@@ -60,7 +60,7 @@ class ModelConfig:
     """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters are float32."""
     remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
     """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in host memory."""
-    attention: Literal["auto", "xla", "cudnn"] = field(default="auto")
+    attention: Literal["auto", "xla", "cudnn"] = field(default="auto", metadata=FREE)
     """Attention kernel; auto takes the best one the backend has and the log names it."""
 
     def __post_init__(self) -> None:

@@ -59,17 +59,17 @@ class CheckpointConfig:
 class TrainConfig:
     """Length, batch, randomness and rhythm of a run."""
 
-    steps: int
-    """Optimizer steps of the whole run."""
-    batch_size: int
+    steps: int = field(metadata=FREE)
+    """Optimizer steps of the whole run; a resumed run may be given more."""
+    batch_size: int = field(metadata=FREE)
     """Rows (windows) in one optimizer step, over all devices."""
-    accumulation: int = 1
+    accumulation: int = field(default=1, metadata=FREE)
     """Micro-batches a step is split into; gradients are summed before the update."""
     seed: int = 0
     """Seed of the initial parameters; the order of the data has its own."""
     z_loss: float = 0.0
     """Weight of the squared log-normalizer (PaLM used 1e-4)."""
-    loss_chunk: int = 0
+    loss_chunk: int = field(default=0, metadata=FREE)
     """Tokens of one device whose logits exist at a time; 0 lets the program choose."""
     log_every: int = field(default=10, metadata=FREE)
     """Steps between metric records."""

@@ -1,0 +1,47 @@
+# Everything a user or a contributor runs. `make VENV=DIR PYTHON=python3.13 test` uses another interpreter.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install train test check bench
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+help:
+	@echo "make train    install into $(VENV) and train the preset tiny; ARGS='--train.steps 400' changes it"
+	@echo "make test     run the tests"
+	@echo "make check    check format, lint and types"
+	@echo "make bench    measure speed, as JSON"
+	@echo "make install  make $(VENV) with the pinned packages, if it is not up to date"
+
+install: $(STAMP)
+
+# Rebuilt only when the pins, the package list or this file change.
+$(STAMP): pyproject.toml Makefile $(wildcard requirements/*.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is $$($(PYTHON) -V), but MeshLoom needs 3.11 or newer; try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "error: $(PYTHON) has no ensurepip, which makes virtual environments; try: sudo apt install python3-venv" >&2; exit 1; }
+	@rm -f $(STAMP)
+	$(PYTHON) -m venv $(VENV)
+	@pins=requirements/$$($(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt; \
+	  echo "installing $$(grep -c == $$pins) packages of $$pins"; \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$pins
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+train: install
+	$(VENV)/bin/meshloom train tiny $(ARGS)
+
+test: install
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: install
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
+
+bench: install
+	$(VENV)/bin/python -m launch.bench $(ARGS)

@@ -1,0 +1,64 @@
+"""`meshloom presets`: every preset with its sizes, as a table or as JSON."""
+
+import json
+import sys
+from typing import Any
+
+from launch.presets import PRESETS, preset, source
+from model.flops import embedding_parameters, flops_per_token, parameter_count
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Sizes of one preset; FLOPs are those of training, per token, at the row length of the preset."""
+    config = preset(name)
+    model, length = config.model, config.data.sequence_length
+    parameters = parameter_count(model)
+    return {
+        "name": name,
+        "parameters": parameters,
+        "parameters_without_embeddings": parameters - embedding_parameters(model),
+        "layers": model.num_layers,
+        "width": model.embed_dim,
+        "mlp_width": model.mlp_dim,
+        "heads": model.num_heads,
+        "kv_heads": model.num_kv_heads,
+        "head_width": model.head_dim,
+        "vocabulary": model.vocab_size,
+        "length": length,
+        "flops_per_token": flops_per_token(model, length),
+        "source": source(name),
+    }
+
+
+def show(*, json_format: bool) -> None:
+    """Print all presets to standard output."""
+    rows = [describe(name) for name in PRESETS]
+    if json_format:
+        json.dump(rows, sys.stdout, indent=2)
+        print()
+        return
+    head = f"{'preset':<12}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}{'FLOPs/token':>13}"
+    print(head + "\n" + "-" * len(head))
+    cited = ""
+    for row in rows:
+        if row["source"] != cited:
+            cited = row["source"]
+            print(f"# {cited}")
+        heads = f"{row['heads']}/{row['kv_heads']}"
+        print(
+            f"{row['name']:<12}{_short(row['parameters']):>8}"
+            f"{_short(row['parameters_without_embeddings']):>9}{row['layers']:>5}{row['width']:>7}"
+            f"{row['mlp_width']:>7}{heads:>9}{row['length']:>6}{row['flops_per_token']:>13.3g}"
+        )
+    print(
+        "\nL layers, D model width, F feed-forward width, N/K query/key-value heads, T tokens in a row;"
+        "\nparameters with and without embeddings; FLOPs of training, forward and backward."
+    )
+
+
+def _short(count: int) -> str:
+    """Four digits: 886.0K, 124.4M, 1.236B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= size:
+            return f"{count / size:.4g}{unit}"
+    return str(count)

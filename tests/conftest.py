@@ -1,0 +1,26 @@
+"""Settings of every test: 8 virtual CPU devices, a compilation cache, shapes checked in model/."""
+
+import os
+from pathlib import Path
+
+import jax
+import jaxtyping
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set for the processes that tests start as well as for this one.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax-tests")
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+# Before any test imports model: its shape annotations are checked at every call.
+jaxtyping.install_import_hook("model", "beartype.beartype")
+
+# No deadline: how long an example takes is not what these tests hold.
+settings.register_profile("meshloom", deadline=None, max_examples=50)
+settings.load_profile("meshloom")

@@ -1,0 +1,186 @@
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.config import (
+    DistributedConfig,
+    MeshConfig,
+    RunConfig,
+    from_dict,
+    load,
+    require_resumable,
+    resume_differences,
+    save,
+    to_dict,
+)
+from launch.presets import PRESETS, preset
+
+
+def changed(config: RunConfig, fields: Mapping[str, object]) -> RunConfig:
+    """The config with other values for dotted fields."""
+
+    def replaced(inner: Any, names: list[str], value: object) -> Any:
+        if len(names) > 1:
+            value = replaced(getattr(inner, names[0]), names[1:], value)
+        return dataclasses.replace(inner, **{names[0]: value})
+
+    for name, value in fields.items():
+        config = replaced(config, name.split("."), value)
+    return config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_yaml(name: str, tmp_path: Path) -> None:
+    save(preset(name), tmp_path / "config.yaml")
+    assert load(tmp_path / "config.yaml") == preset(name)
+
+
+@given(
+    learning_rate=st.floats(min_value=1e-30, max_value=1e30),
+    clip_norm=st.none() | st.floats(min_value=1e-12, max_value=1e12),
+    weights=st.just(()) | st.tuples(st.floats(min_value=1e-6, max_value=1e6)),
+    profile=st.none() | st.tuples(st.integers(0, 50), st.integers(51, 10**12)),
+    coordinator=st.none() | st.text(),
+    replica=st.integers(-(10**9), 10**9),
+)
+def test_any_values_survive_yaml(
+    tmp_path_factory: pytest.TempPathFactory,
+    learning_rate: float,
+    clip_norm: float | None,
+    weights: tuple[float, ...],
+    profile: tuple[int, int] | None,
+    coordinator: str | None,
+    replica: int,
+) -> None:
+    config = changed(
+        preset("tiny"),
+        {
+            "train.optimizer.learning_rate": learning_rate,
+            "train.optimizer.clip_norm": clip_norm,
+            "data.weights": weights,
+            "profile": profile,
+            "distributed.coordinator": coordinator,
+            "mesh.replica": replica,
+        },
+    )
+    path = tmp_path_factory.mktemp("config") / "config.yaml"
+    save(config, path)
+    assert load(path) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("model.num_layres", 3, "model.num_layres .* try model.num_layers"),
+        ("train.optimizer.learning_rat", 1.0, "train.optimizer.learning_rate"),
+        ("train.steps", 1.5, "1.5 must be of type int .*train.steps"),
+        ("train.steps", True, "True must be of type int"),
+        ("train.steps", "many", "'many' must be of type int"),
+        ("train.non_finite", "hope", "hope not in literal"),
+        ("data.tokenizer", 3, "3 must be of type str"),
+        ("model.num_kv_heads", 3, "model.num_kv_heads=3 must divide"),
+    ],
+)
+def test_unfit_yaml_is_refused_by_name(field: str, value: object, words: str) -> None:
+    values = to_dict(preset("tiny"))
+    *parents, name = field.split(".")
+    inner = values
+    for parent in parents:
+        inner = inner[parent]
+    inner[name] = value
+    with pytest.raises(ValueError, match=words):
+        from_dict(values)
+
+
+def test_missing_field_is_named() -> None:
+    values = to_dict(preset("tiny"))
+    del values["train"]["steps"]
+    with pytest.raises(ValueError, match="field 'steps' must be given"):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "must be a readable YAML file"),
+        (b"a: [", "must be a readable YAML file"),
+        (b"- 1", "must hold a mapping"),
+        (b"", "must hold a mapping"),
+        (b"!!python/object/apply:os.getcwd []", "must be a readable YAML file"),
+    ],
+)
+def test_file_that_is_no_config_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        load(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.yaml must be a readable"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_save_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save(preset("tiny"), path)
+    (tmp_path / "config.yaml.partial").mkdir()
+    with pytest.raises(OSError):
+        save(preset("gpt2-124m"), path)
+    assert load(path) == preset("tiny")
+
+
+def test_free_fields_may_differ_on_resume() -> None:
+    new = changed(
+        preset("tiny"),
+        {
+            "mesh": MeshConfig(fsdp=2, tensor=4),
+            "distributed": DistributedConfig(start="none"),
+            "train.checkpoint.keep_latest": 9,
+            "train.batch_size": 32,
+            "train.steps": 10_000,
+            "data.cache_dir": "/elsewhere",
+            "wandb": "project",
+        },
+    )
+    assert resume_differences(to_dict(preset("tiny")), new) == []
+    require_resumable(to_dict(preset("tiny")), new)
+
+
+def test_other_fields_must_match_on_resume() -> None:
+    new = changed(
+        preset("tiny"),
+        {"model.num_layers": 5, "train.optimizer.learning_rate": 1.0, "data.seed": 3},
+    )
+    assert resume_differences(to_dict(preset("tiny")), new) == [
+        "data.seed: was 0, now 3",
+        "model.num_layers: was 4, now 5",
+        "train.optimizer.learning_rate: was 0.003, now 1.0",
+    ]
+    with pytest.raises(ValueError, match="model.num_layers: was 4, now 5"):
+        require_resumable(to_dict(preset("tiny")), new)
+
+
+def test_field_unknown_to_the_old_run_must_match() -> None:
+    old = to_dict(preset("tiny"))
+    del old["model"]["window"]
+    assert resume_differences(old, preset("tiny")) == ["model.window: was absent, now None"]
+
+
+@pytest.mark.parametrize("profile", [(3, 3), (5, 2), (-1, 4)])
+def test_profile_window_must_run_forward(profile: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"profile={profile[0]} {profile[1]} must be two steps"):
+        changed(preset("tiny"), {"profile": profile})
+
+
+def test_config_reads_what_another_program_wrote(tmp_path: Path) -> None:
+    config: RunConfig = preset("tiny")
+    path = tmp_path / "config.yaml"
+    save(config, path)
+    path.write_text(path.read_text().replace("learning_rate: 0.003", "learning_rate: 1"))
+    assert load(path).train.optimizer.learning_rate == 1.0
