@@ -71,10 +71,10 @@ def fit(
             recorder.read()
             measured = evaluate(state, place.step)
             recorder.start()
-        if done or saver.is_due(place.step):
+        if done:
             recorder.read()
-            position = {"examples_seen": place.examples}
-            saver.save(place.step, state, meta | position, metrics=measured)
+        position = {"examples_seen": place.examples}
+        saver.save(place.step, state, meta | position, metrics=measured, force=done)
     profile.close()
     saver.wait()
     return state, place

@@ -1,8 +1,9 @@
-"""Where records of a run go: a JSONL file, TensorBoard, Weights & Biases. The console is console.py."""
+"""Where the records of a run go: a JSONL file, TensorBoard, Weights & Biases."""
 
 import json
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,7 +68,7 @@ class TensorBoardWriter:
         self._writer = SummaryWriter(str(directory), purge_step=purge)
 
     def write(self, record: Record) -> None:
-        step, now = int(record["step"]), record.get("time")
+        step, now = int(record["step"]), float(record.get("time", time.time()))
         for name, value in record.items():
             if name not in ("step", "time") and not isinstance(value, str):
                 group = "eval" if name.startswith("eval_") else "train"
@@ -80,11 +81,11 @@ class TensorBoardWriter:
 
 
 class WandbWriter:
-    """A run in a Weights & Biases project; its own environment variables apply (WANDB_MODE=offline)."""
+    """A run in a Weights & Biases project; its environment variables apply (WANDB_MODE=offline)."""
 
     def __init__(self, project: str, directory: Path, config: dict[str, Any]) -> None:
         try:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise ValueError(
                 f"wandb={project} must have the package wandb, because it sends the records; "

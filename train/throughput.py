@@ -65,7 +65,7 @@ class Throughput:
         self._last = now
 
     def take(self) -> dict[str, float]:
-        """Means over the steps since the last call, as fields of a record; no `mfu` without a peak."""
+        """Means over the steps since the last call, as record fields; no `mfu` without a peak."""
         assert self._steps, "no step was finished"
         seconds = max(self._seconds, 1e-9)
         flops = self._flops_per_token * self._tokens / seconds

@@ -1,0 +1,123 @@
+"""From a RunConfig to ready objects: the model resolved for this backend, states, steps, closures."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from data.batch import Batch
+from data.pipeline import Rows
+from model.attention import choose_kernel
+from model.config import ModelConfig
+from model.sharding import axis_size, spec
+from train.config import TrainConfig
+from train.evaluate import evaluate
+from train.feed import local_rows, replicated
+from train.loop import TrainStep
+from train.optimizer import learning_rate
+from train.state import TrainState, init_state
+from train.step import make_eval_step, make_train_step
+
+
+def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
+    """`config` with the compute type, the attention kernel and remat settled for the backend.
+
+    Raises ValueError for a kernel or an offload the backend does not have.
+    """
+    dtype = config.dtype
+    if dtype == "auto":
+        dtype = "float32" if backend == "cpu" else "bfloat16"
+    config = dataclasses.replace(config, dtype=dtype)
+    if config.remat == "offload" and backend == "cpu":
+        raise ValueError(
+            "model.remat=offload must have an accelerator, because it moves activations to the "
+            "host and the backend is cpu; try --model.remat full"
+        )
+    return dataclasses.replace(config, attention=choose_kernel(config, backend))
+
+
+def check_vocabulary(model: ModelConfig, rows: Rows, tokenizer: str) -> None:
+    """Raise ValueError if the tokenizer makes ids the model has no row for."""
+    if rows.tokenizer.vocab_size > model.vocab_size:
+        raise ValueError(
+            f"model.vocab_size={model.vocab_size} must be at least {rows.tokenizer.vocab_size}, because "
+            f"data.tokenizer={tokenizer} makes that many ids; "
+            f"try --model.vocab-size {rows.tokenizer.vocab_size}"
+        )
+
+
+def check_batch(config: TrainConfig, length: int, model: ModelConfig) -> None:
+    """Raise ValueError if the batch cannot be cut over the current mesh and its micro-batches."""
+    shards = axis_size("batch")
+    parts = shards * config.accumulation
+    if config.batch_size % parts:
+        raise ValueError(
+            f"train.batch_size={config.batch_size} must be a multiple of {parts}, because each of "
+            f"train.accumulation={config.accumulation} micro-batches is cut over {shards} shards "
+            f"(mesh.replica x mesh.fsdp); try --train.batch-size {-(-config.batch_size // parts) * parts}"
+        )
+    if length > model.max_length:
+        raise ValueError(
+            f"data.sequence_length={length} must be at most model.max_length={model.max_length}, "
+            f"because the model has no later positions; try --model.max-length {length}"
+        )
+
+
+def fresh_state(config: ModelConfig, train: TrainConfig) -> Callable[[], TrainState]:
+    """A function of nothing that makes the initial state: run it by `jax.jit` or `jax.eval_shape`."""
+    return functools.partial(_fresh_state, config, train)
+
+
+def _fresh_state(config: ModelConfig, train: TrainConfig) -> TrainState:
+    return init_state(config, train.optimizer, jax.random.key(train.seed))
+
+
+def compile_train_step(
+    state: TrainState, train: TrainConfig, *, length: int, packed: bool
+) -> tuple[TrainStep, float]:
+    """The train step compiled for this state (or its shapes) and mesh, and the seconds that took."""
+    rows = NamedSharding(jax.sharding.get_abstract_mesh(), spec("batch", "length"))
+    shape = (train.batch_size, length)
+    ids = jax.ShapeDtypeStruct(shape, np.int32, sharding=rows)
+    weights = jax.ShapeDtypeStruct(shape, np.float32, sharding=rows)
+    scalar = NamedSharding(jax.sharding.get_abstract_mesh(), spec())
+    rate = jax.ShapeDtypeStruct((), np.float32, sharding=scalar)
+    began = time.perf_counter()
+    step = make_train_step(train, packed=packed)
+    compiled = step.lower(state, Batch(ids, ids, ids, ids, weights), rate).compile()
+    return compiled, time.perf_counter() - began
+
+
+def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float]:
+    """Learning rate as a function of rows seen; steps are counted in the run's first batch size."""
+    return lambda examples: learning_rate(
+        train.optimizer, examples / first_batch_size, train.steps
+    )
+
+
+def make_evaluate(
+    train: TrainConfig, held_out: Rows, *, batches: int | None, packed: bool
+) -> Callable[[TrainState], dict[str, float]]:
+    """A function that measures a state on the held-out rows, on at most `batches` batches of them."""
+    eval_step = make_eval_step(train, packed=packed)
+    rows = local_rows(train.batch_size)
+    ratio = held_out.num_bytes / held_out.num_tokens
+
+    def measure(state: TrainState) -> dict[str, float]:
+        found = held_out.batches(0, train.batch_size, rows)
+        if batches is not None:
+            found = (batch for _, batch in zip(range(batches), found, strict=False))
+        return evaluate(
+            state.evaluated,
+            found,
+            eval_step,
+            rows=rows,
+            batch_size=train.batch_size,
+            bytes_per_token=ratio,
+        )
+
+    return measure

@@ -1,0 +1,80 @@
+"""The command `generate`: a run's checkpoint writes on from a prompt."""
+
+import functools
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from data.tokenizer import Tokenizer
+from launch.options import GenerateOptions
+from model.generate import Sampling
+from model.generate import generate as decode
+from model.sharding import axis_size, spec
+from model.transformer import Transformer
+
+
+def generate(options: GenerateOptions) -> None:
+    """Print the prompt with its continuations."""
+    from launch.saved import open_saved
+
+    sampling = Sampling(
+        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
+    )
+    with open_saved(options.run, options.step, options.mesh) as saved:
+        texts = continuations(
+            saved.state.evaluated,
+            saved.tokenizer,
+            [options.prompt] * options.samples,
+            new=options.tokens,
+            sampling=sampling,
+            seed=options.seed,
+        )
+        for number, text in enumerate(texts, start=1):
+            if options.samples > 1:
+                print(f"--- {number} of {options.samples}")
+            print(options.prompt + text)
+
+
+def continuations(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: list[str],
+    *,
+    new: int,
+    sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - frozen
+    seed: int = 0,
+) -> list[str]:
+    """At most `new` tokens written on from each prompt, on the current mesh, the same on every process.
+
+    Every prompt follows the end of a document. Raises ValueError when the model's positions end.
+    """
+    end = tokenizer.end_of_document
+    ids = [np.concatenate([[end], part]) for part in tokenizer.encode_batch(prompts)]
+    B = -(-len(ids) // axis_size("batch")) * axis_size("batch")
+    P = max(map(len, ids))
+    tokens, real = np.full((B, P), end, np.int32), np.zeros((B, P), bool)
+    real[:, -1] = True
+    for row, part in enumerate(ids):
+        tokens[row, P - len(part) :] = part
+        real[row, P - len(part) :] = True
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", None))
+    placed = [
+        jax.make_array_from_callback(array.shape, sharding, functools.partial(_part, array))
+        for array in (tokens, real)
+    ]
+    written = jax.jit(decode, static_argnames=("new", "sampling", "end"))(
+        model, *placed, jax.random.key(seed), new=new, sampling=sampling, end=end
+    )
+    rows = multihost_utils.process_allgather(written, tiled=True)
+    return [tokenizer.decode(_until(row, end)) for row in rows[: len(prompts)]]
+
+
+def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
+    return array[index]
+
+
+def _until(row: np.ndarray, end: int) -> np.ndarray:
+    ends = np.flatnonzero(row == end)
+    return row[: ends[0]] if len(ends) else row

@@ -1,0 +1,133 @@
+"""What `train` tells: the run in a few lines, its records in every writer, and how it ended."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from data.pipeline import Rows
+from data.tokenizer import Tokenizer
+from launch.config import RunConfig, to_dict
+from launch.mesh import shown
+from launch.run_directory import RunDirectory, environment
+from model.config import ModelConfig
+from model.flops import embedding_parameters, flops_per_token, parameter_count
+from train.console import ConsoleWriter
+from train.metrics import JsonlWriter, Record, TensorBoardWriter, Unfailing, WandbWriter, Writer
+from train.record import Place
+from train.state import TrainState
+from train.throughput import Throughput, mfu_note
+
+SAMPLE_TOKENS = 200
+
+
+class Report:
+    """Speaks on process 0 and is silent on the others."""
+
+    def __init__(self, config: RunConfig, model: ModelConfig) -> None:
+        self._config = config
+        self._model = model
+        self._lead = jax.process_index() == 0
+        self._console = Console(highlight=False)
+        self.versions = environment()["versions"]
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self._lead:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def begin(self, run: RunDirectory, rows: Rows) -> None:
+        """What will be trained, on what, with which kernel, and where it will lie."""
+        model, length = self._model, self._config.data.sequence_length
+        total = parameter_count(model)
+        device = jax.devices()[0]
+        self.say(
+            f"{self._config.preset}: {total / 1e6:,.2f} M parameters, "
+            f"{(total - embedding_parameters(model)) / 1e6:,.2f} M without embeddings"
+        )
+        self.say(
+            f"devices: {jax.device_count()} x {device.device_kind}, mesh {shown(jax.sharding.get_mesh().shape)}, "
+            f"{jax.process_count()} process{'es' if jax.process_count() > 1 else ''}"
+        )
+        how = "segments masked" if self._config.data.packing else "plain causal rows"
+        self.say(f"attention: {model.attention} kernel ({how}), compute in {model.dtype}")
+        self.say(f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch")
+        note = mfu_note(device.device_kind)
+        if note:
+            self.say(note)
+        self.say(f"run: {near(run.path)}")
+
+    def throughput(self, length: int) -> Throughput:
+        """Speed of this model on these devices."""
+        return Throughput(
+            flops_per_token=flops_per_token(self._model, length),
+            device_kind=jax.devices()[0].device_kind,
+            num_devices=jax.device_count(),
+        )
+
+    def open_writers(
+        self, run: RunDirectory, place: Place, end: int, closing: ExitStack
+    ) -> Callable[[Record], None]:
+        """A function that gives a record to every writer; `closing` closes them."""
+        if not self._lead:
+            return lambda record: None
+        resumed = place.step if run.metrics.exists() else None
+        left = -(-(end - place.examples) // self._config.train.batch_size)
+        writers: list[Writer] = [
+            ConsoleWriter(place.step + left, self._console),
+            JsonlWriter(run.metrics, resumed),
+        ]
+        if self._config.tensorboard:
+            writers.append(TensorBoardWriter(run.path / "tensorboard", resumed))
+        if self._config.wandb:
+            writers.append(WandbWriter(self._config.wandb, run.path, to_dict(self._config)))
+        safe = [Unfailing(writer, self.say) for writer in writers]
+        for writer in safe:
+            closing.callback(writer.close)
+
+        def write(record: Record) -> None:
+            for writer in safe:
+                writer.write(record)
+
+        return write
+
+    def finish(
+        self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer
+    ) -> None:
+        """The loss curve, a sample, where the checkpoints lie and how to go on."""
+        from launch.generate import continuations
+
+        texts = continuations(state.evaluated, tokenizer, [""], new=SAMPLE_TOKENS)
+        if not self._lead:
+            return
+        import launch.curve
+
+        picture = run.path / "loss.png"
+        launch.curve.draw(run.metrics, picture)
+        self.say(f"\na sample of {SAMPLE_TOKENS} tokens:\n")
+        self.say(texts[0])
+        self.say(f"\nloss curve:  {near(picture)}")
+        self.say(f"checkpoints: {near(run.checkpoints)}, the last at step {place.step}")
+        more = shlex.join(
+            [*command(), "train", "--run-dir", near(run.path), "--resume"]
+            + ["--train.steps", str(2 * self._config.train.steps)]
+        )
+        self.say(f"to go on:    {more}")
+
+
+def near(path: Path) -> str:
+    """`path` from here if it lies below, as one would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def command() -> list[str]:
+    """How this program was started."""
+    started = Path(sys.argv[0])
+    if started.name == "meshloom":
+        return [near(started.absolute())]
+    return ["python", "-m", "launch"]

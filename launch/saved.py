@@ -1,0 +1,60 @@
+"""A run's saved state on this machine's devices, for the commands that use what was trained."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.tokenizer import Tokenizer, load_tokenizer
+from launch import runtime
+from launch.config import DistributedConfig, MeshConfig, RunConfig, load
+from launch.run_directory import find_run_directory
+from model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saved:
+    """The state of one checkpoint and the config it was trained under."""
+
+    config: RunConfig
+    model: ModelConfig
+    state: "TrainState"
+    step: int
+    tokenizer: Tokenizer
+
+
+@contextmanager
+def open_saved(
+    run_path: Path,
+    step: int | None,
+    mesh: MeshConfig,
+    distributed: DistributedConfig = DistributedConfig(),
+) -> Iterator[Saved]:
+    """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the block.
+
+    Raises ValueError when there is no such run or checkpoint.
+    """
+    run = find_run_directory(run_path)
+    config = load(run.config)
+    made = runtime.start(mesh, distributed, cache_dir=config.data.cache_dir)
+    import jax
+
+    from launch import build
+    from train.checkpoint import Checkpointer
+
+    model = build.resolve_model(config.model, jax.default_backend())
+    with jax.set_mesh(made):
+        checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint)
+        meta = checkpointer.read_meta(step)
+        shapes = jax.eval_shape(build.fresh_state(model, config.train))
+        yield Saved(
+            config=config,
+            model=model,
+            state=checkpointer.restore(shapes, step),
+            step=step or checkpointer.latest_step(),
+            tokenizer=load_tokenizer(config.data.tokenizer),
+        )
