@@ -51,8 +51,8 @@ def show(*, json_format: bool) -> None:
             f"{row['mlp_width']:>7}{heads:>9}{row['length']:>6}{row['flops_per_token']:>13.3g}"
         )
     print(
-        "\nL layers, D model width, F feed-forward width, N/K query/key-value heads, T tokens in a row;"
-        "\nparameters with and without embeddings; FLOPs of training, forward and backward."
+        "\nparams with and without embeddings; L layers, D model width, F feed-forward"
+        "\nwidth, N/K query/key-value heads, T tokens in a row; FLOPs of training"
     )
 
 

@@ -44,7 +44,7 @@ def tiny() -> RunConfig:
             num_heads=4,
             num_kv_heads=4,
             head_dim=32,
-            mlp_dim=384,
+            mlp_dim=512,
             max_length=256,
             norm="rmsnorm",
             positions="rotary",

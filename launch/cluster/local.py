@@ -121,9 +121,10 @@ def _environment(coordinator: str, processes: int, index: int, devices: int) -> 
 
 
 def _copy_lines(source: IO[bytes], prefix: bytes) -> None:
-    for line in source:
-        sys.stdout.buffer.write(prefix + line)
-        sys.stdout.buffer.flush()
+    with source:
+        for line in source:
+            sys.stdout.buffer.write(prefix + line)
+            sys.stdout.buffer.flush()
 
 
 def _free_port() -> int:

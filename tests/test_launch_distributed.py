@@ -1,0 +1,176 @@
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.config import DistributedConfig
+from launch.distributed import Job, check_port_free, detect, from_first_process
+
+SLURM = {
+    "SLURM_JOB_ID": "5000",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NODELIST": "gpu[007-010,12],other",
+}
+JOBSET = {
+    "JOB_COMPLETION_INDEX": "1",
+    "JAX_NUM_PROCESSES": "4",
+    "JOBSET_NAME": "run",
+    "REPLICATED_JOB_NAME": "workers",
+}
+JAX = {
+    "JAX_COORDINATOR_ADDRESS": "host:1234",
+    "JAX_NUM_PROCESSES": "2",
+    "JAX_PROCESS_ID": "1",
+}
+EXPLICIT = DistributedConfig(coordinator="host:1234", num_processes=2, process_id=1)
+
+TOLD_BY_FIRST = """
+import sys
+from launch import distributed
+from launch.config import DistributedConfig
+
+distributed.start(DistributedConfig(start_timeout=60))
+import jax
+
+def make():
+    if sys.argv[1] == "refuse":
+        raise ValueError("run_dir=x must be new")
+    assert jax.process_index() == 0
+    return "pfad-\\u00fc"
+
+try:
+    text = distributed.from_first_process(make)
+except ValueError as error:
+    text = f"refused: {error}"
+print(jax.process_index(), jax.process_count(), jax.device_count(), ascii(text), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "job"),
+    [
+        (DistributedConfig(), {}, None),
+        (DistributedConfig(start="none"), SLURM | JAX, None),
+        (EXPLICIT, {}, Job("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(), JAX, Job("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(process_id=0), JAX, Job("explicit", "host:1234", 2, 0)),
+        (EXPLICIT, SLURM, Job("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(), SLURM, Job("slurm", "gpu007:62344", 4, 3)),
+        (DistributedConfig(start="slurm"), SLURM | JAX, Job("slurm", "gpu007:62344", 4, 3)),
+        (DistributedConfig(coordinator="a:9"), SLURM, Job("slurm", "a:9", 4, 3)),
+        (DistributedConfig(), JOBSET, Job("kubernetes", "run-workers-0-0.run:8476", 4, 1)),
+        (
+            DistributedConfig(),
+            JOBSET | {"JOB_INDEX": "1", "PODS_PER_JOB": "2"},
+            Job("kubernetes", "run-workers-0-0.run:8476", 4, 3),
+        ),
+        (
+            DistributedConfig(),
+            JOBSET | {"JAX_COORDINATOR_ADDRESS": "svc:99"},
+            Job("kubernetes", "svc:99", 4, 1),
+        ),
+        (DistributedConfig(), {"TPU_WORKER_HOSTNAMES": "a,b"}, Job("tpu", None, None, None)),
+        (DistributedConfig(), {"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "cpu"}, None),
+        # A batch script without srun has a job but no step: one process.
+        (DistributedConfig(), {"SLURM_JOB_ID": "5000", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_job_is_found(
+    config: DistributedConfig, environment: dict[str, str], job: Job | None
+) -> None:
+    assert detect(config, environment) == job
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [
+        ("node1", "node1"),
+        ("node1,node2", "node1"),
+        ("node[001-015],x", "node001"),
+        ("node[3,7-9]", "node3"),
+        ("rack[1-2]-ib", "rack1-ib"),
+    ],
+)
+def test_first_slurm_host_is_the_coordinator(nodes: str, host: str) -> None:
+    job = detect(DistributedConfig(), SLURM | {"SLURM_STEP_NODELIST": nodes})
+    assert job is not None and job.coordinator == f"{host}:62344"
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices"),
+    [
+        ({}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)"}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, [1]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "0,1"}, [1]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)", "CUDA_VISIBLE_DEVICES": "1"}, None),
+    ],
+)
+def test_slurm_tasks_of_a_node_share_its_gpus(
+    environment: dict[str, str], devices: list[int] | None
+) -> None:
+    job = detect(DistributedConfig(), SLURM | environment)
+    assert job is not None and job.local_devices == devices
+
+
+@pytest.mark.parametrize("start", ["explicit", "slurm", "kubernetes", "tpu"])
+def test_named_start_without_its_settings_is_refused(start: str) -> None:
+    with pytest.raises(ValueError, match=f"distributed.start={start} must find its settings"):
+        detect(DistributedConfig(start=start), {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "words"),
+    [
+        (DistributedConfig(coordinator="a:1"), {}, "must all be given"),
+        (DistributedConfig(process_id=2), JAX, "process_id=2 must be from 0 to 1"),
+        (DistributedConfig(), SLURM | {"SLURM_PROCID": "x"}, "SLURM_PROCID='x' must be a whole"),
+        (DistributedConfig(), SLURM | {"SLURM_STEP_NODELIST": ""}, "must begin with a host"),
+    ],
+)
+def test_settings_that_contradict_are_refused(
+    config: DistributedConfig, environment: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        detect(config, environment)
+
+
+def test_port_in_use_is_refused_and_a_free_one_is_not() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"{port} is in use; try .*:{port + 1}"):
+            check_port_free(f"127.0.0.1:{port}")
+    check_port_free(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("address", ["host", "host:", ":80", "host:port", "host:99999"])
+def test_coordinator_must_be_host_and_port(address: str) -> None:
+    with pytest.raises(ValueError, match="must be HOST:PORT"):
+        check_port_free(address)
+
+
+def test_one_process_is_its_own_first() -> None:
+    assert from_first_process(lambda: "text") == "text"
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [("tell", r"'pfad-\xfc'"), ("refuse", "'refused: run_dir=x must be new'")],
+)
+def test_two_real_processes_hear_the_first(
+    argument: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from launch.cluster.local import run_local
+
+    script = tmp_path / "told.py"
+    script.write_text(TOLD_BY_FIRST)
+    code = run_local([sys.executable, str(script), argument], processes=2, devices_per_process=2)
+    lines = capfd.readouterr().out.splitlines()
+    assert code == 0
+    assert f"0 2 4 {text}" in lines
+    assert f"[1] 1 2 4 {text}" in lines
