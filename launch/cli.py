@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "data", "train", "launch")
@@ -107,7 +107,9 @@ def _train(arguments: list[str]) -> None:
         raise UsageError(
             "meshloom train needs a preset, as in `meshloom train tiny` (`meshloom presets` lists all)"
         )
-    description = f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
+    description = (
+        f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
+    )
     options = _parse(
         TrainOptions,
         arguments[1:] if named else arguments,
@@ -206,11 +208,11 @@ def _parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:
     """The value of a flag that must be known before the parser can be built."""
-    for here, following in zip(arguments, [*arguments[1:], None], strict=True):
-        if here == flag:
-            return following
-        if here.startswith(flag + "="):
-            return here.removeprefix(flag + "=")
+    for index, argument in enumerate(arguments):
+        if argument.startswith(flag + "="):
+            return argument.removeprefix(flag + "=")
+        if argument == flag and index + 1 < len(arguments):
+            return arguments[index + 1]
     return None
 
 
@@ -228,11 +230,10 @@ def _require_own_checkout() -> None:
 
 
 def _raised_by_us(error: BaseException) -> bool:
-    """Whether the error was raised in our own code: then its text is meant for the user."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and any(
-        Path(frames[-1].filename).resolve().is_relative_to(ROOT / room) for room in ROOMS
-    )
+    """Whether a `raise` of our own code made the error: then its text is meant for the user."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = any(Path(last.filename).resolve().is_relative_to(ROOT / room) for room in ROOMS)
+    return ours and (last.line or "").startswith("raise ")
 
 
 def _complain(text: str) -> None:
@@ -240,7 +241,7 @@ def _complain(text: str) -> None:
     print(f"{red}error:{plain} {text}", file=sys.stderr)
 
 
-def _leave(code: int) -> int | NoReturn:
+def _leave(code: int) -> int:
     """The exit code; one process of several ends here, since its peers would wait for it at exit."""
     jax = sys.modules.get("jax")
     if jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1:

@@ -175,9 +175,7 @@ def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
         if any(name == f or name.startswith(f + ".") for f in free):
             continue
         if before.get(name, "absent") != now.get(name, "absent"):
-            lines.append(
-                f"{name}: was {before.get(name, 'absent')}, now {now.get(name, 'absent')}"
-            )
+            lines.append(f"{name}: was {before.get(name, 'absent')}, now {now.get(name, 'absent')}")
     return lines
 
 

@@ -28,7 +28,7 @@ class TrainOptions:
 class EvaluateOptions:
     """Loss, perplexity and bits per byte of a run's checkpoint on its held-out rows."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     step: int | None = None
     """Checkpoint to read; the latest if not given."""
@@ -44,7 +44,7 @@ class EvaluateOptions:
 class GenerateOptions:
     """Let a run's checkpoint write on from a prompt."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     prompt: str = ""
     """Text to go on from; empty begins a document."""

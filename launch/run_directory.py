@@ -1,9 +1,9 @@
 """One run's directory: made, refused, resumed or set aside; what it holds and where.
 
-    config.yaml        the resolved config, accepted by --config
-    environment.json   versions and platform
-    metrics.jsonl      one object a record
-    checkpoints/       one directory a checkpoint
+config.yaml        the resolved config, accepted by --config
+environment.json   versions and platform
+metrics.jsonl      one object a record
+checkpoints/       one directory a checkpoint
 """
 
 import json
@@ -170,7 +170,16 @@ def _git_revision() -> str | None:
     root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            [
+                "git",
+                "-C",
+                str(root),
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
             capture_output=True,
             text=True,
             timeout=10,

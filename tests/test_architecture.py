@@ -35,7 +35,9 @@ def within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
-@pytest.mark.parametrize(("room", "path"), FILES, ids=lambda part: str(part).removeprefix(f"{ROOT}/"))
+@pytest.mark.parametrize(
+    ("room", "path"), FILES, ids=lambda part: str(part).removeprefix(f"{ROOT}/")
+)
 def test_file_keeps_the_arrows_and_the_size(room: str, path: Path) -> None:
     names = imported(path)
     crossing = [n for n in names if within(n, tuple(ALLOWED)) and not within(n, ALLOWED[room])]

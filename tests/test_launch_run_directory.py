@@ -24,9 +24,7 @@ def held(tmp_path: Path) -> Path:
     return run.path
 
 
-def test_new_runs_never_share_a_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_runs_never_share_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = [open_run_directory(TINY, path=None).path for _ in range(3)]
     assert len(set(made)) == 3

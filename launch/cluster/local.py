@@ -27,7 +27,9 @@ def run_local(command: Sequence[str], *, processes: int, devices_per_process: in
     for name, value in (("processes", processes), ("devices_per_process", devices_per_process)):
         if value < 1:
             flag = name.replace("_", "-")
-            raise ValueError(f"{name}={value} must be at least 1, because it counts; try --{flag} 1")
+            raise ValueError(
+                f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
+            )
     coordinator = f"127.0.0.1:{_free_port()}"
     job = _Job()
     previous = {s: signal.signal(s, job.pass_on) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -1,0 +1,189 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch import cli
+from launch.config import save
+from launch.presets import preset
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = "jax flax optax orbax grain numpy matplotlib tensorflow_datasets pyarrow tokenizers"
+
+
+def meshloom(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a fresh process, 80 columns wide."""
+    return subprocess.run(
+        [sys.executable, "-m", "launch", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def exit_code(*arguments: str) -> int:
+    """Exit code of the command run in this process."""
+    try:
+        return cli.main(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "train --help",
+        "train tiny --help",
+        "train gpt3-175b --help",
+        "evaluate --help",
+        "generate --help",
+        "data --help",
+        "data prepare --help",
+        "presets --help",
+        "launch --help",
+        "launch local --help",
+    ],
+)
+def test_help_imports_nothing_heavy(arguments: str) -> None:
+    program = f"""
+import sys
+from launch.cli import main
+try:
+    code = main({arguments.split()!r})
+except SystemExit as ended:
+    code = ended.code
+heavy = [name for name in {HEAVY.split()!r} if name in sys.modules]
+sys.exit(f"imported {{heavy}}" if heavy else code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "meshloom" in done.stdout
+
+
+def test_help_documents_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("train", "tiny", "--help") == 0
+    lines = [line.strip(" │|") for line in capsys.readouterr().out.splitlines()]
+    flags = [i for i, line in enumerate(lines) if re.match(r"--[a-z]", line)]
+    assert len(flags) > 60
+    for here in flags:
+        text = lines[here + 1]
+        assert re.match(r"[A-Z\[&`]", text), lines[here]
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("trian tiny", "no command 'trian'; try train"),
+        ("train tinny", "no preset 'tinny'; try tiny"),
+        ("train gpt2-124", "try gpt2-124m"),
+        ("train", "needs a preset, as in `meshloom train tiny`"),
+        ("train tiny --model.num-layres 3", "--model.num-layers INT"),
+        ("train tiny --model.num-layers many", "many"),
+        ("train tiny --model.norm bachnorm", "'layernorm', 'rmsnorm'"),
+        ("train tiny --model.num-heads 3 --model.num-kv-heads 2", "must divide"),
+        ("train tiny --config some.yaml", "a preset or --config, not both"),
+        ("evaluate", "RUN"),
+        ("presets --jsno", "--json"),
+        ("data prepre", "prepare, tokenizer"),
+        ("launch", "needs `local`"),
+        ("launch local", "needs a command"),
+        ("launch local --proceses 2 train tiny", "--processes INT"),
+    ],
+)
+def test_wrong_usage_names_the_remedy(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*arguments.split()) == 2
+    shown = capsys.readouterr()
+    assert words in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_config_file_is_a_starting_point_and_flags_change_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(preset("llama3-1b"), tmp_path / "config.yaml")
+    assert exit_code("train", f"--config={tmp_path / 'config.yaml'}", "--help") == 0
+    assert "Defaults shown are those of llama3-1b" in capsys.readouterr().out
+
+
+def test_resume_begins_from_the_config_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(preset("palm-8b"), tmp_path / "config.yaml")
+    assert exit_code("train", "--resume", "--run-dir", str(tmp_path), "--help") == 0
+    assert "Defaults shown are those of palm-8b" in capsys.readouterr().out
+
+
+def test_our_refusal_is_one_clean_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("train", "--config", "absent.yaml") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: config=absent.yaml must be a readable YAML file")
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), ValueError("from elsewhere")])
+def test_error_that_is_not_for_the_user_shows_where_it_came_from(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> None:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(fail, "fails"))
+    assert exit_code("presets") == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown and str(error) in shown
+
+
+def test_interrupt_ends_with_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(interrupt, "is interrupted"))
+    assert exit_code("presets") == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_package_of_another_project_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from launch.cli import main; sys.exit(main(['presets']))",
+        ],
+        cwd=ROOT.parent,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert f"package train={tmp_path / 'train'} must be {ROOT / 'train'}" in done.stderr
+
+
+def test_module_and_command_are_the_same() -> None:
+    done = meshloom("presets", "--json")
+    assert done.returncode == 0 and '"name": "tiny"' in done.stdout
+
+
+def test_mesh_that_does_not_fit_ends_without_a_run_directory(tmp_path: Path) -> None:
+    done = meshloom("train", "tiny", "--mesh.stage", "2", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "error: mesh.stage=2 must be 1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

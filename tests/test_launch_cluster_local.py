@@ -1,0 +1,117 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launch.cluster import local
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(program: str, processes: int = 3, devices: int = 2) -> int:
+    return local.run_local(
+        [sys.executable, "-c", program], processes=processes, devices_per_process=devices
+    )
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_every_process_gets_its_place_and_its_own_prefix(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    program = """
+import os
+e = os.environ
+print(e["JAX_PROCESS_ID"], e["JAX_NUM_PROCESSES"], e["JAX_NUM_CPU_DEVICES"], e["JAX_PLATFORMS"])
+"""
+    assert run(program) == 0
+    lines = sorted(capfd.readouterr().out.splitlines())
+    assert lines == ["0 3 2 cpu", "[1] 1 3 2 cpu", "[2] 2 3 2 cpu"]
+
+
+def test_children_import_our_checkout_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("import launch; print(launch.__file__)", processes=1) == 0
+    assert capfd.readouterr().out.strip() == str(ROOT / "launch" / "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("sys.exit(7)", 7),
+        ("raise OSError('full')", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+    ],
+)
+def test_first_failure_ends_the_job_with_its_code(
+    end: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GRACE", 0.2)
+    monkeypatch.setenv("PIDS", str(tmp_path))
+    program = f"""
+import os, pathlib, signal, sys, threading
+rank = os.environ["JAX_PROCESS_ID"]
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+fifo = os.path.join(os.environ["PIDS"], "ready")
+if rank == "1":
+    with open(fifo, "r+b", buffering=0) as ready:
+        ready.read(1), ready.read(1)
+    {end}
+pathlib.Path(os.environ["PIDS"], rank).write_text(str(os.getpid()))
+with open(fifo, "wb") as ready:
+    ready.write(b"x")
+threading.Event().wait()
+"""
+    os.mkfifo(tmp_path / "ready")
+    assert run(program) == code
+    assert gone(int((tmp_path / "0").read_text()))
+    assert gone(int((tmp_path / "2").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_reaches_every_process(number: signal.Signals, tmp_path: Path) -> None:
+    child = f"""
+import os, signal, sys, threading
+def heard(number, frame):
+    print("heard", number, flush=True)
+    os._exit(0)
+signal.signal({number.value}, heard)
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    launcher = f"""
+import sys
+from launch.cluster.local import run_local
+print("code", run_local([sys.executable, "-c", {child!r}], processes=2, devices_per_process=1))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", launcher],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        seen = {process.stdout.readline().strip() for _ in range(2)}
+        assert seen == {"ready", "[1] ready"}
+        process.send_signal(number)
+        rest = process.stdout.read().splitlines()
+    assert sorted(rest) == sorted([f"heard {number.value}", f"[1] heard {number.value}", "code 0"])
+
+
+@pytest.mark.parametrize("name", ["processes", "devices_per_process"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    counts = {"processes": 1, "devices_per_process": 1, name: 0}
+    with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
+        local.run_local(["true"], **counts)
