@@ -107,7 +107,7 @@ def _parquet(stream: Any) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(stream)
+        return pq.ParquetFile(stream, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise Unreadable(f"it is no whole Parquet file ({error})") from error
 

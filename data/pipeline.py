@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "held_out"]
 # Counts changes of what a row number means.
 ORDER = 1
-# Grain permutes 32-bit numbers.
+# Grain permutes numbers of 32 bits.
 MOST_ROWS = 2**32
 
 
@@ -162,18 +162,18 @@ class Rows:
             return
         sources = zip(self._config.sources, self._counts, self._streams, strict=True)
         for spec, count, stream in sources:
-            if not 0 < count < MOST_ROWS:
+            if count == 0:
                 raise ValueError(
-                    f"data.sequence_length={length} must cut {spec!r} into 1 to {MOST_ROWS:,} "
-                    f"rows, because they are numbered so, but its {stream.num_tokens:,} tokens to "
-                    f"train on make {count:,}; try {_better_length(stream.num_tokens)}"
+                    f"data.sequence_length={length} must be below {stream.num_tokens:,}, because "
+                    f"{spec!r} has so many tokens to train on and a row takes {length + 1:,} with "
+                    "its last target; try a shorter one or more text"
                 )
-
-
-def _better_length(tokens: int) -> str:
-    if tokens < 2:
-        return "a larger corpus or a smaller --data.held-out"
-    return f"--data.sequence-length {max(tokens // MOST_ROWS + 1, min(256, tokens - 1))}"
+        if self.num_rows > MOST_ROWS:
+            raise ValueError(
+                f"data.sequence_length={length} must make at most {MOST_ROWS:,} rows, because they "
+                f"are numbered by 32 bits, but {self.num_tokens:,} tokens make {self.num_rows:,}; "
+                f"try --data.sequence-length {self.num_tokens // MOST_ROWS + 1} or more"
+            )
 
 
 def _packed(windows: np.ndarray, end_of_document: int) -> Batch:

@@ -38,7 +38,7 @@ def prepare_named(name: str) -> str:
             f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
         ) from error
     except ImportError as error:
-        raise _needs_tensorflow(name, error) from error
+        raise _needs_tensorflow(f"tfds:{name}", error) from error
     _prepare(builder, f"tfds:{name}")
     return str(builder.data_dir)
 
@@ -90,13 +90,25 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
             builder.download_and_prepare(file_format="array_record", download_config=config)
         # TFDS wraps the method so that type checkers lose its arguments.
         builder.as_data_source(split=None)  # pyright: ignore[reportCallIssue]
-    except (ImportError, NotImplementedError) as error:
+    except ImportError as error:
         raise _needs_tensorflow(spec, error) from error
+    except OSError as error:
+        raise ValueError(
+            f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads "
+            f"and converts it, but that failed ({error}); try again with a network and room on the "
+            f"disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
+        ) from error
+    except NotImplementedError as error:
+        raise ValueError(
+            f"data.sources={spec!r} must be stored as array_record, because only TensorFlow reads "
+            f"other formats, but {builder.data_dir} is not; try moving that folder away, and it is "
+            f"prepared anew (data sets that need TensorFlow for it: {INSTALL})"
+        ) from error
 
 
 def _needs_tensorflow(spec: str, error: Exception) -> ValueError:
     return ValueError(
-        f"data.sources={spec!r} must be a data set that TFDS reads without TensorFlow, because "
-        f"TensorFlow is not installed ({error}); try {INSTALL}, or prepare it elsewhere with "
+        f"data.sources={spec!r} must be a data set that TFDS prepares without TensorFlow, because "
+        f"that is not installed ({error}); try {INSTALL}, or prepare it on another machine with "
         "file_format='array_record' and name its folder in TFDS_DATA_DIR"
     )

@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -50,14 +51,18 @@ def write_shard(
 ) -> int:
     """Tokenize the pieces into shard `number`; returns their bytes of text."""
     tokenizer = load_tokenizer(tokenizer_spec)
-    writers = [_Writer(folder / f"{number:05}.{split}.tokens", tokenizer) for split in SPLITS]
     documents = (document for piece in pieces for document in corpus.read(piece))
-    for group in _grouped(documents):
-        encoded = tokenizer.encode_batch([document.text for document in group])
-        for document, ids in zip(group, encoded, strict=True):
-            content = encode(corpus, document)
-            writers[is_held_out(content, held_out)].add(document, ids, len(content))
-    record = {split: writer.finish() for split, writer in zip(SPLITS, writers, strict=True)}
+    with ExitStack() as opened:
+        writers = [
+            opened.enter_context(_Writer(folder / f"{number:05}.{split}.tokens", tokenizer))
+            for split in SPLITS
+        ]
+        for group in _grouped(documents):
+            contents = [encode(corpus, document) for document in group]
+            encoded = tokenizer.encode_batch([document.text for document in group])
+            for document, content, ids in zip(group, contents, encoded, strict=True):
+                writers[is_held_out(content, held_out)].add(document, ids, len(content))
+        record = {split: writer.finish() for split, writer in zip(SPLITS, writers, strict=True)}
     commit(record_of(folder, number), json.dumps(record).encode())
     return sum(counts["bytes"] for counts in record.values())
 
@@ -91,7 +96,7 @@ def _grouped(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 class _Writer:
-    """Appends documents to one split's token file."""
+    """Appends documents to one split's token file; a context that closes it."""
 
     def __init__(self, path: Path, tokenizer: Tokenizer) -> None:
         self._path = path
@@ -104,6 +109,12 @@ class _Writer:
         self._ends: list[int] = []
         self._files: list[str] = []
         self._places: list[int] = []
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def add(self, document: Document, ids: np.ndarray, size: int) -> None:
         if (ids == self._end_id).any():
@@ -123,7 +134,6 @@ class _Writer:
         """Commit the tokens and their index; returns the counts."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         runs = [(name, len(list(run))) for name, run in groupby(self._files)]
         index = temporary_for(self._path.with_suffix(".npz"))
         with open(index, "wb") as file:

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
         commands,
         args=arguments,
         prog="meshloom data",
-        description="Prepare token stores and tokenizers; training prepares what is missing itself.",
+        description="Prepare token stores and tokenizers; training prepares what is missing.",
     )
 
 

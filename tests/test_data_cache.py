@@ -1,0 +1,66 @@
+"""Committing files to the cache, and taking turns."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
+
+
+def test_commit_replaces_whole_files(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    commit(path, b"one")
+    commit(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_digest_separates_its_parts() -> None:
+    assert digest_of("ab", "c") != digest_of("a", "bc")
+
+
+def test_remote_caches_are_mirrored_at_home(tmp_path: Path) -> None:
+    assert is_remote("gs://bucket/cache") and is_remote("s3://bucket")
+    assert not is_remote("/tmp/gs:/x") and not is_remote("relative")
+    assert local_cache(str(tmp_path)) == tmp_path
+    assert local_cache("s3://bucket") == Path.home() / ".cache" / "meshloom"
+
+
+def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "abc.lock"
+    code = (
+        "import sys, time, pathlib; from data.cache import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[1]), print):\n"
+        "    print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(lock)]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def waiting(line: str) -> None:
+            lines.append(line)
+            holder.kill()
+
+        began = time.monotonic()
+        with only_one(lock, waiting):
+            assert lines == ["waiting for another process that prepares abc"]
+    assert time.monotonic() - began < 60
+
+
+def test_a_full_disk_names_the_setting() -> None:
+    with (
+        pytest.raises(ValueError, match=r"data\.cache_dir='/there' must have room"),
+        room_in("/there"),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+
+
+def test_other_system_errors_pass() -> None:
+    with pytest.raises(FileNotFoundError), room_in("/there"):
+        open("/not/there")

@@ -1,0 +1,38 @@
+"""What DataConfig refuses, and that it loads fast."""
+
+import subprocess
+import sys
+
+import pytest
+
+from data.config import DataConfig
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sources": ()}, r"data\.sources=\(\) must name at least one corpus"),
+        ({"sources": ("jsnl:a.jsonl",)}, r"data\.sources='jsnl:a\.jsonl' .* try 'jsonl:a\.jsonl'"),
+        ({"sources": ("stdlb",)}, "try 'stdlib'"),
+        ({"sources": ("stdlib:3.11",)}, "must be just 'stdlib'"),
+        ({"sources": ("parquet:",)}, "must say where the corpus lies, .* try 'parquet:PATH'"),
+        ({"sources": ("tfds",)}, "try 'tfds:NAME'"),
+        ({"sources": ("synthetic:many",)}, "must give a positive number of characters"),
+        ({"weights": (1.0, 2.0)}, "one weight for each of the 1 sources, because it has 2; try .* 1$"),
+        ({"weights": (0.0,)}, "must be finite and above 0"),
+        ({"weights": (float("nan"),)}, "must be finite and above 0"),
+        ({"sequence_length": 0}, r"data\.sequence_length=0 must be at least 1"),
+        ({"held_out": 1.0}, r"data\.held_out=1\.0 must be at least 0 and below 1"),
+        ({"seed": -1}, r"data\.seed=-1 must be at least 0"),
+    ],
+)
+def test_refuses(fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**fields)
+
+
+def test_imports_nothing_heavy() -> None:
+    code = "import data.config, sys; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    heavy = {"numpy", "jax", "grain", "orbax", "tensorflow_datasets", "etils", "pyarrow"}
+    assert not heavy & set(loaded)

@@ -1,0 +1,107 @@
+"""TFDS data sets by name and by record."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data import records
+from data.formats import Unreadable
+
+
+class WeatherNotes(tfds.core.GeneratorBasedBuilder):
+    """A data set as a user has it."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        text = tfds.features.Text()
+        features = tfds.features.FeaturesDict({"note": text, "rain": tfds.features.Scalar(np.int32)})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        for i in range(20):
+            yield i, {"note": f"day {i} ä", "rain": i}
+        yield 20, {"note": b"\xe4", "rain": 0}
+
+
+class NeedsTensorflow(WeatherNotes):
+    """Reads its originals with TensorFlow."""
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        import tensorflow
+
+        yield 0, {"note": tensorflow.io.read_file("note"), "rain": 0}
+
+
+class NeedsNetwork(WeatherNotes):
+    """Cannot download."""
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        raise ConnectionError("no network")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        # What TFDS_DATA_DIR sets when TFDS is imported.
+        patch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
+        return records.prepare_named("weather_notes")
+
+
+def test_records_come_once_and_name_the_bad_one(folder: str) -> None:
+    (piece,) = records.divide_records(folder)
+    assert (piece.start, piece.stop) == (0, 21)
+    texts = []
+    with pytest.raises(Unreadable, match=r"record \d+ is not UTF-8 at its byte 0"):
+        for text, place in records.read_records(piece, "note"):
+            assert place == len(texts)
+            texts.append(text)
+    assert set(texts) <= {f"day {i} ä" for i in range(20)}
+    assert any(Path(file).name == "features.json" for file in records.split_files(folder))
+
+
+def test_wrong_fields(folder: str) -> None:
+    (piece,) = records.divide_records(folder)
+    with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain"):
+        next(records.read_records(piece, "text"))
+    with pytest.raises(Unreadable, match="field 'rain' of record 0 is .*, no text"):
+        next(records.read_records(piece, "rain"))
+
+
+def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
+    message = r"data\.sources='tfds:imbd_reviews' must name a TFDS data set.* try 'tfds:imdb_reviews'"
+    with pytest.raises(ValueError, match=message):
+        records.prepare_named("imbd_reviews")
+
+
+def test_other_formats_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    folder = Path(records.prepare_named("weather_notes"))
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    message = r"must be stored as array_record, .* pip install 'meshloom\[tensorflow\]'"
+    with pytest.raises(ValueError, match=message):
+        records.prepare_named("weather_notes")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("needs_tensorflow", r"must be .* without TensorFlow, .* 'meshloom\[tensorflow\]'"),
+        ("needs_network", r"must be prepared once .* that failed \(.*no network\); try again"),
+    ],
+)
+def test_what_cannot_be_prepared_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"data\.sources='tfds:{name}' {message}"):
+        records.prepare_named(name)
