@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
@@ -48,6 +49,9 @@ class Checkpointer:
         self._due = Due(config)
         self._manager: ocp.CheckpointManager | None = None
         self._saving: int | None = None
+        # Orbax tells of a failed write only to who waits for it; so one thread does.
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
         self._losses: dict[int, float] = {}
 
     def steps(self) -> list[int]:
@@ -81,10 +85,12 @@ class Checkpointer:
         there is a ValueError of the next `save`, `wait` or `close`. To be called after every step.
         `metrics` are kept in the meta; `keep_best` goes by their `eval_loss`.
         """
-        self._raise_failure()
+        if self._writing is not None and self._writing.done():
+            self.wait()
         now = time.monotonic()
         if not (force or self._due.at(step, now)) or step == self._saving:
             return False
+        self.wait()
         self._saving = step
         try:
             manager = self._open()
@@ -100,6 +106,7 @@ class Checkpointer:
                 meta=ocp.args.JsonSave({**meta, "metrics": plain}),
             )
             manager.save(step, args=args, force=True)
+            self._writing = self._waiter.submit(manager.wait_until_finished)
         except Exception as error:
             raise self._unwritable(error) from error
         self._due.restart(step, now)
@@ -146,21 +153,22 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Return when all that was saved is on disk; ValueError if it could not be written."""
-        if self._manager is not None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
             try:
-                self._manager.wait_until_finished()
+                writing.result()
             except Exception as error:
                 raise self._unwritable(error) from error
 
     def close(self) -> None:
         """`wait`, then let go of threads; even if the wait raises."""
-        manager = self._manager
         try:
             self.wait()
         finally:
-            self._manager = None
+            manager, self._manager = self._manager, None
             if manager is not None:
                 manager.close()
+            self._waiter.shutdown()
 
     def _path(self, step: int) -> epath.Path:
         return self.directory / str(step)
@@ -213,13 +221,6 @@ class Checkpointer:
             f"try {offer}"
         )
 
-    def _raise_failure(self) -> None:
-        if self._manager is not None:
-            try:
-                self._manager.check_for_errors()
-            except Exception as error:
-                raise self._unwritable(error) from error
-
     def _unwritable(self, error: Exception) -> ValueError:
         last, cause = self.latest_step(), _cause(error)
         good = "there is no good one" if last is None else f"step {last} is the last good one"
@@ -245,6 +246,8 @@ def _is_not_orbax_error(record: logging.LogRecord) -> bool:
 
 def _cause(error: Exception) -> str:
     """What the operating system said, else the first line of what Orbax says."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "")
     text = str(error).strip() or type(error).__name__
     said = re.search(r"([^:]+) \[os_error_code", text)
     return said[1].strip() if said else text.splitlines()[0][:300]
