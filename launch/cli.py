@@ -105,7 +105,8 @@ def _train(arguments: list[str]) -> None:
         base = preset("tiny")
     else:
         raise UsageError(
-            "meshloom train needs a preset, as in `meshloom train tiny` (`meshloom presets` lists all)"
+            "meshloom train needs a preset, as in `meshloom train tiny` "
+            "(`meshloom presets` lists all)"
         )
     description = (
         f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
@@ -224,8 +225,8 @@ def _require_own_checkout() -> None:
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
         if found != ROOT / room:
             raise ValueError(
-                f"package {room}={found} must be {ROOT / room}, because another package of that name "
-                f"hides ours; try from another directory, or without it on PYTHONPATH"
+                f"package {room}={found} must be {ROOT / room}, because another package of that "
+                "name hides ours; try from another directory, or without it on PYTHONPATH"
             )
 
 
@@ -242,7 +243,7 @@ def _complain(text: str) -> None:
 
 
 def _leave(code: int) -> int:
-    """The exit code; one process of several ends here, since its peers would wait for it at exit."""
+    """The exit code; one process of several ends here, as it would wait for its peers at exit."""
     jax = sys.modules.get("jax")
     if jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1:
         sys.stdout.flush()

@@ -43,7 +43,7 @@ class DistributedConfig:
     """How the processes of one job find each other."""
 
     start: Literal["auto", "none", "slurm", "kubernetes", "tpu", "explicit"] = "auto"
-    """Where addresses come from; auto looks for the environment of each in turn, else one process."""
+    """Where addresses come from; auto looks for each in turn, else it is one process."""
     coordinator: str | None = None
     """HOST:PORT of process 0, for `explicit`; elsewhere it overrides what was detected."""
     num_processes: int | None = None
@@ -73,7 +73,8 @@ class RunConfig:
     distributed: DistributedConfig = field(default_factory=DistributedConfig, metadata=FREE)
     """The processes."""
     deterministic: bool = field(default=False, metadata=FREE)
-    """Ask XLA for bit-reproducible kernels on GPU; costs speed (often 10 % or more), nothing on CPU and TPU."""
+    """Ask XLA for bit-reproducible kernels on GPU; costs speed there (often 10 % or more), and
+    nothing on CPU and TPU."""
     tensorboard: bool = field(default=True, metadata=FREE)
     """Write TensorBoard event files into the run directory."""
     wandb: str | None = field(default=None, metadata=FREE)
@@ -85,8 +86,9 @@ class RunConfig:
         if self.profile is not None and not 0 <= self.profile[0] < self.profile[1]:
             start, stop = self.profile
             raise ValueError(
-                f"profile={start} {stop} must be two steps, the first at least 0 and below the second, "
-                f"because the trace runs from one to the other; try --profile {max(start, 0)} {max(start, 0) + 3}"
+                f"profile={start} {stop} must be two steps, the first at least 0 and below the "
+                "second, because the trace runs from one to the other; "
+                f"try --profile {max(start, 0)} {max(start, 0) + 3}"
             )
 
 
@@ -102,7 +104,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any], where: str = "config") -> RunConfig:
-    """The RunConfig of `to_dict`'s result; ValueError on unknown keys and unfit values, naming `where`."""
+    """The RunConfig of `to_dict`'s result; ValueError, naming `where`, on unfit keys and values."""
     import cattrs
 
     def exact(value: Any, kind: type) -> Any:
@@ -139,7 +141,7 @@ def save(config: RunConfig, path: Path) -> None:
 
 
 def load(path: Path) -> RunConfig:
-    """Read the YAML that `save` wrote; ValueError names the file, the key and the nearest known key."""
+    """Read the YAML that `save` wrote; ValueError names the file, the key and the nearest key."""
     return from_dict(load_dict(path), str(path))
 
 

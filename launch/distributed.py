@@ -17,11 +17,12 @@ KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
 
 _WANTED = {
-    "explicit": "--distributed.coordinator, --distributed.num-processes and --distributed.process-id, "
-    "or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
-    "slurm": "SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_STEP_NODELIST and SLURM_JOB_ID, which `srun` sets",
-    "kubernetes": "JOB_COMPLETION_INDEX, JAX_NUM_PROCESSES, and JAX_COORDINATOR_ADDRESS or JOBSET_NAME "
-    "with REPLICATED_JOB_NAME",
+    "explicit": "--distributed.coordinator, --distributed.num-processes and "
+    "--distributed.process-id, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    "slurm": "SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_STEP_NODELIST and SLURM_JOB_ID, "
+    "which `srun` sets",
+    "kubernetes": "JOB_COMPLETION_INDEX, JAX_NUM_PROCESSES, and JAX_COORDINATOR_ADDRESS or "
+    "JOBSET_NAME with REPLICATED_JOB_NAME",
     "tpu": "TPU_WORKER_HOSTNAMES or /dev/accel0",
 }
 
@@ -53,8 +54,9 @@ def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Job | N
         job = finders[config.start](config, environment)
         if job is None:
             raise ValueError(
-                f"distributed.start={config.start} must find its settings, because the processes meet "
-                f"by them, but there are none: {_WANTED[config.start]}; try --distributed.start auto"
+                f"distributed.start={config.start} must find its settings, because the processes "
+                f"meet by them, but they are not all there: {_WANTED[config.start]}; "
+                "try --distributed.start auto"
             )
         return job
     for finder in finders.values():
@@ -62,8 +64,8 @@ def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Job | N
             return job
     if (config.coordinator, config.num_processes, config.process_id) != (None, None, None):
         raise ValueError(
-            "distributed.coordinator, num_processes and process_id must all be given, because no other "
-            f"source has the missing ones; try {_WANTED['explicit']}"
+            "distributed.coordinator, num_processes and process_id must all be given, because "
+            f"nothing else tells the missing ones; try {_WANTED['explicit']}"
         )
     return None
 
@@ -123,8 +125,8 @@ def check_port_free(coordinator: str) -> None:
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(
-            f"distributed.coordinator={coordinator} must be HOST:PORT, because process 0 listens there; "
-            "try --distributed.coordinator HOST:8476"
+            f"distributed.coordinator={coordinator} must be HOST:PORT, because process 0 listens "
+            "there; try --distributed.coordinator HOST:8476"
         )
     with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,8 +136,9 @@ def check_port_free(coordinator: str) -> None:
             if error.errno != errno.EADDRINUSE:
                 raise
             raise ValueError(
-                f"distributed.coordinator={coordinator} must name a free port, because process 0 listens "
-                f"there, but {port} is in use; try --distributed.coordinator {host}:{int(port) + 1}"
+                f"distributed.coordinator={coordinator} must name a free port, because process 0 "
+                f"listens there, but {port} is in use; "
+                f"try --distributed.coordinator {host}:{int(port) + 1}"
             ) from error
 
 
@@ -221,7 +224,8 @@ def _checked(job: Job) -> Job:
     assert job.num_processes is not None and job.process_id is not None
     if not 0 <= job.process_id < job.num_processes:
         raise ValueError(
-            f"distributed.process_id={job.process_id} must be from 0 to {job.num_processes - 1}, because "
-            f"distributed.num_processes={job.num_processes} (found by {job.start}); try numbering from 0"
+            f"distributed.process_id={job.process_id} must be from 0 to {job.num_processes - 1}, "
+            f"because distributed.num_processes={job.num_processes} (found by {job.start}); "
+            "try numbering from 0"
         )
     return job

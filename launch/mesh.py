@@ -27,8 +27,8 @@ def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
             )
         if size != 1 and name not in IMPLEMENTED:
             raise ValueError(
-                f"mesh.{name}={size} must be 1, because parallelism over `{name}` is not "
-                f"implemented yet; try --mesh.{name} 1 and one of --mesh.{', --mesh.'.join(IMPLEMENTED)}"
+                f"mesh.{name}={size} must be 1, because parallelism over `{name}` is not implemented "
+                f"yet; try --mesh.{name} 1 and one of --mesh.{', --mesh.'.join(IMPLEMENTED)}"
             )
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
@@ -39,7 +39,7 @@ def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
     fixed = math.prod(size for size in sizes.values() if size != -1)
     if open_axes:
         if num_devices % fixed:
-            taken = _shown({name: size for name, size in sizes.items() if size != -1})
+            taken = shown({name: size for name, size in sizes.items() if size != -1})
             raise ValueError(
                 f"mesh {taken} must divide the number of devices, {num_devices}, because "
                 f"mesh.{open_axes[0]}=-1 takes the rest and {num_devices} / {fixed} is not whole; "
@@ -48,14 +48,17 @@ def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
         sizes[open_axes[0]] = num_devices // fixed
     elif fixed != num_devices:
         raise ValueError(
-            f"mesh {_shown(sizes)} must multiply to the number of devices, {num_devices}, because "
+            f"mesh {shown(sizes)} must multiply to the number of devices, {num_devices}, because "
             f"every device has one place in it, but it multiplies to {fixed}; "
             f"try {_suggestion(sizes, num_devices)}"
         )
     return sizes
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    config: MeshConfig,
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+) -> Mesh:
     """The mesh over `devices` (all of the job by default); ValueError as in `axis_sizes`."""
     devices = jax.devices() if devices is None else devices
     sizes = axis_sizes(config, len(devices))
@@ -67,8 +70,10 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     )
 
 
-def _shown(sizes: dict[str, int]) -> str:
-    return " x ".join(f"{name} {size}" for name, size in sizes.items() if size != 1) or "of one device"
+def shown(sizes: dict[str, int]) -> str:
+    """A mesh in words, axes of size 1 left out: `replica 2 x fsdp 4`."""
+    large = [f"{name} {size}" for name, size in sizes.items() if size != 1]
+    return " x ".join(large) or "of one device"
 
 
 def _suggestion(sizes: dict[str, int], num_devices: int) -> str:

@@ -9,7 +9,7 @@ from model.flops import embedding_parameters, flops_per_token, parameter_count
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Sizes of one preset; FLOPs are those of training, per token, at the row length of the preset."""
+    """Sizes of one preset, with the training FLOPs of a token at the preset's row length."""
     config = preset(name)
     model, length = config.model, config.data.sequence_length
     parameters = parameter_count(model)
@@ -37,7 +37,10 @@ def show(*, json_format: bool) -> None:
         json.dump(rows, sys.stdout, indent=2)
         print()
         return
-    head = f"{'preset':<12}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}{'FLOPs/token':>13}"
+    head = (
+        f"{'preset':<12}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}"
+        f"{'FLOPs/token':>13}"
+    )
     print(head + "\n" + "-" * len(head))
     cited = ""
     for row in rows:

@@ -1,4 +1,4 @@
-"""Complete runs by name. A preset is a function; its docstring says what to expect and where sizes come from.
+"""Complete runs by name: functions whose docstrings say what to expect and where sizes come from.
 
 The published families keep the sizes of their papers and take the optimizer settings of the
 papers as far as AdamW has them. They read text from `corpus/*.txt` and a tokenizer from
@@ -17,7 +17,7 @@ from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
 
 
 class Size(NamedTuple):
-    """One row of a family's table: widths, and the batch, learning rate and length it was trained with."""
+    """One row of a family's table: widths, and the batch, learning rate and length of training."""
 
     layers: int
     width: int
@@ -75,9 +75,9 @@ def gpt2(name: str) -> RunConfig:
     """GPT-2: LayerNorm, learned positions, GELU, biases, tied embedding, 1,024 tokens.
 
     Command: `meshloom train gpt2-124m --data.sources 'jsonl:web/*.jsonl.zst'`. Hardware: one
-    accelerator of 80 GB for 124m (with `--train.accumulation 8`), eight for 1.5b. nanoGPT reports a loss
-    of 2.85 for 124m at this length on OpenWebText, about 4 days on eight A100. The paper gives batch
-    512 but neither rate nor length; the rates are GPT-3's for the nearest size.
+    accelerator of 80 GB for 124m (with `--train.accumulation 8`), eight for 1.5b. nanoGPT reports
+    a loss of 2.85 for 124m at this length on OpenWebText, in about 4 days on eight A100. The paper
+    gives batch 512 but neither rate nor length; the rates are GPT-3's for the nearest size.
     Source: Radford et al. 2019, Table 2; parameters as in the released weights.
     """
     size = GPT2_SIZES[name.removeprefix("gpt2-")]
@@ -103,10 +103,11 @@ def gpt3(name: str) -> RunConfig:
     """GPT-3: GPT-2's block over 2,048 tokens, every other layer banded, 300 B tokens.
 
     Command: `meshloom train gpt3-1.3b --mesh.fsdp 64`. Hardware: 125m one accelerator, 175b about
-    1,024 of 80 GB (`--mesh.replica 16 --mesh.fsdp 8 --mesh.tensor 8`). The paper fits validation loss on
-    its own corpus by 2.57 C^-0.048 for C petaflop/s-days: 1.73 nats a token for 175b.
-    Table 2.1's 24 heads of 128 for XL (D 2048) and width 5140 for 13B contradict the parameter counts
-    of Table D.1; 16 heads and 5120 give those counts. The paper names no band width; 256 is ours.
+    1,280 of 80 GB (`--mesh.replica 5 --mesh.fsdp 32 --mesh.tensor 8 --model.vocab-multiple 128`).
+    The paper fits validation loss on its own corpus by 2.57 C^-0.048 for C petaflop/s-days: 1.73
+    nats a token for 175b.
+    Table 2.1's 24 heads of 128 for XL (D 2048) and width 5140 for 13B contradict the parameter
+    counts of Table D.1; 16 heads and 5120 give them. The paper names no band width; 256 is ours.
     Source: Brown et al. 2020, Tables 2.1 and D.1, appendix B.
     """
     size = GPT3_SIZES[name.removeprefix("gpt3-")]
@@ -123,8 +124,9 @@ def gpt3(name: str) -> RunConfig:
 def mt_nlg(name: str) -> RunConfig:
     """Megatron-Turing NLG 530B: GPT-2's block, 105 layers of width 20,480, 270 B tokens.
 
-    Command: `meshloom train mt-nlg-530b --mesh.replica 35 --mesh.fsdp 8 --mesh.tensor 8`. Hardware: the
-    paper's 2,240 to 3,360 A100 of 80 GB, 44 to 60 seconds a step by its measure; it tables no loss.
+    Command: `meshloom train mt-nlg-530b --mesh.replica 30 --mesh.fsdp 8 --mesh.tensor 8
+    --model.vocab-multiple 128`. Hardware: the command's 1,920 accelerators of 80 GB; the paper used
+    2,240 to 3,360 at 60 to 44 seconds a step, and tables no loss.
     Source: Smith et al. 2022, sections 2.3 and 3.1, with GPT-2's vocabulary.
     """
     size = Size(105, 20480, 128, 128, 81920, 1920, 5e-5, 68_665)
@@ -140,11 +142,11 @@ PALM_SIZES = {
 
 
 def palm(name: str) -> RunConfig:
-    """PaLM: parallel block, multi-query heads of 256, rotary positions, SwiGLU, no biases, 780 B tokens.
+    """PaLM: parallel block, multi-query heads of 256, RoPE, SwiGLU, no biases, 780 B tokens.
 
-    Command: `meshloom train palm-8b --mesh.fsdp 64`. Hardware: 8b from 64 accelerators, 540b the paper's
-    6,144 TPU v4 for 1,200 hours after 336 on 3,072. The paper trains with Adafactor at 1e-2; rates here are for AdamW,
-    so its losses are no target. The batch is the paper's last; it began smaller.
+    Command: `meshloom train palm-8b --mesh.fsdp 64`. Hardware: 8b from 64 accelerators, 540b the
+    paper's 6,144 TPU v4 for 1,200 hours after 336 on 3,072. The paper trains with Adafactor at
+    1e-2; rates here are for AdamW, so its losses are no target. The batch is the paper's last.
     Source: Chowdhery et al. 2022, Table 1, sections 2 and 5.
     """
     size = PALM_SIZES[name.removeprefix("palm-")]
@@ -177,11 +179,12 @@ LLAMA3_SIZES = {
 
 
 def llama3(name: str) -> RunConfig:
-    """Llama 3.2 (1b, 3b: tied embedding) and 3.1 (8b, 70b, 405b): RMSNorm, RoPE, SwiGLU, grouped heads.
+    """Llama 3.2 (1b, 3b; tied embedding) and 3.1: RMSNorm, RoPE, SwiGLU, grouped heads.
 
-    Command: `meshloom train llama3-8b --mesh.fsdp 64`. Hardware: 1b one accelerator of 80 GB, 8b from 16, 405b
-    thousands (the paper: up to 16,384). Lengths are 9 T tokens for 1b and 3b, 15 T and 15.6 T above, at
-    8,192 tokens a row as in most of pre-training; the paper ends without a loss in a table.
+    Command: `meshloom train llama3-8b --mesh.fsdp 64`. Hardware: 1b one accelerator of 80 GB, 8b
+    from 16, 405b thousands (the paper: up to 16,384). Lengths are 9 T tokens for 1b and 3b, 15 T
+    for 8b and 70b and 15.6 T for 405b, in rows of 8,192 tokens as in most of pre-training; no
+    table gives a loss.
     Source: Dubey et al. 2024, Table 3; parameters as in the released weights.
     """
     label = name.removeprefix("llama3-")
@@ -222,8 +225,8 @@ def preset(name: str) -> RunConfig:
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or ["tiny"]
         raise ValueError(
-            f"preset={name} must be one of the {len(PRESETS)} listed by `meshloom presets`, because nothing "
-            f"else has that name; try {' or '.join(near)}"
+            f"preset={name} must be one of the {len(PRESETS)} that `meshloom presets` lists, "
+            f"because there is no other; try {' or '.join(near)}"
         )
     return PRESETS[name]()
 

@@ -71,8 +71,8 @@ def open_run_directory(
         if resume or overwrite:
             flag = "resume" if resume else "overwrite"
             raise ValueError(
-                f"{flag}=True must come with a run directory, because without one a new run is made; "
-                f"try --run-dir DIRECTORY --{flag}"
+                f"{flag}=True must come with a run directory, because without one a new run is "
+                f"made; try --run-dir DIRECTORY --{flag}"
             )
         run = RunDirectory(path=_new_directory(config.preset))
     else:
@@ -124,19 +124,20 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
         if not is_run:
             raise ValueError(
                 f"run_dir={run.path} must hold a run, because resume=True goes on with it, but it "
-                "has no config.yaml; try the directory that `meshloom train` printed, or leave out --resume"
+                "has no config.yaml; try the directory that `meshloom train` printed, "
+                "or leave out --resume"
             )
         require_resumable(load_dict(run.config), config)
         return
     if held and not is_run:
         raise ValueError(
-            f"run_dir={run.path} must be new, empty or a run directory, because files of others are "
-            "never touched; try another path"
+            f"run_dir={run.path} must be new, empty or a run directory, because files of others "
+            "are never touched; try another path"
         )
     if held and not overwrite:
         raise ValueError(
-            f"run_dir={run.path} must not hold a run already, because it would be mixed with this one; "
-            "try --resume to go on with it, --overwrite to set it aside, or another path"
+            f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
+            "one; try --resume to go on with it, --overwrite to set it aside, or another path"
         )
     if held:
         aside = _free_name(run.path)
@@ -166,7 +167,7 @@ def _new_directory(preset: str) -> Path:
 
 
 def _git_revision() -> str | None:
-    """Commit of the checkout this code runs from, with `-dirty` when it was changed; None without git."""
+    """Commit this code runs from, with `-dirty` if it was changed since; None without git."""
     root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(

@@ -162,7 +162,7 @@ def test_other_fields_must_match_on_resume() -> None:
         "model.num_layers: was 4, now 5",
         "train.optimizer.learning_rate: was 0.003, now 1.0",
     ]
-    with pytest.raises(ValueError, match="model.num_layers: was 4, now 5"):
+    with pytest.raises(ValueError, match=r"model\.num_layers: was 4, now 5"):
         require_resumable(to_dict(preset("tiny")), new)
 
 
