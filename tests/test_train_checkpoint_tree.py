@@ -1,5 +1,7 @@
 """Names on disk, and what a model and a checkpoint can disagree about."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ class Whole(nnx.Module):
 
 
 def test_names_are_paths_without_flax_or_optax_classes() -> None:
-    model = Whole()
+    model: Any = Whole()
     state = {"model": model, "optimizer": optax.adam(1e-3).init(model), "average": None}
     assert list(named_leaves(state)) == [
         "model/blocks/0/kernel",

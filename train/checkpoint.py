@@ -47,6 +47,7 @@ class Checkpointer:
             )
         self._config = config
         self._due = Due(config)
+        self._asked = (-1, False)
         self._manager: ocp.CheckpointManager | None = None
         self._saving: int | None = None
         # Orbax tells of a failed write only to who waits for it; so one thread does.
@@ -70,6 +71,14 @@ class Checkpointer:
         except (OSError, ValueError) as error:
             raise self._unreadable(step, error) from error
 
+    def is_due(self, step: int) -> bool:
+        """Whether `save` would save `step` unforced; ValueError if the last save has failed."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+        if step != self._asked[0]:
+            self._asked = (step, self._due.at(step, time.monotonic()))
+        return self._asked[1]
+
     def save(
         self,
         step: int,
@@ -85,10 +94,7 @@ class Checkpointer:
         there is a ValueError of the next `save`, `wait` or `close`. To be called after every step.
         `metrics` are kept in the meta; `keep_best` goes by their `eval_loss`.
         """
-        if self._writing is not None and self._writing.done():
-            self.wait()
-        now = time.monotonic()
-        if not (force or self._due.at(step, now)) or step == self._saving:
+        if not (self.is_due(step) or force) or step == self._saving:
             return False
         self.wait()
         self._saving = step
@@ -109,7 +115,7 @@ class Checkpointer:
             self._writing = self._waiter.submit(manager.wait_until_finished)
         except Exception as error:
             raise self._unwritable(error) from error
-        self._due.restart(step, now)
+        self._due.restart(step, time.monotonic())
         return True
 
     def restore(self, abstract_state: State, step: int | None = None) -> State:
