@@ -101,11 +101,10 @@ def open_corpus(
     try:
         stamps = [_stamp(file) for file in files]
         digest = _content_digest(spec, files, stamps, cache_dir, report)
-    except OSError as error:
+    except (Unreadable, OSError) as error:
         raise ValueError(
-            f"data.sources={spec!r} must be readable, because its text is needed, but "
-            f"{error.filename or files[0]} is not ({error.strerror or error}); "
-            "try checking its permissions"
+            f"data.sources={spec!r} must be readable, because its text is needed, but {error}; "
+            "try checking the permissions"
         ) from error
     return Corpus(
         spec=spec,
@@ -180,7 +179,10 @@ def _content_digest(
 
 def _file_digest(file: str) -> str:
     hashed = hashlib.sha256()
-    with epath.Path(file).open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            hashed.update(chunk)
+    try:
+        with epath.Path(file).open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                hashed.update(chunk)
+    except OSError as error:
+        raise Unreadable(f"{file} is not ({error})") from error
     return hashed.hexdigest()

@@ -109,7 +109,7 @@ class Shard:
         try:
             with np.load(self._path.with_suffix(".npz")) as index:
                 return {name: index[name] for name in index}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(f"its index {self._path.stem}.npz is damaged ({error})") from error
 
     @cached_property

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,10 +45,8 @@ def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
             lines.append(line)
             holder.kill()
 
-        began = time.monotonic()
         with only_one(lock, waiting):
             assert lines == ["waiting for another process that prepares abc"]
-    assert time.monotonic() - began < 60
 
 
 def test_a_full_disk_names_the_setting() -> None:

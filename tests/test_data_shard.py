@@ -1,0 +1,82 @@
+"""Writing one shard."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.config import DataConfig
+from data.shard import BLOCK, is_held_out, record_of, token_type, write_shard
+from data.source import Corpus, open_corpus
+from data.tokenizer import ByteTokenizer
+from data.train_tokenizer import train_tokenizer
+
+
+def corpus_of(folder: Path, texts: list[str]) -> Corpus:
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (folder / "a.jsonl").write_text(lines)
+    return open_corpus(f"jsonl:{folder}/a.jsonl", "text", str(folder), lambda line: None)
+
+
+def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
+    texts = [f"document {i} äöü" * i for i in range(40)]
+    corpus = corpus_of(tmp_path, texts)
+    held = [text for text in texts[1:] if is_held_out(text.encode(), 0.3)]
+    kept = [text for text in texts[1:] if not is_held_out(text.encode(), 0.3)]
+    assert held and kept
+    size = write_shard(tmp_path, 7, corpus, corpus.pieces(), "bytes", 0.3)
+    assert size == sum(len(text.encode()) for text in texts)
+    record = json.loads(record_of(tmp_path, 7).read_text())
+    for split, documents in {"train": kept, "held_out": held}.items():
+        content = (tmp_path / f"00007.{split}.tokens").read_bytes()
+        tokens = np.frombuffer(content, "<u2")
+        expected = [list(text.encode()) + [256] for text in documents]
+        assert tokens.tolist() == sum(expected, [])
+        assert record[split] == {
+            "tokens": len(tokens),
+            "documents": len(documents),
+            "bytes": sum(len(text.encode()) for text in documents),
+        }
+        index = np.load(tmp_path / f"00007.{split}.npz")
+        assert index["ends"].tolist() == np.cumsum([len(ids) for ids in expected]).tolist()
+        assert index["files"].tolist() == [str(tmp_path / "a.jsonl")]
+        assert index["checksums"].tolist() == [
+            zlib.crc32(content[i : i + BLOCK]) for i in range(0, len(content), BLOCK)
+        ]
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:
+    assert token_type(65_536) == np.uint16
+    assert token_type(65_537) == np.uint32
+
+
+def test_the_split_is_a_function_of_the_text() -> None:
+    texts = [f"text {i}".encode() for i in range(4000)]
+    share = sum(is_held_out(text, 0.25) for text in texts) / len(texts)
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert not any(is_held_out(text, 0.0) for text in texts)
+    small = {text for text in texts if is_held_out(text, 0.1)}
+    assert small <= {text for text in texts if is_held_out(text, 0.2)}
+
+
+def test_lone_surrogates_are_named(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path, ["fine", "bad \ud800"])
+    message = r"must hold Unicode text, .*a\.jsonl the text at 17 has a lone surrogate at .* 4"
+    with pytest.raises(ValueError, match=message):
+        write_shard(tmp_path, 0, corpus, corpus.pieces(), "bytes", 0.0)
+    assert not record_of(tmp_path, 0).exists()
+
+
+def test_an_end_of_document_from_text_is_refused(tmp_path: Path) -> None:
+    config = DataConfig(sources=("synthetic:2000",), cache_dir=str(tmp_path))
+    train_tokenizer(config, 300, tmp_path / "bpe.json", report=lambda line: None)
+    content = json.loads((tmp_path / "bpe.json").read_text())
+    content["added_tokens"][0]["special"] = False
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    corpus = corpus_of(tmp_path, ["say <|endoftext|> aloud"])
+    with pytest.raises(ValueError, match=r"must not produce its end-of-document id 0 .* at 0; try"):
+        write_shard(tmp_path, 0, corpus, corpus.pieces(), str(tmp_path / "bad.json"), 0.0)
+    assert ByteTokenizer.end_of_document == 256

@@ -1,0 +1,114 @@
+"""Finding a corpus, knowing its content, and naming what is bad in it."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+from bucket import bucket_in_memory
+
+from data.source import Corpus, open_corpus
+
+
+def open_quietly(spec: str, cache: Path, field: str = "text") -> Corpus:
+    return open_corpus(spec, field, str(cache), lambda line: None)
+
+
+def texts(corpus: Corpus) -> list[str]:
+    return [document.text for piece in corpus.pieces() for document in corpus.read(piece)]
+
+
+def test_globs_are_read_in_order_of_their_paths(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.txt", "a.txt", "deep/c.txt", "other.md"):
+        (tmp_path / name).write_text(f"text of {name}")
+    corpus = open_quietly(f"text:{tmp_path}/**/*.txt", tmp_path / "cache")
+    assert texts(corpus) == ["text of a.txt", "text of b.txt", "text of deep/c.txt"]
+    (piece, *_) = corpus.pieces()
+    (document,) = corpus.read(piece)
+    assert document == ("text of a.txt", str(tmp_path / "a.txt"), 0)
+
+
+def test_digest_follows_content_not_names_or_times(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    first = open_quietly(f"text:{tmp_path}/*.txt", cache).digest
+    os.utime(tmp_path / "a.txt", (1, 1))
+    assert open_quietly(f"text:{tmp_path}/*.txt", cache).digest == first
+    (tmp_path / "moved").mkdir()
+    for name in "ab":
+        (tmp_path / f"{name}.txt").rename(tmp_path / "moved" / f"{name}.txt")
+    assert open_quietly(f"text:{tmp_path}/moved/*.txt", cache).digest == first
+    (tmp_path / "moved" / "b.txt").write_text("owt")
+    assert open_quietly(f"text:{tmp_path}/moved/*.txt", cache).digest != first
+
+
+def test_content_is_hashed_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    lines: list[str] = []
+    for _ in range(2):
+        open_corpus(f"text:{tmp_path}/a.txt", "text", str(tmp_path / "cache"), lines.append)
+    assert len(lines) == 1 and "hashing 1 files" in lines[0]
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.sources='text:.*' must match a file, .* none is"):
+        open_quietly(f"text:{tmp_path}/*.txt", tmp_path)
+
+
+def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    corpus = open_quietly(f"text:{tmp_path}/a.txt", tmp_path / "cache")
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(ValueError, match=r"must be readable to its end, .* No such file .*a\.txt"):
+        texts(corpus)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one")
+    folder.joinpath("b.txt").symlink_to("/proc/self/mem")
+    with pytest.raises(ValueError, match=r"must be readable, because its text is needed, but .*b\.txt"):
+        open_quietly(f"text:{folder}/*.txt", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"ok \xff", r"in .*a\.txt byte 3 \(0xff\) is not UTF-8; try repairing"),
+        ("a.jsonl", b'{"text": "x"}\n{"te', r"in .*a\.jsonl the line at byte 14 is no JSON"),
+        ("a.jsonl.gz", gzip.compress(b"x" * 99)[:-9], r"in .*a\.jsonl\.gz its gzip stream breaks"),
+        ("a.parquet", b"PAR1 cut", r"in .*a\.parquet it is no whole Parquet file"),
+    ],
+)
+def test_damage_is_named_with_file_and_place(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    kind = "text" if name.endswith("txt") else name.split(".")[1]
+    corpus = open_quietly(f"{kind}:{tmp_path}/{name}", tmp_path / "cache")
+    with pytest.raises(ValueError, match=rf"data\.sources='{kind}:.* must be readable .*{message}"):
+        texts(corpus)
+
+
+def test_buckets(tmp_path: Path) -> None:
+    bucket = bucket_in_memory()
+    for name in "ab":
+        bucket.pipe(f"s3://bucket/texts/{name}.jsonl", json.dumps({"text": name}).encode())
+    corpus = open_quietly("jsonl:s3://bucket/texts/*.jsonl", tmp_path)
+    assert texts(corpus) == ["a", "b"]
+    assert corpus.files == ("s3://bucket/texts/a.jsonl", "s3://bucket/texts/b.jsonl")
+    assert texts(open_quietly("jsonl:s3://bucket/texts/b.jsonl", tmp_path)) == ["b"]
+    with pytest.raises(ValueError, match="must match a file"):
+        open_quietly("jsonl:s3://bucket/texts/c.jsonl", tmp_path)
+
+
+def test_the_standard_library_is_every_file_of_it(tmp_path: Path) -> None:
+    corpus = open_quietly("stdlib", tmp_path)
+    assert len(texts(corpus)) == len(corpus.files)
+    lines: list[str] = []
+    assert open_corpus("stdlib", "text", str(tmp_path), lines.append).digest == corpus.digest
+    assert not lines
