@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 STAMP := $(VENV)/.installed
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 help:
 	@echo "make train    install into $(VENV) and train the preset tiny; ARGS='--train.steps 400' changes it"
@@ -28,8 +29,8 @@ $(STAMP): pyproject.toml Makefile $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
 	@pins=requirements/$$($(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt; \
 	  echo "installing $$(grep -c == $$pins) packages of $$pins"; \
-	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$pins
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	  $(PIP) --no-compile --require-hashes -r $$pins
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
 train: install

@@ -28,7 +28,8 @@ def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
         if size != 1 and name not in IMPLEMENTED:
             raise ValueError(
                 f"mesh.{name}={size} must be 1, because parallelism over `{name}` is not "
-                f"implemented yet; try --mesh.{name} 1 and one of --mesh.{', --mesh.'.join(IMPLEMENTED)}"
+                f"implemented yet; try --mesh.{name} 1 and a larger "
+                f"--mesh.{' or --mesh.'.join(IMPLEMENTED)}"
             )
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
