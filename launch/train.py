@@ -56,8 +56,9 @@ def _train(
     from train.profile import Profile
     from train.record import Recorder
 
-    train, length, packed = config.train, config.data.sequence_length, config.data.packing
+    length, packed = config.data.sequence_length, config.data.packing
     model = build.resolve_model(config.model, jax.default_backend())
+    train = build.resolve_train(config.train, model, jax.default_backend())
     build.check_batch(train, length, model)
     shapes = jax.eval_shape(build.fresh_state(model, train))
     report = Report(config, model)

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.config import ModelConfig
-from model.layers import rope_rates, rotate
+from model.layers import linear, rope_rates, rotate
 from model.sharding import axis_size, check_divisible, param, spec
 
 
@@ -124,12 +124,6 @@ class Attention(nnx.Module):
         self.b_v = zero((K, H), (kv, None)) if config.bias else None
         self.b_o = zero((D,), (None,)) if config.bias else None
 
-    def project(
-        self, x: Float[Array, "B T D"], w: nnx.Param, b: nnx.Param | None
-    ) -> Float[Array, "B T _ H"]:
-        y = jnp.einsum("BTD,DNH->BTNH", x, w[...].astype(x.dtype))
-        return y if b is None else y + b[...].astype(x.dtype)
-
     def __call__(
         self,
         x: Float[Array, "B T D"],
@@ -141,9 +135,9 @@ class Attention(nnx.Module):
 
         Decoding always runs the `xla` kernel, whose masks know no restrictions of length.
         """
-        q = self.project(x, self.w_q, self.b_q)
-        k = self.project(x, self.w_k, self.b_k)
-        v = self.project(x, self.w_v, self.b_v)
+        q = linear(x, self.w_q, self.b_q)
+        k = linear(x, self.w_k, self.b_k)
+        v = linear(x, self.w_v, self.b_v)
         if self.config.positions == "rotary":
             rates = rope_rates(self.config)
             q, k = rotate(q, context.positions, rates), rotate(k, context.positions, rates)
@@ -158,13 +152,7 @@ class Attention(nnx.Module):
         kept = Keys(k, v)
         kernel = self.config.attention if cache is None else "xla"
         y = attend(q, self.per_shard(k), self.per_shard(v), mask, causal=causal, kernel=kernel)
-        y = jnp.einsum(
-            "BTNH,NHD->BTD",
-            y,
-            self.w_o[...].astype(x.dtype),
-            out_sharding=spec("batch", "length", None),
-        )
-        return (y if self.b_o is None else y + self.b_o[...].astype(x.dtype)), kept
+        return linear(y, self.w_o, self.b_o), kept
 
     def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
         """Keys or values with one head for every query head if the heads' shards cannot share them."""

@@ -3,12 +3,12 @@
 import math
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from model.config import ModelConfig
-from model.sharding import axis_size, check_divisible, param, spec
+from model.layers import linear
+from model.sharding import axis_size, check_divisible, param
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -40,17 +40,9 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         activation = ACTIVATIONS[self.config.activation]
-        h = jnp.einsum("BTD,DF->BTF", x, self.w_up[...].astype(x.dtype))
-        if self.b_up is not None:
-            h = h + self.b_up[...].astype(x.dtype)
+        h = linear(x, self.w_up, self.b_up)
         if self.w_gate is None:
             h = activation(h)
         else:
-            h = activation(jnp.einsum("BTD,DF->BTF", x, self.w_gate[...].astype(x.dtype))) * h
-        y = jnp.einsum(
-            "BTF,FD->BTD",
-            h,
-            self.w_down[...].astype(x.dtype),
-            out_sharding=spec("batch", "length", None),
-        )
-        return y if self.b_down is None else y + self.b_down[...].astype(x.dtype)
+            h = activation(linear(x, self.w_gate, None)) * h
+        return linear(h, self.w_down, self.b_down)

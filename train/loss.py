@@ -8,8 +8,6 @@ from jaxtyping import Array, Float, Int
 
 from model.sharding import mesh_axes, spec
 
-CHUNK_BYTES = 64 * 2**20
-
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def cross_entropy(
@@ -23,8 +21,8 @@ def cross_entropy(
     """Weighted sum of the cross entropy of softmax(x table^T), and that sum with z-loss added.
 
     Only the second value has a gradient, with respect to `x` and `table`: it is found in the
-    forward pass, `chunk` tokens of a device at a time (0: as many as fill 64 MiB of logits), so
-    that the backward pass only scales it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM,
+    forward pass, about `chunk` tokens of a device at a time, so that the backward pass only scales
+    it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM,
     section 5). Float32 throughout, matmuls in the type of `x`.
     """
     return sharded(x, table, targets, weights, z_loss, chunk, gradient=False)
@@ -79,7 +77,7 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
     vocab = mesh_axes("vocab")
     V, D = table.shape
     tokens = weights.size
-    chunk = chunk_length(tokens, V, chunk)
+    chunk = chunk_length(tokens, chunk)
     first = jax.lax.axis_index(vocab) * V if vocab else 0
     shape = (tokens // chunk, chunk)
     scanned = (
@@ -107,7 +105,8 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
             return (sums[0] + nll, sums[1] + loss), None
         share = weights * (1.0 + 2.0 * z_loss * log_normalizer) / total
         dlogits = exp * share[:, None] - jnp.where(hit, weights[:, None], 0.0)
-        dlogits = dlogits.astype(x.dtype)
+        # Both products read it: without the barrier XLA's CPU backend computes it twice.
+        dlogits = jax.lax.optimization_barrier(dlogits.astype(x.dtype))
         dx = over_vocab(jax.lax.psum, jnp.einsum("TV,VD->TD", dlogits, half))
         dtable = jnp.einsum("TV,TD->VD", dlogits, x, preferred_element_type=jnp.float32)
         return (sums[0] + nll, sums[1] + loss, sums[2] + dtable), dx
@@ -121,7 +120,6 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
     return nll, loss, dx.reshape(x.shape), dtable
 
 
-def chunk_length(tokens: int, V: int, wanted: int) -> int:
-    """The largest divisor of `tokens` not above `wanted`, or above what fills CHUNK_BYTES of logits."""
-    limit = wanted or max(1, CHUNK_BYTES // (4 * V))
-    return next(n for n in range(min(limit, tokens), 0, -1) if tokens % n == 0)
+def chunk_length(tokens: int, wanted: int) -> int:
+    """The largest divisor of `tokens` that is not above `wanted`."""
+    return next(n for n in range(min(wanted, tokens), 0, -1) if tokens % n == 0)
