@@ -10,7 +10,7 @@ class Bucket(MemoryFileSystem):
     """fsspec's file system in memory under another name, with files of its own."""
 
     protocol = ("s3",)
-    store: ClassVar[dict] = {}
+    store: ClassVar[dict] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     pseudo_dirs: ClassVar[list[str]] = [""]
 
     @classmethod

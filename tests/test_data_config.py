@@ -18,7 +18,10 @@ from data.config import DataConfig
         ({"sources": ("parquet:",)}, "must say where the corpus lies, .* try 'parquet:PATH'"),
         ({"sources": ("tfds",)}, "try 'tfds:NAME'"),
         ({"sources": ("synthetic:many",)}, "must give a positive number of characters"),
-        ({"weights": (1.0, 2.0)}, "one weight for each of the 1 sources, because it has 2; try .* 1$"),
+        (
+            {"weights": (1.0, 2.0)},
+            "one weight for each of the 1 sources, because it has 2; try .* 1$",
+        ),
         ({"weights": (0.0,)}, "must be finite and above 0"),
         ({"weights": (float("nan"),)}, "must be finite and above 0"),
         ({"sequence_length": 0}, r"data\.sequence_length=0 must be at least 1"),

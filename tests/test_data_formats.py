@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,7 +65,7 @@ def test_pieces_of_jsonl_cover_each_line_once(
     path.write_bytes(content)
     ends = [0, *sorted(cuts & set(range(len(content)))), len(content)]
     found = []
-    for start, stop in zip(ends, ends[1:], strict=False):
+    for start, stop in pairwise(ends):
         piece = Piece(file=str(path), start=start, stop=stop, size=stop - start)
         found += [text for text, _ in formats.read_jsonl(piece, "text")]
     assert found == TEXTS

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import constants
 
 from data import records
 from data.formats import Unreadable
@@ -18,7 +19,9 @@ class WeatherNotes(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         text = tfds.features.Text()
-        features = tfds.features.FeaturesDict({"note": text, "rain": tfds.features.Scalar(np.int32)})
+        features = tfds.features.FeaturesDict(
+            {"note": text, "rain": tfds.features.Scalar(np.int32)}
+        )
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
@@ -34,7 +37,7 @@ class NeedsTensorflow(WeatherNotes):
     """Reads its originals with TensorFlow."""
 
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
-        import tensorflow
+        import tensorflow  # pyright: ignore[reportMissingModuleSource]
 
         yield 0, {"note": tensorflow.io.read_file("note"), "rain": 0}
 
@@ -50,7 +53,7 @@ class NeedsNetwork(WeatherNotes):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
         # What TFDS_DATA_DIR sets when TFDS is imported.
-        patch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
+        patch.setattr(constants, "DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
         return records.prepare_named("weather_notes")
 
 
@@ -70,20 +73,20 @@ def test_wrong_fields(folder: str) -> None:
     (piece,) = records.divide_records(folder)
     with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain"):
         next(records.read_records(piece, "text"))
-    with pytest.raises(Unreadable, match="field 'rain' of record 0 is .*, no text"):
+    with pytest.raises(Unreadable, match=r"field 'rain' of record 0 is .*, no text"):
         next(records.read_records(piece, "rain"))
 
 
 def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
-    message = r"data\.sources='tfds:imbd_reviews' must name a TFDS data set.* try 'tfds:imdb_reviews'"
+    message = (
+        r"data\.sources='tfds:imbd_reviews' must name a TFDS data set.* try 'tfds:imdb_reviews'"
+    )
     with pytest.raises(ValueError, match=message):
         records.prepare_named("imbd_reviews")
 
 
-def test_other_formats_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+def test_other_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     folder = Path(records.prepare_named("weather_notes"))
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
@@ -102,6 +105,6 @@ def test_other_formats_are_refused(
 def test_what_cannot_be_prepared_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     with pytest.raises(ValueError, match=rf"data\.sources='tfds:{name}' {message}"):
         records.prepare_named(name)

@@ -32,8 +32,8 @@ def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
     for split, documents in {"train": kept, "held_out": held}.items():
         content = (tmp_path / f"00007.{split}.tokens").read_bytes()
         tokens = np.frombuffer(content, "<u2")
-        expected = [list(text.encode()) + [256] for text in documents]
-        assert tokens.tolist() == sum(expected, [])
+        expected = [[*text.encode(), 256] for text in documents]
+        assert tokens.tolist() == [id for ids in expected for id in ids]
         assert record[split] == {
             "tokens": len(tokens),
             "documents": len(documents),

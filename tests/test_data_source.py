@@ -71,7 +71,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.txt").write_text("one")
     folder.joinpath("b.txt").symlink_to("/proc/self/mem")
-    with pytest.raises(ValueError, match=r"must be readable, because its text is needed, but .*b\.txt"):
+    with pytest.raises(
+        ValueError, match=r"must be readable, because its text is needed, but .*b\.txt"
+    ):
         open_quietly(f"text:{folder}/*.txt", tmp_path / "cache")
 
 

@@ -83,7 +83,9 @@ def test_a_file_of_another_size_is_found_on_opening(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     path = folder / "00000.train.tokens"
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"00000\.train\.tokens must .* bytes and not .*; try remov"):
+    with pytest.raises(
+        ValueError, match=r"00000\.train\.tokens must .* bytes and not .*; try remov"
+    ):
         Store(folder)
     path.unlink()
     with pytest.raises(ValueError, match="it has 0 bytes and not"):

@@ -78,7 +78,9 @@ def test_kind_by_ending(folder: Path) -> None:
     assert isinstance(load_tokenizer("bytes"), ByteTokenizer)
     assert isinstance(load_tokenizer(str(folder / "bpe.json")), JsonTokenizer)
     assert isinstance(load_tokenizer(str(folder / "piece.model")), PieceTokenizer)
-    with pytest.raises(ValueError, match=r"must be 'bytes' or a path that ends in \.json or \.model"):
+    with pytest.raises(
+        ValueError, match=r"must be 'bytes' or a path that ends in \.json or \.model"
+    ):
         load_tokenizer("byte")
 
 
@@ -96,7 +98,7 @@ def test_bad_files(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"data\.tokenizer=.*{name}' must be a file"):
         load_tokenizer(str(path))
     path.write_bytes(b"{}")
-    with pytest.raises(ValueError, match="must be a (tokenizer.json|SentencePiece model)"):
+    with pytest.raises(ValueError, match=r"must be a (tokenizer\.json|SentencePiece model)"):
         load_tokenizer(str(path))
 
 

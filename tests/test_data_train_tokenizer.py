@@ -34,6 +34,6 @@ def test_refuses_small_vocabularies_and_overwriting(tmp_path: Path) -> None:
         train_tokenizer(config, 256, tmp_path / "bpe.json", report=print)
     there = tmp_path / "there.json"
     there.write_text("precious")
-    with pytest.raises(ValueError, match="must be a new file that ends in .json"):
+    with pytest.raises(ValueError, match=r"must be a new file that ends in \.json"):
         train_tokenizer(config, 300, there, report=print)
     assert there.read_text() == "precious"

@@ -1,0 +1,276 @@
+"""The data contract: row i is a function of the digest and i, whoever reads it from wherever."""
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.batch import Batch
+from data.config import DataConfig
+from data.pipeline import Rows, open_rows
+from data.tokenizer import ByteTokenizer
+
+T = 16
+END = ByteTokenizer.end_of_document
+
+
+def quietly(config: DataConfig, split: str = "train") -> Rows:
+    return open_rows(config, split, report=lambda line: None)  # pyright: ignore[reportArgumentType]
+
+
+def write(path: Path, texts: list[str]) -> str:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return f"jsonl:{path}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rows")
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    """Documents shorter and longer than a row, each byte naming its document."""
+    return [f"<{i}>" * (i % 23 + 1) for i in range(120)]
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path, texts: list[str]) -> DataConfig:
+    source = write(folder / "a.jsonl", texts)
+    cache = str(folder / "cache")
+    return DataConfig(sources=(source,), sequence_length=T, held_out=0.2, cache_dir=cache)
+
+
+@pytest.fixture(scope="module")
+def rows(config: DataConfig) -> Rows:
+    return quietly(config)
+
+
+@pytest.fixture(scope="module")
+def mixed(folder: Path, config: DataConfig) -> DataConfig:
+    other = write(folder / "b.jsonl", [f"[{i}]" * 9 for i in range(60)])
+    return replace(config, sources=(*config.sources, other))
+
+
+def first(rows: Rows, count: int, batch_size: int, start: int = 0) -> np.ndarray:
+    """Rows start .. start + count with their targets, read in batches."""
+    batches = rows.batches(start, batch_size, np.arange(batch_size))
+    taken = itertools.islice(batches, -(-count // batch_size))
+    joined = [np.concatenate([b.tokens, b.targets[:, -1:]], axis=1) for b in taken]
+    return np.concatenate(joined)[:count]
+
+
+def test_each_window_comes_once_an_epoch_in_another_order(rows: Rows) -> None:
+    epochs = [rows.row_ids(np.arange(rows.num_rows) + e * rows.num_rows) for e in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(rows.num_rows))
+    assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
+    assert not np.array_equal(epochs[0], np.arange(rows.num_rows))
+
+
+def test_windows_are_the_documents_joined(rows: Rows, config: DataConfig) -> None:
+    found = first(rows, rows.num_rows, 8)
+    windows = np.empty_like(found)
+    windows[rows.row_ids(np.arange(rows.num_rows))] = found
+    stream = np.append(windows[:, :-1], windows[-1, -1])
+    assert (windows[1:, 0] == windows[:-1, -1]).all()
+    documents = np.split(stream, np.flatnonzero(stream == END) + 1)[:-1]
+    decoded = [rows.tokenizer.decode(document) for document in documents]
+    lines = Path(config.sources[0].removeprefix("jsonl:")).read_text().splitlines()
+    wanted = [json.loads(line)["text"] for line in lines]
+    remaining = iter(wanted)
+    assert all(text in remaining for text in decoded)
+    assert len(stream) > rows.num_tokens - T
+
+
+@settings(max_examples=25)
+@given(start=st.integers(0, 700), size=st.integers(1, 33), other=st.integers(1, 33))
+def test_rows_depend_on_their_number_alone(rows: Rows, start: int, size: int, other: int) -> None:
+    np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, 40, other, start))
+    np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, start + 40, 64)[start:])
+
+
+@settings(max_examples=40)
+@given(owners=st.lists(st.integers(0, 2), min_size=1, max_size=12), start=st.integers(0, 500))
+def test_processes_share_a_batch(rows: Rows, owners: list[int], start: int) -> None:
+    size = len(owners)
+    whole = [next(rows.batches(start, size, np.arange(size)))]
+    for process in range(3):
+        mine = np.flatnonzero(np.array(owners) == process)
+        part = next(rows.batches(start, size, mine))
+        for got, wanted in zip(part, whole[0], strict=True):
+            np.testing.assert_array_equal(got, wanted[mine])
+            assert got.dtype == wanted.dtype
+
+
+def test_rows_are_the_same_in_another_process(config: DataConfig, rows: Rows) -> None:
+    code = (
+        "import sys, numpy as np; from data.config import DataConfig\n"
+        "from data.pipeline import open_rows\n"
+        f"rows = open_rows({config!r}, 'train')\n"
+        "assert not {'jax', 'grain', 'tensorflow_datasets', 'pyarrow'} & set(sys.modules)\n"
+        "print(rows.digest, *next(rows.batches(7, 3, np.arange(3))).tokens.ravel())"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert output[0] == rows.digest
+    expected = next(rows.batches(7, 3, np.arange(3))).tokens.ravel()
+    assert [int(token) for token in output[1:]] == expected.tolist()
+
+
+def test_the_order_is_what_it_was(rows: Rows) -> None:
+    """A change of Grain or of ours that moves rows must not go unnoticed: raise ORDER with it."""
+    assert rows.num_rows == 303
+    assert rows.row_ids(np.arange(8)).tolist() == [92, 50, 223, 296, 185, 236, 274, 255]
+
+
+def segments_by_hand(tokens: np.ndarray) -> tuple[list[int], list[int]]:
+    segment, position, segments, positions = 1, 0, [], []
+    for token in tokens:
+        segments.append(segment)
+        positions.append(position)
+        position += 1
+        if token == END:
+            segment, position = segment + 1, 0
+    return segments, positions
+
+
+def test_packing_keeps_documents_apart(rows: Rows) -> None:
+    batch = next(rows.batches(0, rows.num_rows, np.arange(rows.num_rows)))
+    for row in range(rows.num_rows):
+        segments, positions = segments_by_hand(batch.tokens[row])
+        assert batch.segment_ids[row].tolist() == segments
+        assert batch.positions[row].tolist() == positions
+    np.testing.assert_array_equal(batch.weights, batch.tokens != END)
+    assert batch.segment_ids.max() > 1
+    assert [array.dtype.name for array in batch] == ["int32"] * 4 + ["float32"]
+    same = batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1]
+    np.testing.assert_array_equal(batch.weights[:, :-1] == 1, same)
+
+
+def test_without_packing_it_is_a_plain_stream(config: DataConfig, rows: Rows) -> None:
+    plain = quietly(replace(config, packing=False))
+    batch = next(plain.batches(0, 5, np.arange(5)))
+    np.testing.assert_array_equal(batch.tokens, first(rows, 5, 5)[:, :-1])
+    assert (batch.segment_ids == 1).all() and (batch.weights == 1).all()
+    assert (batch.positions == np.arange(T)).all()
+    assert plain.digest != rows.digest
+
+
+def documents_of(rows: Rows) -> set[str]:
+    batches = rows.batches(0, rows.num_rows, np.arange(rows.num_rows))
+    found = next(batches)
+    ids = rows.row_ids(np.arange(rows.num_rows))
+    stream = found.tokens[np.argsort(ids)].ravel()
+    return {rows.tokenizer.decode(part) for part in np.split(stream, np.flatnonzero(stream == END))}
+
+
+def test_held_out_documents_are_never_trained_on(config: DataConfig, rows: Rows) -> None:
+    held = quietly(config, "held_out")
+    assert rows.num_documents + held.num_documents == 120 and held.num_documents > 5
+    assert held.digest == rows.digest
+    names = [{text.split(">")[0] for text in documents_of(r) if text} for r in (rows, held)]
+    assert len(names[1]) > 5 and not names[0] & names[1]
+
+
+def test_held_out_rows_come_once_and_are_filled_up(config: DataConfig) -> None:
+    held = quietly(config, "held_out")
+    size = held.num_rows - 3
+    batches = list(held.batches(0, size, np.arange(size)))
+    assert len(batches) == 2
+    last = batches[1]
+    assert (last.weights[3:] == 0).all() and (last.segment_ids[3:] == 0).all()
+    assert (last.segment_ids[:3] > 0).all()
+    joined = np.concatenate([b.tokens for b in batches])[: held.num_rows]
+    np.testing.assert_array_equal(held.row_ids(np.arange(4)), np.arange(4))
+    later: Batch = next(held.batches(2, 4, np.arange(4)))
+    np.testing.assert_array_equal(later.tokens, joined[2:6])
+    assert list(held.batches(held.num_rows, size, np.arange(size))) == []
+    mine = np.array([size - 1])
+    assert [b.weights.sum() > 0 for b in held.batches(0, size, mine)] == [True, False]
+
+
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 9.0)])
+def test_mixtures_hit_their_weights(mixed: DataConfig, weights: tuple[float, ...]) -> None:
+    both = quietly(replace(mixed, weights=weights))
+    alone = [quietly(replace(mixed, sources=(source,))).num_rows for source in mixed.sources]
+    assert both.num_rows == sum(alone)
+    count = 20 * both.num_rows
+    ids = both.row_ids(np.arange(count))
+    assert np.mean(ids < alone[0]) == pytest.approx(weights[0] / sum(weights), abs=0.01)
+    for low, high in ((0, alone[0]), (alone[0], both.num_rows)):
+        mine = ids[(ids >= low) & (ids < high)]
+        for epoch in range(len(mine) // (high - low)):
+            part = mine[epoch * (high - low) : (epoch + 1) * (high - low)]
+            assert sorted(part) == list(range(low, high))
+
+
+def test_without_weights_all_sources_make_one_epoch(mixed: DataConfig) -> None:
+    both = quietly(mixed)
+    ids = both.row_ids(np.arange(both.num_rows))
+    assert sorted(ids) == list(range(both.num_rows))
+    texts = {both.origin(i).rpartition("/")[2].split()[0] for i in range(60)}
+    assert texts == {"a.jsonl", "b.jsonl"}
+
+
+def test_origin_is_where_a_row_begins(rows: Rows, config: DataConfig) -> None:
+    content = Path(config.sources[0].removeprefix("jsonl:")).read_bytes()
+    for i in range(20):
+        file, _, place = rows.origin(i).rpartition(" at ")
+        assert f"jsonl:{file}" == config.sources[0]
+        text = json.loads(content[int(place) :].split(b"\n")[0])["text"]
+        head = first(rows, 1, 1, i)[0]
+        until = int(np.argmax(head == END)) if (head == END).any() else len(head)
+        assert rows.tokenizer.decode(head[:until]) in text
+
+
+def test_the_digest_covers_every_setting(config: DataConfig, mixed: DataConfig) -> None:
+    configs = [
+        config,
+        mixed,
+        replace(mixed, weights=(1.0, 1.0)),
+        replace(mixed, weights=(1.0, 2.0)),
+        replace(config, sequence_length=T + 1),
+        replace(config, packing=False),
+        replace(config, held_out=0.3),
+        replace(config, seed=1),
+    ]
+    digests = [quietly(c).digest for c in configs]
+    assert len(set(digests)) == len(configs)
+
+
+def test_near_seeds_share_no_epoch(config: DataConfig) -> None:
+    def epoch(seed: int, number: int) -> tuple[int, ...]:
+        rows = quietly(replace(config, seed=seed))
+        return tuple(rows.row_ids(np.arange(rows.num_rows) + number * rows.num_rows))
+
+    assert len({epoch(seed, number) for seed in range(3) for number in range(3)}) == 9
+
+
+def test_too_little_text(config: DataConfig, folder: Path) -> None:
+    rows = quietly(config)
+    message = rf"data\.sequence_length=9999 must be below {rows.num_tokens:,}, because 'jsonl:"
+    with pytest.raises(ValueError, match=message):
+        quietly(replace(config, sequence_length=9999))
+    message = r"data\.held_out=0\.0 must keep at least 17 tokens .* 0 in 0 documents"
+    with pytest.raises(ValueError, match=message):
+        quietly(replace(config, held_out=0.0), "held_out")
+
+
+def test_more_rows_than_grain_can_number(config: DataConfig, tmp_path: Path) -> None:
+    small = replace(config, sequence_length=1, cache_dir=str(tmp_path))
+    quietly(small)
+    (path,) = (tmp_path / "stores").glob("*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["splits"]["train"][0]["tokens"] = 2**32 + 2
+    path.write_text(json.dumps(manifest))
+    with open(path.with_name("00000.train.tokens"), "r+b") as sparse:
+        sparse.truncate(2 * (2**32 + 2))
+    with pytest.raises(ValueError, match=r"at most 4,294,967,296 rows, .*-length 2 or more"):
+        quietly(small)

@@ -1,0 +1,45 @@
+"""The command `meshloom data`."""
+
+from pathlib import Path
+
+import pytest
+
+from launch.data import main
+
+
+def flags_of(cache: Path) -> list[str]:
+    flags = "--data.sources synthetic:50000 --data.held-out 0.2 --data.cache-dir".split()
+    return [*flags, str(cache)]
+
+
+def test_prepare_then_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = flags_of(tmp_path)
+    main(["prepare", *flags])
+    output = capsys.readouterr()
+    assert output.out.startswith("ready to train on: ")
+    assert "tokenized 1 of 1 shards, 0.1 MB of text" in output.err
+    main(["show", *flags, "--row", "3"])
+    output = capsys.readouterr()
+    assert "digest     " in output.out and "held out   " in output.out
+    assert "vocabulary 257 ids" in output.out
+    assert "row 3, from synthetic at " in output.out
+    assert output.err == ""
+
+
+def test_a_tokenizer_is_trained_and_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = flags_of(tmp_path)
+    path = str(tmp_path / "bpe.json")
+    main(["tokenizer", path, "--vocab-size", "300", *flags])
+    assert f"wrote {path}; use it with --data.tokenizer {path}" in capsys.readouterr().out
+    main(["show", *flags, "--data.tokenizer", path])
+    assert "vocabulary 300 ids" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="nothing is overwritten"):
+        main(["tokenizer", path, *flags])
+
+
+def test_a_source_of_no_known_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((ValueError, SystemExit)):
+        main(["prepare", "--data.sources", "jsnl:a"])
+    assert "jsonl:a" in str(capsys.readouterr())
