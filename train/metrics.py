@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ class JsonlWriter:
                     "another's; try --resume or another --run-dir"
                 )
         elif path.exists():
-            kept = b"".join(line for line in _lines(path) if _step(line) <= resume_step)
+            kept = b"".join(line for line, record in _parsed(path) if record["step"] <= resume_step)
             partial = path.with_name(path.name + ".partial")
             partial.write_bytes(kept)
             os.replace(partial, path)
@@ -55,7 +55,7 @@ class JsonlWriter:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The records of a JSONL file; a half-written last line is left out."""
-    return [json.loads(line) for line in _lines(path)]
+    return [record for _, record in _parsed(path)]
 
 
 class TensorBoardWriter:
@@ -131,12 +131,17 @@ class Unfailing:
         self._say(f"{name} failed and is dropped; the run goes on. {type(error).__name__}: {error}")
 
 
-def _lines(path: Path) -> list[bytes]:
-    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def _step(line: bytes) -> int:
-    return int(json.loads(line)["step"])
+def _parsed(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield line, json.loads(line)
+        except ValueError as error:
+            raise ValueError(
+                f"metrics={path} line {number} must be a JSON object, because the records before a "
+                f"resume are kept, but: {error}; try deleting that line"
+            ) from error
 
 
 def _plain(value: Any) -> float | int | str:
