@@ -95,8 +95,8 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
     except OSError as error:
         raise ValueError(
             f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads"
-            f" and converts it, but that failed ({error}); try again with a network and room on the "
-            "disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
+            f" and converts it, but that failed ({error}); try again with a network and room on "
+            "the disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
         ) from error
     except NotImplementedError as error:
         raise ValueError(
