@@ -1,4 +1,4 @@
-"""How fast rows come, alone in one process: `python -m launch.bench.rows` prints medians as JSON."""
+"""How fast rows come, alone in one process, as JSON: `python -m launch.bench.rows`."""
 
 import itertools
 import json
