@@ -1,18 +1,11 @@
 """When checkpoints are due and which are kept."""
 
 import math
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from train.checkpoint_policy import Due, kept_steps
 from train.config import CheckpointConfig
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -53,36 +46,3 @@ def test_due_by_time_is_exact_at_a_steady_pace() -> None:
 def test_due_by_neither_is_never() -> None:
     due = Due(CheckpointConfig(every_steps=None))
     assert not any(due.at(step, 1e6 * step) for step in range(1, 100))
-
-
-TWO_CLOCKS = """
-import sys
-import jax
-rank = int(sys.argv[2])
-jax.distributed.initialize(sys.argv[1], 2, rank)
-from tests.test_train_checkpoint_policy import due_steps
-print(due_steps(seconds_per_step=[1.0, 7.0][rank], minutes=0.5, last=100), flush=True)
-jax.distributed.shutdown()
-"""
-
-
-def test_processes_with_different_clocks_save_the_same_steps() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{listener.getsockname()[1]}"
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_CLOCKS, coordinator, str(rank)],
-            cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [child.communicate(timeout=100)[0].splitlines()[-1] for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    assert said == ["[30, 60, 90]"] * 2
