@@ -14,7 +14,7 @@ from etils import epath
 from data import formats, records, synthetic
 from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
 from data.formats import CHUNK, Piece, Unreadable
-from data.stdlib_files import stdlib_files, stdlib_root
+from data.stdlib_files import stdlib_files
 
 RECORD_KINDS = ("jsonl", "parquet", "tfds")
 
@@ -169,10 +169,8 @@ def _content_digest(
         return known.read_text()
     total = sum(size for size, _ in stamps)
     report(f"{spec}: hashing {len(files):,} files, {total / 1e6:,.1f} MB")
-    # TFDS orders records by their names, so these are part of what the standard library is.
-    names = [os.path.relpath(file, stdlib_root()) for file in files] if spec == "stdlib" else []
     with ThreadPoolExecutor() as pool:
-        digest = digest_of(*names, *pool.map(_file_digest, files))
+        digest = digest_of(*pool.map(_file_digest, files))
     commit(known, digest.encode())
     return digest
 

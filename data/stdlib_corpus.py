@@ -18,12 +18,13 @@ class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
         features = tfds.features.FeaturesDict(
             {"text": tfds.features.Text(), "name": tfds.features.Text()}
         )
-        return tfds.core.DatasetInfo(builder=self, features=features)
+        # Records stay in the order of their names, whatever hash TFDS would shuffle them by.
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         return {"train": self._generate_examples()}
 
-    def _generate_examples(self) -> Iterator[tuple[str, dict[str, str]]]:
-        for file in stdlib_files():
-            name = os.path.relpath(file, stdlib_root())
-            yield name, {"text": Path(file).read_text(encoding="utf-8"), "name": name}
+    def _generate_examples(self) -> Iterator[tuple[int, dict[str, str]]]:
+        for number, file in enumerate(stdlib_files()):
+            text = Path(file).read_text(encoding="utf-8")
+            yield number, {"text": text, "name": os.path.relpath(file, stdlib_root())}

@@ -13,7 +13,7 @@ def test_every_file_is_one_record(tmp_path: Path) -> None:
     pieces = divide_records(folder)
     texts = [text for piece in pieces for text, _ in read_records(piece, "text")]
     files = [Path(file).read_text(encoding="utf-8") for file in stdlib_files()]
-    assert sorted(texts) == sorted(files)
+    assert texts == files
     assert prepare_stdlib(tmp_path) == folder
 
 
