@@ -29,8 +29,14 @@ class Saver(Protocol):
     def is_due(self, step: int) -> bool: ...
 
     def save(
-        self, step: int, state: object, meta: dict[str, Any], *, metrics: dict[str, float]
-    ) -> None: ...
+        self,
+        step: int,
+        state: object,
+        meta: dict[str, Any],
+        *,
+        metrics: dict[str, float] | None,
+        force: bool,
+    ) -> bool: ...
 
     def wait(self) -> None: ...
 
@@ -71,10 +77,10 @@ def fit(
             recorder.read()
             measured = evaluate(state, place.step)
             recorder.start()
-        if done:
+        if done or saver.is_due(place.step):
             recorder.read()
-        position = {"examples_seen": place.examples}
-        saver.save(place.step, state, meta | position, metrics=measured, force=done)
+            position = {"examples_seen": place.examples}
+            saver.save(place.step, state, meta | position, metrics=measured, force=done)
     profile.close()
     saver.wait()
     return state, place

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+from models import mesh_of
+
+from model.sharding import spec
+from train.loss import chunk_length, cross_entropy
+
+B, T, D, V = 4, 6, 8, 32
+MESHES = [{}, {"tensor": 4}, {"replica": 2, "fsdp": 2, "tensor": 2}]
+
+
+def arrays() -> tuple[jax.Array, ...]:
+    rng = np.random.default_rng(0)
+    x, table = rng.normal(size=(B, T, D)), rng.normal(size=(V, D))
+    targets, weights = rng.integers(0, V, (B, T)), rng.random((B, T))
+    weights[0, :3] = 0
+    mesh = jax.sharding.get_mesh()
+    layouts = [("batch", "length", None), ("vocab", "embed"), ("batch", "length"), ("batch", "length")]
+    return tuple(
+        jax.device_put(jnp.asarray(array, dtype), NamedSharding(mesh, spec(*layout)))
+        for array, dtype, layout in zip(
+            (x, table, targets, weights), ("f4", "f4", "i4", "f4"), layouts, strict=True
+        )
+    )
+
+
+def plain(x, table, targets, weights, z_loss):
+    """The definition, in float64 NumPy terms: log-softmax of all logits at once."""
+    logits = jnp.einsum("BTD,VD->BTV", x, table)
+    log_normalizer = jax.nn.logsumexp(logits, axis=-1)
+    nll = log_normalizer - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return jnp.sum(weights * nll) + z_loss * jnp.sum(weights * log_normalizer**2)
+
+
+@pytest.mark.parametrize("sizes", MESHES, ids=str)
+@pytest.mark.parametrize("z_loss", [0.0, 0.1])
+def test_value_and_gradient_are_those_of_the_definition(sizes: dict, z_loss: float) -> None:
+    with jax.set_mesh(mesh_of()):
+        expected = jax.value_and_grad(plain, argnums=(0, 1))(*arrays(), z_loss)
+    with jax.set_mesh(mesh_of(**sizes)):
+
+        @jax.jit
+        def ours(x, table, targets, weights):
+            return 3 * cross_entropy(x, table, targets, weights, z_loss, 4)[1]
+
+        found = jax.value_and_grad(ours, argnums=(0, 1))(*arrays())
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, 3 * np.asarray(b), rtol=2e-5, atol=1e-5)
+
+
+def test_first_value_leaves_z_loss_out_and_the_chunk_does_not_matter() -> None:
+    with jax.set_mesh(mesh_of()):
+        x, table, targets, weights = arrays()
+        nll, loss = cross_entropy(x, table, targets, weights, 0.1, 4)
+        again, _ = cross_entropy(x, table, targets, weights, 0.0, 24)
+        assert float(nll) == pytest.approx(float(plain(x, table, targets, weights, 0.0)), rel=1e-6)
+        assert float(nll) == pytest.approx(float(again), rel=1e-6)
+        assert float(loss) > float(nll)
+
+
+def test_full_logits_never_exist() -> None:
+    with jax.set_mesh(mesh_of()):
+        grad = jax.jit(jax.grad(lambda *a: cross_entropy(*a, 0.0, 4)[1], argnums=(0, 1)))
+        text = grad.lower(*arrays()).compile().as_text()
+    assert f"f32[4,{V}]" in text
+    assert f"{B * T},{V}]" not in text and f"{B},{T},{V}]" not in text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wanted", "found"), [(24, 7, 6), (24, 100, 24), (13, 5, 1), (24, 1, 1)]
+)
+def test_chunks_divide_the_tokens(tokens: int, wanted: int, found: int) -> None:
+    assert chunk_length(tokens, wanted) == found

@@ -1,0 +1,72 @@
+import math
+
+import jax
+import numpy as np
+import pytest
+from models import SMALL, TRAIN, changed, mesh_of
+
+from model.transformer import Transformer
+from train.config import OptimizerConfig
+from train.optimizer import decays, gradient_transform, learning_rate
+
+STEPS = 100
+
+
+def rates(**settings: object) -> list[float]:
+    config = OptimizerConfig(learning_rate=2.0, **settings)
+    return [learning_rate(config, step, STEPS) for step in range(STEPS + 1)]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear", "wsd", "inverse_sqrt"])
+def test_warm_up_is_linear_and_ends_at_the_peak(schedule: str) -> None:
+    found = rates(schedule=schedule, warmup_steps=10)
+    np.testing.assert_allclose(found[:10], [2.0 * (i + 1) / 10 for i in range(10)])
+    assert found[10] == pytest.approx(2.0, rel=0.05)
+
+
+def test_schedules_by_their_formulas() -> None:
+    cosine = rates(schedule="cosine", warmup_steps=0, final_fraction=0.1)
+    assert cosine[50] == pytest.approx(2 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 2))))
+    assert cosine[100] == pytest.approx(0.2)
+    linear = rates(schedule="linear", warmup_steps=20, final_fraction=0.0)
+    assert linear[60] == pytest.approx(1.0) and linear[100] == pytest.approx(0.0)
+    wsd = rates(schedule="wsd", warmup_steps=0, decay_fraction=0.2, final_fraction=0.0)
+    assert wsd[80] == 2.0 and wsd[90] == pytest.approx(1.0) and wsd[100] == pytest.approx(0.0)
+    root = rates(schedule="inverse_sqrt", warmup_steps=25)
+    assert root[99] == pytest.approx(2.0 * math.sqrt(25 / 100))
+    assert set(rates(schedule="constant", warmup_steps=0)) == {2.0}
+
+
+def test_a_fraction_of_a_step_lies_between_its_neighbours() -> None:
+    config = OptimizerConfig(warmup_steps=10)
+    low, mid, high = (learning_rate(config, step, STEPS) for step in (40.0, 40.5, 41.0))
+    assert low > mid > high
+
+
+def test_matrices_decay_and_biases_and_norms_do_not() -> None:
+    with jax.set_mesh(mesh_of()):
+        model = jax.eval_shape(lambda: Transformer(SMALL, jax.random.key(0)))
+        found = {
+            jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value"): decay
+            for path, decay in jax.tree_util.tree_flatten_with_path(decays(model))[0]
+        }
+    kept = {name for name, decay in found.items() if not decay}
+    assert {name.split("/")[-1] for name in kept} == {"scale", "bias", "b_q", "b_k", "b_v", "b_o", "b_up", "b_down"}
+    assert {"embedding/table", "blocks/mlp/w_up", "blocks/attention/w_o"} <= set(found) - kept
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_updates_are_those_of_the_papers(name: str) -> None:
+    config = changed(TRAIN, name=name, weight_decay=0.5).optimizer
+    transform = gradient_transform(config)
+    with jax.set_mesh(mesh_of()):
+        model = Transformer(SMALL, jax.random.key(0))
+        grads = jax.tree.map(lambda p: 0.25 * p + 0.125, model)
+        updates, _ = transform.update(grads, transform.init(model), model)
+    for leaf, decay in (("w_up", 0.5), ("b_up", 0.0)):
+        p = np.asarray(getattr(model.blocks.mlp, leaf)[...])
+        g = np.asarray(getattr(grads.blocks.mlp, leaf)[...])
+        # The first step of Adam has mean g and second moment g^2 after bias correction.
+        direction = g / (np.abs(g) + config.epsilon) if name == "adamw" else np.sign(g)
+        found = getattr(updates.blocks.mlp, leaf)[...]
+        np.testing.assert_allclose(found, direction + decay * p, rtol=1e-4, atol=1e-5)
