@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,8 +73,10 @@ def _obtain(
     shared = is_remote(corpus.cache_dir)
     if not (shared and mirror.fetch(remote, partial, report)):
         shards = list(_planned(corpus.pieces()))
+        # Workers know their pieces; the list of all files would be sent with every job.
+        slim = replace(corpus, files=(), sizes=())
         jobs = [
-            Job(partial, number, corpus, pieces, tokenizer_spec, held_out)
+            Job(partial, number, slim, pieces, tokenizer_spec, held_out)
             for number, pieces in enumerate(shards)
         ]
         _write(jobs, report)

@@ -122,6 +122,18 @@ def test_bad_jsonl_lines(tmp_path: Path, line: bytes, message: str) -> None:
         read_jsonl(path)
 
 
+def test_text_may_be_compressed(tmp_path: Path) -> None:
+    for name, pack in {
+        "a.txt": bytes,
+        "a.txt.gz": gzip.compress,
+        "a.zst": zstandard.compress,
+    }.items():
+        path = tmp_path / name
+        path.write_bytes(pack("zwei äöü\r\n".encode()))
+        (piece,) = formats.divide_text(str(path), path.stat().st_size)
+        assert list(formats.read_text(piece)) == [("zwei äöü\r\n", 0)]
+
+
 def test_text_names_the_undecodable_byte(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"x" * (formats.CHUNK + 5) + b"\xff")

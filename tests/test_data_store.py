@@ -15,37 +15,41 @@ from data.store import open_store
 from data.tokenizer import ByteTokenizer
 
 SIZE = 120_000
-# Opens a store of many small shards in as many processes as there are cores; prints each report.
+# Opens a store of many small shards in as many processes as there are cores, printing each report.
+# Asked to, it kills itself after ten shards, or one of its workers after three.
 OPEN = f"""
-import sys
-import traceback
+import multiprocessing, os, signal, sys
 import data.store, data.synthetic
 from data.source import open_corpus
 from data.tokenizer import ByteTokenizer
 data.store.PIECE = data.synthetic.PIECE = 3000
-def report(line): print(line, flush=True)
+def report(line):
+    workers = [worker.pid for worker in multiprocessing.active_children()]
+    print(line, flush=True)
+    if "tokenized 10 of 40" in line and "self" in sys.argv:
+        print(*workers, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "tokenized 3 of 40" in line and "worker" in sys.argv:
+        os.kill(workers[0], signal.SIGKILL)
 if __name__ == "__main__":
     corpus = open_corpus("synthetic:{SIZE}", "", sys.argv[1], report)
     print(data.store.open_store(corpus, ByteTokenizer(), "bytes", 0.1, report).digest)
 """
 
 
-def start(tmp_path: Path, cache: Path) -> subprocess.Popen:
+def start(tmp_path: Path, cache: Path, *kill: str) -> subprocess.Popen:
     script = tmp_path / "open.py"
     script.write_text(OPEN)
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, str(script), str(cache)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(script), str(cache), *kill]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
 
 
 def contents(cache: Path) -> dict[str, bytes]:
     (manifest,) = (cache / "stores").glob("*/manifest.json")
     return {file.name: file.read_bytes() for file in sorted(manifest.parent.iterdir())}
-
-
-def children(process: subprocess.Popen) -> list[int]:
-    task = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(child) for child in task.read_text().split()]
 
 
 def alive(process: int) -> bool:
@@ -55,12 +59,12 @@ def alive(process: int) -> bool:
 
 def test_a_killed_build_goes_on_from_its_finished_shards(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    with start(tmp_path, cache) as killed:
+    with start(tmp_path, cache, "self") as killed:
         assert killed.stdout is not None
-        while "tokenized 10 of 40" not in killed.stdout.readline():
-            pass
-        workers = children(killed)
-        killed.send_signal(signal.SIGKILL)
+        lines = iter(killed.stdout.readline, "")
+        assert any("tokenized 10 of 40" in line for line in lines)
+        workers = [int(worker) for worker in next(lines).split()]
+    assert killed.returncode == -signal.SIGKILL and workers
     assert not list((cache / "stores").glob("*/manifest.json"))
     (partial,) = (cache / "stores").glob("*.partial")
     numbers = [record.stem for record in partial.glob("*.json")]
@@ -83,6 +87,14 @@ def test_a_killed_build_goes_on_from_its_finished_shards(tmp_path: Path) -> None
     with start(tmp_path, tmp_path / "straight") as straight:
         straight.communicate()
     assert contents(cache) == contents(tmp_path / "straight")
+
+
+def test_a_killed_worker_ends_the_build_with_words(tmp_path: Path) -> None:
+    with start(tmp_path, tmp_path / "cache", "worker") as build:
+        output = build.communicate()[0]
+    assert build.returncode != 0
+    assert "data.sources='synthetic:120000' must fit in memory" in output
+    assert "finished shards are kept" in output
 
 
 def test_several_processes_make_it_once(tmp_path: Path) -> None:
