@@ -122,3 +122,35 @@ def test_no_space_left_is_told_and_the_last_checkpoint_stays(
     assert child.stdout.startswith(f"checkpoints={tmp_path} must {SAID[kind]}")
     assert "(step 1 is the last good one); try" in child.stdout
     assert "Traceback" not in child.stderr
+
+
+RESTORE = """
+import sys
+from tests.test_train_checkpoint_faults import restored
+try:
+    restored(sys.argv[1], 2)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_damaged_arrays_are_told_and_the_earlier_checkpoint_named(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(tmp_path, EACH_STEP)
+    for step in (1, 2):
+        checkpointer.save(step, state_of(step), {})
+    checkpointer.close()
+    for path in (tmp_path / "2" / "state").glob("**/d/*"):
+        os.truncate(path, path.stat().st_size // 2)
+    # A process of its own: Orbax gives up at the first error, the others come up whenever.
+    child = subprocess.run(
+        [sys.executable, "-c", RESTORE, str(tmp_path)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=100,
+    )
+    assert child.stdout.startswith(f"checkpoint={tmp_path / '2'} must be readable, because")
+    assert child.stdout.endswith("try moving it away to use step 1\n")
+    assert np.array_equal(restored(tmp_path, 1), state_of(1)["w"])
