@@ -1,7 +1,7 @@
 """A training step as one would write it by hand in plain JAX: the yardstick of our own step.
 
-GPT-2's block with an untied head: pytree of dicts, layers stacked and scanned, plain softmax attention,
-plain log-softmax cross entropy, AdamW with global-norm clip. Nothing here is tuned.
+GPT-2's block with an untied head: pytree of dicts, layers stacked and scanned, plain softmax
+attention, plain log-softmax cross entropy, AdamW with global-norm clip. Nothing here is tuned.
 """
 
 import math
@@ -91,7 +91,7 @@ def loss_fn(params: Tree, tokens: Array, targets: Array, num_heads: int) -> Arra
 
 
 def make_step(sizes: Sizes) -> Any:
-    """Jitted `(params, mu, nu, count), tokens, targets -> (the same, updated), loss`; the state is donated."""
+    """Jitted `(params, mu, nu, count), tokens, targets -> (the same, updated), loss`."""
 
     def step(
         state: tuple[Tree, Tree, Tree, Array], tokens: Array, targets: Array

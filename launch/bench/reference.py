@@ -1,0 +1,81 @@
+"""The model of the CPU bars, made ready by the same functions that make a run ready."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from data.batch import Batch
+from launch import build
+from launch.bench.baseline import Sizes
+from model.config import ModelConfig
+from train.config import TrainConfig
+from train.feed import local_rows, replicated, to_global
+from train.loop import TrainStep
+from train.state import TrainState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A compiled step with all it needs, on the current mesh."""
+
+    model: ModelConfig
+    train: TrainConfig
+    step: TrainStep
+    compile_seconds: float
+    batch: Batch
+    learning_rate: Array
+
+    def fresh_state(self) -> TrainState:
+        """The initial state, newly made."""
+        return jax.jit(build.fresh_state(self.model, self.train))()
+
+
+def model_config(sizes: Sizes) -> ModelConfig:
+    """The baseline's architecture in our words."""
+    return ModelConfig(
+        vocab_size=sizes.vocab_size,
+        num_layers=sizes.num_layers,
+        embed_dim=sizes.embed_dim,
+        num_heads=sizes.num_heads,
+        num_kv_heads=sizes.num_heads,
+        head_dim=sizes.embed_dim // sizes.num_heads,
+        mlp_dim=sizes.mlp_dim,
+        max_length=sizes.length,
+        tied_embedding=False,
+    )
+
+
+def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> Reference:
+    """Compile our step for the baseline's sizes and put random tokens on the devices."""
+    backend = jax.default_backend()
+    model = build.resolve_model(model_config(sizes), backend)
+    train = TrainConfig(steps=steps, batch_size=sizes.batch, log_every=1)
+    train = build.resolve_train(train, model, backend)
+    shapes = jax.eval_shape(build.fresh_state(model, train))
+    step, seconds = build.compile_train_step(shapes, train, length=sizes.length, packed=packed)
+    rows = local_rows(sizes.batch)
+    return Reference(
+        model=model,
+        train=train,
+        step=step,
+        compile_seconds=seconds,
+        batch=to_global(random_batch(sizes), rows, sizes.batch),
+        learning_rate=replicated(3e-4),
+    )
+
+
+def random_batch(sizes: Sizes) -> Batch:
+    """Uniform tokens, every target counted, one document a row."""
+    shape = (sizes.batch, sizes.length)
+    windows = np.random.default_rng(0).integers(
+        0, sizes.vocab_size, (shape[0], shape[1] + 1), np.int32
+    )
+    return Batch(
+        tokens=windows[:, :-1],
+        targets=windows[:, 1:],
+        positions=np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1)),
+        segment_ids=np.ones(shape, np.int32),
+        weights=np.ones(shape, np.float32),
+    )

@@ -1,0 +1,47 @@
+"""Seconds from the start of the process `meshloom train` to its first finished step."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from launch.bench.baseline import Sizes
+from launch.bench.reference import model_config
+
+ROOT = Path(__file__).resolve().parents[2]
+BARS = {"cold": 10.0, "warm": 6.0}
+
+
+def measure(sizes: Sizes, folder: Path) -> dict[str, object]:
+    """With an empty compilation cache and with the one that run left; tokens are stored before."""
+    cache = folder / "cache"
+    _first_step(sizes, cache, folder / "tokens")
+    shutil.rmtree(cache / "xla")
+    seconds = {name: _first_step(sizes, cache, folder / name) for name in BARS}
+    return {"seconds": seconds, "bars": BARS}
+
+
+def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
+    command = [sys.executable, "-m", "launch", "train", "tiny", "--run-dir", str(run_dir)]
+    command += ["--data.cache-dir", str(cache), "--data.sources", "synthetic:2000000"]
+    command += ["--data.sequence-length", str(sizes.length)]
+    command += ["--train.steps", "1", "--train.batch-size", str(sizes.batch)]
+    command += ["--train.eval-batches", "0", *_model_flags(sizes)]
+    began = time.time()
+    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with (run_dir / "metrics.jsonl").open(encoding="utf-8") as file:
+        return round(json.loads(file.readline())["time"] - began, 2)
+
+
+def _model_flags(sizes: Sizes) -> list[str]:
+    model = model_config(sizes)
+    fields = "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim max_length"
+    fields += " norm positions activation"
+    flags = []
+    for field in fields.split():
+        flags += [f"--model.{field.replace('_', '-')}", str(getattr(model, field))]
+    return [*flags, "--model.no-gated", "--model.bias", "--model.no-tied-embedding"]
