@@ -1,0 +1,72 @@
+"""A small model of each published family, and compiler settings for tests that do not time or keep."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+
+from model.config import ModelConfig
+from model.transformer import Transformer
+
+# N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the result.
+GPT = ModelConfig(
+    vocab_size=29,
+    vocab_multiple=8,
+    num_layers=2,
+    embed_dim=16,
+    num_heads=8,
+    num_kv_heads=8,
+    head_dim=4,
+    mlp_dim=32,
+    max_length=16,
+    init_std=0.3,
+    dtype="float32",
+    attention="xla",
+)
+LLAMA = dataclasses.replace(
+    GPT,
+    num_kv_heads=2,
+    norm="rmsnorm",
+    positions="rotary",
+    rope_scaling_factor=8.0,
+    activation="silu",
+    gated=True,
+    bias=False,
+    tied_embedding=False,
+)
+PALM = dataclasses.replace(
+    GPT,
+    num_kv_heads=1,
+    positions="rotary",
+    activation="silu",
+    gated=True,
+    bias=False,
+    parallel_block=True,
+    scale_embedding=True,
+)
+BANDED = dataclasses.replace(GPT, window=3)
+VASWANI = dataclasses.replace(GPT, positions="sinusoidal", activation="relu", scale_embedding=True)
+FAMILIES = {"gpt": GPT, "llama": LLAMA, "palm": PALM, "banded": BANDED, "vaswani": VASWANI}
+
+# For `jax.jit(compiler_options=...)`.
+QUICK: dict[str, Any] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def fresh_model(config: ModelConfig) -> Transformer:
+    """Initial parameters on the current mesh."""
+    return jax.jit(lambda: Transformer(config, jax.random.key(0)), compiler_options=QUICK)()
+
+
+def on_current_mesh(model: Transformer) -> Transformer:
+    """The same parameters, laid out as the current mesh wants them."""
+    wanted = jax.eval_shape(lambda: Transformer(model.config, jax.random.key(0)))
+    shapes, tree = jax.tree.flatten(wanted)
+    mesh = jax.sharding.get_mesh()
+    return tree.unflatten(
+        jax.device_put(value, NamedSharding(mesh, shape.sharding.spec))
+        for value, shape in zip(jax.tree.leaves(model), shapes, strict=True)
+    )

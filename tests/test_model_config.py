@@ -1,0 +1,46 @@
+import dataclasses
+
+import pytest
+from families import GPT, LLAMA, VASWANI
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import ModelConfig
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim max_length "
+        "vocab_multiple"
+    ).split(),
+)
+def test_sizes_are_at_least_one(name: str) -> None:
+    flag = "--model." + name.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"model\.{name}=0 must be at least 1.*try {flag} 1"):
+        dataclasses.replace(GPT, **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "words"),
+    [
+        (GPT, {"num_kv_heads": 3}, r"num_kv_heads=3 must divide model\.num_heads=8"),
+        (GPT, {"num_kv_heads": 16}, r"num_kv_heads=16 must divide model\.num_heads=8"),
+        (GPT, {"window": 0}, r"model\.window=0 must be at least 1"),
+        (LLAMA, {"head_dim": 5}, r"head_dim=5 must be even .*try --model.head-dim 6"),
+        (VASWANI, {"embed_dim": 15}, r"embed_dim=15 must be even .*try --model.embed-dim 16"),
+    ],
+)
+def test_sizes_that_contradict_are_refused(
+    config: ModelConfig, changes: dict[str, int], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(config, **changes)
+
+
+@given(vocab=st.integers(1, 10_000), multiple=st.integers(1, 512))
+def test_padding_is_the_least_that_the_multiple_divides(vocab: int, multiple: int) -> None:
+    config = dataclasses.replace(GPT, vocab_size=vocab, vocab_multiple=multiple)
+    padded = config.padded_vocab_size
+    assert padded % multiple == 0
+    assert vocab <= padded < vocab + multiple

@@ -1,0 +1,178 @@
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from families import GPT, LLAMA
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import mesh_of, placed
+
+from model.layers import (
+    Embedding,
+    Norm,
+    PositionTable,
+    linear,
+    rope_rates,
+    rotate,
+    row_positions,
+    sinusoidal,
+)
+from model.sharding import param, spec
+
+ROPE = dataclasses.replace(LLAMA, head_dim=16, rope_scaling_factor=1.0)
+rng = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> jax.Array:
+    return jnp.asarray(rng.standard_normal(shape), jnp.float32)
+
+
+@given(first=st.integers(0, 500), second=st.integers(0, 500), shift=st.integers(0, 500))
+@settings(max_examples=10)
+def test_rotary_scores_depend_on_the_distance_alone(first: int, second: int, shift: int) -> None:
+    q, k = normal(1, 1, 1, 16), normal(1, 1, 1, 16)
+    rates = rope_rates(ROPE)
+
+    def score(at: int, of: int) -> float:
+        turned = [rotate(x, jnp.full((1, 1), p), rates) for x, p in ((q, at), (k, of))]
+        return float(jnp.sum(turned[0] * turned[1]))
+
+    assert score(first, second) == pytest.approx(score(first + shift, second + shift), abs=1e-3)
+
+
+def test_rotary_turns_and_does_not_stretch() -> None:
+    x, places = normal(1, 5, 2, 16), jnp.arange(5)[None]
+    turned = rotate(x, places, rope_rates(ROPE))
+    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+    np.testing.assert_allclose(
+        np.linalg.norm(turned, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5
+    )
+    assert float(jnp.max(jnp.abs(turned[:, 1:] - x[:, 1:]))) > 0.1
+
+
+def test_rotary_rates_are_those_of_the_paper() -> None:
+    wanted = [10_000.0 ** (-2 * i / 16) for i in range(8)]
+    np.testing.assert_allclose(rope_rates(ROPE), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "head_dim"), [(8.0, 128), (32.0, 64)])
+def test_llama_3_1_stretches_long_waves(factor: float, head_dim: int) -> None:
+    """The published procedure, with its low_freq_factor 1, high_freq_factor 4 and old length 8192."""
+    config = dataclasses.replace(
+        LLAMA, head_dim=head_dim, rope_theta=500_000.0, rope_scaling_factor=factor
+    )
+    wanted = []
+    for i in range(head_dim // 2):
+        rate = 500_000.0 ** (-2 * i / head_dim)
+        wave = 2 * math.pi / rate
+        if wave > 8192 / 1:
+            rate /= factor
+        elif wave >= 8192 / 4:
+            smooth = (8192 / wave - 1) / (4 - 1)
+            rate = (1 - smooth) * rate / factor + smooth * rate
+        wanted.append(rate)
+    np.testing.assert_allclose(rope_rates(config), wanted, rtol=1e-5)
+    assert wanted[0] == 1.0
+    assert wanted[-1] == pytest.approx(500_000.0 ** (2 / head_dim - 1) / factor)
+
+
+def test_sines_are_those_of_vaswani() -> None:
+    D, places = 10, [0, 1, 7, 511]
+    found = sinusoidal(jnp.asarray([places]), D)[0]
+    for row, place in zip(found, places, strict=True):
+        for i in range(D // 2):
+            angle = place / 10_000 ** (2 * i / D)
+            assert float(row[2 * i]) == pytest.approx(math.sin(angle), abs=1e-4)
+            assert float(row[2 * i + 1]) == pytest.approx(math.cos(angle), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["layernorm", "rmsnorm"])
+def test_norms_against_numpy(kind: str) -> None:
+    x = normal(2, 3, 16)
+    with jax.set_mesh(mesh_of()):
+        norm = Norm(dataclasses.replace(GPT, norm=kind, norm_epsilon=0.1))
+        norm.scale[...] = normal(16)
+        if norm.bias is not None:
+            norm.bias[...] = normal(16)
+        found = norm(x)
+    y = np.asarray(x, np.float64)
+    centre = y.mean(-1, keepdims=True) if kind == "layernorm" else 0.0
+    wanted = (y - centre) / np.sqrt(((y - centre) ** 2).mean(-1, keepdims=True) + 0.1)
+    wanted = wanted * norm.scale[...] + (norm.bias[...] if kind == "layernorm" else 0.0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_norms_compute_in_float32() -> None:
+    """The square of 300 does not fit float16."""
+    x = 300 * normal(1, 4, 16)
+    with jax.set_mesh(mesh_of()):
+        norm = Norm(dataclasses.replace(GPT, norm="rmsnorm"))
+        low, wanted = norm(x.astype(jnp.float16)), norm(x)
+    assert low.dtype == jnp.float16
+    np.testing.assert_allclose(low, wanted, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("sizes", [{"fsdp": 2, "tensor": 2}, {"tensor": 2}, {"fsdp": 2}, {}])
+def test_sharded_lookup_is_the_plain_one(sizes: dict[str, int]) -> None:
+    tokens, pull = rng.integers(0, 29, (4, 8)).astype(np.int32), np.asarray(normal(4, 8, 16))
+    with jax.set_mesh(mesh_of(**sizes)):
+        embedding = jax.jit(lambda: Embedding(GPT, jax.random.key(0)))()
+        table = np.asarray(embedding.table[...])
+        placed_tokens, placed_pull = placed((tokens, pull))
+
+        def pulled(embedding: Embedding) -> tuple[jax.Array, jax.Array]:
+            rows = embedding.lookup(placed_tokens, jnp.dtype("float32"))
+            return jnp.sum(rows * placed_pull), rows
+
+        (_, rows), grads = jax.jit(jax.value_and_grad(pulled, has_aux=True))(embedding)
+    np.testing.assert_array_equal(rows, table[tokens])
+    wanted = np.zeros_like(table)
+    np.add.at(wanted, tokens, pull)
+    np.testing.assert_allclose(grads.table[...], wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_learned_positions_are_rows_of_their_table() -> None:
+    with jax.set_mesh(mesh_of(fsdp=2)):
+        table = PositionTable(GPT, jax.random.key(0))
+        places = rng.integers(0, 16, (4, 8)).astype(np.int32)
+        np.testing.assert_array_equal(
+            table(placed(places)), np.asarray(table.table[...])[places]
+        )
+        rows = row_positions(placed(places))
+        assert tuple(rows.sharding.spec) == tuple(spec("batch", "length"))
+        np.testing.assert_array_equal(rows, np.tile(np.arange(8), (4, 1)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "logical", "fan_in"),
+    [
+        ((16, 8, 4), ("embed", "heads", None), (0,)),
+        ((8, 4, 16), ("heads", None, "embed"), (0, 1)),
+        ((32, 16), ("mlp", "embed"), (0,)),
+    ],
+)
+def test_linear_is_the_einsum_over_the_declared_fan_in(
+    shape: tuple[int, ...], logical: tuple[str | None, ...], fan_in: tuple[int, ...]
+) -> None:
+    n = len(fan_in)
+    x, bias = normal(4, 3, *shape[:n]), normal(*shape[n:])
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
+        w = param(
+            jax.random.key(0),
+            shape,
+            logical,
+            init=jax.nn.initializers.normal(1.0),
+            fan_in=fan_in,
+            fan_out=tuple(range(n, len(shape))),
+        )
+        outputs = [None if axis == "embed" else axis for axis in logical[n:]]
+        inputs = [None if axis == "embed" else axis for axis in logical[:n]]
+        b = jax.sharding.reshard(bias, spec(*outputs))
+        y = linear(jax.sharding.reshard(x, spec("batch", None, *inputs)), w, nnx.Param(b))
+        assert tuple(y.sharding.spec) == tuple(spec("batch", None, *outputs))
+    wanted = np.tensordot(x, np.asarray(w[...]), n) + np.asarray(bias)
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,129 @@
+import itertools
+
+import jax
+import pytest
+from families import FAMILIES
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.sharding import AbstractMesh, PartitionSpec
+
+from model.config import ModelConfig
+from model.sharding import (
+    AXES,
+    MESH_AXES,
+    abstract_mesh,
+    axis_size,
+    check_divisible,
+    mesh_axes,
+    spec,
+)
+from model.transformer import Transformer
+
+SIZES = st.fixed_dictionaries(dict.fromkeys(AXES, st.integers(1, 3)))
+
+
+def use(mesh: AbstractMesh):
+    return jax.sharding.use_abstract_mesh(mesh)
+
+
+def used(entries: PartitionSpec) -> list[str]:
+    return [axis for e in entries if e is not None for axis in ((e,) if isinstance(e, str) else e)]
+
+
+@given(sizes=SIZES, logical=st.sampled_from([*MESH_AXES, None]))
+def test_spec_names_the_axes_above_size_one_and_no_others(
+    sizes: dict[str, int], logical: str | None
+) -> None:
+    with use(abstract_mesh(**sizes)):
+        (entry,) = spec(logical)
+        wanted = [axis for axis in MESH_AXES.get(logical or "", ()) if sizes[axis] > 1]
+        assert used(PartitionSpec(entry)) == wanted
+        assert entry is None or wanted
+        if logical:
+            size = 1
+            for axis in wanted:
+                size *= sizes[axis]
+            assert axis_size(logical) == size
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(MESH_AXES, 2)))
+def test_spec_refuses_a_mesh_axis_used_twice(pair: tuple[str, str]) -> None:
+    shared = set(MESH_AXES[pair[0]]) & set(MESH_AXES[pair[1]])
+    with use(abstract_mesh(**dict.fromkeys(AXES, 2))):
+        if shared:
+            with pytest.raises(ValueError, match=f"use a mesh axis once.*'({'|'.join(shared)})'"):
+                spec(*pair)
+        else:
+            assert len(used(spec(*pair))) == len(MESH_AXES[pair[0]] + MESH_AXES[pair[1]])
+    with use(abstract_mesh()):
+        assert spec(*pair) == PartitionSpec(None, None)
+
+
+def test_unknown_logical_axis_is_refused_with_the_known_ones() -> None:
+    with use(abstract_mesh()), pytest.raises(ValueError, match=r"'width' must be one of batch, "):
+        mesh_axes("width")
+
+
+def test_abstract_mesh_has_every_axis_explicit() -> None:
+    mesh = abstract_mesh(fsdp=4, tensor=2)
+    assert mesh.axis_names == AXES
+    assert mesh.size == 8
+    assert mesh.are_all_axes_explicit
+
+
+def test_indivisible_size_says_both_numbers_and_the_remedy() -> None:
+    with use(abstract_mesh(replica=2, fsdp=3)):
+        check_divisible("train.batch_size", 12, "batch", "a multiple of 6")
+        with pytest.raises(ValueError) as caught:
+            check_divisible("train.batch_size", 8, "batch", "a multiple of 6")
+    assert str(caught.value) == (
+        "train.batch_size=8 must be a multiple of 6, because mesh.replica x mesh.fsdp cuts it into "
+        "6 equal shards; try a multiple of 6"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "changes", "words"),
+    [
+        ({"tensor": 3}, {"vocab_multiple": 3}, r"model\.num_heads=8 must be a multiple of 3"),
+        ({"tensor": 8}, {"mlp_dim": 36}, r"model\.mlp_dim=36 must be a multiple of 8"),
+        ({"tensor": 8}, {"vocab_multiple": 1}, r"vocabulary=29 .* try --model.vocab-multiple 8"),
+        ({"fsdp": 3}, {}, r"model\.embed_dim=16 must be a multiple of 3"),
+    ],
+)
+def test_model_that_its_mesh_does_not_divide_is_refused(
+    sizes: dict[str, int], changes: dict[str, int], words: str
+) -> None:
+    config = FAMILIES["gpt"]
+    config = ModelConfig(**{**vars(config), **changes})
+    with use(abstract_mesh(**sizes)), pytest.raises(ValueError, match=words):
+        jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
+    """Matrices decay and sum over their fan-in; norms and biases do neither."""
+    with use(abstract_mesh(fsdp=2, tensor=2)):
+        model = jax.eval_shape(lambda: Transformer(FAMILIES[family], jax.random.key(0)))
+        found = jax.tree_util.tree_leaves_with_path(
+            model, is_leaf=lambda node: isinstance(node, nnx.Param)
+        )
+        assert len(found) > 5
+        for path, weight in found:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            stacked = name.startswith("blocks/")
+            declared = weight.get_metadata()
+            matrix = name.split("/")[-1].startswith("w_")
+            table = name.endswith("table")
+            assert declared["decay"] == (matrix or table), name
+            assert len(declared["logical"]) == weight.ndim - stacked, name
+            layout = spec(*(None,) * stacked, *declared["logical"])
+            assert tuple(weight.sharding.spec) == tuple(layout), name
+            fans = declared["fan_in"] + declared["fan_out"]
+            if matrix:
+                assert sorted(fans) == list(range(weight.ndim - stacked)), name
+                assert declared["fan_in"] and declared["fan_out"], name
+            else:
+                assert declared["fan_in"] == (), name
+                assert declared["fan_out"] == ((1,) if table else ()), name
