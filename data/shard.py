@@ -141,7 +141,7 @@ class _Writer:
                 file,
                 ends=np.array(self._ends, np.int64),
                 places=np.array(self._places, np.int64),
-                files=np.array([name for name, _ in runs], np.str_),
+                files=pack_names([name for name, _ in runs]),
                 file_ends=np.cumsum([length for _, length in runs], dtype=np.int64),
                 checksums=np.array(list(checksums(self._temporary)), np.uint32),
             )
@@ -150,6 +150,16 @@ class _Writer:
         index.rename(self._path.with_suffix(".npz"))
         self._temporary.rename(self._path)
         return {"tokens": self._tokens, "documents": len(self._ends), "bytes": self._bytes}
+
+
+def pack_names(names: list[str]) -> np.ndarray:
+    """Names as bytes; NumPy's own strings take four bytes for each letter of the longest."""
+    return np.frombuffer("\0".join(names).encode(errors="surrogateescape"), np.uint8)
+
+
+def unpack_names(packed: np.ndarray) -> list[str]:
+    """The inverse of pack_names."""
+    return packed.tobytes().decode(errors="surrogateescape").split("\0")
 
 
 def checksums(path: Path) -> Iterator[int]:

@@ -14,7 +14,7 @@ from etils import epath
 from data import formats, records, synthetic
 from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
 from data.formats import CHUNK, Piece, Unreadable
-from data.stdlib_files import stdlib_files
+from data.stdlib_files import stdlib_files, stdlib_names
 
 RECORD_KINDS = ("jsonl", "parquet", "tfds")
 
@@ -56,9 +56,10 @@ class Corpus:
 
     def read(self, piece: Piece) -> Iterator[Document]:
         """Documents of a piece, in order; ValueError names the file and place of what is bad."""
+        names = stdlib_names() if self.spec == "stdlib" else None
         try:
             for text, place in self._texts(piece):
-                yield Document(text, piece.file, place)
+                yield Document(text, names[place] if names else piece.file, 0 if names else place)
         except (Unreadable, OSError) as error:
             raise self._bad(piece.file, error) from error
 

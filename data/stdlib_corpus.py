@@ -1,12 +1,11 @@
 """The corpus that is on every machine, Python's own standard library, as a TFDS builder."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data.stdlib_files import stdlib_files, stdlib_root
+from data.stdlib_files import stdlib_files, stdlib_names
 
 
 class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
@@ -25,6 +24,6 @@ class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, file in enumerate(stdlib_files()):
-            text = Path(file).read_text(encoding="utf-8")
-            yield number, {"text": text, "name": os.path.relpath(file, stdlib_root())}
+        for number, names in enumerate(zip(stdlib_files(), stdlib_names(), strict=True)):
+            text = Path(names[0]).read_text(encoding="utf-8")
+            yield number, {"text": text, "name": names[1]}

@@ -24,3 +24,8 @@ def stdlib_files() -> list[str]:
         below[:] = [name for name in below if name not in LEFT_OUT]
         found += [os.path.join(folder, n) for n in names if n.endswith((".py", ".txt", ".rst"))]
     return sorted(found)
+
+
+def stdlib_names() -> list[str]:
+    """The same below the library's folder."""
+    return [os.path.relpath(file, stdlib_root()) for file in stdlib_files()]

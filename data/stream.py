@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.shard import BLOCK
+from data.shard import BLOCK, unpack_names
 
 MANIFEST = "manifest.json"
 
@@ -88,16 +88,15 @@ class Shard:
         """Compare the blocks first..stop with their checksums; ValueError names a wrong one."""
         for block in range(first, len(self._unchecked) if stop is None else stop):
             content = self._map[block * self._per_block : (block + 1) * self._per_block]
-            if zlib.crc32(content.tobytes()) != self._index["checksums"][block]:
+            if zlib.crc32(content.tobytes()) != self._checksums[block]:
                 raise self._damaged(f"its bytes from {block * BLOCK:,} on have a wrong checksum")
             self._unchecked[block] = 0
 
     def origin(self, token: int) -> str:
         """File and place of the document that holds the token."""
-        index = self._index
-        document = int(np.searchsorted(index["ends"], token, side="right"))
-        file = int(np.searchsorted(index["file_ends"], document, side="right"))
-        return f"{index['files'][file]} at {index['places'][document]}"
+        document = int(np.searchsorted(self._load("ends"), token, side="right"))
+        file = int(np.searchsorted(self._load("file_ends"), document, side="right"))
+        return f"{unpack_names(self._load('files'))[file]} at {self._load('places')[document]}"
 
     @cached_property
     def _map(self) -> np.ndarray:
@@ -105,16 +104,20 @@ class Shard:
         return np.asarray(np.memmap(self._path, self._type, "r"))
 
     @cached_property
-    def _index(self) -> dict[str, np.ndarray]:
-        try:
-            with np.load(self._path.with_suffix(".npz")) as index:
-                return {name: index[name] for name in index}
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise self._damaged(f"its index {self._path.stem}.npz is damaged ({error})") from error
+    def _checksums(self) -> np.ndarray:
+        return self._load("checksums")
 
     @cached_property
     def _unchecked(self) -> bytearray:
-        return bytearray(b"\1") * len(self._index["checksums"])
+        return bytearray(b"\1") * len(self._checksums)
+
+    def _load(self, name: str) -> np.ndarray:
+        """One array of the index, which checks itself: a zip file has a CRC for each member."""
+        try:
+            with np.load(self._path.with_suffix(".npz")) as index:
+                return index[name]
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise self._damaged(f"its index {self._path.stem}.npz is damaged ({error})") from error
 
     def _damaged(self, how: str) -> ValueError:
         return ValueError(

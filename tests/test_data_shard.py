@@ -1,6 +1,7 @@
 """Writing one shard."""
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import numpy as np
 import pytest
 
 from data.config import DataConfig
-from data.shard import BLOCK, is_held_out, record_of, token_type, write_shard
+from data.shard import (
+    BLOCK,
+    is_held_out,
+    pack_names,
+    record_of,
+    token_type,
+    unpack_names,
+    write_shard,
+)
 from data.source import Corpus, open_corpus
 from data.tokenizer import ByteTokenizer
 from data.train_tokenizer import train_tokenizer
@@ -41,11 +50,16 @@ def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
         }
         index = np.load(tmp_path / f"00007.{split}.npz")
         assert index["ends"].tolist() == np.cumsum([len(ids) for ids in expected]).tolist()
-        assert index["files"].tolist() == [str(tmp_path / "a.jsonl")]
+        assert unpack_names(index["files"]) == [str(tmp_path / "a.jsonl")]
         assert index["checksums"].tolist() == [
             zlib.crc32(content[i : i + BLOCK]) for i in range(0, len(content), BLOCK)
         ]
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_names_of_files_may_hold_any_bytes() -> None:
+    names = ["a", "ä \n", os.fsdecode(b"\xff")]
+    assert unpack_names(pack_names(names)) == names
 
 
 def test_types_are_as_narrow_as_the_vocabulary_allows() -> None:

@@ -97,7 +97,8 @@ def test_a_damaged_index_is_named(tmp_path: Path, damage: bytes | None) -> None:
     folder = folder_of(tmp_path)
     path = folder / "00000.train.npz"
     content = path.read_bytes()
-    flipped = content[:200] + bytes([content[200] ^ 1]) + content[201:]
+    inside = content.index(b"checksums.npy") + 100
+    flipped = content[:inside] + bytes([content[inside] ^ 1]) + content[inside + 1 :]
     path.write_bytes(flipped if damage is None else damage)
     with pytest.raises(ValueError, match=r"its index 00000\.train\.npz is damaged"):
         Store(folder).splits["train"].read(np.array([0]), np.empty((1, 8), np.int32))
