@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import jax
-import numpy as np
 from jaxtyping import Array
 
 from data.batch import Batch
 from launch import build
 from launch.bench.baseline import Sizes
+from launch.bench.batch import random_batch
 from model.config import ModelConfig
 from train.config import TrainConfig
 from train.feed import local_rows, replicated, to_global
@@ -56,26 +56,12 @@ def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> 
     shapes = jax.eval_shape(build.fresh_state(model, train))
     step, seconds = build.compile_train_step(shapes, train, length=sizes.length, packed=packed)
     rows = local_rows(sizes.batch)
+    tokens = random_batch(sizes.batch, sizes.length, sizes.vocab_size)
     return Reference(
         model=model,
         train=train,
         step=step,
         compile_seconds=seconds,
-        batch=to_global(random_batch(sizes), rows, sizes.batch),
+        batch=to_global(tokens, rows, sizes.batch),
         learning_rate=replicated(3e-4),
-    )
-
-
-def random_batch(sizes: Sizes) -> Batch:
-    """Uniform tokens, every target counted, one document a row."""
-    shape = (sizes.batch, sizes.length)
-    windows = np.random.default_rng(0).integers(
-        0, sizes.vocab_size, (shape[0], shape[1] + 1), np.int32
-    )
-    return Batch(
-        tokens=windows[:, :-1],
-        targets=windows[:, 1:],
-        positions=np.tile(np.arange(shape[1], dtype=np.int32), (shape[0], 1)),
-        segment_ids=np.ones(shape, np.int32),
-        weights=np.ones(shape, np.float32),
     )

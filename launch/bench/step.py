@@ -9,7 +9,8 @@ import jax
 
 from launch.bench import baseline, timing
 from launch.bench.baseline import Sizes
-from launch.bench.reference import Reference, make_reference, random_batch
+from launch.bench.batch import random_batch
+from launch.bench.reference import Reference, make_reference
 
 BAR = 1.03
 PACKED = "ours, packed rows"
@@ -43,7 +44,7 @@ def measure(sizes: Sizes, rounds: int, beside: str | None = None) -> dict[str, o
 def _baseline(sizes: Sizes) -> Callable[[], object]:
     step = baseline.make_step(sizes)
     state = jax.jit(lambda: baseline.init(sizes, jax.random.key(0)))()
-    batch = random_batch(sizes)
+    batch = random_batch(sizes.batch, sizes.length, sizes.vocab_size)
     tokens, targets = jax.device_put((batch.tokens, batch.targets))
 
     def call() -> float:
