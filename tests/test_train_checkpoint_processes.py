@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
@@ -20,7 +21,7 @@ CONFIG = CheckpointConfig(every_steps=2, keep_latest=1)
 
 def init() -> dict[str, jax.Array]:
     spec = PartitionSpec("fsdp")
-    return {"w": jax.random.normal(jax.random.key(0), (64, 8), out_sharding=spec)}
+    return {"w": jnp.arange(512.0, out_sharding=spec)}
 
 
 def run(rank: int, path: str) -> None:
