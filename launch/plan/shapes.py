@@ -1,0 +1,113 @@
+"""What a train state is made of on a mesh, devices or not: shapes, layouts and bytes, as a table."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+from jax.sharding import PartitionSpec
+
+from launch.mesh import shown
+from model.transformer import Transformer
+from train.state import TrainState
+
+GIB = 2**30
+MIB = 2**20
+
+
+class Weight(NamedTuple):
+    """One declared parameter; a stacked one has the layers as its first dimension."""
+
+    name: str
+    shape: tuple[int, ...]
+    spec: PartitionSpec
+    layers: int
+    """Length of the stacked dimension; 1 if there is none."""
+    size: int
+    """Elements, over all layers."""
+    device_bytes: int
+    """Bytes on each device, over all layers."""
+
+
+class Memory(NamedTuple):
+    """Bytes of a pytree."""
+
+    total: int
+    """Of all shards once, copies left out."""
+    device: int
+    """On each device."""
+
+
+def weights(model: Transformer) -> list[Weight]:
+    """Every parameter of the model, or of its shapes, with its layout on the mesh it was made under."""
+    found = jax.tree_util.tree_leaves_with_path(
+        model, is_leaf=lambda node: isinstance(node, nnx.Param)
+    )
+    rows = []
+    for path, param in found:
+        stacked = param.ndim > len(param.get_metadata("logical"))
+        rows.append(
+            Weight(
+                name=jax.tree_util.keystr(path, simple=True, separator="/"),
+                shape=param.shape,
+                spec=param.sharding.spec,
+                layers=param.shape[0] if stacked else 1,
+                size=math.prod(param.shape),
+                device_bytes=memory(param).device,
+            )
+        )
+    return rows
+
+
+def memory(tree: Any) -> Memory:
+    """Bytes of the arrays, or shapes, of a pytree; those without a sharding are on every device."""
+    total = device = 0
+    for leaf in jax.tree.leaves(tree):
+        width = leaf.dtype.itemsize
+        local = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+        total += math.prod(leaf.shape) * width
+        device += math.prod(local) * width
+    return Memory(total, device)
+
+
+def table(state: TrainState) -> str:
+    """Parameters with layouts and bytes on a device, then totals; at most 80 columns wide.
+
+    `state` is what `jax.eval_shape(launch.build.fresh_state(...))` returns under the mesh. Layers
+    are shown once, without their stacked dimension; their bytes are those of all layers.
+    """
+    rows = weights(state.model)
+    mesh = jax.tree.leaves(state.model)[0].sharding.mesh
+    head = _line("parameter", "shape", "cut over", "MiB a device")
+    lines = [f"{mesh.size} devices: {shown(dict(mesh.shape))}", "", head, "-" * len(head)]
+    lines += [_weight(row) for row in rows if row.layers == 1]
+    layers = [row for row in rows if row.layers > 1]
+    if layers:
+        lines.append(f"each of {layers[0].layers} layers (bytes of all of them)")
+        lines += [_weight(row) for row in layers]
+    count = sum(row.size for row in rows)
+    parts = {"parameters": state.model, "optimizer state": state.optimizer}
+    if state.average is not None:
+        parts["moving average"] = state.average
+    lines += ["", f"{count:,} parameters", f"{'':<24}{'GiB in all':>14}{'GiB a device':>16}"]
+    lines += [_total(name, memory(part)) for name, part in parts.items()]
+    lines.append(_total("train state", memory(state)))
+    return "\n".join(lines) + "\n"
+
+
+def _weight(row: Weight) -> str:
+    stacked = row.layers > 1
+    shape = " x ".join(map(str, row.shape[stacked:]))
+    entries = list(row.spec)[stacked:]
+    names = ["+".join(e) if isinstance(e, tuple) else e or "-" for e in entries]
+    layout = " x ".join(names) if any(entries) else "not cut"
+    name = row.name.removeprefix("blocks/")
+    return _line("  " * stacked + name, shape, layout, f"{row.device_bytes / MIB:,.2f}")
+
+
+def _line(name: str, shape: str, layout: str, size: str) -> str:
+    return f"{name:<26}{shape:<20}{layout:<20}{size:>12}"
+
+
+def _total(name: str, part: Memory) -> str:
+    return f"{name:<24}{part.total / GIB:>14,.2f}{part.device / GIB:>16,.2f}"
