@@ -85,10 +85,10 @@ def test_signal_reaches_every_process(number: signal.Signals, tmp_path: Path) ->
     child = f"""
 import os, signal, sys, threading
 def heard(number, frame):
-    print("heard", number, flush=True)
+    os.write(1, b"heard %d\\n" % number)
     os._exit(0)
 signal.signal({number.value}, heard)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 threading.Event().wait()
 """
     launcher = f"""
@@ -104,9 +104,9 @@ print("code", run_local([sys.executable, "-c", {child!r}], processes=2, devices_
     ) as process:
         assert process.stdout is not None
         seen = {process.stdout.readline().strip() for _ in range(2)}
-        assert seen == {"ready", "[1] ready"}
         process.send_signal(number)
         rest = process.stdout.read().splitlines()
+    assert seen == {"ready", "[1] ready"}
     assert sorted(rest) == sorted([f"heard {number.value}", f"[1] heard {number.value}", "code 0"])
 
 
