@@ -29,7 +29,7 @@ def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
     command += ["--data.cache-dir", str(cache), "--data.sources", "synthetic:2000000"]
     command += ["--data.sequence-length", str(sizes.length)]
     command += ["--train.steps", "1", "--train.batch-size", str(sizes.batch)]
-    command += ["--train.eval-batches", "0", *_model_flags(sizes)]
+    command += ["--train.eval-batches", "0", *model_flags(sizes)]
     began = time.time()
     done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -37,7 +37,8 @@ def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
         return round(json.loads(file.readline())["time"] - began, 2)
 
 
-def _model_flags(sizes: Sizes) -> list[str]:
+def model_flags(sizes: Sizes) -> list[str]:
+    """Flags that turn the preset `tiny` into the reference architecture."""
     model = model_config(sizes)
     fields = "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim max_length"
     fields += " norm positions activation"

@@ -37,7 +37,7 @@ def measure(sizes: Sizes, rounds: int, beside: str | None = None) -> dict[str, o
     tokens = sizes.batch * sizes.length
     result["tokens_per_second"] = round(tokens / sorted(seconds["ours"])[rounds // 2])
     if beside:
-        result["beside"] = _last_json(beside)
+        result["beside"] = last_json(beside)
     return result
 
 
@@ -66,7 +66,8 @@ def _ours(reference: Reference) -> Callable[[], object]:
     return call
 
 
-def _last_json(command: str) -> dict[str, object]:
+def last_json(command: str) -> dict[str, object]:
+    """The object on the last line the command prints; ValueError if the command fails."""
     done = subprocess.run(shlex.split(command), capture_output=True, text=True)
     if done.returncode:
         raise ValueError(
