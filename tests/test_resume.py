@@ -1,0 +1,122 @@
+"""A run that is killed goes on exactly where it was: real processes, real checkpoints."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from command import SMALL, meshloom, records, train_until
+
+# Evaluations, which change nothing, leave the time to kill a run between two steps.
+STEPS = (
+    "--train.steps 40 --train.checkpoint.every-steps 10 --train.eval-every 2 --train.eval-batches 40"
+).split()
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {r["step"]: r["loss"] for r in records(run)}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 steps that nobody disturbed."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    meshloom("train", "tiny", *SMALL, *STEPS, "--run-dir", str(run))
+    return run
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run killed with signal 9 soon after step 23."""
+    run = tmp_path_factory.mktemp("killed") / "run"
+    train_until(23, "tiny", *SMALL, *STEPS, "--run-dir", str(run))
+    return run
+
+
+def resumed_at(output: str) -> int:
+    """The step a resumed run says it goes on from, after 8 rows each."""
+    found = re.search(r"going on from step (\d+), after ([\d,]+) rows", output)
+    assert found, output
+    assert int(found[2].replace(",", "")) == 8 * int(found[1])
+    return int(found[1])
+
+
+def copied(run: Path, to: Path) -> Path:
+    return Path(shutil.copytree(run, to / "run"))
+
+
+def test_killed_and_restarted_is_bit_equal_to_undisturbed(
+    straight: Path, killed: Path, tmp_path: Path
+) -> None:
+    run = copied(killed, tmp_path)
+    step = resumed_at(meshloom("train", "--run-dir", str(run), "--resume").stdout)
+    assert step in (10, 20, 30)
+    assert losses(run) == losses(straight)
+    with ocp.PyTreeCheckpointer() as reader:
+        ours, theirs = (reader.restore(r / "checkpoints" / "40" / "state") for r in (run, straight))
+    leaves, others = (dict(_flat(tree)) for tree in (ours, theirs))
+    assert leaves.keys() == others.keys() and len(leaves) > 20
+    for name, leaf in leaves.items():
+        np.testing.assert_array_equal(leaf, others[name], err_msg=name)
+
+
+def _flat(tree, prefix=""):
+    for name, node in tree.items():
+        if isinstance(node, dict):
+            yield from _flat(node, f"{prefix}{name}/")
+        else:
+            yield prefix + name, np.asarray(node)
+
+
+def test_two_processes_go_on_with_the_rows_one_would_have_read(
+    straight: Path, killed: Path, tmp_path: Path
+) -> None:
+    """Rows decide the losses, so equal losses are equal rows; their order by number is in test_train_feed."""
+    run = copied(killed, tmp_path)
+    local = ["launch", "local", "--processes", "2", "--devices-per-process", "2"]
+    meshloom(*local, "train", "--run-dir", str(run), "--resume")
+    found, expected = losses(run), losses(straight)
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(
+        [found[n] for n in range(1, 41)], [expected[n] for n in range(1, 41)], rtol=2e-6
+    )
+
+
+def test_another_batch_size_goes_on_with_the_next_row(killed: Path, tmp_path: Path) -> None:
+    run = copied(killed, tmp_path)
+    out = meshloom("train", "--run-dir", str(run), "--resume", "--train.batch-size", "16").stdout
+    assert "steps of the schedule are counted at the first batch size, 8" in out
+    step = resumed_at(out)
+    after = [r for r in records(run) if r["step"] > step]
+    assert [r["examples_seen"] for r in after] == list(range(8 * step + 16, 321, 16))
+    assert [r["step"] for r in after] == list(range(step + 1, step + 1 + len(after)))
+
+
+def test_other_data_and_another_model_are_refused_and_nothing_is_lost(
+    killed: Path, tmp_path: Path
+) -> None:
+    run = copied(killed, tmp_path)
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    resume = ["train", "--run-dir", str(run), "--resume"]
+    error = meshloom(*resume, "--data.seed", "1", expect=1).stderr
+    assert "data.seed: was 0, now 1" in error
+    error = meshloom(*resume, "--model.mlp-dim", "96", expect=1).stderr
+    assert "model.mlp_dim: was 64, now 96" in error
+    error = meshloom("train", "tiny", "--run-dir", str(run), expect=1).stderr
+    assert "must not hold a run already" in error
+    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+
+
+def test_changed_text_is_refused_by_its_digest(tmp_path: Path) -> None:
+    text = tmp_path / "corpus.txt"
+    text.write_text("It was a dark and stormy night.\n" * 400)
+    run = str(tmp_path / "run")
+    words = ["--data.sources", f"text:{text}", "--train.eval-batches", "0"]
+    meshloom("train", "tiny", *SMALL, *words, "--train.steps", "2", "--run-dir", run)
+    text.write_text("It was a bright and quiet morning.\n" * 400)
+    error = meshloom(
+        "train", "--run-dir", run, "--resume", "--train.steps", "4", expect=1
+    ).stderr
+    assert "data digest=" in error and "must be" in error
