@@ -9,12 +9,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from etils import epath
+
 DEFAULT = "~/.cache/meshloom"
+EXTRAS = {"gs": "gcs", "s3": "s3"}
 
 
 def is_remote(path: str) -> bool:
     """Whether the path is a URL such as gs:// or s3://."""
     return re.match(r"[a-z0-9]+://", path) is not None
+
+
+def remote_path(url: str) -> epath.Path:
+    """The path of a gs:// or s3:// URL; ValueError if what reaches it is not installed."""
+    import fsspec
+
+    scheme = url.partition("://")[0]
+    if scheme not in EXTRAS:
+        raise ValueError(
+            f"{url!r} must be a local path or begin with gs:// or s3://, because no other is read; "
+            "try copying it to one of them"
+        )
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise ValueError(
+            f"{url!r} must be reachable, because data lie there, but {error}; "
+            f"try pip install 'meshloom[{EXTRAS[scheme]}]'"
+        ) from error
+    return epath.Path(url)
 
 
 def local_cache(cache_dir: str) -> Path:

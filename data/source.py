@@ -12,7 +12,7 @@ from typing import NamedTuple
 from etils import epath
 
 from data import formats, records, synthetic
-from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
+from data.cache import commit, digest_of, is_remote, local_cache, only_one, remote_path, room_in
 from data.formats import CHUNK, Piece, Unreadable
 from data.stdlib_files import stdlib_files, stdlib_names
 
@@ -127,9 +127,9 @@ def _files(kind: str, where: str, cache_dir: str, report: Callable[[str], None])
         return sorted(os.path.abspath(file) for file in found if os.path.isfile(file))
     base, *pattern = where.split("*", 1)
     if not pattern:
-        return [where] if epath.Path(where).exists() else []
+        return [where] if remote_path(where).exists() else []
     folder, _, name = base.rpartition("/")
-    return sorted(str(path) for path in epath.Path(folder).glob(f"{name}*{pattern[0]}"))
+    return sorted(str(path) for path in remote_path(folder).glob(f"{name}*{pattern[0]}"))
 
 
 def _record_files(name: str, cache_dir: str, report: Callable[[str], None]) -> list[str]:

@@ -16,10 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from etils import epath
-
 from data import mirror
-from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in, sync_folder
+from data.cache import (
+    commit,
+    digest_of,
+    is_remote,
+    local_cache,
+    only_one,
+    remote_path,
+    room_in,
+    sync_folder,
+)
 from data.formats import PIECE, Piece
 from data.shard import SPLITS, record_of, token_type, write_shard
 from data.source import Corpus
@@ -69,9 +76,10 @@ def _obtain(
     partial.mkdir(parents=True, exist_ok=True)
     for left in partial.glob("*.tmp"):
         left.unlink()
-    remote = epath.Path(corpus.cache_dir) / "stores" / folder.name
-    shared = is_remote(corpus.cache_dir)
-    if not (shared and mirror.fetch(remote, partial, report)):
+    remote = None
+    if is_remote(corpus.cache_dir):
+        remote = remote_path(corpus.cache_dir) / "stores" / folder.name
+    if not (remote and mirror.fetch(remote, partial, report)):
         shards = list(_planned(corpus.pieces()))
         # Workers know their pieces; the list of all files would be sent with every job.
         slim = replace(corpus, files=(), sizes=())
@@ -81,7 +89,7 @@ def _obtain(
         ]
         _write(jobs, report)
         _finish(partial, corpus, len(jobs), token_type(tokenizer.vocab_size).str)
-        if shared:
+        if remote:
             mirror.publish(partial, remote, report)
     partial.rename(folder)
     sync_folder(folder.parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.cache import commit, digest_of, is_remote, local_cache, only_one, room_in
+from data.cache import commit, digest_of, is_remote, local_cache, only_one, remote_path, room_in
 
 
 def test_commit_replaces_whole_files(tmp_path: Path) -> None:
@@ -26,6 +26,15 @@ def test_remote_caches_are_mirrored_at_home(tmp_path: Path) -> None:
     assert not is_remote("/tmp/gs:/x") and not is_remote("relative")
     assert local_cache(str(tmp_path)) == tmp_path
     assert local_cache("s3://bucket") == Path.home() / ".cache" / "meshloom"
+
+
+def test_remote_paths_say_what_to_install() -> None:
+    with pytest.raises(
+        ValueError, match=r"'gs://b/a' must be .* try pip install 'meshloom\[gcs\]'"
+    ):
+        remote_path("gs://b/a")
+    with pytest.raises(ValueError, match=r"'http://b/a' must be a local path or begin with gs://"):
+        remote_path("http://b/a")
 
 
 def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:

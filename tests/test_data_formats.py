@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import formats
@@ -56,6 +56,7 @@ def test_zst_frames_follow_each_other(tmp_path: Path) -> None:
     assert [text for text, _ in read_jsonl(path)] == TEXTS * 2
 
 
+@settings(deadline=None)
 @given(cuts=st.sets(st.integers(1, len(LINES) - 1)), tail=st.booleans())
 def test_pieces_of_jsonl_cover_each_line_once(
     tmp_path_factory: pytest.TempPathFactory, cuts: set[int], tail: bool

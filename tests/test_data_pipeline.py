@@ -90,14 +90,14 @@ def test_windows_are_the_documents_joined(rows: Rows, config: DataConfig) -> Non
     assert len(stream) > rows.num_tokens - T
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(start=st.integers(0, 700), size=st.integers(1, 33), other=st.integers(1, 33))
 def test_rows_depend_on_their_number_alone(rows: Rows, start: int, size: int, other: int) -> None:
     np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, 40, other, start))
     np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, start + 40, 64)[start:])
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(owners=st.lists(st.integers(0, 2), min_size=1, max_size=12), start=st.integers(0, 500))
 def test_processes_share_a_batch(rows: Rows, owners: list[int], start: int) -> None:
     size = len(owners)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.shard import BLOCK
@@ -35,6 +35,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, np.ndarray]:
     return store, np.concatenate([np.fromfile(file, "<u2") for file in files])
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_windows_are_slices_of_all_shards_joined(
     cut: tuple[Store, np.ndarray], data: st.DataObject

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.config import DataConfig
@@ -50,6 +50,7 @@ KINDS = pytest.mark.parametrize("kind", ["bytes", "bpe", "piece"])
 
 
 @KINDS
+@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_text_comes_back(make: Callable[[str], Tokenizer], kind: str, text: str) -> None:
     tokenizer = make(kind)
