@@ -37,7 +37,7 @@ def run(rank: int, path: str) -> None:
             restored = checkpointer.restore(jax.eval_shape(init))
             assert (restored["w"] == state["w"]).all()
     steps = due_steps(seconds_per_step=[1.0, 7.0][rank], minutes=0.5, last=100)
-    print(checkpointer.steps(), steps, flush=True)
+    print(Checkpointer(path, CONFIG).steps(), steps, flush=True)
 
 
 CHILD = """
