@@ -38,7 +38,7 @@ def prepare_named(name: str) -> str:
             f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
         ) from error
     except ImportError as error:
-        raise _needs_tensorflow(f"tfds:{name}", error) from error
+        raise _lacks(f"tfds:{name}", error) from error
     _prepare(builder, f"tfds:{name}")
     return str(builder.data_dir)
 
@@ -91,7 +91,7 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         # TFDS wraps the method so that type checkers lose its arguments.
         builder.as_data_source(split=None)  # pyright: ignore[reportCallIssue]
     except ImportError as error:
-        raise _needs_tensorflow(spec, error) from error
+        raise _lacks(spec, error) from error
     except OSError as error:
         raise ValueError(
             f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads"
@@ -106,9 +106,11 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         ) from error
 
 
-def _needs_tensorflow(spec: str, error: Exception) -> ValueError:
+def _lacks(spec: str, error: ImportError) -> ValueError:
+    missing = error.name or "tensorflow"
+    install = INSTALL if missing.startswith("tensorflow") else f"pip install {missing}"
     return ValueError(
-        f"data.sources={spec!r} must be a data set that TFDS prepares without TensorFlow, because "
-        f"that is not installed ({error}); try {INSTALL}, or prepare it on another machine with "
-        "file_format='array_record' and name its folder in TFDS_DATA_DIR"
+        f"data.sources={spec!r} must be prepared once before it is read, because TFDS converts it, "
+        f"but that needs {missing}, which is not installed; try {install}, or prepare it on another "
+        "machine with file_format='array_record' and name its folder in TFDS_DATA_DIR"
     )

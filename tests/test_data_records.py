@@ -1,5 +1,6 @@
 """TFDS data sets by name and by record."""
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,14 @@ class NeedsTensorflow(WeatherNotes):
         import tensorflow  # pyright: ignore[reportMissingModuleSource]
 
         yield 0, {"note": tensorflow.io.read_file("note"), "rain": 0}
+
+
+class NeedsAPackage(WeatherNotes):
+    """Reads its originals with another package."""
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        importlib.import_module("a_missing_package")
+        yield from super()._generate_examples()
 
 
 class NeedsNetwork(WeatherNotes):
@@ -98,7 +107,11 @@ def test_other_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("needs_tensorflow", r"must be .* without TensorFlow, .* 'meshloom\[tensorflow\]'"),
+        ("needs_tensorflow", r"must .* needs tensorflow, .* pip install 'meshloom\[tensorflow\]'"),
+        (
+            "needs_a_package",
+            r"must .* needs a_missing_package, .* try pip install a_missing_package,",
+        ),
         ("needs_network", r"must be prepared once .* that failed \(.*no network\); try again"),
     ],
 )
