@@ -111,6 +111,6 @@ def _lacks(spec: str, error: ImportError) -> ValueError:
     install = INSTALL if missing.startswith("tensorflow") else f"pip install {missing}"
     return ValueError(
         f"data.sources={spec!r} must be prepared once before it is read, because TFDS converts it,"
-        f" but that needs {missing}, which is not installed; try {install}, or prepare it on another "
-        "machine with file_format='array_record' and name its folder in TFDS_DATA_DIR"
+        f" but that needs {missing}, which is not installed; try {install}, or prepare it on "
+        "another machine with file_format='array_record' and name its folder in TFDS_DATA_DIR"
     )
