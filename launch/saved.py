@@ -10,7 +10,6 @@ from data.tokenizer import Tokenizer, load_tokenizer
 from launch import runtime
 from launch.config import DistributedConfig, MeshConfig, RunConfig, load
 from launch.run_directory import find_run_directory
-from model.config import ModelConfig
 
 if TYPE_CHECKING:
     from train.state import TrainState
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Saved:
-    """The state of one checkpoint and the config it was trained under."""
+    """The state of one checkpoint and its run's config, resolved for this machine's devices."""
 
     config: RunConfig
-    model: ModelConfig
     state: "TrainState"
     step: int
     tokenizer: Tokenizer
@@ -46,15 +44,17 @@ def open_saved(
     from launch import build
     from train.checkpoint import Checkpointer
 
-    model = build.resolve_model(config.model, jax.default_backend())
+    backend = jax.default_backend()
+    model = build.resolve_model(config.model, backend)
+    train = build.resolve_train(config.train, model, backend)
     with jax.set_mesh(made):
         checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint)
-        meta = checkpointer.read_meta(step)
-        shapes = jax.eval_shape(build.fresh_state(model, config.train))
+        if step is None:
+            step = checkpointer.latest_step()
+        shapes = jax.eval_shape(build.fresh_state(model, train))
         yield Saved(
-            config=config,
-            model=model,
+            config=dataclasses.replace(config, model=model, train=train),
             state=checkpointer.restore(shapes, step),
-            step=step or checkpointer.latest_step(),
+            step=step,
             tokenizer=load_tokenizer(config.data.tokenizer),
         )

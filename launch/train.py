@@ -60,7 +60,8 @@ def _train(
     model = build.resolve_model(config.model, jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
     build.check_batch(train, length, model)
-    shapes = jax.eval_shape(build.fresh_state(model, train))
+    fresh = build.fresh_state(model, train)
+    shapes = jax.eval_shape(fresh)
     report = Report(config, model)
     rows = open_rows(config.data, "train", report=report.say)
     build.check_vocabulary(model, rows, config.data.tokenizer)
@@ -72,7 +73,7 @@ def _train(
     closing.callback(checkpointer.close)
     train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
     report.say(f"train step compiled in {seconds:.1f} s")
-    state, place, first_batch_size = _start(config, shapes, checkpointer, rows, resume, report.say)
+    state, place, first_batch_size = _start(config, fresh, checkpointer, rows, resume, report.say)
     end = train.steps * first_batch_size
     write = report.open_writers(run, place, end, closing)
     measure = None
@@ -134,7 +135,7 @@ def _open_run(
 
 def _start(
     config: RunConfig,
-    shapes: "TrainState",
+    fresh: "Callable[[], TrainState]",
     checkpointer: "Checkpointer",
     rows: "Rows",
     resume: bool,
@@ -150,8 +151,7 @@ def _start(
     if step is None:
         if resume:
             say("no checkpoint was written before the run ended; beginning at step 0")
-        model = build.resolve_model(config.model, jax.default_backend())
-        state = jax.jit(build.fresh_state(model, config.train))()
+        state = build.make_fresh_state(fresh)
         return state, Place(step=0, examples=0), config.train.batch_size
     meta = checkpointer.read_meta(step)
     if meta["data_digest"] != rows.digest:
@@ -160,7 +160,7 @@ def _start(
             f"{checkpointer.directory} was trained on those rows and the next one would not follow; "
             "try the files, tokenizer and --data settings it was made with, or a new run"
         )
-    state = checkpointer.restore(shapes, step)
+    state = checkpointer.restore(jax.eval_shape(fresh), step)
     place = Place(step=step, examples=meta["examples_seen"])
     say(f"going on from step {step}, after {place.examples:,} rows")
     if meta["first_batch_size"] != config.train.batch_size:

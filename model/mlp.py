@@ -39,10 +39,16 @@ class Mlp(nnx.Module):
         self.b_down = param(None, (D,), (None,), init=zeros) if config.bias else None
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        activation = ACTIVATIONS[self.config.activation]
         h = linear(x, self.w_up, self.b_up)
         if self.w_gate is None:
-            h = activation(h)
+            h = self.activate(h)
         else:
-            h = activation(linear(x, self.w_gate, None)) * h
+            h = self.activate(linear(x, self.w_gate, None), h)
         return linear(h, self.w_down, self.b_down)
+
+    def activate(
+        self, x: Float[Array, "B T F"], gated: Float[Array, "B T F"] | float = 1.0
+    ) -> Float[Array, "B T F"]:
+        """activation(x) * gated; the backward pass keeps its inputs alone and computes it again."""
+        activation = ACTIVATIONS[self.config.activation]
+        return jax.checkpoint(lambda x, y: activation(x) * y, prevent_cse=False)(x, gated)

@@ -39,6 +39,25 @@ class OptimizerConfig:
     """Keep an exponential moving average of the parameters with this decay, used by evaluation."""
 
 
+    def __post_init__(self) -> None:
+        positive = ("learning_rate", "epsilon")
+        shares = ("final_fraction", "decay_fraction", "beta1", "beta2")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise _refused("train.optimizer", self, name, "be above 0", "a size", "1e-4")
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise _refused("train.optimizer", self, name, "lie between 0 and 1", "a share", "0.9")
+        if self.warmup_steps < 0:
+            raise _refused("train.optimizer", self, "warmup_steps", "be at least 0", "a count", "0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise _refused("train.optimizer", self, "clip_norm", "be above 0", "a size", "None")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise _refused(
+                "train.optimizer", self, "ema_decay", "lie between 0 and 1", "a share", "0.999"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """When checkpoints are written and which are kept."""
@@ -53,6 +72,16 @@ class CheckpointConfig:
     """Also keep every checkpoint whose step is a multiple of this."""
     keep_best: int = field(default=0, metadata=FREE)
     """Also keep this many checkpoints with the lowest evaluation loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("every_steps", "keep_latest", "keep_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise _refused("train.checkpoint", self, name, "be at least 1", "a count", "1")
+        if self.every_minutes is not None and not self.every_minutes > 0:
+            raise _refused("train.checkpoint", self, "every_minutes", "be above 0", "a time", "10")
+        if self.keep_best < 0:
+            raise _refused("train.checkpoint", self, "keep_best", "be at least 0", "a count", "0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +112,21 @@ class TrainConfig:
     """The optimizer."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """Checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulation", "log_every"):
+            if getattr(self, name) < 1:
+                raise _refused("train", self, name, "be at least 1", "a count", "1")
+        for name in ("loss_chunk", "eval_every", "eval_batches", "z_loss"):
+            if getattr(self, name) < 0:
+                raise _refused("train", self, name, "be at least 0", "a count or weight", "0")
+
+
+def _refused(
+    prefix: str, config: object, name: str, must: str, because: str, example: str
+) -> ValueError:
+    flag = f"--{prefix}.{name}".replace("_", "-")
+    return ValueError(
+        f"{prefix}.{name}={getattr(config, name)} must {must}, because it is {because}; "
+        f"try {flag} {example}"
+    )

@@ -1,0 +1,96 @@
+"""`meshloom train` as a user meets it: what it writes, prints and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from command import SMALL, meshloom, records
+
+FEW = ["--train.steps", "3", "--train.checkpoint.every-steps", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run and what it printed."""
+    path = tmp_path_factory.mktemp("train") / "run"
+    out = meshloom("train", "tiny", *SMALL[:-1], *FEW, "--run-dir", str(path)).stdout
+    return path, out
+
+
+def test_run_directory_holds_all_that_is_promised(run: tuple[Path, str]) -> None:
+    path, _ = run
+    found = {p.name for p in path.iterdir()}
+    assert found == {
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoints", "tensorboard", "loss.png",
+    }  # fmt: skip
+    assert yaml.safe_load((path / "config.yaml").read_text())["train"]["steps"] == 3
+    assert json.loads((path / "environment.json").read_text())["versions"]["jax"]
+    assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["2", "3"]
+    assert (path / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_metrics_say_what_the_readme_says(run: tuple[Path, str]) -> None:
+    last = records(run[0])[-1]
+    wanted = (
+        "step loss examples_seen tokens_seen learning_rate grad_norm tokens_per_second "
+        "flops_per_second step_seconds data_wait time"
+    )
+    assert set(wanted.split()) <= set(last)
+    assert (last["step"], last["examples_seen"], last["tokens_seen"]) == (3, 24, 24 * 32)
+    evaluation = json.loads((run[0] / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"step", "eval_loss", "eval_perplexity", "eval_bits_per_byte"} <= set(evaluation)
+
+
+def test_output_names_kernel_checkpoints_sample_and_the_way_on(run: tuple[Path, str]) -> None:
+    path, out = run
+    assert "attention: xla kernel" in out
+    assert "a sample of" in out
+    assert f"checkpoints: {path / 'checkpoints'}, the last at step 3" in out
+    assert f"train --run-dir {path} --resume --train.steps 6" in out
+
+
+def test_evaluate_and_generate_read_the_run(run: tuple[Path, str]) -> None:
+    path, _ = run
+    out = meshloom("evaluate", str(path), "--batches", "2").stdout
+    evaluation = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"step 3  held-out loss {evaluation['eval_loss']:.4f}" in out
+    words = ["generate", str(path), "--prompt", "def ", "--tokens", "5", "--temperature", "0"]
+    first, second = meshloom(*words).stdout, meshloom(*words, "--samples", "2").stdout
+    assert first.startswith("def ") and len(first) > 4
+    assert second.count(first.rstrip("\n")) == 2
+    error = meshloom("evaluate", str(path), "--step", "7", expect=1).stderr
+    assert "complete checkpoint of step 7" in error and "try step 2 or 3" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mesh.tensor", "3"], "mesh tensor 3 must divide the number of devices, 1"),
+        (["--model.vocab-size", "200"], "model.vocab_size=200 must be at least 257"),
+        (["--train.accumulation", "3"], "train.batch_size=8 must be a multiple of 3"),
+        (["--data.sequence-length", "512"], "data.sequence_length=512 must be at most model.max_length=256"),
+        (["--model.remat", "offload"], "model.remat=offload must have an accelerator"),
+        (["--model.attention", "cudnn"], "model.attention=cudnn must run on a GPU"),
+        (["--data.sources", "text:/nowhere/*.txt"], "data.sources='text:/nowhere/*.txt' must"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    result = meshloom("train", "tiny", *SMALL, *FEW, "--run-dir", str(path), *words, expect=1)
+    assert message in result.stderr and "; try " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not path.exists()
+
+
+def test_nan_loss_ends_the_run_with_its_step_and_rows(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    hot = ["--train.optimizer.learning-rate", "1e38", "--train.optimizer.warmup-steps", "0"]
+    error = meshloom(
+        "train", "tiny", *SMALL, *FEW, "--run-dir", str(path), *hot, expect=1
+    ).stderr
+    assert "of step 2 (data rows 8 to 15) must be finite" in error
+    assert "--train.non-finite skip" in error
