@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data import formats
 from data.formats import Piece, Unreadable
 
-TEXTS = ["one", "zwei äöü", "three\nlines\n", "", "\u2028 four"]
+TEXTS = ["one", "zwei \u00e4\u00f6\u00fc", "three\nlines\n", "", "\u2028 four"]
 LINES = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "a.jsonl": lambda content: content,
@@ -130,9 +130,9 @@ def test_text_may_be_compressed(tmp_path: Path) -> None:
         "a.zst": zstandard.compress,
     }.items():
         path = tmp_path / name
-        path.write_bytes(pack("zwei äöü\r\n".encode()))
+        path.write_bytes(pack("zwei \u00e4\u00f6\u00fc\r\n".encode()))
         (piece,) = formats.divide_text(str(path), path.stat().st_size)
-        assert list(formats.read_text(piece)) == [("zwei äöü\r\n", 0)]
+        assert list(formats.read_text(piece)) == [("zwei \u00e4\u00f6\u00fc\r\n", 0)]
 
 
 def test_text_names_the_undecodable_byte(tmp_path: Path) -> None:

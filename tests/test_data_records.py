@@ -30,7 +30,7 @@ class WeatherNotes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         for i in range(20):
-            yield i, {"note": f"day {i} ä", "rain": i}
+            yield i, {"note": f"day {i} \u00e4", "rain": i}
         yield 20, {"note": b"\xe4", "rain": 0}
 
 
@@ -74,7 +74,7 @@ def test_records_come_once_and_name_the_bad_one(folder: str) -> None:
         for text, place in records.read_records(piece, "note"):
             assert place == len(texts)
             texts.append(text)
-    assert set(texts) <= {f"day {i} ä" for i in range(20)}
+    assert set(texts) <= {f"day {i} \u00e4" for i in range(20)}
     assert any(Path(file).name == "features.json" for file in records.split_files(folder))
 
 
