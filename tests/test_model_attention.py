@@ -73,7 +73,9 @@ def test_attention_is_the_softmax_of_scaled_scores() -> None:
 @pytest.mark.parametrize("backend", ["cpu", "tpu"])
 def test_a_kernel_the_backend_does_not_have_is_refused(backend: str) -> None:
     config = dataclasses.replace(GPT, attention="cudnn")
-    with pytest.raises(ValueError, match=rf"attention=cudnn must run on a GPU.*backend is {backend}"):
+    with pytest.raises(
+        ValueError, match=rf"attention=cudnn must run on a GPU.*backend is {backend}"
+    ):
         choose_kernel(config, backend)
 
 

@@ -139,9 +139,7 @@ def test_learned_positions_are_rows_of_their_table() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
         table = PositionTable(GPT, jax.random.key(0))
         places = rng.integers(0, 16, (4, 8)).astype(np.int32)
-        np.testing.assert_array_equal(
-            table(placed(places)), np.asarray(table.table[...])[places]
-        )
+        np.testing.assert_array_equal(table(placed(places)), np.asarray(table.table[...])[places])
         rows = row_positions(placed(places))
         assert tuple(rows.sharding.spec) == tuple(spec("batch", "length"))
         np.testing.assert_array_equal(rows, np.tile(np.arange(8), (4, 1)))

@@ -62,7 +62,9 @@ def test_remat_policies_recompute_more_and_more(by_policy) -> None:
 
 def test_offload_is_refused_where_there_is_no_other_memory() -> None:
     config = dataclasses.replace(GPT, remat="offload")
-    with pytest.raises(ValueError, match=r"remat=offload must have an accelerator.*try --model.remat"):
+    with pytest.raises(
+        ValueError, match=r"remat=offload must have an accelerator.*try --model.remat"
+    ):
         resolve_model(config, "cpu")
     assert resolve_model(config, "tpu").remat == "offload"
 
@@ -136,7 +138,9 @@ def plain_block(block, config: ModelConfig, x: jax.Array) -> jax.Array:
     return x + block.mlp(block.mlp_norm(x))
 
 
-@pytest.mark.parametrize("config", [GPT, PALM, LLAMA, VASWANI], ids=["gpt", "palm", "llama", "sines"])
+@pytest.mark.parametrize(
+    "config", [GPT, PALM, LLAMA, VASWANI], ids=["gpt", "palm", "llama", "sines"]
+)
 def test_the_stack_is_its_blocks_one_after_another(config: ModelConfig) -> None:
     tokens = np.random.default_rng(0).integers(0, 29, (1, 6))
     with jax.set_mesh(mesh_of()):
@@ -164,7 +168,10 @@ def test_scanned_and_unrolled_layers_agree() -> None:
         model = fresh_model(BANDED)
     tokens = np.random.default_rng(0).integers(0, 29, (1, 8))
     np.testing.assert_allclose(
-        hidden(model, tokens), hidden(with_config(model, remat="full"), tokens), rtol=1e-5, atol=1e-6
+        hidden(model, tokens),
+        hidden(with_config(model, remat="full"), tokens),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
