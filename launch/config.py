@@ -198,7 +198,7 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, list(value) if isinstance(value, tuple) else value
+            yield prefix + name, value
 
 
 def _free_fields(config: type, prefix: str = "") -> Iterator[str]:

@@ -42,6 +42,7 @@ def test_children_import_our_checkout_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     assert run("import launch; print(launch.__file__)", processes=1) == 0
     assert capfd.readouterr().out.strip() == str(ROOT / "launch" / "__init__.py")
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def changed(config: RunConfig, fields: Mapping[str, object]) -> RunConfig:
 def test_every_preset_survives_yaml(name: str, tmp_path: Path) -> None:
     save(preset(name), tmp_path / "config.yaml")
     assert load(tmp_path / "config.yaml") == preset(name)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dict_is_what_json_gives_back(name: str) -> None:
+    values = to_dict(preset(name))
+    assert json.loads(json.dumps(values)) == values
+    assert resume_differences(values, preset(name)) == []
 
 
 @given(

@@ -85,3 +85,4 @@ def test_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
     for name in PRESETS:
         assert sum(line.startswith(name + " ") for line in lines) == 1
+        assert f"# {source(name)}" in lines
