@@ -1,8 +1,10 @@
-"""What the pipeline hands to training: NumPy arrays of the rows this process owns."""
+"""What the pipeline hands to training: NumPy arrays of the rows this process owns.
 
-from typing import NamedTuple
+Training makes global arrays of them and keeps the class, so the fields may hold either.
+"""
 
-import numpy as np
+from typing import Any, NamedTuple
+
 from jaxtyping import Float32, Int32
 
 
@@ -13,8 +15,8 @@ class Batch(NamedTuple):
     count documents within a row from 1 (0 is padding); `positions` restart at each document.
     """
 
-    tokens: Int32[np.ndarray, "B T"]
-    targets: Int32[np.ndarray, "B T"]
-    positions: Int32[np.ndarray, "B T"]
-    segment_ids: Int32[np.ndarray, "B T"]
-    weights: Float32[np.ndarray, "B T"]
+    tokens: Int32[Any, "B T"]
+    targets: Int32[Any, "B T"]
+    positions: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    weights: Float32[Any, "B T"]

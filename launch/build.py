@@ -1,4 +1,5 @@
-"""From a RunConfig to ready objects: the model resolved for this backend, states, steps, closures."""
+"""From a RunConfig to ready objects: the model resolved for this backend, states, steps,
+closures."""
 
 import dataclasses
 import functools
@@ -22,7 +23,8 @@ from train.optimizer import learning_rate
 from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
 
-# Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x slower.
+# Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x
+# slower.
 LOGITS_BYTES = {"cpu": 8 * 2**20, "accelerator": 512 * 2**20}
 
 
@@ -44,7 +46,8 @@ def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
 
 
 def resolve_train(config: TrainConfig, model: ModelConfig, backend: str) -> TrainConfig:
-    """`config` with the tokens whose logits exist at a time: on CPU, as many as stay in its cache."""
+    """`config` with the tokens whose logits exist at a time: on CPU, as many as stay in its
+    cache."""
     if config.loss_chunk:
         return config
     size = LOGITS_BYTES.get(backend, LOGITS_BYTES["accelerator"])
@@ -55,8 +58,8 @@ def check_vocabulary(model: ModelConfig, rows: Rows, tokenizer: str) -> None:
     """Raise ValueError if the tokenizer makes ids the model has no row for."""
     if rows.tokenizer.vocab_size > model.vocab_size:
         raise ValueError(
-            f"model.vocab_size={model.vocab_size} must be at least {rows.tokenizer.vocab_size}, because "
-            f"data.tokenizer={tokenizer} makes that many ids; "
+            f"model.vocab_size={model.vocab_size} must be at least {rows.tokenizer.vocab_size}, "
+            f"because data.tokenizer={tokenizer} makes that many ids; "
             f"try --model.vocab-size {rows.tokenizer.vocab_size}"
         )
 
@@ -69,7 +72,8 @@ def check_batch(config: TrainConfig, length: int, model: ModelConfig) -> None:
         raise ValueError(
             f"train.batch_size={config.batch_size} must be a multiple of {parts}, because each of "
             f"train.accumulation={config.accumulation} micro-batches is cut over {shards} shards "
-            f"(mesh.replica x mesh.fsdp); try --train.batch-size {-(-config.batch_size // parts) * parts}"
+            "(mesh.replica x mesh.fsdp); "
+            f"try --train.batch-size {-(-config.batch_size // parts) * parts}"
         )
     if length > model.max_length:
         raise ValueError(
@@ -79,7 +83,8 @@ def check_batch(config: TrainConfig, length: int, model: ModelConfig) -> None:
 
 
 def fresh_state(config: ModelConfig, train: TrainConfig) -> Callable[[], TrainState]:
-    """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore target."""
+    """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore
+    target."""
     return functools.partial(_fresh_state, config, train)
 
 
@@ -107,7 +112,8 @@ def step_arguments(
 def compile_train_step(
     state: TrainState, train: TrainConfig, *, length: int, packed: bool
 ) -> tuple[TrainStep, float]:
-    """The train step compiled for the shapes of `state` on the current mesh, and the seconds it took."""
+    """The train step compiled for the shapes of `state` on the current mesh, and the seconds it
+    took."""
     began = time.perf_counter()
     step = make_train_step(train, packed=packed)
     compiled = step.lower(*step_arguments(state, train, length)).compile()
@@ -116,15 +122,14 @@ def compile_train_step(
 
 def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float]:
     """Learning rate as a function of rows seen; steps are counted in the run's first batch size."""
-    return lambda examples: learning_rate(
-        train.optimizer, examples / first_batch_size, train.steps
-    )
+    return lambda examples: learning_rate(train.optimizer, examples / first_batch_size, train.steps)
 
 
 def make_evaluate(
     train: TrainConfig, held_out: Rows, *, batches: int | None, packed: bool
 ) -> Callable[[TrainState], dict[str, float]]:
-    """A function that measures a state on the held-out rows, on at most `batches` batches of them."""
+    """A function that measures a state on the held-out rows, on at most `batches` batches of
+    them."""
     eval_step = make_eval_step(train, packed=packed)
     rows = local_rows(train.batch_size)
     ratio = held_out.num_bytes / held_out.num_tokens

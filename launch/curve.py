@@ -1,5 +1,6 @@
 """The loss curve of a run as a picture. Imported where it is used: matplotlib is slow to load."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def draw(metrics: Path, picture: Path) -> None:
     partial.replace(picture)
 
 
-def _draw_loss(axes: Axes, train: list[Record], held_out: list[Record]) -> None:
+def _draw_loss(axes: Axes, train: Sequence[Record], held_out: Sequence[Record]) -> None:
     steps, losses = _column(train, "step"), _column(train, "loss")
     if len(steps) > MOST_RAW_POINTS:
         axes.plot(steps, losses, color=TRAIN, linewidth=0.8)
@@ -68,7 +69,7 @@ def _draw_loss(axes: Axes, train: list[Record], held_out: list[Record]) -> None:
     axes.legend(frameon=False)
 
 
-def _tokens_above(axes: Axes, train: list[Record]) -> None:
+def _tokens_above(axes: Axes, train: Sequence[Record]) -> None:
     steps, tokens = _column(train, "step"), _column(train, "tokens_seen")
     above = axes.secondary_xaxis(
         "top",
@@ -101,5 +102,5 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.where(finite, means, np.nan)
 
 
-def _column(records: list[Record], name: str) -> np.ndarray:
+def _column(records: Sequence[Record], name: str) -> np.ndarray:
     return np.array([float(record[name]) for record in records])

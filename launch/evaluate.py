@@ -1,6 +1,5 @@
-"""The command `evaluate`: loss, perplexity and bits per byte of a checkpoint on its held-out rows."""
-
-import dataclasses
+"""The command `evaluate`: loss, perplexity and bits per byte of a checkpoint on its held-out
+rows."""
 
 import jax
 

@@ -19,9 +19,7 @@ def generate(options: GenerateOptions) -> None:
     """Print the prompt with its continuations."""
     from launch.saved import open_saved
 
-    sampling = Sampling(
-        temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
-    )
+    sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     with open_saved(options.run, options.step, options.mesh) as saved:
         texts = continuations(
             saved.state.evaluated,
@@ -46,7 +44,8 @@ def continuations(
     sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - frozen
     seed: int = 0,
 ) -> list[str]:
-    """At most `new` tokens written on from each prompt, on the current mesh, the same on every process.
+    """At most `new` tokens written on from each prompt, on the current mesh, the same on every
+    process.
 
     Every prompt follows the end of a document. Raises ValueError when the model's positions end.
     """
@@ -71,7 +70,8 @@ def continuations(
     return [tokenizer.decode(_until(row, end)) for row in rows[: len(prompts)]]
 
 
-def _part(array: np.ndarray, index: tuple[slice, ...]) -> np.ndarray:
+def _part(array: np.ndarray, index: tuple[slice, ...] | None) -> np.ndarray:
+    assert index is not None
     return array[index]
 
 

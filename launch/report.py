@@ -50,12 +50,15 @@ class Report:
             f"{(total - embedding_parameters(model)) / 1e6:,.2f} M without embeddings"
         )
         self.say(
-            f"devices: {jax.device_count()} x {device.device_kind}, mesh {shown(jax.sharding.get_mesh().shape)}, "
+            f"devices: {jax.device_count()} x {device.device_kind}, "
+            f"mesh {shown(jax.sharding.get_mesh().shape)}, "
             f"{jax.process_count()} process{'es' if jax.process_count() > 1 else ''}"
         )
         how = "segments masked" if self._config.data.packing else "plain causal rows"
         self.say(f"attention: {model.attention} kernel ({how}), compute in {model.dtype}")
-        self.say(f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch")
+        self.say(
+            f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch"
+        )
         note = mfu_note(device.device_kind)
         if note:
             self.say(note)
@@ -113,8 +116,10 @@ class Report:
         self.say(f"\nloss curve:  {near(picture)}")
         self.say(f"checkpoints: {near(run.checkpoints)}, the last at step {place.step}")
         more = shlex.join(
-            [*command(), "train", "--run-dir", near(run.path), "--resume"]
-            + ["--train.steps", str(2 * self._config.train.steps)]
+            [
+                *(*command(), "train", "--run-dir", near(run.path), "--resume"),
+                *("--train.steps", str(2 * self._config.train.steps)),
+            ]
         )
         self.say(f"to go on:    {more}")
 

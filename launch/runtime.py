@@ -47,7 +47,8 @@ def start(
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep big freed blocks: giving them back costs a CPU step 1.15 x in page faults."""
+    """Tell glibc to keep big freed blocks: giving them back costs a CPU step 1.15 x in page
+    faults."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -30,15 +30,16 @@ def open_saved(
     run_path: Path,
     step: int | None,
     mesh: MeshConfig,
-    distributed: DistributedConfig = DistributedConfig(),
+    distributed: DistributedConfig | None = None,
 ) -> Iterator[Saved]:
-    """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the block.
+    """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
+    block.
 
     Raises ValueError when there is no such run or checkpoint.
     """
     run = find_run_directory(run_path)
     config = load(run.config)
-    made = runtime.start(mesh, distributed, cache_dir=config.data.cache_dir)
+    made = runtime.start(mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir)
     import jax
 
     from launch import build
@@ -49,12 +50,11 @@ def open_saved(
     train = build.resolve_train(config.train, model, backend)
     with jax.set_mesh(made):
         checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint)
-        if step is None:
-            step = checkpointer.latest_step()
         shapes = jax.eval_shape(build.fresh_state(model, train))
+        state = checkpointer.restore(shapes, step)
         yield Saved(
             config=dataclasses.replace(config, model=model, train=train),
-            state=checkpointer.restore(shapes, step),
-            step=step,
+            state=state,
+            step=int(state.step),
             tokenizer=load_tokenizer(config.data.tokenizer),
         )

@@ -1,5 +1,6 @@
 """The command `train`: joins the rooms, runs `fit`, and tells what came of it."""
 
+import functools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from data.pipeline import Rows
     from launch.run_directory import RunDirectory
     from train.checkpoint import Checkpointer
+    from train.metrics import Record
     from train.record import Place
     from train.state import TrainState
 
@@ -76,16 +78,10 @@ def _train(
     state, place, first_batch_size = _start(config, fresh, checkpointer, rows, resume, report.say)
     end = train.steps * first_batch_size
     write = report.open_writers(run, place, end, closing)
-    measure = None
+    evaluate = None
     if held_out is not None:
-        measure = build.make_evaluate(
-            train, held_out, batches=train.eval_batches, packed=packed
-        )
-
-    def evaluate(state: "TrainState", step: int) -> dict[str, float]:
-        measured = measure(state)
-        write({"step": step, **measured, "time": time.time()})
-        return measured
+        measure = build.make_evaluate(train, held_out, batches=train.eval_batches, packed=packed)
+        evaluate = functools.partial(_evaluate, measure, write)
 
     feed = Feed(
         rows.batches(place.examples, train.batch_size, local_rows(train.batch_size)),
@@ -107,7 +103,7 @@ def _train(
         config=train,
         train_step=train_step,
         batches=feed,
-        evaluate=evaluate if measure else None,
+        evaluate=evaluate,
         saver=checkpointer,
         meta=meta,
         recorder=Recorder(
@@ -118,6 +114,17 @@ def _train(
     closing.close()
     report.finish(run, state, place, rows.tokenizer)
     return run.path
+
+
+def _evaluate(
+    measure: "Callable[[TrainState], dict[str, float]]",
+    write: "Callable[[Record], None]",
+    state: "TrainState",
+    step: int,
+) -> dict[str, float]:
+    measured = measure(state)
+    write({"step": step, **measured, "time": time.time()})
+    return measured
 
 
 def _open_run(
@@ -141,7 +148,8 @@ def _start(
     resume: bool,
     say: Callable[[str], None],
 ) -> tuple["TrainState", "Place", int]:
-    """State, place and the batch size that steps are counted in: fresh, or as the last checkpoint left them."""
+    """State, place and the batch size that steps are counted in: fresh, or as the last checkpoint
+    left them."""
     import jax
 
     from launch import build
@@ -156,13 +164,16 @@ def _start(
     meta = checkpointer.read_meta(step)
     if meta["data_digest"] != rows.digest:
         raise ValueError(
-            f"data digest={rows.digest[:16]} must be {meta['data_digest'][:16]}, because step {step} of "
-            f"{checkpointer.directory} was trained on those rows and the next one would not follow; "
+            f"data digest={rows.digest[:16]} must be {meta['data_digest'][:16]}, because step "
+            f"{step} of {checkpointer.directory} was trained on those rows and the next one would "
+            "not follow; "
             "try the files, tokenizer and --data settings it was made with, or a new run"
         )
     state = checkpointer.restore(jax.eval_shape(fresh), step)
     place = Place(step=step, examples=meta["examples_seen"])
     say(f"going on from step {step}, after {place.examples:,} rows")
     if meta["first_batch_size"] != config.train.batch_size:
-        say(f"steps of the schedule are counted at the first batch size, {meta['first_batch_size']}")
+        say(
+            f"steps of the schedule are counted at the first batch size, {meta['first_batch_size']}"
+        )
     return state, place, meta["first_batch_size"]

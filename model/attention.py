@@ -1,8 +1,9 @@
-"""Self-attention with grouped heads; masks from positions and segments; the kernel is chosen aloud."""
+"""Self-attention with grouped heads; masks from positions and segments; the kernel is chosen
+aloud."""
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,8 @@ def choose_kernel(config: ModelConfig, backend: str) -> str:
     """
     if config.attention == "cudnn" and backend != "gpu":
         raise ValueError(
-            f"model.attention=cudnn must run on a GPU, because cuDNN is NVIDIA's and the backend is "
-            f"{backend}; try --model.attention auto"
+            f"model.attention=cudnn must run on a GPU, because cuDNN is NVIDIA's and the backend "
+            f"is {backend}; try --model.attention auto"
         )
     if config.attention != "auto":
         return config.attention
@@ -55,7 +56,8 @@ def choose_kernel(config: ModelConfig, backend: str) -> str:
 def visible(
     queries: Context, keys: Context, window: Int[Array, ""] | int | None
 ) -> Bool[Array, "B 1 T S"]:
-    """Which keys each query sees: same document, not later, and inside the window if there is one."""
+    """Which keys each query sees: same document, not later, and inside the window if there is
+    one."""
     distance = queries.positions[:, :, None] - keys.positions[:, None, :]
     mask = distance >= 0
     if window is not None:
@@ -74,13 +76,13 @@ def attend(
     causal: bool,
     kernel: str,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention with N/K queries a key head; `mask` and `causal` both restrict what is seen.
+    """Softmax attention with N/K queries a key head; `mask` and `causal` both restrict what is
+    seen.
 
     Kernels run per device on their own batch rows and heads: cuDNN is not partitioned by XLA.
     """
-    run = functools.partial(
-        jax.nn.dot_product_attention, is_causal=causal, implementation=kernel
-    )
+    kernels: Any = jax.nn.dot_product_attention
+    run = functools.partial(kernels, is_causal=causal, implementation=kernel)
     if kernel == "xla":
         return run(q, k, v, mask=mask)
     heads = spec("batch", None, "heads", None)
@@ -131,7 +133,8 @@ class Attention(nnx.Module):
         window: Int[Array, ""] | None = None,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
-        """Attend within `x`, or to the cache with `x` written into it; returns the keys attended to.
+        """Attend within `x`, or to the cache with `x` written into it; returns the keys attended
+        to.
 
         Decoding always runs the `xla` kernel, whose masks know no restrictions of length.
         """
@@ -155,7 +158,8 @@ class Attention(nnx.Module):
         return linear(y, self.w_o, self.b_o), kept
 
     def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
-        """Keys or values with one head for every query head if the heads' shards cannot share them."""
+        """Keys or values with one head for every query head if the heads' shards cannot share
+        them."""
         K, N = self.config.num_kv_heads, self.config.num_heads
         if K % axis_size("kv_heads") == 0:
             return k

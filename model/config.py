@@ -39,7 +39,8 @@ class ModelConfig:
     activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu_tanh"
     """Non-linearity of the feed-forward layer."""
     gated: bool = False
-    """Gate the feed-forward layer (SwiGLU with `silu`): a third matrix multiplies the activation."""
+    """Gate the feed-forward layer (SwiGLU with `silu`): a third matrix multiplies the
+    activation."""
     bias: bool = True
     """Biases in projections and norms."""
     parallel_block: bool = False
@@ -47,7 +48,8 @@ class ModelConfig:
     tied_embedding: bool = True
     """The token table is also the output projection."""
     scale_embedding: bool = False
-    """Multiply looked-up embeddings by sqrt(D) (Vaswani et al.; PaLM's init has the same effect)."""
+    """Multiply looked-up embeddings by sqrt(D) (Vaswani et al.; PaLM's init has the same
+    effect)."""
     window: int | None = None
     """Keys a banded layer sees, itself included; None is dense attention everywhere."""
     window_layers: Literal["all", "alternate"] = "alternate"
@@ -57,9 +59,11 @@ class ModelConfig:
     init_std: float = 0.02
     """Standard deviation of initial weights; residual outputs divide it by sqrt(2 L)."""
     dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto")
-    """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters are float32."""
+    """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters
+    are float32."""
     remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
-    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in host memory."""
+    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in
+    host memory."""
     attention: Literal["auto", "xla", "cudnn"] = field(default="auto", metadata=FREE)
     """Attention kernel; auto takes the best one the backend has and the log names it."""
 
@@ -76,8 +80,9 @@ class ModelConfig:
                 )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
-                f"model.num_kv_heads={self.num_kv_heads} must divide model.num_heads={self.num_heads}, "
-                "because each key/value head serves the same number of query heads; "
+                f"model.num_kv_heads={self.num_kv_heads} must divide "
+                f"model.num_heads={self.num_heads}, because each key/value head "
+                "serves the same number of query heads; "
                 f"try --model.num-kv-heads {self.num_heads} or 1"
             )
         if self.window is not None and self.window < 1:
@@ -93,7 +98,8 @@ class ModelConfig:
         if self.positions == "sinusoidal" and self.embed_dim % 2:
             raise ValueError(
                 f"model.embed_dim={self.embed_dim} must be even with model.positions=sinusoidal, "
-                f"because channels are sine/cosine pairs; try --model.embed-dim {self.embed_dim + 1}"
+                "because channels are sine/cosine pairs; "
+                f"try --model.embed-dim {self.embed_dim + 1}"
             )
 
     @property

@@ -45,7 +45,9 @@ def flops_per_token(config: ModelConfig, length: int) -> float:
     dense = average_keys(length, length)
     keys = config.num_layers * dense
     if config.window is not None:
-        banded = config.num_layers // 2 if config.window_layers == "alternate" else config.num_layers
+        banded = (
+            config.num_layers // 2 if config.window_layers == "alternate" else config.num_layers
+        )
         keys += banded * (average_keys(length, config.window) - dense)
     return 6 * matrices + 12 * config.num_heads * config.head_dim * keys
 

@@ -20,13 +20,14 @@ class Sampling:
     top_k: int | None = None
     """Draw only from this many likeliest tokens."""
     top_p: float | None = None
-    """Draw only from the likeliest tokens that together hold this probability (Holtzman et al. 2020)."""
+    """Draw only from the likeliest tokens that together hold this probability (Holtzman et al.
+    2020)."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise ValueError(
-                f"temperature={self.temperature} must be at least 0, because it divides the logits; "
-                "try 0 for the likeliest token or 1 for the model's own distribution"
+                f"temperature={self.temperature} must be at least 0, because it divides the logits;"
+                " try 0 for the likeliest token or 1 for the model's own distribution"
             )
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(
@@ -40,9 +41,7 @@ class Sampling:
             )
 
 
-def sample(
-    logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling
-) -> Int[Array, "B"]:
+def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -> Int[Array, "B"]:
     """One token a row, drawn as `sampling` says."""
     if sampling.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
@@ -91,7 +90,7 @@ def prefill(
     """Hidden states of the prompt, and the cache that holds it, for all slots of `places`."""
     B, P = prompt.shape
     keys = empty_keys(model, B, places.positions.shape[1])
-    here = Context(*(place[:, :P] for place in places))
+    here = jax.tree.map(lambda place: place[:, :P], places)
     return model.decode(prompt, here, keys, places, jnp.zeros((), jnp.int32))
 
 
@@ -99,7 +98,7 @@ def step(
     model: Transformer, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Context
 ) -> tuple[Float[Array, "B D"], Keys]:
     """Hidden states of one token a row, written into `slot` of the cache."""
-    here = Context(*(jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1) for place in places))
+    here = jax.tree.map(lambda place: jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1), places)
     x, keys = model.decode(tokens[:, None], here, keys, places, slot)
     return x[:, 0], keys
 
@@ -123,8 +122,9 @@ def generate(
     config = model.config
     if config.positions == "learned" and P + new > config.max_length:
         raise ValueError(
-            f"prompt and new tokens={P} + {new} must be at most model.max_length={config.max_length}, "
-            f"because no position beyond it was learnt; try {max(config.max_length - P, 0)} new tokens"
+            f"prompt and new tokens={P} + {new} must be at most "
+            f"model.max_length={config.max_length}, because no position beyond it was learnt; "
+            f"try {max(config.max_length - P, 0)} new tokens"
         )
     places = slots(real, new)
     x, keys = prefill(model, prompt, places)

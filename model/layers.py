@@ -92,9 +92,7 @@ class Embedding(nnx.Module):
             rows = table.at[tokens].get(out_sharding=spec("batch", "length", None))
             return rows.astype(dtype)
 
-        def local(
-            tokens: Int[Array, "b t"], table: Float[Array, "v d"]
-        ) -> Float[Array, "b t D"]:
+        def local(tokens: Int[Array, "b t"], table: Float[Array, "v d"]) -> Float[Array, "b t D"]:
             for axis in embed:
                 table = jax.lax.all_gather(table.astype(dtype), axis, axis=1, tiled=True)
             if not vocab:
@@ -129,7 +127,8 @@ class PositionTable(nnx.Module):
 
 
 def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
-    """Fixed encoding of Vaswani et al. 2017, section 3.5: sines in even, cosines in odd channels."""
+    """Fixed encoding of Vaswani et al. 2017, section 3.5: sines in even, cosines in odd
+    channels."""
     rate = jnp.exp(jnp.arange(0, D, 2) * (-math.log(10_000.0) / D))
     angle = positions[..., None].astype(jnp.float32) * rate
     pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
@@ -137,7 +136,8 @@ def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
 
 
 def rope_rates(config: ModelConfig) -> Float[Array, "half"]:
-    """Radians per position of each channel pair (Su et al. 2021), long waves stretched as in Llama 3.1.
+    """Radians per position of each channel pair (Su et al. 2021), long waves stretched as in Llama
+    3.1.
 
     With rope_scaling_factor f, waves longer than 8192 tokens slow down by f, waves shorter than
     2048 stay, and those between are blended.
@@ -166,9 +166,7 @@ def rotate(
 def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """Positions 0..T-1 in every row, laid out as the tokens are."""
     B, T = tokens.shape
-    return jax.lax.broadcasted_iota(
-        jnp.int32, (B, T), 1, out_sharding=batch_rows()
-    )
+    return jax.lax.broadcasted_iota(jnp.int32, (B, T), 1, out_sharding=batch_rows())
 
 
 def batch_rows() -> PartitionSpec:

@@ -1,5 +1,7 @@
 """Mesh axes, the one table from logical to mesh axes, and `param`, which declares a weight."""
 
+from typing import cast
+
 import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
@@ -20,9 +22,12 @@ MESH_AXES: dict[str, tuple[str, ...]] = {
 
 
 def abstract_mesh(**sizes: int) -> AbstractMesh:
-    """A mesh of that many devices without the devices: every axis exists, unnamed ones have size 1."""
+    """A mesh of that many devices without the devices: every axis exists, unnamed ones have size
+    1."""
     return AbstractMesh(
-        tuple(sizes.get(axis, 1) for axis in AXES), AXES, axis_types=(AxisType.Explicit,) * len(AXES)
+        tuple(sizes.get(axis, 1) for axis in AXES),
+        AXES,
+        axis_types=(AxisType.Explicit,) * len(AXES),
     )
 
 
@@ -47,7 +52,8 @@ def axis_size(logical: str) -> int:
 
 
 def spec(*logical: str | None) -> PartitionSpec:
-    """The PartitionSpec of an array whose dimensions are the given logical axes (None: not sharded).
+    """The PartitionSpec of an array whose dimensions are the given logical axes (None: not
+    sharded).
 
     Axes of size 1 are left out. Raises ValueError on an unknown name and on a mesh axis used twice.
     """
@@ -92,5 +98,5 @@ def param(
     `fan_in` and `fan_out`, which say what the weight sums over and what it produces. `decay`
     says whether weight decay applies. Optimizers read the declaration from the Param.
     """
-    value = init(key, shape, out_sharding=spec(*logical))
+    value = init(cast(Array, key), shape, out_sharding=spec(*logical))
     return nnx.Param(value, decay=decay, fan_in=fan_in, fan_out=fan_out, logical=logical)

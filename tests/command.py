@@ -23,7 +23,9 @@ def meshloom(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
         arguments(*words), cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-    assert result.returncode == expect, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    assert result.returncode == expect, (
+        f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    )
     return result
 
 

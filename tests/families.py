@@ -1,4 +1,5 @@
-"""A small model of each published family, and compiler settings for tests that do not time or keep."""
+"""A small model of each published family, and compiler settings for tests that do not time or
+keep."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +10,8 @@ from jax.sharding import NamedSharding
 from model.config import ModelConfig
 from model.transformer import Transformer
 
-# N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the result.
+# N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the
+# result.
 GPT = ModelConfig(
     vocab_size=29,
     vocab_multiple=8,

@@ -66,6 +66,4 @@ def placed(batch: Batch) -> Batch:
 
 def changed(config: TrainConfig, **optimizer: object) -> TrainConfig:
     """`config` with fields of its optimizer replaced."""
-    return dataclasses.replace(
-        config, optimizer=dataclasses.replace(config.optimizer, **optimizer)
-    )
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, **optimizer))

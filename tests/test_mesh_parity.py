@@ -26,7 +26,8 @@ COMPLAINT = "Involuntary full rematerialization"
 
 @pytest.fixture
 def compiled_anew() -> Iterator[None]:
-    """Keeps this test's programs out of the compilation cache: what comes from there logs nothing."""
+    """Keeps this test's programs out of the compilation cache: what comes from there logs
+    nothing."""
     name = "jax_persistent_cache_min_compile_time_secs"
     before = jax.config.values[name]
     jax.config.update(name, 1e9)

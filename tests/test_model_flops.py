@@ -54,7 +54,8 @@ def test_count_of_any_config_is_that_of_its_shapes(
 
 
 def test_flops_of_gpt2_124m_by_hand() -> None:
-    """A layer has 4 D^2 + 8 D^2 weights; scores and values are 2 x T/2 x D multiply-adds a layer."""
+    """A layer has 4 D^2 + 8 D^2 weights; scores and values are 2 x T/2 x D multiply-adds a
+    layer."""
     D, L, V, T = 768, 12, 50_257, 1024
     weights = L * 12 * D * D + V * D
     attention = L * 2 * (T / 2) * D
@@ -63,7 +64,8 @@ def test_flops_of_gpt2_124m_by_hand() -> None:
 
 
 def test_flops_of_gpt3_count_the_band() -> None:
-    """Half of the 96 layers see at most 256 keys: 1, 2, ... 256 and then 256 to the end of the row."""
+    """Half of the 96 layers see at most 256 keys: 1, 2, ... 256 and then 256 to the end of the
+    row."""
     D, L, V, T, W = 12_288, 96, 50_257, 2048, 256
     dense = T / 2
     banded = (W * W / 2 + (T - W) * W) / T

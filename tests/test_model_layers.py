@@ -61,7 +61,8 @@ def test_rotary_rates_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize(("factor", "head_dim"), [(8.0, 128), (32.0, 64)])
 def test_llama_3_1_stretches_long_waves(factor: float, head_dim: int) -> None:
-    """The published procedure, with its low_freq_factor 1, high_freq_factor 4 and old length 8192."""
+    """The published procedure, with its low_freq_factor 1, high_freq_factor 4 and old length
+    8192."""
     config = dataclasses.replace(
         LLAMA, head_dim=head_dim, rope_theta=500_000.0, rope_scaling_factor=factor
     )

@@ -11,7 +11,8 @@ from command import SMALL, meshloom, records, train_until
 
 # Evaluations, which change nothing, leave the time to kill a run between two steps.
 STEPS = (
-    "--train.steps 40 --train.checkpoint.every-steps 10 --train.eval-every 2 --train.eval-batches 40"
+    "--train.steps 40 --train.checkpoint.every-steps 10 "
+    "--train.eval-every 2 --train.eval-batches 40"
 ).split()
 
 
@@ -73,7 +74,8 @@ def _flat(tree, prefix=""):
 def test_two_processes_go_on_with_the_rows_one_would_have_read(
     straight: Path, killed: Path, tmp_path: Path
 ) -> None:
-    """Rows decide the losses, so equal losses are equal rows; their order by number is in test_train_feed."""
+    """Rows decide the losses, so equal losses are equal rows; their order by number is in
+    test_train_feed."""
     run = copied(killed, tmp_path)
     local = ["launch", "local", "--processes", "2", "--devices-per-process", "2"]
     meshloom(*local, "train", "--run-dir", str(run), "--resume")
@@ -116,7 +118,5 @@ def test_changed_text_is_refused_by_its_digest(tmp_path: Path) -> None:
     words = ["--data.sources", f"text:{text}", "--train.eval-batches", "0"]
     meshloom("train", "tiny", *SMALL, *words, "--train.steps", "2", "--run-dir", run)
     text.write_text("It was a bright and quiet morning.\n" * 400)
-    error = meshloom(
-        "train", "--run-dir", run, "--resume", "--train.steps", "4", expect=1
-    ).stderr
+    error = meshloom("train", "--run-dir", run, "--resume", "--train.steps", "4", expect=1).stderr
     assert "data digest=" in error and "must be" in error

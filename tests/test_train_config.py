@@ -34,14 +34,24 @@ def test_run_lengths_are_checked(field: str, value: float, message: str) -> None
     ],
 )
 def test_optimizer_numbers_are_checked(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"train\.optimizer\.{field}={value} must .*; try --train"):
+    with pytest.raises(
+        ValueError, match=rf"train\.optimizer\.{field}={value} must .*; try --train"
+    ):
         OptimizerConfig(**{field: value})
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("every_steps", 0), ("keep_latest", 0), ("keep_every", 0), ("every_minutes", 0.0), ("keep_best", -1)],
+    [
+        ("every_steps", 0),
+        ("keep_latest", 0),
+        ("keep_every", 0),
+        ("every_minutes", 0.0),
+        ("keep_best", -1),
+    ],
 )
 def test_checkpoint_numbers_are_checked(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"train\.checkpoint\.{field}={value} must .*; try --train"):
+    with pytest.raises(
+        ValueError, match=rf"train\.checkpoint\.{field}={value} must .*; try --train"
+    ):
         CheckpointConfig(**{field: value})

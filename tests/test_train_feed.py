@@ -1,4 +1,5 @@
-"""Rows by their numbers: what reaches the devices, on any mesh, batch size and number of processes."""
+"""Rows by their numbers: what reaches the devices, on any mesh, batch size and number of
+processes."""
 
 import re
 import subprocess
@@ -71,16 +72,22 @@ def test_two_processes_see_the_rows_of_one_between_them() -> None:
         "    rows = local_rows(8)\n"
         "    feed = Feed(Numbered().batches(24, 8, rows), start=24, batch_size=8, schedule=float)\n"
         "    tokens = next(feed).batch.tokens\n"
-        "    own = [n for s in tokens.addressable_shards for n in np.asarray(s.data)[:, 0].tolist()]\n"
+        "    shards = [np.asarray(s.data)[:, 0].tolist() for s in tokens.addressable_shards]\n"
+        "    own = sum(shards, [])\n"
         "    print('rows', own, 'sum', int(jax.jit(lambda t: t.sum())(tokens)), flush=True)\n"
         "    feed.close()\n"
     )
     launcher = (
         "import sys; from launch.cluster.local import run_local\n"
-        "sys.exit(run_local([sys.executable, '-c', sys.argv[1]], processes=2, devices_per_process=2))"
+        "command = [sys.executable, '-c', sys.argv[1]]\n"
+        "sys.exit(run_local(command, processes=2, devices_per_process=2))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", launcher, program], cwd=root, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", launcher, program],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     found = re.findall(r"rows \[([\d, ]+)\] sum (\d+)", result.stdout)

@@ -12,7 +12,7 @@ from data.batch import Batch
 from launch import build
 from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig, TrainConfig
-from train.feed import Feed, local_rows
+from train.feed import Feed
 from train.loop import fit
 from train.metrics import Record
 from train.profile import Profile
@@ -20,6 +20,7 @@ from train.record import Place, Recorder
 from train.state import TrainState
 from train.throughput import Throughput
 
+START = Place(step=0, examples=0)
 B, T = TRAIN.batch_size, SMALL.max_length
 
 
@@ -48,7 +49,7 @@ def run(
     steps: int,
     config: TrainConfig = TRAIN,
     state: TrainState | None = None,
-    place: Place = Place(step=0, examples=0),
+    place: Place = START,
     bad_at: int | None = None,
     evaluate=None,
     profile: tuple[int, int] | None = None,
@@ -97,7 +98,9 @@ def test_records_every_step_with_what_users_read(compiled: tuple, tmp_path: Path
     assert [r["step"] for r in records] == [1, 2, 3, 4]
     assert [r["examples_seen"] for r in records] == [B, 2 * B, 3 * B, 4 * B]
     assert [r["tokens_seen"] for r in records] == [i * B * T for i in (1, 2, 3, 4)]
-    wanted = "loss learning_rate grad_norm tokens_per_second flops_per_second step_seconds data_wait"
+    wanted = (
+        "loss learning_rate grad_norm tokens_per_second flops_per_second step_seconds data_wait"
+    )
     assert set(wanted.split()) <= set(records[0])
     assert all(0 <= r["data_wait"] <= 1 for r in records)
     assert checkpointer.steps() == [4]
@@ -144,7 +147,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_rows(
     compiled: tuple, tmp_path: Path
 ) -> None:
     config = every_step(every_steps=1, keep_latest=9)
-    with pytest.raises(ValueError, match=r"loss=nan .* of step 3 \(data rows 16 to 23\) must be finite"):
+    with pytest.raises(
+        ValueError, match=r"loss=nan .* of step 3 \(data rows 16 to 23\) must be finite"
+    ):
         run(compiled, tmp_path, steps=5, config=config, bad_at=2)
     assert Checkpointer(tmp_path, config.checkpoint).steps() == [1, 2]
 
@@ -176,7 +181,18 @@ def test_the_host_waits_for_no_step_that_is_under_way(
     monkeypatch.setattr(jax, "device_get", counted)
     config = dataclasses.replace(every_step(every_steps=None), log_every=100)
     run((fresh, dispatched), tmp_path, steps=5, config=config)
-    assert events == ["step", "step", "read", "step", "read", "step", "read", "step", "read", "read"]
+    assert events == [
+        "step",
+        "step",
+        "read",
+        "step",
+        "read",
+        "step",
+        "read",
+        "step",
+        "read",
+        "read",
+    ]
 
 
 def test_a_finished_run_does_nothing(compiled: tuple, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ def arrays() -> tuple[jax.Array, ...]:
     targets, weights = rng.integers(0, V, (B, T)), rng.random((B, T))
     weights[0, :3] = 0
     mesh = jax.sharding.get_mesh()
-    layouts = [("batch", "length", None), ("vocab", "embed"), ("batch", "length"), ("batch", "length")]
+    layouts = [
+        ("batch", "length", None),
+        ("vocab", "embed"),
+        ("batch", "length"),
+        ("batch", "length"),
+    ]
     return tuple(
         jax.device_put(jnp.asarray(array, dtype), NamedSharding(mesh, spec(*layout)))
         for array, dtype, layout in zip(

@@ -51,7 +51,16 @@ def test_matrices_decay_and_biases_and_norms_do_not() -> None:
             for path, decay in jax.tree_util.tree_flatten_with_path(decays(model))[0]
         }
     kept = {name for name, decay in found.items() if not decay}
-    assert {name.split("/")[-1] for name in kept} == {"scale", "bias", "b_q", "b_k", "b_v", "b_o", "b_up", "b_down"}
+    assert {name.split("/")[-1] for name in kept} == {
+        "scale",
+        "bias",
+        "b_q",
+        "b_k",
+        "b_v",
+        "b_o",
+        "b_up",
+        "b_down",
+    }
     assert {"embedding/table", "blocks/mlp/w_up", "blocks/attention/w_o"} <= set(found) - kept
 
 

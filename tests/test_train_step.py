@@ -55,7 +55,9 @@ def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch() -> None:
     assert targets == targets_4
     norm = np.sqrt(sum(float((g**2).sum()) for g in values(grads)))
     apart = np.sqrt(
-        sum(float(((a - b) ** 2).sum()) for a, b in zip(values(grads), values(grads_4), strict=True))
+        sum(
+            float(((a - b) ** 2).sum()) for a, b in zip(values(grads), values(grads_4), strict=True)
+        )
     )
     assert apart < 2e-6 * norm
 

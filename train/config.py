@@ -1,6 +1,7 @@
 """How a run learns, evaluates, saves and reports. Imports no jax, so that `--help` stays fast.
 
-A field whose metadata says `"resume": "free"` may change when a run is resumed; every other must match.
+A field whose metadata says `"resume": "free"` may change when a run is resumed; every other must
+match.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ class OptimizerConfig:
     learning_rate: float = 3e-4
     """Peak learning rate, reached at the end of the warm-up."""
     schedule: Literal["constant", "cosine", "linear", "wsd", "inverse_sqrt"] = "cosine"
-    """Shape after the warm-up; `wsd` stays at the peak and falls linearly over the last decay_fraction."""
+    """Shape after the warm-up; `wsd` stays at the peak and falls linearly over the last
+    decay_fraction."""
     warmup_steps: int = 100
     """Steps of linear warm-up, counted at the configured batch size."""
     final_fraction: float = 0.1
@@ -38,7 +40,6 @@ class OptimizerConfig:
     ema_decay: float | None = None
     """Keep an exponential moving average of the parameters with this decay, used by evaluation."""
 
-
     def __post_init__(self) -> None:
         positive = ("learning_rate", "epsilon")
         shares = ("final_fraction", "decay_fraction", "beta1", "beta2")
@@ -47,7 +48,9 @@ class OptimizerConfig:
                 raise _refused("train.optimizer", self, name, "be above 0", "a size", "1e-4")
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
-                raise _refused("train.optimizer", self, name, "lie between 0 and 1", "a share", "0.9")
+                raise _refused(
+                    "train.optimizer", self, name, "lie between 0 and 1", "a share", "0.9"
+                )
         if self.warmup_steps < 0:
             raise _refused("train.optimizer", self, "warmup_steps", "be at least 0", "a count", "0")
         if self.clip_norm is not None and not self.clip_norm > 0:
@@ -65,7 +68,8 @@ class CheckpointConfig:
     every_steps: int | None = field(default=1000, metadata=FREE)
     """Save each time the step is a multiple of this; None saves by time, and at the end."""
     every_minutes: float | None = field(default=None, metadata=FREE)
-    """Save when this many minutes have passed since the last save; None saves by steps, and at the end."""
+    """Save when this many minutes have passed since the last save; None saves by steps, and at the
+    end."""
     keep_latest: int = field(default=2, metadata=FREE)
     """How many of the newest checkpoints are kept."""
     keep_every: int | None = field(default=None, metadata=FREE)

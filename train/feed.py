@@ -29,7 +29,7 @@ class Fed(NamedTuple):
 
 
 def local_rows(batch_size: int) -> np.ndarray:
-    """Sorted indices of the batch's rows that live on this process's devices, on the current mesh."""
+    """Sorted indices of the batch's rows that live on this process's devices of the mesh."""
     sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch"))
     shards = sharding.addressable_devices_indices_map((batch_size,)).values()
     own = np.zeros(batch_size, bool)
@@ -43,7 +43,8 @@ def to_global(batch: Batch, rows: np.ndarray, batch_size: int) -> Batch:
     sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", "length"))
 
     def place(local: np.ndarray) -> Array:
-        def shard(index: tuple[slice, ...]) -> np.ndarray:
+        def shard(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
             first, last, _ = index[0].indices(batch_size)
             start = int(np.searchsorted(rows, first))
             return local[start : start + last - first, index[1]]
@@ -60,7 +61,7 @@ def replicated(value: float) -> Float[Array, ""]:
 
 
 class Feed:
-    """Iterates over `Fed`, preparing the next one in a thread; what fails there is raised by `next`."""
+    """Iterates over `Fed`, the next one made in a thread; what fails there is raised by `next`."""
 
     def __init__(
         self,

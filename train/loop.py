@@ -1,4 +1,4 @@
-"""The program: evaluate, save, fetch, step, log the step before. Everything it uses is ready-made."""
+"""The program: fetch, step, log the step before, evaluate, save. All it uses is ready-made."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""Cross entropy over a sharded vocabulary that never holds all logits and computes nothing twice."""
+"""Cross entropy over a sharded vocabulary: it never holds all logits and computes nothing twice."""
 
 import functools
 
@@ -25,7 +25,8 @@ def cross_entropy(
     it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM,
     section 5). Float32 throughout, matmuls in the type of `x`.
     """
-    return sharded(x, table, targets, weights, z_loss, chunk, gradient=False)
+    nll, loss, *_ = sharded(x, table, targets, weights, z_loss, chunk, gradient=False)
+    return nll, loss
 
 
 def forward(x, table, targets, weights, z_loss, chunk):
@@ -42,13 +43,13 @@ def backward(z_loss, chunk, residuals, cotangents):
 cross_entropy.defvjp(forward, backward)
 
 
-def sharded(x, table, targets, weights, z_loss, chunk, *, gradient):
+def sharded(x, table, targets, weights, z_loss, chunk, *, gradient) -> tuple[Array, ...]:
     """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
     rows, summed = mesh_axes("batch") + mesh_axes("length"), mesh_axes("embed")
     tokens = spec("batch", "length")
     hidden = spec("batch", "length", None)
 
-    def local(x, table, targets, weights):
+    def local(x, table, targets, weights) -> tuple[Array, ...]:
         for axis in summed:
             table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
         out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient)
@@ -72,8 +73,8 @@ def sharded(x, table, targets, weights, z_loss, chunk, *, gradient):
     )(x, table, targets, weights)
 
 
-def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
-    """The sums over this device's tokens, with their gradients if asked; collectives over `vocab`."""
+def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> tuple[Array, ...]:
+    """The sums over this device's tokens, with their gradients if asked; reduces over `vocab`."""
     vocab = mesh_axes("vocab")
     V, D = table.shape
     tokens = weights.size
@@ -90,7 +91,7 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
     def over_vocab(reduce, value):
         return reduce(value, vocab) if vocab else value
 
-    def step(sums, part):
+    def step(sums: tuple[Array, ...], part) -> tuple[tuple[Array, ...], Array | None]:
         x, targets, weights = part
         logits = jnp.einsum("TD,VD->TV", x, half, preferred_element_type=jnp.float32)
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
@@ -111,12 +112,13 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient):
         dtable = jnp.einsum("TV,TD->VD", dlogits, x, preferred_element_type=jnp.float32)
         return (sums[0] + nll, sums[1] + loss, sums[2] + dtable), dx
 
-    zero = jnp.zeros((), jnp.float32)
-    if not gradient:
-        (nll, loss), _ = jax.lax.scan(step, (zero, zero), scanned)
-        return nll, loss
-    zeros = (zero, zero, jnp.zeros((V, D), jnp.float32))
-    (nll, loss, dtable), dx = jax.lax.scan(step, zeros, scanned)
+    zeros = [jnp.zeros((), jnp.float32)] * 2
+    if gradient:
+        zeros.append(jnp.zeros((V, D), jnp.float32))
+    sums, dx = jax.lax.scan(step, tuple(zeros), scanned)
+    if dx is None:
+        return sums
+    nll, loss, dtable = sums
     return nll, loss, dx.reshape(x.shape), dtable
 
 

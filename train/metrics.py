@@ -4,11 +4,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-Record = dict[str, float | int | str]
+Record = Mapping[str, float | int | str]
 
 
 class Writer(Protocol):

@@ -1,6 +1,7 @@
 """Learning-rate schedules over examples, and the optax chain that turns gradients into updates."""
 
 import math
+from typing import Any, Protocol, cast
 
 import jax
 import optax
@@ -37,13 +38,22 @@ def learning_rate(config: OptimizerConfig, step: float, steps: int) -> float:
     return config.learning_rate * share
 
 
-def gradient_transform(config: OptimizerConfig) -> optax.GradientTransformation:
+class Transform(Protocol):
+    """An `optax.GradientTransformation` over trees of our modules, which its types do not know."""
+
+    def init(self, params: Any) -> Any: ...
+
+    def update(self, updates: Any, state: Any, params: Any) -> tuple[Any, Any]: ...
+
+
+def gradient_transform(config: OptimizerConfig) -> Transform:
     """Moments and decoupled weight decay; the caller multiplies the result by -learning rate."""
     if config.name == "adamw":
         direction = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
     else:
         direction = optax.scale_by_lion(config.beta1, config.beta2)
-    return optax.chain(direction, optax.add_decayed_weights(config.weight_decay, decays))
+    decay = optax.add_decayed_weights(config.weight_decay, decays)
+    return cast(Transform, optax.chain(direction, decay))
 
 
 def decays(model: Transformer) -> Transformer:

@@ -71,7 +71,7 @@ class Recorder:
         if not (self._first or last or place.step % self._config.log_every == 0):
             return
         self._first = False
-        record: Record = {
+        record: dict[str, float | int | str] = {
             "step": place.step,
             "loss": float(metrics.loss),
             "learning_rate": fed.rate,

@@ -16,7 +16,7 @@ from train.optimizer import gradient_transform
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """A pytree; `jax.eval_shape(init_state)` is its shape table, sharding table and restore target."""
+    """A pytree; `jax.eval_shape(init_state)` is its shape and sharding table and restore target."""
 
     step: Int32[Array, ""]
     """Updates made so far."""
@@ -33,9 +33,7 @@ class TrainState:
         return self.model if self.average is None else self.average
 
 
-def init_state(
-    config: ModelConfig, optimizer: OptimizerConfig, key: PRNGKeyArray
-) -> TrainState:
+def init_state(config: ModelConfig, optimizer: OptimizerConfig, key: PRNGKeyArray) -> TrainState:
     """A fresh state, sharded over the current mesh; run it under `jax.jit` or `jax.eval_shape`."""
     model = Transformer(config, key)
     return TrainState(

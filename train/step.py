@@ -1,7 +1,6 @@
 """The jitted train and evaluation steps: pure functions of state and batch."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -39,7 +38,11 @@ class Sums(NamedTuple):
 
 
 def nll_and_loss(
-    model: Transformer, batch: Batch, weights: Float[Array, "B T"], config: TrainConfig, packed: bool
+    model: Transformer,
+    batch: Batch,
+    weights: Float[Array, "B T"],
+    config: TrainConfig,
+    packed: bool,
 ) -> tuple[Array, Array]:
     """Weighted sums of the cross entropy alone and of what is minimized."""
     places = (batch.positions, batch.segment_ids) if packed else ()
@@ -68,7 +71,9 @@ def gradients(
         (_, nll), grads = gradient(model, batch)
         return nll, grads, targets
 
-    def add(total: tuple[Array, Transformer], micro: Batch) -> tuple[tuple[Array, Transformer], None]:
+    def add(
+        total: tuple[Array, Transformer], micro: Batch
+    ) -> tuple[tuple[Array, Transformer], None]:
         (_, nll), grads = gradient(model, micro)
         return jax.tree.map(jnp.add, total, (nll, grads)), None
 
@@ -85,9 +90,7 @@ def micro_batches(rows: Array, count: int) -> Array:
     return jnp.moveaxis(split, 1, 0)
 
 
-def make_train_step(
-    config: TrainConfig, *, packed: bool
-) -> Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]:
+def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
     """The jitted `train_step(state, batch, learning_rate)`, which gives up the old state's memory.
 
     `packed` rows hold several documents kept apart by segment ids. The learning rate is the
@@ -111,8 +114,8 @@ def make_train_step(
             updates, optimizer = transform.update(grads, state.optimizer, state.model)
             model = jax.tree.map(lambda p, u: p - learning_rate * u, state.model, updates)
             average = state.average
-            if average is not None:
-                keep = config.optimizer.ema_decay
+            keep = config.optimizer.ema_decay
+            if keep is not None:
                 average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, model)
             return model, optimizer, average
 
@@ -120,17 +123,13 @@ def make_train_step(
             return state.model, state.optimizer, state.average
 
         model, optimizer, average = jax.lax.cond(finite, update, skip, grads)
-        state = TrainState(
-            step=state.step + 1, model=model, optimizer=optimizer, average=average
-        )
+        state = TrainState(step=state.step + 1, model=model, optimizer=optimizer, average=average)
         return state, Metrics(loss, norm, targets, finite.astype(jnp.float32))
 
     return jax.jit(train_step, donate_argnums=0)
 
 
-def make_eval_step(
-    config: TrainConfig, *, packed: bool
-) -> Callable[[Transformer, Batch], Sums]:
+def make_eval_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
     """The jitted `eval_step(model, batch)`: summed cross entropy and target weights."""
 
     def eval_step(model: Transformer, batch: Batch) -> Sums:

@@ -93,7 +93,7 @@ def measure(
     began = time.perf_counter()
     step = make_train_step(train, packed=False).lower(state, batch, rate).compile()
     compile_seconds = time.perf_counter() - began
-    cudnn = CUDNN_ATTENTION in step.as_text()
+    cudnn = CUDNN_ATTENTION in (step.as_text() or "")
     assert cudnn or jax.default_backend() != "gpu", "the compiled step has no cuDNN attention"
 
     losses: list[float] = []
