@@ -2,6 +2,8 @@
 
 from typing import cast
 
+import math
+
 import jax
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
@@ -75,10 +77,12 @@ def check_divisible(what: str, size: int, logical: str, remedy: str) -> None:
     """Raise ValueError if the current mesh does not cut `size` into equal shards."""
     shards = axis_size(logical)
     if size % shards:
+        axes = mesh_axes(logical)
+        smaller = f", or --mesh.{axes[0]} {math.gcd(size, shards)}" if len(axes) == 1 else ""
         raise ValueError(
             f"{what}={size} must be a multiple of {shards}, because "
-            f"{' x '.join(f'mesh.{axis}' for axis in mesh_axes(logical))} cuts it into {shards} "
-            f"equal shards; try {remedy}"
+            f"{' x '.join(f'mesh.{axis}' for axis in axes)} cuts it into {shards} "
+            f"equal shards; try {remedy}{smaller}"
         )
 
 

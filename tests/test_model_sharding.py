@@ -1,12 +1,14 @@
+import dataclasses
 import itertools
 
 import jax
 import pytest
-from families import FAMILIES
+from families import FAMILIES, fresh_model
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import AbstractMesh, PartitionSpec
+from models import batch_of, mesh_of, placed
 
 from model.config import ModelConfig
 from model.sharding import (
@@ -86,9 +88,13 @@ def test_indivisible_size_says_both_numbers_and_the_remedy() -> None:
 @pytest.mark.parametrize(
     ("sizes", "changes", "words"),
     [
-        ({"tensor": 3}, {"vocab_multiple": 3}, r"model\.num_heads=8 must be a multiple of 3"),
-        ({"tensor": 8}, {"mlp_dim": 36}, r"model\.mlp_dim=36 must be a multiple of 8"),
-        ({"tensor": 8}, {"vocab_multiple": 1}, r"vocabulary=29 .* try --model.vocab-multiple 8"),
+        ({"tensor": 3}, {"vocab_multiple": 3}, r"num_heads=8 must be .* 3, .*, or --mesh.tensor 1"),
+        ({"tensor": 8}, {"mlp_dim": 36}, r"model\.mlp_dim=36 must be .* 8, .*, or --mesh.tensor 4"),
+        (
+            {"tensor": 8},
+            {"vocab_multiple": 1},
+            r"vocabulary=29 .* try --model.vocab-multiple 8, or --mesh.tensor 1",
+        ),
         ({"fsdp": 3}, {}, r"model\.embed_dim=16 must be a multiple of 3"),
     ],
 )
@@ -127,3 +133,15 @@ def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
             else:
                 assert declared["fan_in"] == (), name
                 assert declared["fan_out"] == ((1,) if table else ()), name
+
+
+def test_collectives_of_a_layer_are_those_of_the_docs() -> None:
+    """Forward: each of the seven matrices is gathered over fsdp, two sums are made over tensor."""
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
+        model = fresh_model(dataclasses.replace(FAMILIES["llama"], remat="full"))
+        rows = placed(batch_of(T=8, V=29))
+        forward = jax.jit(lambda m, b: m(b.tokens, b.positions, b.segment_ids))
+        text = forward.lower(model, rows).compile().as_text()
+    layer = [line for line in text.splitlines() if "/while/body/" in line]
+    assert sum(" all-gather(" in line for line in layer) == 7
+    assert sum(" all-reduce(" in line for line in layer) == 2
