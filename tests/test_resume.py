@@ -48,6 +48,8 @@ def copied(run: Path, to: Path) -> Path:
     return Path(shutil.copytree(run, to / "run"))
 
 
+# The files are compared as they are; no mesh is meant.
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_killed_and_restarted_is_bit_equal_to_undisturbed(
     straight: Path, killed: Path, tmp_path: Path
 ) -> None:
