@@ -5,9 +5,11 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding
 
 from model.config import ModelConfig
+from model.sharding import spec
 from model.transformer import Transformer
 
 # N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the
@@ -72,3 +74,15 @@ def on_current_mesh(model: Transformer) -> Transformer:
         jax.device_put(value, NamedSharding(mesh, shape.sharding.spec))
         for value, shape in zip(jax.tree.leaves(model), shapes, strict=True)
     )
+
+
+def rows(array: np.ndarray) -> jax.Array:
+    """A [B, T] array on the current mesh."""
+    mesh = jax.sharding.get_mesh()
+    return jax.device_put(array, NamedSharding(mesh, spec("batch", "length")))
+
+
+def layout(array: jax.Array) -> tuple[object, ...]:
+    """Mesh axes of every dimension."""
+    assert isinstance(array.sharding, NamedSharding)
+    return tuple(array.sharding.spec)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model
+from families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import mesh_of, placed
+from models import mesh_of
 
 from model.attention import Attention, Context, attend, choose_kernel, visible
 from model.config import ModelConfig
@@ -50,10 +50,10 @@ def test_without_segments_a_row_is_one_document() -> None:
 @pytest.mark.parametrize("K", [1, 2, 4])
 def test_grouped_heads_are_repeated_heads(K: int) -> None:
     q, k, v = normal(2, 6, 8, 4), normal(2, 6, K, 4), normal(2, 6, K, 4)
-    repeated = (jnp.repeat(part, 8 // K, axis=2) for part in (k, v))
+    many_k, many_v = (jnp.repeat(part, 8 // K, axis=2) for part in (k, v))
     with jax.set_mesh(mesh_of()):
         grouped = attend(q, k, v, None, causal=True, kernel="xla")
-        wanted = attend(q, *repeated, None, causal=True, kernel="xla")
+        wanted = attend(q, many_k, many_v, None, causal=True, kernel="xla")
     np.testing.assert_allclose(grouped, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -106,10 +106,9 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
     def run(**sizes: int) -> np.ndarray:
         with jax.set_mesh(mesh_of(**sizes)):
             attention = jax.jit(lambda: Attention(config, jax.random.key(0)))()
-            rows = placed((x.reshape(2, -1), positions))
-            inputs = rows[0].reshape(x.shape, out_sharding=spec("batch", None, None))
+            inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
             call = jax.jit(lambda a, x, p: a(x, Context(p, None))[0], compiler_options=QUICK)
-            return np.asarray(call(attention, inputs, rows[1]))
+            return np.asarray(call(attention, inputs, rows(positions)))
 
     np.testing.assert_allclose(run(tensor=8), run(), rtol=1e-5, atol=1e-6)
 

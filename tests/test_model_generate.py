@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh
+from families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import mesh_of, placed
+from models import mesh_of
 
 from model.generate import Sampling, generate, prefill, sample, slots, step
 from model.transformer import Transformer
@@ -84,9 +84,9 @@ def written(
     with jax.set_mesh(mesh_of(**sizes)):
         run = jax.jit(generate, static_argnames=("new", "sampling", "end"), compiler_options=QUICK)
         model = on_current_mesh(model_of(family))
-        rows = placed(padded(side))
+        tokens, real = (rows(part) for part in padded(side))
         key = jax.random.key(seed)
-        return np.asarray(run(model, *rows, key, new=NEW, sampling=sampling, end=end))
+        return np.asarray(run(model, tokens, real, key, new=NEW, sampling=sampling, end=end))
 
 
 @functools.cache
@@ -127,9 +127,9 @@ def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
 
 def test_padding_of_the_vocabulary_is_never_written() -> None:
     hot = Sampling(temperature=1e4)
-    rows = np.concatenate([written("gpt", hot, seed=seed) for seed in range(5)])
-    assert rows.max() < 29
-    assert len(np.unique(rows)) > 20
+    found = np.concatenate([written("gpt", hot, seed=seed) for seed in range(5)])
+    assert found.max() < 29
+    assert len(np.unique(found)) > 20
 
 
 def test_learned_positions_end() -> None:
@@ -148,11 +148,11 @@ def test_learned_positions_end() -> None:
                     jax.eval_shape(call, model, row, real, jax.random.key(0))
 
 
-def drawn(logits: np.ndarray, sampling: Sampling, rows: int = 4000) -> np.ndarray:
+def drawn(logits: np.ndarray, sampling: Sampling, draws: int = 4000) -> np.ndarray:
     """Shares in which the tokens are drawn."""
-    many = jnp.tile(jnp.asarray(logits, jnp.float32), (rows, 1))
+    many = jnp.tile(jnp.asarray(logits, jnp.float32), (draws, 1))
     tokens = sample(many, jax.random.key(1), sampling)
-    return np.bincount(np.asarray(tokens), minlength=len(logits)) / rows
+    return np.bincount(np.asarray(tokens), minlength=len(logits)) / draws
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -195,7 +195,7 @@ def test_top_p_draws_among_the_fewest_that_hold_p(logits: np.ndarray, p: float) 
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    found = drawn(np.array([0.1, 0.3, 0.2]), GREEDY, rows=10)
+    found = drawn(np.array([0.1, 0.3, 0.2]), GREEDY, draws=10)
     np.testing.assert_array_equal(found, [0, 1, 0])
 
 

@@ -142,6 +142,7 @@ def test_collectives_of_a_layer_are_those_of_the_docs() -> None:
         rows = placed(batch_of(T=8, V=29))
         forward = jax.jit(lambda m, b: m(b.tokens, b.positions, b.segment_ids))
         text = forward.lower(model, rows).compile().as_text()
+    assert text is not None
     layer = [line for line in text.splitlines() if "/while/body/" in line]
     assert sum(" all-gather(" in line for line in layer) == 7
     assert sum(" all-reduce(" in line for line in layer) == 2

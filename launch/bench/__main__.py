@@ -27,7 +27,7 @@ def main(
     sizes: Sizes = DEFAULT,
     parts: tuple[Part, ...] = ALL,
     rounds: int = 9,
-    steps: int = 10,
+    steps: int = 16,
     beside: str | None = None,
 ) -> None:
     """Print what was measured: medians, and ratios of things that took turns.
@@ -36,7 +36,7 @@ def main(
         sizes: The model and the batch.
         parts: What to measure.
         rounds: Rounds in which the compared things take turns.
-        steps: Steps in one round of `fit`.
+        steps: Steps in one round of `fit`, at least 2.
         beside: Command that times the same step in another framework and prints JSON.
     """
     runtime.keep_freed_memory()

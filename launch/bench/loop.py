@@ -40,8 +40,8 @@ def measure(sizes: Sizes, folder: Path, rounds: int, steps: int) -> dict[str, ob
     for number in range(rounds + 1):
         state, by_fit = _fit(reference, state, rows, folder / str(number), steps)
         state, bare = _bare(reference, state, steps)
-        seconds["fit"].append(by_fit / steps)
-        seconds["bare"].append(bare / steps)
+        seconds["fit"].append(by_fit)
+        seconds["bare"].append(bare)
     # The first round opens files and warms caches.
     timed = {name: values[1:] for name, values in seconds.items()}
     result: dict[str, object] = {name: timing.milliseconds(s) for name, s in timed.items()}
@@ -49,17 +49,21 @@ def measure(sizes: Sizes, folder: Path, rounds: int, steps: int) -> dict[str, ob
 
 
 def _bare(reference: Reference, state: TrainState, steps: int) -> tuple[TrainState, float]:
-    began = time.perf_counter()
-    for _ in range(steps):
+    """Seconds a step, from the end of the first step to the end of the last."""
+    began = 0.0
+    for number in range(steps):
         state, _ = reference.step(state, reference.batch, reference.learning_rate)
+        if number == 0:
+            jax.block_until_ready(state)
+            began = time.perf_counter()
     jax.block_until_ready(state)
-    return state, time.perf_counter() - began
+    return state, (time.perf_counter() - began) / (steps - 1)
 
 
 def _fit(
     reference: Reference, state: TrainState, rows: Rows, folder: Path, steps: int
 ) -> tuple[TrainState, float]:
-    """Seconds from the call of the first step to the record of the last."""
+    """Seconds a step, from the record of the first step to the record of the last."""
     train, length = reference.train, reference.model.max_length
     folder.mkdir()
     stamps: list[float] = []
@@ -83,7 +87,6 @@ def _fit(
     )
     saver = Checkpointer(folder / "checkpoints", CheckpointConfig(every_steps=None))
     recorder = Recorder(train, throughput, write, print, tokens_per_row=length, end=end)
-    began = time.perf_counter()
     state, _ = fit(
         state,
         Place(step=0, examples=0),
@@ -100,4 +103,4 @@ def _fit(
     feed.close()
     saver.close()
     writer.close()
-    return state, stamps[-1] - began
+    return state, (stamps[-1] - stamps[0]) / (steps - 1)

@@ -4,6 +4,7 @@ docs/sharding.png`."""
 import sys
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from jax.sharding import PartitionSpec
@@ -19,10 +20,22 @@ from model.transformer import Transformer
 FSDP, TENSOR = 2, 2
 COLORS = ("#8fb8de", "#d8e6f3", "#f2b880", "#fbe6d0")
 INK, COMMUNICATION = "#26323c", "#b3262f"
-D, HEADS, F, ROWS = 1.5, 1.5, 2.4, 1.1
+D, HEADS, F, ROWS, GAP = 1.5, 1.5, 2.4, 1.1, 1.15
 BOTTOM, MIDDLE, TOP = 0.0, 1.75, 2.55
 
 Cells = dict[tuple[int, int], list[int]]
+
+
+class Product(NamedTuple):
+    """One step through the block: the weight that is multiplied and the activation it makes."""
+
+    weight: str
+    height: float
+    result: str
+    width: float
+    layout: PartitionSpec
+    reduced: str = ""
+    note: str = ""
 
 
 def cells(layout: PartitionSpec) -> Cells:
@@ -49,57 +62,58 @@ def matrices() -> dict[str, PartitionSpec]:
     }
 
 
+def activation(channels: str | None) -> PartitionSpec:
+    """Layout of an activation as [B T, channels]."""
+    with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=FSDP, tensor=TENSOR)):
+        return spec("batch", channels)
+
+
 def draw(picture: Path) -> None:
     """Write the picture as a PNG."""
     figure = Figure(figsize=(11, 5.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     layouts = matrices()
-    with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=FSDP, tensor=TENSOR)):
-        hidden, heads, wide = (
-            PartitionSpec(*(spec("batch")), *(spec(name) if name else (None,)))
-            for name in (None, "heads", "mlp")
-        )
-    gap = 1.15
-    steps = [
-        ("x", "D", D, hidden, None, ""),
-        (
-            "q, k, v",
-            "heads",
+    hidden, heads, wide = (activation(name) for name in (None, "heads", "mlp"))
+    products = [
+        Product(
+            "w_q",
+            D,
+            "q, k, v [B T, heads]",
             HEADS,
             heads,
-            ("w_q", D, "attention runs here:\nown rows, own heads"),
-            "",
+            note="attention runs here:\nown rows, own heads",
         ),
-        ("x", "D", D, hidden, ("w_o", HEADS, ""), "all-reduce\nover tensor"),
-        ("h", "F", F, wide, ("w_up", D, "activation and gate\nrun here"), ""),
-        ("x", "D", D, hidden, ("w_down", F, ""), "all-reduce\nover tensor"),
+        Product("w_o", HEADS, "x [B T, D]", D, hidden, reduced="all-reduce\nover tensor"),
+        Product("w_up", D, "h [B T, F]", F, wide, note="activation and gate\nrun here"),
+        Product("w_down", F, "x [B T, D]", D, hidden, reduced="all-reduce\nover tensor"),
     ]
     titles = {"w_q": "w_q, w_k, w_v", "w_up": "w_up, w_gate"}
-    left, previous = 0.0, 0.0
-    for name, channels, width, layout, weight, after in steps:
-        if weight is not None:
-            matrix, height, note = weight
-            _between(axes, previous, left, after)
-            _matrix(
-                axes, left - gap / 2, width, height, layouts[matrix], titles.get(matrix, matrix)
-            )
-            axes.text(left + width / 2, BOTTOM - 0.42, note, ha="center", va="top", color=INK)
-        _blocks(axes, left, BOTTOM, width, ROWS, layout)
-        axes.text(
-            left + width / 2, BOTTOM - 0.07, f"{name} [B T, {channels}]", ha="center", va="top"
-        )
-        previous, left = left + width, left + width + gap
+    _activation(axes, 0.0, D, "x [B T, D]", hidden)
+    right = D
+    for step in products:
+        left = right + GAP
+        _between(axes, right, left, step.reduced)
+        title = titles.get(step.weight, step.weight)
+        _matrix(axes, right + GAP / 2, step.width, step.height, layouts[step.weight], title)
+        _activation(axes, left, step.width, step.result, step.layout)
+        axes.text(left + step.width / 2, BOTTOM - 0.42, step.note, ha="center", va="top", color=INK)
+        right = left + step.width
     axes.text(0, TOP + 2.75, "weights [in, out]", weight="bold", va="top")
-    _blocks(axes, previous - 0.75, TOP + 0.5, 0.75, 0.75, PartitionSpec("fsdp", "tensor"))
-    axes.text(previous - 0.375, TOP + 1.32, "tensor", ha="center", va="bottom", size=9)
-    axes.text(previous - 0.82, TOP + 0.875, "fsdp", ha="right", va="center", size=9)
-    axes.text(previous - 0.375, TOP + 0.4, "the devices", ha="center", va="top", size=9)
     axes.text(0, BOTTOM + ROWS + 0.3, "activations", weight="bold", va="top")
-    axes.set_xlim(-0.1, previous + 0.1)
+    _blocks(axes, right - 0.75, TOP + 0.5, 0.75, 0.75, PartitionSpec("fsdp", "tensor"))
+    axes.text(right - 0.375, TOP + 1.32, "tensor", ha="center", va="bottom", size=9)
+    axes.text(right - 0.82, TOP + 0.875, "fsdp", ha="right", va="center", size=9)
+    axes.text(right - 0.375, TOP + 0.4, "the devices", ha="center", va="top", size=9)
+    axes.set_xlim(-0.1, right + 0.1)
     axes.set_ylim(BOTTOM - 1.0, TOP + 2.8)
     axes.set_aspect("equal")
     axes.axis("off")
     figure.savefig(picture, format="png")
+
+
+def _activation(axes: Axes, x: float, width: float, name: str, layout: PartitionSpec) -> None:
+    _blocks(axes, x, BOTTOM, width, ROWS, layout)
+    axes.text(x + width / 2, BOTTOM - 0.07, name, ha="center", va="top")
 
 
 def _blocks(

@@ -1,4 +1,4 @@
-"""What a train state is made of on a mesh, devices or not: shapes, layouts and bytes, as a table."""
+"""Shapes, layouts and bytes of a train state on a mesh, devices or not, as a table."""
 
 import math
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ class Memory(NamedTuple):
 
 
 def weights(model: Transformer) -> list[Weight]:
-    """Every parameter of the model, or of its shapes, with its layout on the mesh it was made under."""
+    """Every parameter of a model, or of its shapes, with its layout on the mesh it was made for."""
     found = jax.tree_util.tree_leaves_with_path(
         model, is_leaf=lambda node: isinstance(node, nnx.Param)
     )
