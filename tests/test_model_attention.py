@@ -113,13 +113,15 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
     np.testing.assert_allclose(run(tensor=8), run(), rtol=1e-5, atol=1e-6)
 
 
-def pull(config: ModelConfig, segments: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """[T, T]: how strongly output t of the whole model moves with the token at s."""
-    T = len(segments)
+def pull(config: ModelConfig, T: int, *places: np.ndarray) -> np.ndarray:
+    """[T, T]: how strongly output t of the whole model moves with the token at s.
+
+    `places` are positions and segment ids of packed rows, or nothing.
+    """
     tokens = rng.permutation(config.vocab_size)[:T]
     with jax.set_mesh(mesh_of()):
         model = fresh_model(config)
-        row = [jnp.asarray(part[None], jnp.int32) for part in (tokens, positions, segments)]
+        row = [jnp.asarray(part[None], jnp.int32) for part in (tokens, *places)]
 
         def output(table: jax.Array) -> jax.Array:
             moved = jax.tree.map(lambda value: value, model)
@@ -136,23 +138,26 @@ PLACES = np.array([0, 1, 2, 3, 4, 5, 0, 1, 2])
 
 @pytest.mark.parametrize("family", ["gpt", "llama", "palm"])
 def test_no_output_moves_with_a_later_token_or_another_document(family: str) -> None:
-    found = pull(FAMILIES[family], DOCUMENTS, PLACES)
+    found = pull(FAMILIES[family], 9, PLACES, DOCUMENTS)
     mine = (DOCUMENTS[:, None] == DOCUMENTS) & np.tril(np.ones((9, 9), bool))
     assert (found[~mine] == 0.0).all()
     assert (found[mine] > 1e-6).all()
 
 
 @pytest.mark.parametrize(
-    ("layers", "which", "reach"), [(1, "all", 3), (1, "alternate", 9), (2, "all", 5)]
+    ("layers", "which", "packed", "reach"),
+    [(1, "all", True, 3), (1, "all", False, 3), (1, "alternate", False, 9), (2, "all", False, 5)],
 )
-def test_a_banded_layer_reaches_its_window_back(layers: int, which: str, reach: int) -> None:
+def test_a_banded_layer_reaches_its_window_back(
+    layers: int, which: str, packed: bool, reach: int
+) -> None:
     """Each banded layer adds window - 1 to the reach; GPT-3's first layer is dense.
 
     Positions beyond max_length are seen too where no table ends there.
     """
     changes = {"positions": "rotary", "max_length": 4, "window_layers": which}
     config = dataclasses.replace(BANDED, num_layers=layers, **changes)
-    found = pull(config, np.ones(9), np.arange(9))
+    found = pull(config, 9, *([np.arange(9), np.ones(9)] if packed else []))
     distance = np.arange(9)[:, None] - np.arange(9)
     seen = (distance >= 0) & (distance < reach)
     assert (found[~seen] == 0.0).all()

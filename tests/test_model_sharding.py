@@ -22,6 +22,22 @@ from model.sharding import (
 )
 from model.transformer import Transformer
 
+# Every weight that is cut; norms, biases of D and learned positions are whole everywhere.
+CUT = {
+    "embedding": ("vocab", "embed"),
+    "head": ("vocab", "embed"),
+    "w_q": ("embed", "heads", None),
+    "w_k": ("embed", "kv_heads", None),
+    "w_v": ("embed", "kv_heads", None),
+    "w_o": ("heads", None, "embed"),
+    "w_up": ("embed", "mlp"),
+    "w_gate": ("embed", "mlp"),
+    "w_down": ("mlp", "embed"),
+    "b_q": ("heads", None),
+    "b_k": ("kv_heads", None),
+    "b_v": ("kv_heads", None),
+    "b_up": ("mlp",),
+}
 SIZES = st.fixed_dictionaries(dict.fromkeys(AXES, st.integers(1, 3)))
 
 
@@ -126,6 +142,14 @@ def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
             assert len(declared["logical"]) == weight.ndim - stacked, name
             layout = spec(*(None,) * stacked, *declared["logical"])
             assert tuple(weight.sharding.spec) == tuple(layout), name
+            short = name.removesuffix("/table").split("/")[-1]
+            if short in CUT:
+                wanted = CUT[short]
+                if FAMILIES[family].num_kv_heads == 1:
+                    wanted = tuple(None if axis == "kv_heads" else axis for axis in wanted)
+                assert declared["logical"] == wanted, name
+            else:
+                assert set(declared["logical"]) == {None}, name
             fans = declared["fan_in"] + declared["fan_out"]
             if matrix:
                 assert sorted(fans) == list(range(weight.ndim - stacked)), name

@@ -96,7 +96,9 @@ def test_half_precision_runs_in_half_and_keeps_float32_parameters(family: str) -
     with jax.set_mesh(mesh_of()):
         model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
         x = jax.eval_shape(lambda m: m(jnp.zeros((2, 8), jnp.int32)), model)
+        logits = jax.eval_shape(Transformer.logits, model, x)
     assert x.dtype == jnp.bfloat16
+    assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}
 
 
