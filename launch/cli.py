@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return _leave(130)
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has gone; nothing more can be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _leave(141)
     except Exception as error:
         if isinstance(error, ValueError) and _raised_by_us(error):
             _complain(str(error))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Saved:
-    """The state of one checkpoint and its run's config, resolved for this machine's devices."""
+    """One checkpoint without its optimizer, and the run's config resolved for these devices."""
 
     config: RunConfig
     state: "TrainState"
@@ -51,6 +51,7 @@ def open_saved(
     with jax.set_mesh(made):
         checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint)
         shapes = jax.eval_shape(build.fresh_state(model, train))
+        shapes = dataclasses.replace(shapes, optimizer=None)
         state = checkpointer.restore(shapes, step)
         yield Saved(
             config=dataclasses.replace(config, model=model, train=train),

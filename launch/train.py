@@ -67,6 +67,7 @@ def _train(
     report = Report(config, model)
     rows = open_rows(config.data, "train", report=report.say)
     build.check_vocabulary(model, rows, config.data.tokenizer)
+    _require_same_rows(rows)
     held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
     run = _open_run(config, run_dir, resume, overwrite)
     report.begin(run, rows)
@@ -114,6 +115,24 @@ def _train(
     closing.close()
     report.finish(run, state, place, rows.tokenizer)
     return run.path
+
+
+def _require_same_rows(rows: "Rows") -> None:
+    """Raise ValueError on every process if they did not all find the same data."""
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() == 1:
+        return
+    own = np.frombuffer(bytes.fromhex(rows.digest), np.uint8)
+    found = [bytes(row).hex()[:16] for row in multihost_utils.process_allgather(own)]
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"data digests={', '.join(found)} of the processes must be equal, because they read "
+            "parts of the same rows; try the same files and the same Python on every host, or a "
+            "--data.cache-dir that they share"
+        )
 
 
 def _evaluate(

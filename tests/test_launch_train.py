@@ -1,11 +1,13 @@
 """`meshloom train` as a user meets it: what it writes, prints and refuses."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from command import SMALL, meshloom, records
+from command import ROOT, SMALL, arguments, meshloom, records
 
 FEW = ["--train.steps", "3", "--train.checkpoint.every-steps", "2"]
 
@@ -94,3 +96,42 @@ def test_nan_loss_ends_the_run_with_its_step_and_rows(tmp_path: Path) -> None:
     error = meshloom("train", "tiny", *SMALL, *FEW, "--run-dir", str(path), *hot, expect=1).stderr
     assert "of step 2 (data rows 8 to 15) must be finite" in error
     assert "--train.non-finite skip" in error
+
+
+def test_processes_that_find_different_text_are_refused(tmp_path: Path) -> None:
+    for number in (0, 1):
+        (tmp_path / f"{number}.txt").write_text(f"{number} is the number of this process.\n" * 400)
+    program = (
+        "import os, sys\n"
+        "from launch.cli import main\n"
+        "text = 'text:' + sys.argv[1] + '/' + os.environ['JAX_PROCESS_ID'] + '.txt'\n"
+        "sys.exit(main(['train', 'tiny', '--data.sources', text, *sys.argv[2:]]))\n"
+    )
+    launcher = (
+        "import sys; from launch.cluster.local import run_local\n"
+        "command = [sys.executable, '-c', *sys.argv[1:]]\n"
+        "sys.exit(run_local(command, processes=2, devices_per_process=1))"
+    )
+    words = [*SMALL, *FEW, "--train.eval-batches", "0", "--run-dir", str(tmp_path / "run")]
+    result = subprocess.run(
+        [sys.executable, "-c", launcher, program, str(tmp_path), *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 1
+    assert "of the processes must be equal" in result.stdout + result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:
+    words = " ".join(arguments("presets", "--json"))
+    result = subprocess.run(
+        ["bash", "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode in (0, 141) and result.stderr == ""
