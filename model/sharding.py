@@ -1,8 +1,7 @@
 """Mesh axes, the one table from logical to mesh axes, and `param`, which declares a weight."""
 
-from typing import cast
-
 import math
+from typing import cast
 
 import jax
 from flax import nnx

@@ -174,6 +174,8 @@ def test_flags_and_commands_named_in_prose_exist() -> None:
     shown = [["train", "tiny"], ["evaluate"], ["generate"], ["presets"], ["launch", "local"]]
     shown += [["data", name] for name in ("prepare", "tokenizer", "show")]
     helped = "".join(meshloom(*words, "--help").stdout for words in shown)
+    bench = [sys.executable, "-m", "launch.bench", "--help"]
+    helped += subprocess.run(bench, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     known = set(re.findall(r"--[a-z][\w.-]*", helped))
     for guide in GUIDES:
         for span in spans(guide):
@@ -183,7 +185,9 @@ def test_flags_and_commands_named_in_prose_exist() -> None:
                 named = command == "train" and rest and not rest[0].startswith("-")
                 assert not named or rest[0] in {*PRESETS, "PRESET"}, f"{guide.name}: {span}"
             if span.startswith(("meshloom ", "--")):
-                unknown = set(re.findall(r"(?<!\S)--[a-z][\w.-]*", span)) - known - {"--help"}
+                unknown = (
+                    set(re.findall(r"(?<!\S)--[a-z0-9.-]+(?![\w.-])", span)) - known - {"--help"}
+                )
                 assert not unknown, f"{guide.name}: {span}"
 
 
