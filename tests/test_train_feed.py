@@ -74,6 +74,7 @@ def test_two_processes_see_the_rows_of_one_between_them() -> None:
         "    tokens = next(feed).batch.tokens\n"
         "    shards = [np.asarray(s.data)[:, 0].tolist() for s in tokens.addressable_shards]\n"
         "    own = sum(shards, [])\n"
+        "    assert own == (24 + rows).tolist(), 'it reads the rows of others too'\n"
         "    print('rows', own, 'sum', int(jax.jit(lambda t: t.sum())(tokens)), flush=True)\n"
         "    feed.close()\n"
     )
