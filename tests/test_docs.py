@@ -1,4 +1,4 @@
-"""Every command that the README, CONTRIBUTING and docs/ show is run; what they link and name exists.
+"""Every command that README, CONTRIBUTING and docs/ show is run; what they link and name exists.
 
 Commands stand in ```console blocks on lines that begin with `$ `. Those of a document run in bash,
 in order, in a directory with `corpus/`, the text a reader is assumed to have. Flags that make
