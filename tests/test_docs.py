@@ -21,9 +21,10 @@ from launch.cli import COMMANDS
 from launch.presets import PRESETS
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
-OURS = re.compile(r"(\w+=\S+ )*(meshloom|python -m launch[.\w]*|ls|head|tail) ?")
+OURS = re.compile(r"(\w+=\S+ )*(meshloom|python -m launch[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
-ELSEWHERE = "git source pip pip-compile pre-commit .venv/bin/ruff tensorboard srun".split()
+ELSEWHERE = "source pip pip-compile .venv/bin/ruff tensorboard srun".split()
+ALWAYS = ("--train.steps", "--vocab-size", "--tokens", "--size", "--parts")
 SMALLER = {
     "meshloom evaluate": "--batches 2",
     "meshloom generate": "--tokens 8",
@@ -57,7 +58,8 @@ def commands(guide: Path) -> list[str]:
     """Lines after `$ ` in console blocks, without a comment; a backslash joins the next line."""
     text = "\n".join("\n".join(lines) for name, lines in blocks(guide) if name == "console")
     lines = text.replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0][2:].strip() for line in lines if line.startswith("$ ")]
+    shown = [line.strip() for line in lines]
+    return [line.split("  #")[0][2:].strip() for line in shown if line.startswith("$ ")]
 
 
 def spans(guide: Path) -> list[str]:
@@ -79,7 +81,7 @@ def ours(command: str) -> str | None:
 
 
 def small(command: str, here: Path) -> str:
-    """The command with flags that make it cheap, except those it gives itself."""
+    """The command with flags that make it cheap; of those it gives itself, only ALWAYS win."""
     if " train" not in command:
         plain = re.sub(r"^(\w+=\S+ )+", "", command)
         begins = [start for start in SMALLER if f"{plain} ".startswith(f"{start} ")]
@@ -91,12 +93,9 @@ def small(command: str, here: Path) -> str:
     else:
         flags = f"{' '.join(SMALL)} --train.steps 16"
     for flag, value in re.findall(r"(--\S+)((?: [^-\s]\S*)*)", flags):
-        if not re.search(rf"{flag}[ =]", command) or flag in SIZES:
+        if not re.search(rf"{flag}[ =]", command) or flag in ALWAYS:
             command += f" {flag}{value}"
     return command
-
-
-SIZES = ("--train.steps", "--vocab-size", "--tokens", "--size", "--steps", "--parts")
 
 
 @pytest.fixture
