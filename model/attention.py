@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from model.blocked import blocked_attention
 from model.config import ModelConfig
 from model.layers import linear, rope_rates, rotate
 from model.sharding import axis_size, check_divisible, param, spec
@@ -49,6 +50,8 @@ def choose_kernel(config: ModelConfig, backend: str) -> str:
         )
     if config.attention != "auto":
         return config.attention
+    if backend == "cpu":
+        return "blocked"
     half = config.dtype == "bfloat16"
     return "cudnn" if backend == "gpu" and half and config.head_dim <= 128 else "xla"
 
@@ -79,15 +82,24 @@ def attend(
     """Softmax attention with N/K queries a key head; `mask` and `causal` both restrict what is
     seen.
 
-    Kernels run per device on their own batch rows and heads: cuDNN is not partitioned by XLA.
+    `blocked` and `cudnn` run per device on their own batch rows and heads: XLA would not cut the
+    one well and cannot cut the other.
     """
     kernels: Any = jax.nn.dot_product_attention
     run = functools.partial(kernels, is_causal=causal, implementation=kernel)
     if kernel == "xla":
         return run(q, k, v, mask=mask)
+    if kernel == "blocked":
+        assert causal or mask is not None, "blocked attention is causal"
+        run = blocked_attention
     heads = spec("batch", None, "heads", None)
     if mask is None:
-        return jax.shard_map(run, in_specs=heads, out_specs=heads, check_vma=False)(q, k, v)
+        return jax.shard_map(
+            lambda q, k, v: run(q, k, v, mask=None),
+            in_specs=heads,
+            out_specs=heads,
+            check_vma=False,
+        )(q, k, v)
     return jax.shard_map(
         lambda q, k, v, mask: run(q, k, v, mask=mask),
         in_specs=(heads, heads, heads, spec("batch", None, None, None)),

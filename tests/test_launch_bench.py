@@ -138,7 +138,7 @@ def test_gpu_step_runs_anywhere_and_counts_as_the_field_does():
     """The tiny row runs on this backend; MFU uses 6 N plus causal attention counted once."""
     size = gpu.SIZES["tiny"]
     figures = gpu.measure(size, remat="none", loss_chunk=64, steps=1, warmup=1, peak=1e12)
-    assert figures["attention"] == "xla" and figures["cudnn_attention"] is False
+    assert figures["attention"] == "blocked" and figures["cudnn_attention"] is False
     matrices = size.layers * (4 * size.width**2 + 2 * size.width * size.mlp)
     matrices += size.vocabulary * size.width
     flops = 6 * matrices + 6 * size.layers * size.width * size.length

@@ -45,7 +45,7 @@ def test_metrics_say_what_the_readme_says(run: tuple[Path, str]) -> None:
 
 def test_output_names_kernel_checkpoints_sample_and_the_way_on(run: tuple[Path, str]) -> None:
     path, out = run
-    assert "attention: xla kernel" in out
+    assert "attention: blocked kernel" in out
     assert "a sample of" in out
     assert f"checkpoints: {path / 'checkpoints'}, the last at step 3" in out
     assert f"train --run-dir {path} --resume --train.steps 6" in out

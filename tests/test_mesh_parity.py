@@ -1,5 +1,6 @@
 """The same maths on every mesh, and no array that XLA had to make whole on the way."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -15,7 +16,11 @@ from model.sharding import AXES, spec
 from model.transformer import Transformer
 from train.step import gradients
 
-CONFIGS = {"multi_head": GPT, "grouped": LLAMA, "single": PALM}
+CONFIGS = {
+    "multi_head": GPT,
+    "grouped": dataclasses.replace(LLAMA, attention="blocked"),
+    "single": dataclasses.replace(PALM, attention="blocked"),
+}
 MESHES = {
     "fsdp8": {"fsdp": 8},
     "tensor8": {"tensor": 8},

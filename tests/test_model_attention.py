@@ -82,7 +82,7 @@ def test_a_kernel_the_backend_does_not_have_is_refused(backend: str) -> None:
 @pytest.mark.parametrize(
     ("backend", "changes", "kernel"),
     [
-        ("cpu", {}, "xla"),
+        ("cpu", {}, "blocked"),
         ("tpu", {"dtype": "bfloat16"}, "xla"),
         ("gpu", {"dtype": "bfloat16"}, "cudnn"),
         ("gpu", {"dtype": "float32"}, "xla"),

@@ -1,0 +1,95 @@
+"""Causal attention in blocks of queries, for backends whose matmuls are XLA's own.
+
+As in FlashAttention (Dao et al. 2022) the backward pass keeps one number a query and computes the
+probabilities again; keys later than a block's last query are skipped, not masked.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+BLOCKS = 4
+MASKED = -1e30
+
+
+@jax.custom_vjp
+def blocked_attention(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    mask: Bool[Array, "B 1 T T"] | None = None,
+) -> Float[Array, "B T N H"]:
+    """Softmax attention of every query to the keys not after it that `mask` lets it see.
+
+    Float32 softmax; N is a multiple of K; every query must see at least itself. Memory grows with
+    T, not with its square. Lengths that 4 does not divide are one block.
+    """
+    return forward(q, k, v, mask)[0]
+
+
+def forward(q, k, v, mask):
+    K = k.shape[2]
+    q, k, v = by_head(q, K), by_head(k, K)[:, :, 0], by_head(v, K)[:, :, 0]
+    parts, norms = [], []
+    for start, end in blocks(q.shape[3]):
+        scores = masked_scores(q, k, mask, start, end)
+        top = jnp.max(scores, axis=-1, keepdims=True)
+        exp = jnp.exp(scores - top)
+        total = jnp.sum(exp, axis=-1, keepdims=True)
+        mixed = jnp.einsum("BKGTS,BKSH->BKGTH", exp.astype(v.dtype), v[:, :, :end])
+        parts.append((mixed / total).astype(v.dtype))
+        norms.append(top + jnp.log(total))
+    y, norm = jnp.concatenate(parts, axis=3), jnp.concatenate(norms, axis=3)
+    return by_token(y), (q, k, v, mask, y, norm)
+
+
+def backward(residuals, dy):
+    q, k, v, mask, y, norm = residuals
+    dy = by_head(dy, k.shape[1])
+    shift = jnp.sum((dy * y).astype(jnp.float32), axis=-1, keepdims=True)
+    scale = 1 / math.sqrt(q.shape[-1])
+    dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    for start, end in blocks(q.shape[3]):
+        at = slice(start, end)
+        p = jnp.exp(masked_scores(q, k, mask, start, end) - norm[:, :, :, at])
+        dp = jnp.einsum("BKGTH,BKSH->BKGTS", dy[:, :, :, at], v[:, :, :end])
+        ds = (p * (dp - shift[:, :, :, at]) * scale).astype(q.dtype)
+        dq.append(jnp.einsum("BKGTS,BKSH->BKGTH", ds, k[:, :, :end]))
+        later = ((0, 0), (0, 0), (0, k.shape[2] - end), (0, 0))
+        dk += jnp.pad(jnp.einsum("BKGTS,BKGTH->BKSH", ds, q[:, :, :, at]), later)
+        dv += jnp.pad(jnp.einsum("BKGTS,BKGTH->BKSH", p.astype(q.dtype), dy[:, :, :, at]), later)
+    dk, dv = dk.astype(k.dtype)[:, :, None], dv.astype(v.dtype)[:, :, None]
+    return by_token(jnp.concatenate(dq, axis=3)), by_token(dk), by_token(dv), None
+
+
+blocked_attention.defvjp(forward, backward)
+
+
+def blocks(T: int) -> list[tuple[int, int]]:
+    """First query and first after it, of each block."""
+    size = T // BLOCKS if T % BLOCKS == 0 else T
+    return [(start, start + size) for start in range(0, T, size)]
+
+
+def masked_scores(q, k, mask, start: int, end: int) -> Float[Array, "B K G block end"]:
+    """Float32 scores of one block's queries with the keys up to its last."""
+    q = q[:, :, :, start:end] * (1 / math.sqrt(q.shape[-1]))
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", q, k[:, :, :end], preferred_element_type=jnp.float32)
+    seen = jnp.arange(start, end)[:, None] >= jnp.arange(end)
+    if mask is not None:
+        seen = mask[:, :, None, start:end, :end]
+    return jnp.where(seen, scores, MASKED)
+
+
+def by_head(x: Float[Array, "B T N H"], K: int) -> Float[Array, "B K G T H"]:
+    """Tokens of a head side by side, query heads grouped by their key head."""
+    B, T, N, H = x.shape
+    return jnp.transpose(x.reshape(B, T, K, N // K, H), (0, 2, 3, 1, 4))
+
+
+def by_token(x: Float[Array, "B K G T H"]) -> Float[Array, "B T N H"]:
+    """Undo `by_head`."""
+    B, K, G, T, H = x.shape
+    return jnp.transpose(x, (0, 3, 1, 2, 4)).reshape(B, T, K * G, H)

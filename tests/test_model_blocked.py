@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models import mesh_of
+
+from model.attention import attend
+from model.blocked import blocks
+
+
+def arrays(B: int, T: int, N: int, K: int, H: int = 4) -> tuple[jax.Array, ...]:
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = ((B, T, N, H), (B, T, K, H), (B, T, K, H), (B, T, N, H))
+    return tuple(jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True))
+
+
+def banded(B: int, T: int, window: int) -> jax.Array:
+    """Two documents in a row, and a window inside each."""
+    place = jnp.arange(T)
+    near = (place[:, None] >= place) & (place[:, None] - place < window)
+    document = place < T // 3
+    mask = near & (document[:, None] == document)
+    return jnp.broadcast_to(mask, (B, 1, T, T))
+
+
+def value_and_gradients(kernel: str, arguments: tuple, mask: jax.Array | None):
+    q, k, v, weight = arguments
+
+    @jax.jit
+    def total(q, k, v):
+        y = attend(q, k, v, mask, causal=mask is None, kernel=kernel)
+        return jnp.sum(y * weight), y
+
+    (_, y), gradients = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(q, k, v)
+    return (y, *gradients)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("T", "N", "K"), [(16, 2, 2), (16, 4, 2), (8, 4, 1), (10, 2, 2)], ids=str)
+def test_values_and_gradients_are_those_of_the_plain_kernel(
+    T: int, N: int, K: int, masked: bool
+) -> None:
+    with jax.set_mesh(mesh_of()):
+        arguments = arrays(2, T, N, K)
+        mask = banded(2, T, 3) if masked else None
+        expected = value_and_gradients("xla", arguments, mask)
+        found = value_and_gradients("blocked", arguments, mask)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+
+
+def test_half_precision_keeps_its_type_and_is_near() -> None:
+    with jax.set_mesh(mesh_of()):
+        arguments = arrays(1, 16, 2, 1)
+        half = tuple(a.astype(jnp.bfloat16) for a in arguments)
+        found = value_and_gradients("blocked", half, None)
+        expected = value_and_gradients("blocked", arguments, None)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=0.1, atol=0.05)
+
+
+def test_no_array_grows_with_the_square_of_the_length() -> None:
+    with jax.set_mesh(mesh_of()):
+        q, k, v, _ = arrays(1, 32, 1, 1)
+
+        def total(q, k, v):
+            return jnp.sum(attend(q, k, v, None, causal=True, kernel="blocked"))
+
+        text = str(jax.make_jaxpr(jax.grad(total, argnums=(0, 1, 2)))(q, k, v))
+    assert "8,32]" in text and "32,32]" not in text
+
+
+def test_blocks_cover_the_length_once() -> None:
+    assert blocks(8) == [(0, 2), (2, 4), (4, 6), (6, 8)]
+    assert blocks(10) == [(0, 10)]
