@@ -15,6 +15,8 @@ from model.config import ModelConfig
 from model.layers import linear, rope_rates, rotate
 from model.sharding import axis_size, check_divisible, param, spec
 
+CUDNN_HEAD_DIM = 128
+
 
 class Context(NamedTuple):
     """Where the tokens of a row stand. None of `segment_ids` means one document fills the row."""
@@ -41,19 +43,32 @@ class Cache(NamedTuple):
 def choose_kernel(config: ModelConfig, backend: str) -> str:
     """Name of the attention kernel that serves `config` on the backend.
 
-    Raises ValueError when config.attention asks for one that the backend does not have.
+    `config.dtype` is settled. Raises ValueError when config.attention asks for a kernel that the
+    backend does not have or that does not take these heads.
     """
     if config.attention == "cudnn" and backend != "gpu":
         raise ValueError(
             f"model.attention=cudnn must run on a GPU, because cuDNN is NVIDIA's and the backend "
             f"is {backend}; try --model.attention auto"
         )
+    half, narrow = config.dtype == "bfloat16", config.head_dim <= CUDNN_HEAD_DIM
+    if config.attention == "cudnn" and not half:
+        raise ValueError(
+            f"model.dtype={config.dtype} must be bfloat16 with model.attention=cudnn, because "
+            "cuDNN attends in half precision only; try --model.dtype bfloat16, or "
+            "--model.attention auto"
+        )
+    if config.attention == "cudnn" and not narrow:
+        raise ValueError(
+            f"model.head_dim={config.head_dim} must be at most {CUDNN_HEAD_DIM} with "
+            "model.attention=cudnn, because its backward pass takes no wider heads; "
+            "try --model.attention auto"
+        )
     if config.attention != "auto":
         return config.attention
     if backend == "cpu":
         return "blocked"
-    half = config.dtype == "bfloat16"
-    return "cudnn" if backend == "gpu" and half and config.head_dim <= 128 else "xla"
+    return "cudnn" if backend == "gpu" and half and narrow else "xla"
 
 
 def visible(

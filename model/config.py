@@ -1,5 +1,6 @@
 """Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -78,6 +79,18 @@ class ModelConfig:
                     f"model.{name}={getattr(self, name)} must be at least 1, "
                     f"because it is a size; try --model.{name.replace('_', '-')} 1 or more"
                 )
+        numbers = {"norm_epsilon": 1e-5, "rope_theta": 10_000.0, "init_std": 0.02}
+        for name, usual in numbers.items():
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} must be above 0, and finite, because it "
+                    f"divides or scales; try --model.{name.replace('_', '-')} {usual}"
+                )
+        if not 1 <= self.rope_scaling_factor < math.inf:
+            raise ValueError(
+                f"model.rope_scaling_factor={self.rope_scaling_factor} must be at least 1, and "
+                "finite, because it stretches wavelengths; try --model.rope-scaling-factor 1"
+            )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"model.num_kv_heads={self.num_kv_heads} must divide "

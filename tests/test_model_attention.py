@@ -80,6 +80,19 @@ def test_a_kernel_the_backend_does_not_have_is_refused(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dtype": "float32"}, r"model\.dtype=float32 must be bfloat16 .*; try --model\.dtype bf"),
+        ({"dtype": "bfloat16", "head_dim": 256}, r"model\.head_dim=256 must be at most 128 "),
+    ],
+)
+def test_what_cudnn_does_not_take_is_refused(changes: dict[str, object], words: str) -> None:
+    config = dataclasses.replace(GPT, **{"attention": "cudnn", **changes})
+    with pytest.raises(ValueError, match=words):
+        choose_kernel(config, "gpu")
+
+
+@pytest.mark.parametrize(
     ("backend", "changes", "kernel"),
     [
         ("cpu", {}, "blocked"),
@@ -89,6 +102,8 @@ def test_a_kernel_the_backend_does_not_have_is_refused(backend: str) -> None:
         ("gpu", {"dtype": "bfloat16", "head_dim": 256}, "xla"),
         ("gpu", {"attention": "xla", "dtype": "bfloat16"}, "xla"),
         ("gpu", {"attention": "cudnn", "dtype": "bfloat16"}, "cudnn"),
+        ("gpu", {"attention": "blocked", "dtype": "float32"}, "blocked"),
+        ("tpu", {"attention": "blocked", "head_dim": 256}, "blocked"),
     ],
 )
 def test_auto_takes_the_kernel_that_serves_the_backend(

@@ -38,6 +38,21 @@ def test_sizes_that_contradict_are_refused(
         dataclasses.replace(config, **changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("norm_epsilon", 0.0, "be above 0"),
+        ("rope_theta", -1.0, "be above 0"),
+        ("init_std", float("nan"), "be above 0"),
+        ("rope_scaling_factor", 0.5, "be at least 1"),
+    ],
+)
+def test_numbers_no_formula_takes_are_refused(name: str, value: float, must: str) -> None:
+    flag = "--model." + name.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"model\.{name}={value} must {must}, .*; try {flag} "):
+        dataclasses.replace(GPT, **{name: value})
+
+
 @given(vocab=st.integers(1, 10_000), multiple=st.integers(1, 512))
 def test_padding_is_the_least_that_the_multiple_divides(vocab: int, multiple: int) -> None:
     config = dataclasses.replace(GPT, vocab_size=vocab, vocab_multiple=multiple)

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -27,13 +28,17 @@ def test_run_lengths_are_checked(field: str, value: float, message: str) -> None
     [
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("weight_decay", -0.1),
+        ("beta1", 1.0),
+        ("beta2", 1.0),
         ("beta1", 1.5),
         ("warmup_steps", -1),
         ("clip_norm", 0.0),
         ("ema_decay", 1.0),
     ],
 )
-def test_optimizer_numbers_are_checked(field: str, value: float) -> None:
+def test_optimizer_numbers_are_checked(field: str, value: Any) -> None:
     with pytest.raises(
         ValueError, match=rf"train\.optimizer\.{field}={value} must .*; try --train"
     ):
@@ -50,7 +55,7 @@ def test_optimizer_numbers_are_checked(field: str, value: float) -> None:
         ("keep_best", -1),
     ],
 )
-def test_checkpoint_numbers_are_checked(field: str, value: float) -> None:
+def test_checkpoint_numbers_are_checked(field: str, value: Any) -> None:
     with pytest.raises(
         ValueError, match=rf"train\.checkpoint\.{field}={value} must .*; try --train"
     ):

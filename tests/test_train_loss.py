@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,12 @@ def arrays() -> tuple[jax.Array, ...]:
     )
 
 
+def losses(*arguments: Any) -> tuple[jax.Array, jax.Array]:
+    """`cross_entropy`, whose type `custom_vjp` hides."""
+    found: Any = cross_entropy(*arguments)
+    return found
+
+
 def plain(x, table, targets, weights, z_loss):
     """The definition, in float64 NumPy terms: log-softmax of all logits at once."""
     logits = jnp.einsum("BTD,VD->BTV", x, table)
@@ -41,15 +49,17 @@ def plain(x, table, targets, weights, z_loss):
 
 
 @pytest.mark.parametrize("sizes", MESHES, ids=str)
-@pytest.mark.parametrize("z_loss", [0.0, 0.1])
-def test_value_and_gradient_are_those_of_the_definition(sizes: dict, z_loss: float) -> None:
+@pytest.mark.parametrize(("z_loss", "chunk"), [(0.0, 4), (0.1, 4), (0.1, 5)])
+def test_value_and_gradient_are_those_of_the_definition(
+    sizes: dict, z_loss: float, chunk: int
+) -> None:
     with jax.set_mesh(mesh_of()):
         expected = jax.value_and_grad(plain, argnums=(0, 1))(*arrays(), z_loss)
     with jax.set_mesh(mesh_of(**sizes)):
 
         @jax.jit
         def ours(x, table, targets, weights):
-            return 3 * cross_entropy(x, table, targets, weights, z_loss, 4)[1]
+            return 3 * losses(x, table, targets, weights, z_loss, chunk)[1]
 
         found = jax.value_and_grad(ours, argnums=(0, 1))(*arrays())
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -59,8 +69,8 @@ def test_value_and_gradient_are_those_of_the_definition(sizes: dict, z_loss: flo
 def test_first_value_leaves_z_loss_out_and_the_chunk_does_not_matter() -> None:
     with jax.set_mesh(mesh_of()):
         x, table, targets, weights = arrays()
-        nll, loss = cross_entropy(x, table, targets, weights, 0.1, 4)
-        again, _ = cross_entropy(x, table, targets, weights, 0.0, 24)
+        nll, loss = losses(x, table, targets, weights, 0.1, 4)
+        again, _ = losses(x, table, targets, weights, 0.0, 24)
         assert float(nll) == pytest.approx(float(plain(x, table, targets, weights, 0.0)), rel=1e-6)
         assert float(nll) == pytest.approx(float(again), rel=1e-6)
         assert float(loss) > float(nll)
@@ -68,14 +78,14 @@ def test_first_value_leaves_z_loss_out_and_the_chunk_does_not_matter() -> None:
 
 def test_full_logits_never_exist() -> None:
     with jax.set_mesh(mesh_of()):
-        grad = jax.jit(jax.grad(lambda *a: cross_entropy(*a, 0.0, 4)[1], argnums=(0, 1)))
-        text = grad.lower(*arrays()).compile().as_text()
+        grad = jax.jit(jax.grad(lambda *a: losses(*a, 0.0, 4)[1], argnums=(0, 1)))
+        text = grad.lower(*arrays()).compile().as_text() or ""
     assert f"f32[4,{V}]" in text
     assert f"{B * T},{V}]" not in text and f"{B},{T},{V}]" not in text
 
 
 @pytest.mark.parametrize(
-    ("tokens", "wanted", "found"), [(24, 7, 6), (24, 100, 24), (13, 5, 1), (24, 1, 1)]
+    ("tokens", "wanted", "found"), [(24, 7, 6), (24, 100, 24), (13, 5, 5), (4099, 1024, 820)]
 )
-def test_chunks_divide_the_tokens(tokens: int, wanted: int, found: int) -> None:
+def test_chunks_are_as_long_as_wanted_for_any_count(tokens: int, wanted: int, found: int) -> None:
     assert chunk_length(tokens, wanted) == found

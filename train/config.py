@@ -4,6 +4,7 @@ A field whose metadata says `"resume": "free"` may change when a run is resumed;
 match.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,15 +43,26 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         positive = ("learning_rate", "epsilon")
-        shares = ("final_fraction", "decay_fraction", "beta1", "beta2")
+        shares = ("final_fraction", "decay_fraction")
         for name in positive:
-            if not getattr(self, name) > 0:
-                raise _refused("train.optimizer", self, name, "be above 0", "a size", "1e-4")
+            if not 0 < getattr(self, name) < math.inf:
+                raise _refused(
+                    "train.optimizer", self, name, "be above 0 and finite", "a size", "1e-4"
+                )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise _refused(
+                    "train.optimizer", self, name, "be at least 0 and below 1", "a decay", "0.9"
+                )
         for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise _refused(
                     "train.optimizer", self, name, "lie between 0 and 1", "a share", "0.9"
                 )
+        if not 0 <= self.weight_decay < math.inf:
+            raise _refused(
+                "train.optimizer", self, "weight_decay", "be at least 0 and finite", "a rate", "0.1"
+            )
         if self.warmup_steps < 0:
             raise _refused("train.optimizer", self, "warmup_steps", "be at least 0", "a count", "0")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -79,12 +79,18 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> 
     V, D = table.shape
     tokens = weights.size
     chunk = chunk_length(tokens, chunk)
+    missing = -tokens % chunk
     first = jax.lax.axis_index(vocab) * V if vocab else 0
-    shape = (tokens // chunk, chunk)
+
+    def cut(values: Array) -> Array:
+        """Chunks of the flat values, the last one filled with zeros: with tokens of weight 0."""
+        filled = jnp.pad(values, ((0, missing), *[(0, 0)] * (values.ndim - 1)))
+        return filled.reshape(-1, chunk, *values.shape[1:])
+
     scanned = (
-        x.reshape(*shape, D),
-        (targets - first).reshape(shape),
-        weights.reshape(shape),
+        cut(x.reshape(tokens, D)),
+        cut(targets.reshape(-1) - first),
+        cut(weights.reshape(-1)),
     )
     half = table.astype(x.dtype)
 
@@ -119,9 +125,9 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> 
     if dx is None:
         return sums
     nll, loss, dtable = sums
-    return nll, loss, dx.reshape(x.shape), dtable
+    return nll, loss, dx.reshape(-1, D)[:tokens].reshape(x.shape), dtable
 
 
 def chunk_length(tokens: int, wanted: int) -> int:
-    """The largest divisor of `tokens` that is not above `wanted`."""
-    return next(n for n in range(min(wanted, tokens), 0, -1) if tokens % n == 0)
+    """Length of the fewest chunks of at most `wanted` tokens: so the least is padded."""
+    return -(-tokens // -(-tokens // wanted))
