@@ -80,8 +80,8 @@ class Rows:
     def batches(self, start: int, batch_size: int, local_rows: np.ndarray) -> Iterator[Batch]:
         """Batch b holds this process's rows of the order: start + b * batch_size + local_rows.
 
-        Training rows never end: each epoch has its own order. Held-out rows come once, in the
-        order of the store; the last batch is filled with rows of weight 0.
+        Training rows never end: each epoch has its own order. Held-out rows come once, in
+        one shuffled order; the last batch is filled with rows of weight 0.
         """
         while self._split == "train" or start < self.num_rows:
             yield self.batch(start + local_rows)
@@ -104,8 +104,6 @@ class Rows:
 
     def row_ids(self, indices: np.ndarray) -> np.ndarray:
         """Which window each row of the order is, 0 .. num_rows - 1 through the sources."""
-        if self._split == "held_out":
-            return np.asarray(indices, np.int64)
         order = self._order
         return np.array([order[i] for i in indices.tolist()], np.int64)
 
@@ -121,7 +119,8 @@ class Rows:
         """Numbers of rows to numbers of windows, by Grain.
 
         With weights, each source is shuffled and repeated, with a new seed each epoch, and only
-        then mixed. Without, the windows of all sources are shuffled and repeated as one.
+        then mixed. Without, and held out, the windows of all sources are shuffled and repeated
+        as one, so that a few batches measure all sources.
         """
         # Grain takes a second to import, and brings jax with it: not before the first batch.
         import grain
@@ -131,7 +130,7 @@ class Rows:
             seed = int(digest_of(self._config.seed, number)[:8], 16)
             return grain.MapDataset.range(start, stop).shuffle(seed).repeat()
 
-        if not self._config.weights:
+        if self._split == "held_out" or not self._config.weights:
             return endless(0, 0, self.num_rows)
         bounds = [0, *self._ends.tolist()]
         sources = [endless(i, *ends) for i, ends in enumerate(pairwise(bounds))]

@@ -1,12 +1,16 @@
 """The command `evaluate`: loss, perplexity and bits per byte of a checkpoint on its held-out
 rows."""
 
+import dataclasses
+
 import jax
 
 from data.pipeline import open_rows
 from launch import build
 from launch.options import EvaluateOptions
+from launch.resume import require_rows, require_same_rows
 from launch.saved import open_saved
+from model.sharding import axis_size
 from train.console import describe_evaluation
 
 
@@ -15,8 +19,15 @@ def evaluate(options: EvaluateOptions) -> None:
     with open_saved(options.run, options.step, options.mesh, options.distributed) as saved:
         config = saved.config
         held_out = open_rows(config.data, "held_out")
+        require_same_rows(held_out)
+        require_rows(held_out, saved.data_digest, f"step {saved.step} of {options.run}")
+        shards = axis_size("batch")
+        batch_size = -(-config.train.batch_size // shards) * shards
         measure = build.make_evaluate(
-            config.train, held_out, batches=options.batches, packed=config.data.packing
+            dataclasses.replace(config.train, batch_size=batch_size),
+            held_out,
+            batches=options.batches,
+            packed=config.data.packing,
         )
         measured = measure(saved.state)
         if jax.process_index() == 0:

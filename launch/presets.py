@@ -39,6 +39,7 @@ def tiny() -> RunConfig:
         preset="tiny",
         model=ModelConfig(
             vocab_size=257,
+            vocab_multiple=8,
             num_layers=4,
             embed_dim=128,
             num_heads=4,

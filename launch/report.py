@@ -12,6 +12,7 @@ from rich.console import Console
 from data.pipeline import Rows
 from data.tokenizer import Tokenizer
 from launch.config import RunConfig, to_dict
+from launch.generate import continuations
 from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment
 from model.config import ModelConfig
@@ -73,15 +74,14 @@ class Report:
         )
 
     def open_writers(
-        self, run: RunDirectory, place: Place, end: int, closing: ExitStack
+        self, run: RunDirectory, place: Place, last_step: int, closing: ExitStack
     ) -> Callable[[Record], None]:
         """A function that gives a record to every writer; `closing` closes them."""
         if not self._lead:
             return lambda record: None
         resumed = place.step if run.metrics.exists() else None
-        left = -(-(end - place.examples) // self._config.train.batch_size)
         writers: list[Writer] = [
-            ConsoleWriter(place.step + left, self._console),
+            ConsoleWriter(last_step, self._console),
             JsonlWriter(run.metrics, resumed),
         ]
         if self._config.tensorboard:
@@ -101,27 +101,38 @@ class Report:
     def finish(
         self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer
     ) -> None:
-        """The loss curve, a sample, where the checkpoints lie and how to go on."""
-        from launch.generate import continuations
-
-        texts = continuations(state.evaluated, tokenizer, [""], new=SAMPLE_TOKENS)
-        if not self._lead:
-            return
-        import launch.curve
-
-        picture = run.path / "loss.png"
-        launch.curve.draw(run.metrics, picture)
-        self.say(f"\na sample of {SAMPLE_TOKENS} tokens:\n")
-        self.say(texts[0])
-        self.say(f"\nloss curve:  {near(picture)}")
-        self.say(f"checkpoints: {near(run.checkpoints)}, the last at step {place.step}")
+        """Where the checkpoints lie and how to go on, the loss curve, and a sample."""
         more = shlex.join(
             [
                 *(*command(), "train", "--run-dir", near(run.path), "--resume"),
                 *("--train.steps", str(2 * self._config.train.steps)),
             ]
         )
+        self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
+        if self._lead:
+            self._draw(run)
         self.say(f"to go on:    {more}")
+        if jax.process_count() > 1:
+            sample = shlex.join([*command(), "generate", near(run.path)])
+            self.say(f"a sample:    {sample}")
+            return
+        new = SAMPLE_TOKENS
+        if self._model.positions == "learned":
+            new = min(new, self._model.max_length - 1)
+        text = continuations(state.evaluated, tokenizer, [""], new=new)[0]
+        self.say(f"a sample of {new} tokens:\n\n{text}")
+
+    def _draw(self, run: RunDirectory) -> None:
+        """Draw the loss curve; a run that is done does not fail by its picture."""
+        import launch.curve
+
+        picture = run.path / "loss.png"
+        try:
+            launch.curve.draw(run.metrics, picture)
+        except (OSError, ValueError) as error:
+            self.say(f"loss curve:  not drawn, because {error}")
+        else:
+            self.say(f"loss curve:  {near(picture)}")
 
 
 def near(path: Path) -> str:

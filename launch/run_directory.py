@@ -1,7 +1,7 @@
 """One run's directory: made, refused, resumed or set aside; what it holds and where.
 
 config.yaml        the resolved config, accepted by --config
-environment.json   versions and platform
+environment.json   versions and platform of every start
 metrics.jsonl      one object a record
 checkpoints/       one directory a checkpoint
 """
@@ -79,7 +79,9 @@ def open_run_directory(
         run = RunDirectory(path=path.expanduser().absolute())
         _admit(run, config, resume=resume, overwrite=overwrite)
     save(config, run.config)
-    run.environment.write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
+    starts = json.loads(run.environment.read_text()) if run.environment.exists() else []
+    text = json.dumps([*starts, environment()], indent=2) + "\n"
+    run.environment.write_text(text, encoding="utf-8")
     return run
 
 

@@ -22,6 +22,7 @@ class Saved:
     config: RunConfig
     state: "TrainState"
     step: int
+    data_digest: str
     tokenizer: Tokenizer
 
 
@@ -57,5 +58,6 @@ def open_saved(
             config=dataclasses.replace(config, model=model, train=train),
             state=state,
             step=int(state.step),
+            data_digest=checkpointer.read_meta(step)["data_digest"],
             tokenizer=load_tokenizer(config.data.tokenizer),
         )

@@ -1,5 +1,6 @@
 """The command `train`: joins the rooms, runs `fit`, and tells what came of it."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from launch import runtime
 from launch.config import RunConfig, to_dict
 
 if TYPE_CHECKING:
-    from data.pipeline import Rows
+    from launch.resume import Found
     from launch.run_directory import RunDirectory
     from train.checkpoint import Checkpointer
     from train.metrics import Record
@@ -52,23 +53,31 @@ def _train(
     from data.pipeline import open_rows
     from launch import build
     from launch.report import Report
+    from launch.resume import find, require_same_rows
     from train.checkpoint import Checkpointer
     from train.feed import Feed, local_rows
     from train.loop import fit
     from train.profile import Profile
-    from train.record import Recorder
+    from train.record import Place, Recorder
 
     length, packed = config.data.sequence_length, config.data.packing
     model = build.resolve_model(config.model, jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=model.dtype))
     build.check_batch(train, length, model)
     fresh = build.fresh_state(model, train)
     shapes = jax.eval_shape(fresh)
     report = Report(config, model)
     rows = open_rows(config.data, "train", report=report.say)
     build.check_vocabulary(model, rows, config.data.tokenizer)
-    _require_same_rows(rows)
+    require_same_rows(rows)
     held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
+    found = find(run_dir, config, rows) if resume and run_dir else None
+    if resume and found is None:
+        report.say("no checkpoint was written before the run ended; beginning at step 0")
+    place = found.place if found else Place(step=0, examples=0)
+    first_batch_size = found.first_batch_size if found else train.batch_size
+    left = _steps_left(config, place, first_batch_size)
     run = _open_run(config, run_dir, resume, overwrite)
     report.begin(run, rows)
 
@@ -76,9 +85,9 @@ def _train(
     closing.callback(checkpointer.close)
     train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
     report.say(f"train step compiled in {seconds:.1f} s")
-    state, place, first_batch_size = _start(config, fresh, checkpointer, rows, resume, report.say)
+    state = _state(found, fresh, checkpointer, config, report.say)
     end = train.steps * first_batch_size
-    write = report.open_writers(run, place, end, closing)
+    write = report.open_writers(run, place, place.step + left, closing)
     evaluate = None
     if held_out is not None:
         measure = build.make_evaluate(train, held_out, batches=train.eval_batches, packed=packed)
@@ -97,6 +106,8 @@ def _train(
         "config": to_dict(config),
         "versions": report.versions,
     }
+    profile = Profile(config.profile, run.profile)
+    closing.callback(profile.close)
     state, place = fit(
         state,
         place,
@@ -110,29 +121,11 @@ def _train(
         recorder=Recorder(
             train, report.throughput(length), write, report.say, tokens_per_row=length, end=end
         ),
-        profile=Profile(config.profile, run.profile),
+        profile=profile,
     )
     closing.close()
     report.finish(run, state, place, rows.tokenizer)
     return run.path
-
-
-def _require_same_rows(rows: "Rows") -> None:
-    """Raise ValueError on every process if they did not all find the same data."""
-    import jax
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    if jax.process_count() == 1:
-        return
-    own = np.frombuffer(bytes.fromhex(rows.digest), np.uint8)
-    found = [bytes(row).hex()[:16] for row in multihost_utils.process_allgather(own)]
-    if len(set(found)) > 1:
-        raise ValueError(
-            f"data digests={', '.join(found)} of the processes must be equal, because they read "
-            "parts of the same rows; try the same files and the same Python on every host, or a "
-            "--data.cache-dir that they share"
-        )
 
 
 def _evaluate(
@@ -159,40 +152,46 @@ def _open_run(
     return RunDirectory(path=Path(from_first_process(made)))
 
 
-def _start(
-    config: RunConfig,
+def _state(
+    found: "Found | None",
     fresh: "Callable[[], TrainState]",
     checkpointer: "Checkpointer",
-    rows: "Rows",
-    resume: bool,
+    config: RunConfig,
     say: Callable[[str], None],
-) -> tuple["TrainState", "Place", int]:
-    """State, place and the batch size that steps are counted in: fresh, or as the last checkpoint
-    left them."""
+) -> "TrainState":
+    """The state to go on with: fresh, or as the checkpoint holds it."""
     import jax
 
     from launch import build
-    from train.record import Place
 
-    step = checkpointer.latest_step() if resume else None
-    if step is None:
-        if resume:
-            say("no checkpoint was written before the run ended; beginning at step 0")
-        state = build.make_fresh_state(fresh)
-        return state, Place(step=0, examples=0), config.train.batch_size
-    meta = checkpointer.read_meta(step)
-    if meta["data_digest"] != rows.digest:
+    if found is None:
+        return build.make_fresh_state(fresh)
+    place, first_batch_size, changed = found
+    state = checkpointer.restore(jax.eval_shape(fresh), place.step)
+    say(f"going on from step {place.step}, after {place.examples:,} rows")
+    if changed:
+        say(f"not bit-equal, because versions changed: {', '.join(changed)}")
+    if first_batch_size != config.train.batch_size:
+        say(f"steps of the schedule are counted at the first batch size, {first_batch_size}")
+    return state
+
+
+def _steps_left(config: RunConfig, place: "Place", first_batch_size: int) -> int:
+    """Updates still to make; ValueError if more are made already than the config asks for."""
+    batch_size = config.train.batch_size
+    left = config.train.steps * first_batch_size - place.examples
+    if left <= -batch_size:
+        least = -(-place.examples // first_batch_size)
         raise ValueError(
-            f"data digest={rows.digest[:16]} must be {meta['data_digest'][:16]}, because step "
-            f"{step} of {checkpointer.directory} was trained on those rows and the next one would "
-            "not follow; "
-            "try the files, tokenizer and --data settings it was made with, or a new run"
+            f"train.steps={config.train.steps} must be at least {least}, because the run has made "
+            f"that many already; try --train.steps {2 * least}"
         )
-    state = checkpointer.restore(jax.eval_shape(fresh), step)
-    place = Place(step=step, examples=meta["examples_seen"])
-    say(f"going on from step {step}, after {place.examples:,} rows")
-    if meta["first_batch_size"] != config.train.batch_size:
-        say(
-            f"steps of the schedule are counted at the first batch size, {meta['first_batch_size']}"
+    left = max(0, -(-left // batch_size))
+    if config.profile is not None and not place.step <= config.profile[0] < place.step + left:
+        start, stop = config.profile
+        raise ValueError(
+            f"profile={start} {stop} must begin between step {place.step} and "
+            f"{place.step + left - 1}, because only those run; "
+            f"try --profile {place.step} {place.step + 3}"
         )
-    return state, place, meta["first_batch_size"]
+    return left

@@ -34,7 +34,7 @@ def test_new_runs_never_share_a_directory(tmp_path: Path, monkeypatch: pytest.Mo
 def test_run_directory_holds_config_and_environment(tmp_path: Path) -> None:
     run = open_run_directory(TINY, path=tmp_path / "a" / "b")
     assert load(run.config) == TINY
-    told = json.loads(run.environment.read_text())
+    (told,) = json.loads(run.environment.read_text())
     assert told["python"].startswith("3.")
     assert {"jax", "flax", "orbax-checkpoint", "grain"} <= told["versions"].keys()
     assert set(told) == set(environment())

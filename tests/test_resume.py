@@ -1,5 +1,6 @@
 """A run that is killed goes on exactly where it was: real processes, real checkpoints."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_two_processes_go_on_with_the_rows_one_would_have_read(
     test_train_feed."""
     run = copied(killed, tmp_path)
     local = ["launch", "local", "--processes", "2", "--devices-per-process", "2"]
-    meshloom(*local, "train", "--run-dir", str(run), "--resume")
+    meshloom(*local, "train", "--run-dir", str(run), "--resume", "--train.eval-batches", "0")
     found, expected = losses(run), losses(straight)
     assert found.keys() == expected.keys()
     np.testing.assert_allclose(
@@ -102,7 +103,7 @@ def test_other_data_and_another_model_are_refused_and_nothing_is_lost(
     killed: Path, tmp_path: Path
 ) -> None:
     run = copied(killed, tmp_path)
-    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    before = contents(run)
     resume = ["train", "--run-dir", str(run), "--resume"]
     error = meshloom(*resume, "--data.seed", "1", expect=1).stderr
     assert "data.seed: was 0, now 1" in error
@@ -110,15 +111,42 @@ def test_other_data_and_another_model_are_refused_and_nothing_is_lost(
     assert "model.mlp_dim: was 64, now 96" in error
     error = meshloom("train", "tiny", "--run-dir", str(run), expect=1).stderr
     assert "must not hold a run already" in error
-    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    assert contents(run) == before
 
 
 def test_changed_text_is_refused_by_its_digest(tmp_path: Path) -> None:
-    text = tmp_path / "corpus.txt"
-    text.write_text("It was a dark and stormy night.\n" * 400)
+    text = tmp_path / "corpus.jsonl"
+    told = [{"text": f"Night {n} was dark and stormy, and the sea was high."} for n in range(300)]
+    text.write_text("".join(json.dumps(record) + "\n" for record in told))
     run = str(tmp_path / "run")
-    words = ["--data.sources", f"text:{text}", "--train.eval-batches", "0"]
+    words = ["--data.sources", f"jsonl:{text}", "--data.held-out", "0.2"]
     meshloom("train", "tiny", *SMALL, *words, "--train.steps", "2", "--run-dir", run)
-    text.write_text("It was a bright and quiet morning.\n" * 400)
+    text.write_text(text.read_text().replace("stormy", "silent"))
+    before = contents(Path(run))
     error = meshloom("train", "--run-dir", run, "--resume", "--train.steps", "4", expect=1).stderr
     assert "data digest=" in error and "must be" in error
+    assert contents(Path(run)) == before
+    assert "data digest=" in meshloom("evaluate", run, expect=1).stderr
+
+
+def test_an_edited_config_is_held_against_the_checkpoint(killed: Path, tmp_path: Path) -> None:
+    run = copied(killed, tmp_path)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("beta1: 0.9", "beta1: 0.5"))
+    error = meshloom("train", "--run-dir", str(run), "--resume", expect=1).stderr
+    assert "train.optimizer.beta1: was 0.9, now 0.5" in error
+
+
+def test_fewer_steps_than_made_and_a_profile_of_none_are_refused(
+    straight: Path, tmp_path: Path
+) -> None:
+    run = copied(straight, tmp_path)
+    resume = ["train", "--run-dir", str(run), "--resume"]
+    error = meshloom(*resume, "--train.steps", "20", expect=1).stderr
+    assert "train.steps=20 must be at least 40" in error
+    error = meshloom(*resume, "--train.steps", "44", "--profile", "50", "52", expect=1).stderr
+    assert "profile=50 52 must begin between step 40 and 43" in error
+
+
+def contents(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

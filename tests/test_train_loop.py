@@ -1,7 +1,8 @@
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -51,7 +52,7 @@ def run(
     state: TrainState | None = None,
     place: Place = START,
     bad_at: int | None = None,
-    evaluate=None,
+    evaluate: Callable[[TrainState, int], dict[str, float]] | None = None,
     profile: tuple[int, int] | None = None,
 ) -> tuple[TrainState, Place, list[Record], list[str], Checkpointer]:
     fresh, step = compiled
@@ -88,7 +89,7 @@ def run(
     return state, place, records, said, checkpointer
 
 
-def every_step(**checkpoint: object) -> TrainConfig:
+def every_step(**checkpoint: Any) -> TrainConfig:
     return dataclasses.replace(TRAIN, log_every=1, checkpoint=CheckpointConfig(**checkpoint))
 
 
@@ -102,7 +103,7 @@ def test_records_every_step_with_what_users_read(compiled: tuple, tmp_path: Path
         "loss learning_rate grad_norm tokens_per_second flops_per_second step_seconds data_wait"
     )
     assert set(wanted.split()) <= set(records[0])
-    assert all(0 <= r["data_wait"] <= 1 for r in records)
+    assert all(0 <= float(r["data_wait"]) <= 1 for r in records)
     assert checkpointer.steps() == [4]
     assert checkpointer.read_meta()["examples_seen"] == 4 * B
 
@@ -160,6 +161,18 @@ def test_a_loss_that_is_not_finite_is_dropped_and_said(compiled: tuple, tmp_path
     assert said == [s for s in said if "step 3 (data rows 16 to 23)" in s] and len(said) == 1
     assert [r["dropped_updates"] for r in records] == [0, 0, 1, 1, 1]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.model))
+
+
+def test_a_run_that_only_drops_updates_ends(compiled: tuple, tmp_path: Path) -> None:
+    fresh, step = compiled
+
+    def never_finite(*arguments: object) -> tuple:
+        state, metrics = step(*arguments)
+        return state, metrics._replace(finite=np.float32(0))
+
+    config = dataclasses.replace(every_step(), non_finite="skip")
+    with pytest.raises(ValueError, match="20 updates in a row were dropped"):
+        run((fresh, never_finite), tmp_path, steps=40, config=config)
 
 
 def test_the_host_waits_for_no_step_that_is_under_way(

@@ -22,15 +22,16 @@ def learning_rate(config: OptimizerConfig, step: float, steps: int) -> float:
     warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    peak, last = max(warmup - 1, 0), steps - 1
+    done = min(1.0, (step - peak) / max(1, last - peak))
     low = config.final_fraction
     if config.schedule == "cosine":
         share = low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done))
     elif config.schedule == "linear":
         share = 1 - (1 - low) * done
     elif config.schedule == "wsd":
-        falling = max(0.0, step - steps * (1 - config.decay_fraction))
-        share = 1 - (1 - low) * min(1.0, falling / max(1.0, steps * config.decay_fraction))
+        length = max(1.0, steps * config.decay_fraction)
+        share = 1 - (1 - low) * min(1.0, max(0.0, step - last + length) / length)
     elif config.schedule == "inverse_sqrt":
         share = math.sqrt(max(1, warmup) / max(1.0, step + 1))
     else:

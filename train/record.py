@@ -12,6 +12,8 @@ from train.metrics import Record
 from train.step import Metrics
 from train.throughput import Throughput
 
+MOST_DROPPED_IN_A_ROW = 20
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place:
@@ -41,7 +43,7 @@ class Recorder:
         self._tokens_per_row = tokens_per_row
         self._end = end
         self._pending: tuple[Place, Fed, Metrics] | None = None
-        self._dropped = 0
+        self._dropped = self._dropped_in_a_row = 0
         self._first = True
         self.start()
 
@@ -65,7 +67,9 @@ class Recorder:
         metrics = jax.device_get(on_device)
         tokens = (fed.rows[1] - fed.rows[0]) * self._tokens_per_row
         self._throughput.step(tokens, time.perf_counter(), waited=fed.waited)
-        if not metrics.finite:
+        if metrics.finite:
+            self._dropped_in_a_row = 0
+        else:
             self._not_finite(place, fed, metrics)
         last = place.examples >= self._end
         if not (self._first or last or place.step % self._config.log_every == 0):
@@ -91,8 +95,15 @@ class Recorder:
         if self._config.non_finite == "stop":
             raise ValueError(
                 f"{what} must be finite, because nothing can be learnt from them; that update was "
-                "not made; try --resume with --train.non-finite skip, or a new run with a lower "
-                "--train.optimizer.learning-rate"
+                "not made; try a new run with a lower --train.optimizer.learning-rate, or, if only "
+                "these rows are at fault, --resume with --train.non-finite skip"
             )
         self._dropped += 1
+        self._dropped_in_a_row += 1
+        if self._dropped_in_a_row == MOST_DROPPED_IN_A_ROW:
+            raise ValueError(
+                f"{what} must be finite, because {MOST_DROPPED_IN_A_ROW} updates in a row were "
+                "dropped and nothing is learnt any more; try a new run with a lower "
+                "--train.optimizer.learning-rate"
+            )
         self._say(f"{what} are not finite: that update was dropped, {self._dropped} so far")
