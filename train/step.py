@@ -24,8 +24,6 @@ class Metrics(NamedTuple):
     """Mean cross entropy of the weighted targets, in nats."""
     grad_norm: Float[Array, ""]
     """Global norm of the gradient before clipping."""
-    targets: Float[Array, ""]
-    """Sum of the target weights."""
     finite: Float[Array, ""]
     """1 if loss and gradient are finite; else the update was dropped."""
 
@@ -102,7 +100,7 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
     def train_step(
         state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, Metrics]:
-        loss, grads, targets = gradients(state.model, batch, config, packed)
+        loss, grads, _ = gradients(state.model, batch, config, packed)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
@@ -124,7 +122,7 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
 
         model, optimizer, average = jax.lax.cond(finite, update, skip, grads)
         state = TrainState(step=state.step + 1, model=model, optimizer=optimizer, average=average)
-        return state, Metrics(loss, norm, targets, finite.astype(jnp.float32))
+        return state, Metrics(loss, norm, finite.astype(jnp.float32))
 
     return jax.jit(train_step, donate_argnums=0)
 
