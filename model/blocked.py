@@ -23,8 +23,9 @@ def blocked_attention(
 ) -> Float[Array, "B T N H"]:
     """Softmax attention of every query to the keys not after it that `mask` lets it see.
 
-    Float32 softmax; N is a multiple of K; every query must see at least itself. Memory grows with
-    T, not with its square. Lengths that 4 does not divide are one block.
+    Float32 softmax; N is a multiple of K; every query must see at least itself. Scores exist for
+    one block at a time, T/4 queries by at most T keys, and none is kept for the backward pass.
+    Lengths that 4 does not divide are one block.
     """
     return forward(q, k, v, mask)[0]
 

@@ -60,7 +60,7 @@ def test_half_precision_keeps_its_type_and_is_near() -> None:
         np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=0.1, atol=0.05)
 
 
-def test_no_array_grows_with_the_square_of_the_length() -> None:
+def test_scores_of_all_queries_never_exist_at_once() -> None:
     with jax.set_mesh(mesh_of()):
         q, k, v, _ = arrays(1, 32, 1, 1)
 
