@@ -35,7 +35,7 @@ def remote_path(url: str) -> epath.Path:
     except ImportError as error:
         raise ValueError(
             f"{url!r} must be reachable, because data lie there, but {error}; "
-            f"try pip install 'meshloom[{EXTRAS[scheme]}]'"
+            f"try pip install -e '.[{EXTRAS[scheme]}]'"
         ) from error
     return epath.Path(url)
 

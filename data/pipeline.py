@@ -155,7 +155,8 @@ class Rows:
                 f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens "
                 "of one source for evaluation, because a row and its targets are so many, but it "
                 f"keeps {self.num_tokens:,} in {self.num_documents:,} documents; try a larger "
-                "share, or a shorter --data.sequence-length"
+                "share, a shorter --data.sequence-length, smaller documents (a file of text is "
+                "one), or --train.eval-batches 0"
             )
         if self._split == "held_out":
             return

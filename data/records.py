@@ -12,7 +12,7 @@ from data.formats import PIECE, Piece, Unreadable
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-INSTALL = "pip install 'meshloom[tensorflow]'"
+INSTALL = "pip install -e '.[tensorflow]'"
 
 
 def prepare_stdlib(folder: Path) -> str:

@@ -82,29 +82,27 @@ def _overview() -> str:
 def _train(arguments: list[str]) -> None:
     import launch.config
     from launch.options import TrainOptions
-    from launch.presets import PRESETS, preset
+    from launch.presets import preset
+    from launch.run_directory import find_run_directory
 
     named = bool(arguments) and not arguments[0].startswith("-")
     prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
     file = _value_of("--config", arguments)
     directory = _value_of("--run-dir", arguments)
     wants_help = {"-h", "--help"} & set(arguments)
-    if named and arguments[0] not in PRESETS:
-        near = difflib.get_close_matches(arguments[0], PRESETS, n=3, cutoff=0.4) or ["tiny"]
-        raise UsageError(
-            f"meshloom train has no preset {arguments[0]!r}; try {' or '.join(near)} "
-            "(`meshloom presets` lists all)"
-        )
     if named and file is not None:
         raise UsageError(
             f"meshloom train takes a preset or --config, not both; leave out {arguments[0]}"
         )
     if named:
-        base = preset(arguments[0])
+        try:
+            base = preset(arguments[0])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     elif file is not None:
         base = launch.config.load(Path(file))
     elif directory is not None and "--resume" in arguments:
-        base = launch.config.load(Path(directory) / "config.yaml")
+        base = launch.config.load(find_run_directory(Path(directory)).config)
     elif wants_help:
         base = preset("tiny")
     else:

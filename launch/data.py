@@ -70,7 +70,10 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
     print(f"digest     {rows.digest}")
     print(f"train      {_counts(rows)}")
     if data.held_out:
-        print(f"held out   {_counts(open_rows(data, 'held_out'))}")
+        try:
+            print(f"held out   {_counts(open_rows(data, 'held_out'))}")
+        except ValueError as error:
+            print(f"held out   0 rows: {error}")
     print(f"vocabulary {rows.tokenizer.vocab_size:,} ids")
     batch = rows.batch(np.array([row]))
     documents = int(batch.segment_ids.max())

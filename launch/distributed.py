@@ -1,6 +1,7 @@
 """Starts jax.distributed: finds the processes of a job by settings, Slurm, Kubernetes or TPU."""
 
 import errno
+import importlib.util
 import os
 import re
 import socket
@@ -23,7 +24,7 @@ _WANTED = {
     "which `srun` sets",
     "kubernetes": "JOB_COMPLETION_INDEX, JAX_NUM_PROCESSES, and JAX_COORDINATOR_ADDRESS or "
     "JOBSET_NAME with REPLICATED_JOB_NAME",
-    "tpu": "TPU_WORKER_HOSTNAMES or /dev/accel0",
+    "tpu": "TPU_WORKER_HOSTNAMES, /dev/accel0, or /dev/vfio with libtpu installed",
 }
 
 
@@ -97,27 +98,45 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
 def from_first_process(make: Callable[[], str]) -> str:
     """Call `make` on process 0 alone and return its text on every process.
 
-    A ValueError of process 0 is raised on every process, so that all of them end.
+    Whatever process 0 raises ends every process: the others raise it as a ValueError. An OSError
+    is one on process 0 too, as a disk that is full or read-only is no mistake of ours.
     """
     if jax.process_count() == 1:
-        return make()
+        return _with_disk(make)
     from jax.experimental import multihost_utils
 
-    failed, text = False, ""
+    failure: Exception | None = None
+    text = ""
     if jax.process_index() == 0:
         try:
-            text = make()
+            text = _with_disk(make)
         except ValueError as error:
-            failed, text = True, str(error)
+            failure, text = error, str(error)
+        except Exception as error:
+            failure, text = error, f"process 0 failed, by {type(error).__name__}: {error}"
     data = text.encode()
-    header = multihost_utils.broadcast_one_to_all(np.array([len(data), failed], np.int32))
+    header = multihost_utils.broadcast_one_to_all(
+        np.array([len(data), failure is not None], np.int32)
+    )
     buffer = np.zeros(int(header[0]), np.uint8)
     if jax.process_index() == 0:
         buffer[:] = np.frombuffer(data, np.uint8)
     text = np.asarray(multihost_utils.broadcast_one_to_all(buffer), np.uint8).tobytes().decode()
+    if failure is not None and not isinstance(failure, ValueError):
+        raise failure
     if header[1]:
-        raise ValueError(text)
+        raise ValueError(text) from failure
     return text
+
+
+def _with_disk(make: Callable[[], str]) -> str:
+    try:
+        return make()
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename or 'the run directory'} must be readable and writable, because the "
+            f"run lies there, but: {error.strerror or error}; try another --run-dir, or make room"
+        ) from error
 
 
 def check_port_free(coordinator: str) -> None:
@@ -183,9 +202,17 @@ def _tpu(config: DistributedConfig, environment: Mapping[str, str]) -> Job | Non
     if "tpu" not in environment.get("JAX_PLATFORMS", "tpu"):
         return None
     several = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-    if several or "MEGASCALE_COORDINATOR_ADDRESS" in environment or Path("/dev/accel0").exists():
+    if several or "MEGASCALE_COORDINATOR_ADDRESS" in environment or has_tpu(Path("/dev")):
         return Job("tpu", config.coordinator, config.num_processes, config.process_id)
     return None
+
+
+def has_tpu(devices: Path) -> bool:
+    """Whether /dev shows a TPU: as accel0, or from v5e on as a number in vfio, where GPUs that are
+    passed to a guest lie too: so libtpu must be installed besides."""
+    if (devices / "accel0").exists():
+        return True
+    return any(devices.glob("vfio/[0-9]*")) and importlib.util.find_spec("libtpu") is not None
 
 
 def _slurm_devices(environment: Mapping[str, str]) -> list[int] | None:

@@ -29,6 +29,8 @@ def generate(options: GenerateOptions) -> None:
             sampling=sampling,
             seed=options.seed,
         )
+        if jax.process_index() != 0:
+            return
         for number, text in enumerate(texts, start=1):
             if options.samples > 1:
                 print(f"--- {number} of {options.samples}")

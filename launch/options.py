@@ -1,5 +1,6 @@
 """What each command takes on its command line beside a RunConfig. Imports no jax."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,14 @@ class TrainOptions:
     overwrite: bool = False
     """Move the run that is in --run-dir aside and begin again."""
 
+    def __post_init__(self) -> None:
+        # As a path, gs://bucket has lost a slash.
+        if self.run_dir is not None and re.match(r"[a-z0-9]+:/", str(self.run_dir)):
+            raise ValueError(
+                f"run_dir={self.run_dir} must be a local path, because a run is written as files "
+                "of this machine; try a folder where the bucket is mounted"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
@@ -38,6 +47,9 @@ class EvaluateOptions:
     """The devices, which need not be those of the training."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """The processes."""
+
+    def __post_init__(self) -> None:
+        _require_some(self, "batches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,10 @@ class GenerateOptions:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
 
+    def __post_init__(self) -> None:
+        _require_some(self, "tokens")
+        _require_some(self, "samples")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PresetsOptions:
@@ -82,3 +98,12 @@ class LocalOptions:
     """Processes of the job."""
     devices_per_process: int = 1
     """Virtual CPU devices of each process."""
+
+
+def _require_some(options: object, name: str) -> None:
+    """Raise ValueError if the count of that name is given and below 1."""
+    value = getattr(options, name)
+    if value is not None and value < 1:
+        raise ValueError(
+            f"{name}={value} must be at least 1, because nothing would be done; try --{name} 1"
+        )

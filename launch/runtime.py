@@ -6,7 +6,6 @@ Imports no jax at the top, because XLA reads its flags when jax starts.
 import ctypes
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.config import DistributedConfig, MeshConfig
@@ -28,7 +27,8 @@ def start(
 ) -> "Mesh":
     """Join the job, if there is one, and make the mesh of all its devices; call it once, first.
 
-    Compiled programs are kept under `cache_dir` from run to run. `deterministic` asks XLA for
+    Compiled programs are kept under `cache_dir`, or the local folder that mirrors a remote one,
+    from run to run, unless JAX_COMPILATION_CACHE_DIR says where. `deterministic` asks XLA for
     reproducible GPU kernels and takes autotuning away.
     """
     keep_freed_memory()
@@ -38,8 +38,10 @@ def start(
 
     import launch.distributed
     import launch.mesh
+    from data.cache import local_cache
 
-    jax.config.update("jax_compilation_cache_dir", str(Path(cache_dir).expanduser() / "xla"))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(local_cache(cache_dir) / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     launch.distributed.start(distributed)

@@ -29,9 +29,7 @@ def test_remote_caches_are_mirrored_at_home(tmp_path: Path) -> None:
 
 
 def test_remote_paths_say_what_to_install() -> None:
-    with pytest.raises(
-        ValueError, match=r"'gs://b/a' must be .* try pip install 'meshloom\[gcs\]'"
-    ):
+    with pytest.raises(ValueError, match=r"'gs://b/a' must be .* try pip install -e '\.\[gcs\]'"):
         remote_path("gs://b/a")
     with pytest.raises(ValueError, match=r"'http://b/a' must be a local path or begin with gs://"):
         remote_path("http://b/a")

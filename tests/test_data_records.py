@@ -99,7 +99,7 @@ def test_other_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = Path(records.prepare_named("weather_notes"))
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    message = r"must be stored as array_record, .* pip install 'meshloom\[tensorflow\]'"
+    message = r"must be stored as array_record, .* pip install -e '\.\[tensorflow\]'"
     with pytest.raises(ValueError, match=message):
         records.prepare_named("weather_notes")
 
@@ -107,7 +107,7 @@ def test_other_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("needs_tensorflow", r"must .* needs tensorflow, .* pip install 'meshloom\[tensorflow\]'"),
+        ("needs_tensorflow", r"must .* needs tensorflow, .* pip install -e '\.\[tensorflow\]'"),
         (
             "needs_a_package",
             r"must .* needs a_missing_package, .* try pip install a_missing_package,",

@@ -85,7 +85,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "words"),
     [
         ("trian tiny", "no command 'trian'; try train"),
-        ("train tinny", "no preset 'tinny'; try tiny"),
+        ("train tinny", "preset=tinny must be one of"),
         ("train gpt2-124", "try gpt2-124m"),
         ("train", "needs a preset, as in `meshloom train tiny`"),
         ("train tiny --model.num-layres 3", "--model.num-layers INT"),
@@ -93,6 +93,10 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("train tiny --model.norm bachnorm", "'layernorm', 'rmsnorm'"),
         ("train tiny --model.num-heads 3 --model.num-kv-heads 2", "must divide"),
         ("train tiny --config some.yaml", "a preset or --config, not both"),
+        ("train tiny --run-dir gs://bucket/run", "run_dir=gs:/bucket/run must be a local path"),
+        ("evaluate runs/x --batches 0", "batches=0 must be at least 1"),
+        ("generate runs/x --samples 0", "samples=0 must be at least 1"),
+        ("generate runs/x --tokens -5", "tokens=-5 must be at least 1"),
         ("evaluate", "RUN"),
         ("presets --jsno", "--json"),
         ("data prepre", "prepare, tokenizer"),
@@ -125,6 +129,13 @@ def test_resume_begins_from_the_config_of_the_run(
     save(preset("palm-8b"), tmp_path / "config.yaml")
     assert exit_code("train", "--resume", "--run-dir", str(tmp_path), "--help") == 0
     assert "Defaults shown are those of palm-8b" in capsys.readouterr().out
+
+
+def test_resume_of_a_directory_that_holds_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("train", "--resume", "--run-dir", str(tmp_path / "none")) == 1
+    assert f"run={tmp_path / 'none'} must be a run directory" in capsys.readouterr().err
 
 
 def test_our_refusal_is_one_clean_message(capsys: pytest.CaptureFixture[str]) -> None:

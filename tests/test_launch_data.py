@@ -26,6 +26,18 @@ def test_prepare_then_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert output.err == ""
 
 
+def test_show_of_one_document_tells_that_none_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.txt").write_text("One document of some length. " * 40)
+    flags = ["--data.sources", f"text:{tmp_path / 'one.txt'}", "--data.cache-dir", str(tmp_path)]
+    main(["show", *flags, "--data.sequence-length", "64"])
+    output = capsys.readouterr().out
+    assert "held out   0 rows: data.held_out=0.01 must keep at least 65 tokens" in output
+    assert "--train.eval-batches 0" in output and "smaller documents" in output
+    assert "row 0, from " in output
+
+
 def test_a_tokenizer_is_trained_and_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from launch.config import DistributedConfig
-from launch.distributed import Job, check_port_free, detect, from_first_process
+from launch.distributed import Job, check_port_free, detect, from_first_process, has_tpu
 
 SLURM = {
     "SLURM_JOB_ID": "5000",
@@ -38,12 +38,16 @@ import jax
 def make():
     if sys.argv[1] == "refuse":
         raise ValueError("run_dir=x must be new")
+    if sys.argv[1] == "full":
+        raise OSError(28, "No space left on device", "runs/x")
+    if sys.argv[1] == "broken":
+        raise TypeError("a mistake")
     assert jax.process_index() == 0
     return "pfad-\\u00fc"
 
 try:
     text = distributed.from_first_process(make)
-except ValueError as error:
+except (ValueError, TypeError) as error:
     text = f"refused: {error}"
 print(jax.process_index(), jax.process_count(), jax.device_count(), ascii(text), flush=True)
 """
@@ -154,16 +158,49 @@ def test_coordinator_must_be_host_and_port(address: str) -> None:
         check_port_free(address)
 
 
+def test_tpu_behind_vfio_needs_its_library_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vfio").mkdir()
+    (tmp_path / "vfio" / "vfio").touch()
+    (tmp_path / "libtpu").mkdir()
+    (tmp_path / "libtpu" / "__init__.py").touch()
+    assert not has_tpu(tmp_path)
+    (tmp_path / "vfio" / "0").touch()
+    assert not has_tpu(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert has_tpu(tmp_path)
+    assert not has_tpu(tmp_path / "libtpu")
+
+
 def test_one_process_is_its_own_first() -> None:
     assert from_first_process(lambda: "text") == "text"
 
 
+def test_disk_that_refuses_the_first_process_reads_well(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "run"
+    with pytest.raises(
+        ValueError, match=r"file/run'? must be readable and writable, .*Not a directory.*; try "
+    ):
+        from_first_process(lambda: str(folder.mkdir()))
+
+
 @pytest.mark.parametrize(
-    ("argument", "text"),
-    [("tell", r"'pfad-\xfc'"), ("refuse", "'refused: run_dir=x must be new'")],
+    ("argument", "first", "second"),
+    [
+        ("tell", r"'pfad-\xfc'", r"'pfad-\xfc'"),
+        ("refuse", "'refused: run_dir=x must be new'", "'refused: run_dir=x must be new'"),
+        (
+            "full",
+            "runs/x must be readable and writable, ",
+            "runs/x must be readable and writable, ",
+        ),
+        ("broken", "'refused: a mistake'", "process 0 failed, by TypeError: a mistake"),
+    ],
 )
 def test_two_real_processes_hear_the_first(
-    argument: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    argument: str, first: str, second: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from launch.cluster.local import run_local
 
@@ -172,5 +209,5 @@ def test_two_real_processes_hear_the_first(
     code = run_local([sys.executable, str(script), argument], processes=2, devices_per_process=2)
     lines = capfd.readouterr().out.splitlines()
     assert code == 0
-    assert f"0 2 4 {text}" in lines
-    assert f"[1] 1 2 4 {text}" in lines
+    assert any(line.startswith("0 2 4 ") and first in line for line in lines)
+    assert any(line.startswith("[1] 1 2 4 ") and second in line for line in lines)

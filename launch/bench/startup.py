@@ -31,7 +31,8 @@ def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
     command += ["--train.steps", "1", "--train.batch-size", str(sizes.batch)]
     command += ["--train.eval-batches", "0", *model_flags(sizes)]
     began = time.time()
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with (run_dir / "metrics.jsonl").open(encoding="utf-8") as file:
         return round(json.loads(file.readline())["time"] - began, 2)
