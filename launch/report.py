@@ -17,8 +17,16 @@ from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment
 from model.config import ModelConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
-from train.console import ConsoleWriter
-from train.metrics import JsonlWriter, Record, TensorBoardWriter, Unfailing, WandbWriter, Writer
+from train.console import ConsoleWriter, silent_if_broken
+from train.metrics import (
+    JsonlWriter,
+    NotInstalled,
+    Record,
+    TensorBoardWriter,
+    Unfailing,
+    WandbWriter,
+    Writer,
+)
 from train.record import Place
 from train.state import TrainState
 from train.throughput import Throughput, mfu_note
@@ -39,7 +47,8 @@ class Report:
     def say(self, text: str) -> None:
         """Print a line."""
         if self._lead:
-            self._console.print(text, markup=False, soft_wrap=True)
+            with silent_if_broken(self._console):
+                self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, run: RunDirectory, rows: Rows) -> None:
         """What will be trained, on what, with which kernel, and where it will lie."""
@@ -80,20 +89,33 @@ class Report:
         if not self._lead:
             return lambda record: None
         resumed = place.step if run.metrics.exists() else None
-        writers: list[Writer] = [
-            ConsoleWriter(last_step, self._console),
-            JsonlWriter(run.metrics, resumed),
-        ]
-        if self._config.tensorboard:
-            writers.append(TensorBoardWriter(run.path / "tensorboard", resumed))
-        if self._config.wandb:
-            writers.append(WandbWriter(self._config.wandb, run.path, to_dict(self._config)))
-        safe = [Unfailing(writer, self.say) for writer in writers]
-        for writer in safe:
-            closing.callback(writer.close)
+        writers: list[Writer] = []
+
+        def add(writer: Writer) -> None:
+            writers.append(Unfailing(writer, self.say))
+            closing.callback(writers[-1].close)
+
+        def try_to_add(name: str, start: Callable[[], Writer]) -> None:
+            try:
+                add(start())
+            except NotInstalled:
+                raise
+            except Exception as error:
+                self.say(
+                    f"{name} cannot be written and is left out; the run goes on. "
+                    f"{type(error).__name__}: {error}"
+                )
+
+        add(JsonlWriter(run.metrics, resumed))
+        add(ConsoleWriter(last_step, self._console))
+        config, board = self._config, run.path / "tensorboard"
+        if config.tensorboard:
+            try_to_add("TensorBoard", lambda: TensorBoardWriter(board, resumed))
+        if project := config.wandb:
+            try_to_add("Weights & Biases", lambda: WandbWriter(project, run.path, to_dict(config)))
 
         def write(record: Record) -> None:
-            for writer in safe:
+            for writer in writers:
                 writer.write(record)
 
         return write

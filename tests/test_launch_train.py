@@ -149,3 +149,18 @@ def test_a_short_position_table_does_not_fail_a_finished_run(tmp_path: Path) -> 
     ]
     out = meshloom("train", "tiny", *SMALL, *FEW, "--run-dir", str(tmp_path / "run"), *words).stdout
     assert "a sample of 31 tokens" in out
+
+
+def test_a_run_goes_on_when_the_reader_of_its_output_goes_away(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = " ".join(arguments("train", "tiny", *SMALL, *FEW, "--run-dir", str(run)))
+    result = subprocess.run(
+        ["bash", "-c", f"{words} 2>&1 | head -3; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 3
+    assert [record["step"] for record in records(run)] == [1, 2, 3]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "3"]

@@ -1,6 +1,8 @@
 """What people read while a run goes on."""
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -74,3 +76,21 @@ def test_one_line_says_loss_speed_and_time_left(changes: dict, text: str) -> Non
 
 def test_evaluation_says_what_was_measured() -> None:
     assert describe_evaluation({"step": 1, "eval_loss": 2.0}) == "held-out loss 2.0000"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_console_that_cannot_be_written_goes_silent(
+    terminal: bool, later: bool, tmp_path: Path
+) -> None:
+    full = Path("/dev/full")
+    with full.open("w") as broken, (tmp_path / "out" if later else full).open("w") as output:
+        console = Console(file=output, force_terminal=terminal, width=80)
+        writer = ConsoleWriter(100, console)
+        if later:
+            os.dup2(broken.fileno(), output.fileno())
+        for _ in range(2):
+            writer.write(TRAINING)
+            writer.write(EVALUATION)
+        writer.close()
+        assert console.quiet

@@ -137,9 +137,7 @@ def test_tensorboard_hides_what_a_resumed_run_writes_again(tmp_path: Path) -> No
 
 def test_wandb_asked_for_and_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(
-        ValueError, match=r"wandb=mine must have .* pip install 'meshloom\[wandb\]'"
-    ):
+    with pytest.raises(ValueError, match=r"wandb=mine must have .* pip install -e '\.\[wandb\]'"):
         WandbWriter("mine", tmp_path, {})
 
 

@@ -1,5 +1,8 @@
 """Records for people: a progress bar on a terminal, plain lines of at most 80 columns elsewhere."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from train.metrics import Record
@@ -21,19 +24,22 @@ class ConsoleWriter:
         self._total = total_steps
         self._progress: Progress | None = None
         if self._console.is_terminal:
-            self._progress = Progress(
+            progress = Progress(
                 TextColumn("{task.completed}/{task.total}"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.fields[text]}"),
                 console=self._console,
                 auto_refresh=False,
             )
-            self._task = self._progress.add_task("", total=total_steps, text="compiling")
-            self._progress.start()
+            self._task = progress.add_task("", total=total_steps, text="compiling")
+            with silent_if_broken(self._console):
+                progress.start()
+                self._progress = progress
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        with silent_if_broken(self._console):
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def write(self, record: Record) -> None:
         step = int(record["step"])
@@ -45,15 +51,30 @@ class ConsoleWriter:
         if self._progress is None:
             self.say(f"{self._place(step)}  {text}")
         else:
-            self._progress.update(self._task, completed=step, text=text, refresh=True)
+            with silent_if_broken(self._console):
+                self._progress.update(self._task, completed=step, text=text, refresh=True)
 
     def close(self) -> None:
         if self._progress is not None:
-            self._progress.stop()
+            with silent_if_broken(self._console):
+                self._progress.stop()
             self._progress = None
 
     def _place(self, step: int) -> str:
         return f"{step:>{len(str(self._total))}}/{self._total}"
+
+
+@contextlib.contextmanager
+def silent_if_broken(console: "Console") -> Iterator[None]:
+    """Silence the console for good if it cannot be written: its reader may be gone, or its disk
+    full, and that stops no run."""
+    try:
+        yield
+    except (OSError, ValueError, SystemExit):  # SystemExit is how rich answers a closed pipe
+        console.quiet = True
+        # What Python still holds for it would fail when the process ends.
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), console.file.fileno())
 
 
 def describe(record: Record, steps_left: int) -> str:

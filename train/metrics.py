@@ -80,6 +80,10 @@ class TensorBoardWriter:
         self._writer.close()
 
 
+class NotInstalled(ValueError):
+    """A writer was asked for whose package is not there."""
+
+
 class WandbWriter:
     """A run in a Weights & Biases project; its environment variables apply (WANDB_MODE=offline)."""
 
@@ -87,9 +91,9 @@ class WandbWriter:
         try:
             import wandb  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
-            raise ValueError(
+            raise NotInstalled(
                 f"wandb={project} must have the package wandb, because it sends the records; "
-                "try pip install 'meshloom[wandb]', or --wandb None"
+                "try pip install -e '.[wandb]', or --wandb None"
             ) from error
         self._run = wandb.init(
             project=project, name=directory.name, dir=str(directory), config=config
