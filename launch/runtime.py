@@ -31,7 +31,6 @@ def start(
     from run to run, unless JAX_COMPILATION_CACHE_DIR says where. `deterministic` asks XLA for
     reproducible GPU kernels and takes autotuning away.
     """
-    keep_freed_memory()
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     import jax
@@ -45,6 +44,8 @@ def start(
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     launch.distributed.start(distributed)
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
     return launch.mesh.make_mesh(mesh)
 
 
