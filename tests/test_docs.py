@@ -91,7 +91,9 @@ def small(command: str, here: Path) -> str:
         done = max(int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit())
         return f"{command} --train.steps {done + 4}"
     else:
-        flags = f"{' '.join(SMALL)} --train.steps 16"
+        steps = 14 if " --profile" in command else 4
+        flags = f"--train.eval-batches 0 --model.num-layers 1 {' '.join(SMALL)}"
+        flags += f" --train.steps {steps}"
     for flag, value in re.findall(r"(--\S+)((?: [^-\s]\S*)*)", flags):
         if not re.search(rf"{flag}[ =]", command) or flag in ALWAYS:
             command += f" {flag}{value}"
