@@ -42,7 +42,7 @@ def model_flags(sizes: Sizes) -> list[str]:
     """Flags that turn the preset `tiny` into the reference architecture."""
     model = model_config(sizes)
     fields = "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim max_length"
-    fields += " norm positions activation"
+    fields += " vocab_multiple norm positions activation"
     flags = []
     for field in fields.split():
         flags += [f"--model.{field.replace('_', '-')}", str(getattr(model, field))]
