@@ -31,6 +31,7 @@ def start(
     from run to run, unless JAX_COMPILATION_CACHE_DIR says where. `deterministic` asks XLA for
     reproducible GPU kernels and takes autotuning away.
     """
+    keep_freed_memory()
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     import jax
@@ -44,14 +45,12 @@ def start(
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     launch.distributed.start(distributed)
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()
     return launch.mesh.make_mesh(mesh)
 
 
 def keep_freed_memory() -> None:
     """Tell glibc to keep big freed blocks: giving them back costs a CPU step 1.15 x in page
-    faults."""
+    faults. It must come before jax starts its threads, which take memory pools of their own."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
