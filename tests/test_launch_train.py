@@ -164,3 +164,23 @@ def test_a_run_goes_on_when_the_reader_of_its_output_goes_away(tmp_path: Path) -
     assert result.returncode == 0 and len(result.stdout.splitlines()) == 3
     assert [record["step"] for record in records(run)] == [1, 2, 3]
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_a_clear_error(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    words = [*SMALL, "--train.eval-batches", "0", "--run-dir", str(run)]
+    words += ["--train.steps", "6", "--train.checkpoint.every-steps", "2"]
+    limited = ["bash", "-c", 'ulimit -f 60; exec "$@"', "limited"]
+    result = subprocess.run(
+        [*limited, *arguments("train", "tiny", *words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 1
+    assert "must be writable, because saving step 2 failed: File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [r["step"] for r in records(run)][:2] == [1, 2]

@@ -172,9 +172,16 @@ class Checkpointer:
             self.wait()
         finally:
             manager, self._manager = self._manager, None
-            if manager is not None:
-                manager.close()
             self._waiter.shutdown()
+            if manager is not None:
+                self._close(manager)
+
+    def _close(self, manager: "ocp.CheckpointManager") -> None:
+        """Orbax raises a failed save once more when it closes."""
+        try:
+            manager.close()
+        except Exception as error:
+            raise self._unwritable(error) from error
 
     def _path(self, step: int) -> epath.Path:
         return self.directory / str(step)
