@@ -1,8 +1,6 @@
 """`python -m launch` is the command `meshloom`."""
 
-import sys
-
-from launch.cli import main
+from launch.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

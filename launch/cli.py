@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "data", "train", "launch")
@@ -29,6 +29,20 @@ class Command(NamedTuple):
     summary: str
 
 
+def program(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line as a process of its own, and end it with `main`'s exit code.
+
+    After a failure it ends at once when jax runs: it would wait for its peers, and threads of
+    other libraries would have the last word.
+    """
+    code = main(argv)
+    if code and "jax" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -39,17 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         _complain("interrupted")
-        return _leave(130)
+        return 130
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has gone; nothing more can be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _leave(141)
+        return 141
     except Exception as error:
         if isinstance(error, ValueError) and _raised_by_us(error):
             _complain(str(error))
         else:
             traceback.print_exc()
-        return _leave(1)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -241,14 +255,4 @@ def _raised_by_us(error: BaseException) -> bool:
 
 def _complain(text: str) -> None:
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}error:{plain} {text}", file=sys.stderr)
-
-
-def _leave(code: int) -> int:
-    """The exit code; one process of several ends here, as it would wait for its peers at exit."""
-    jax = sys.modules.get("jax")
-    if jax is not None and jax.distributed.is_initialized() and jax.process_count() > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    sys.stderr.write(f"{red}error:{plain} {text}\n")

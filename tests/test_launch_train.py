@@ -104,9 +104,9 @@ def test_processes_that_find_different_text_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"{number}.txt").write_text(f"{number} is the number of this process.\n" * 400)
     program = (
         "import os, sys\n"
-        "from launch.cli import main\n"
+        "from launch.cli import program\n"
         "text = 'text:' + sys.argv[1] + '/' + os.environ['JAX_PROCESS_ID'] + '.txt'\n"
-        "sys.exit(main(['train', 'tiny', '--data.sources', text, *sys.argv[2:]]))\n"
+        "program(['train', 'tiny', '--data.sources', text, *sys.argv[2:]])\n"
     )
     launcher = (
         "import sys; from launch.cluster.local import run_local\n"
@@ -181,8 +181,9 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_a_clear_error(
         timeout=300,
     )
     assert result.returncode == 1
-    # Orbax may print tracebacks of its own threads before; the last word is ours.
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"error: checkpoints={run / 'checkpoints'} must be writable, because")
-    assert "saving step 2 failed: File too large" in last
+    # TensorStore's threads may print tracebacks of their own at any moment.
+    assert (
+        f"error: checkpoints={run / 'checkpoints'} must be writable, because "
+        "saving step 2 failed: File too large" in result.stderr
+    )
     assert [r["step"] for r in records(run)][:2] == [1, 2]

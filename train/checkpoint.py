@@ -200,8 +200,10 @@ class Checkpointer:
             return self._manager
         import orbax.checkpoint as ocp
 
-        # Orbax logs a failed save once from each of its threads, with traceback; we raise it.
+        # Orbax logs a failed save once from each of its threads and tasks, with traceback; we
+        # raise it.
         logging.getLogger("absl").addFilter(_is_not_orbax_error)
+        logging.getLogger("asyncio").addFilter(_was_retrieved)
         whole = self.steps()
         for step in whole:
             loss = self.read_meta(step).get("metrics", {}).get("eval_loss")
@@ -255,6 +257,10 @@ class Checkpointer:
 
 def _is_not_orbax_error(record: logging.LogRecord) -> bool:
     return not (record.levelno == logging.ERROR and "orbax" in record.pathname)
+
+
+def _was_retrieved(record: logging.LogRecord) -> bool:
+    return "exception was never retrieved" not in record.getMessage()
 
 
 def _cause(error: Exception) -> str:
