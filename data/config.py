@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from dataclasses import dataclass, field
 
 FREE = {"resume": "free"}
@@ -43,6 +44,8 @@ class DataConfig:
         for source in self.sources:
             _check_source(source)
         _check_weights(self.weights, self.sources)
+        for name in ("sources", "tokenizer", "cache_dir"):
+            _check_no_password(name, str(getattr(self, name)))
         if self.sequence_length < 1:
             raise ValueError(
                 f"data.sequence_length={self.sequence_length} must be at least 1, because a row "
@@ -83,6 +86,16 @@ def _check_source(source: str) -> None:
         raise ValueError(
             f"data.sources={source!r} must be just 'stdlib', because there is one such corpus; "
             "try 'stdlib'"
+        )
+
+
+def _check_no_password(name: str, text: str) -> None:
+    """Raise ValueError, without its text, if a URL holds credentials: configs are written down."""
+    if re.search(r"://[^/\s'\"]*@", text):
+        raise ValueError(
+            f"data.{name}=(hidden) must hold no user name or password in a URL, because the config "
+            "is written into run directories and checkpoints; try the credentials file or "
+            "environment variables of that storage"
         )
 
 

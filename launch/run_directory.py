@@ -20,6 +20,7 @@ from typing import Any
 from launch.config import RunConfig, load_dict, require_resumable, save
 
 RUNS = Path("runs")
+OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
 PACKAGES = (
     "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
     "tensorflow-datasets libtpu jax-cuda12-plugin jax-cuda13-plugin"
@@ -145,7 +146,7 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
         aside = _free_name(run.path)
         run.path.rename(aside)
         print(f"the run that was in {run.path} is now in {aside}")
-    run.path.mkdir(parents=True, exist_ok=True)
+    run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
 
 
 def _free_name(path: Path) -> Path:
@@ -162,7 +163,7 @@ def _new_directory(preset: str) -> Path:
     while True:
         path = (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
         try:
-            path.mkdir(parents=True)
+            path.mkdir(mode=OWNER_ONLY, parents=True)
             return path
         except FileExistsError:
             number += 1
