@@ -1,7 +1,7 @@
 """Rows of tokens in a reproducible order: the seed and a row's number say all of it."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +11,7 @@ import numpy as np
 from data.batch import Batch
 from data.cache import digest_of
 from data.config import DataConfig
+from data.skipped import rows_at
 from data.source import open_corpus
 from data.store import open_store
 from data.stream import Store
@@ -77,14 +78,21 @@ class Rows:
         )
         self._refuse_too_few()
 
-    def batches(self, start: int, batch_size: int, local_rows: np.ndarray) -> Iterator[Batch]:
+    def batches(
+        self,
+        start: int,
+        batch_size: int,
+        local_rows: np.ndarray,
+        skipped: Sequence[Sequence[int]] = (),
+    ) -> Iterator[Batch]:
         """Batch b holds this process's rows of the order: start + b * batch_size + local_rows.
 
+        The ranges of rows `skipped` (first, first after) are as if they were not in the order.
         Training rows never end: each epoch has its own order. Held-out rows come once, in
         one shuffled order; the last batch is filled with rows of weight 0.
         """
         while self._split == "train" or start < self.num_rows:
-            yield self.batch(start + local_rows)
+            yield self.batch(rows_at(start + local_rows, skipped))
             start += batch_size
 
     def batch(self, indices: np.ndarray) -> Batch:

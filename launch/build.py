@@ -99,14 +99,15 @@ def make_fresh_state(fresh: Callable[[], TrainState]) -> TrainState:
 
 def step_arguments(
     state: TrainState, train: TrainConfig, length: int
-) -> tuple[TrainState, Batch, jax.ShapeDtypeStruct]:
+) -> tuple[TrainState, Batch, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """What the train step is traced with on the current mesh, devices or not."""
     mesh = jax.sharding.get_abstract_mesh()
     rows = NamedSharding(mesh, spec("batch", "length"))
     ids = jax.ShapeDtypeStruct((train.batch_size, length), np.int32, sharding=rows)
     weights = jax.ShapeDtypeStruct(ids.shape, np.float32, sharding=rows)
     rate = jax.ShapeDtypeStruct((), np.float32, sharding=NamedSharding(mesh, spec()))
-    return state, Batch(ids, ids, ids, ids, weights), rate
+    ceiling = jax.ShapeDtypeStruct((2,), np.float32, sharding=rate.sharding)
+    return state, Batch(ids, ids, ids, ids, weights), rate, ceiling
 
 
 def compile_train_step(

@@ -1,7 +1,8 @@
 """What a resumed run goes on from; all of it is checked before anything is written."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,6 +24,8 @@ class Found(NamedTuple):
     """Rows a step the run began with: the unit in which its steps are counted."""
     changed: list[str]
     """Packages whose versions differ from those that wrote it."""
+    bad_numbers: Mapping[str, Any] | None
+    """What `train.bad_numbers.Guard` keeps."""
 
 
 def find(run_dir: Path, config: RunConfig, rows: Rows) -> Found | None:
@@ -46,7 +49,7 @@ def find(run_dir: Path, config: RunConfig, rows: Rows) -> Found | None:
         if now.get(package) != version
     ]
     place = Place(step=step, examples=meta["examples_seen"])
-    return Found(place, meta["first_batch_size"], changed)
+    return Found(place, meta["first_batch_size"], changed, meta.get("bad_numbers"))
 
 
 def require_rows(rows: Rows, digest: str, who: str) -> None:

@@ -54,6 +54,7 @@ def _train(
     from launch import build
     from launch.report import Report
     from launch.resume import find, require_same_rows
+    from train.bad_numbers import Guard
     from train.checkpoint import Checkpointer
     from train.feed import Feed, local_rows
     from train.loop import fit
@@ -106,6 +107,12 @@ def _train(
         "config": to_dict(config),
         "versions": report.versions,
     }
+    guard = Guard(
+        train.bad_numbers,
+        report.say,
+        lambda first, after: f"data rows {first} to {after - 1}",
+        found.bad_numbers if found else None,
+    )
     profile = Profile(config.profile, run.profile)
     closing.callback(profile.close)
     state, place = fit(
@@ -119,7 +126,7 @@ def _train(
         saver=checkpointer,
         meta=meta,
         recorder=Recorder(
-            train, report.throughput(length), write, report.say, tokens_per_row=length, end=end
+            train, report.throughput(length), write, guard, tokens_per_row=length, end=end
         ),
         profile=profile,
     )
@@ -166,7 +173,7 @@ def _state(
 
     if found is None:
         return build.make_fresh_state(fresh)
-    place, first_batch_size, changed = found
+    place, first_batch_size, changed = found.place, found.first_batch_size, found.changed
     state = checkpointer.restore(jax.eval_shape(fresh), place.step)
     say(f"going on from step {place.step}, after {place.examples:,} rows")
     if changed:

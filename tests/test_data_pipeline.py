@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from data.batch import Batch
 from data.config import DataConfig
 from data.pipeline import Rows, open_rows
+from data.skipped import joined
 from data.tokenizer import ByteTokenizer
 
 T = 16
@@ -95,6 +96,31 @@ def test_windows_are_the_documents_joined(rows: Rows, config: DataConfig) -> Non
 def test_rows_depend_on_their_number_alone(rows: Rows, start: int, size: int, other: int) -> None:
     np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, 40, other, start))
     np.testing.assert_array_equal(first(rows, 40, size, start), first(rows, start + 40, 64)[start:])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    skips=st.lists(st.tuples(st.integers(0, 80), st.integers(1, 30)), max_size=3),
+    sizes=st.lists(st.integers(1, 33), min_size=1, max_size=4),
+    processes=st.integers(1, 3),
+)
+def test_every_row_that_is_not_skipped_comes_once_and_in_order(
+    rows: Rows, skips: list[tuple[int, int]], sizes: list[int], processes: int
+) -> None:
+    """Each size is a run that goes on for two steps from where the one before it stopped."""
+    skipped = ()
+    for start, count in skips:
+        skipped = joined(skipped, start, start + count)
+    position, found = 0, []
+    for size in sizes:
+        shares = np.array_split(np.arange(size), processes)
+        readers = [rows.batches(position, size, share, skipped) for share in shares]
+        for _ in range(2):
+            found += [np.concatenate([next(reader).tokens for reader in readers])]
+            position += size
+    gone = {row for first, after in skipped for row in range(first, after)}
+    left = [row for row in range(position + 100) if row not in gone][:position]
+    np.testing.assert_array_equal(np.concatenate(found), rows.batch(np.array(left)).tokens)
 
 
 @settings(max_examples=40, deadline=None)

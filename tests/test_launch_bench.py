@@ -46,7 +46,7 @@ def test_the_baseline_is_our_model():
 
     ours = make_reference(SIZES)
     moved = with_parameters(ours.fresh_state(), params)
-    _, metrics = ours.step(moved, ours.batch, ours.learning_rate)
+    _, metrics = ours.step(moved, ours.batch, ours.learning_rate, ours.ceiling)
     np.testing.assert_allclose(metrics.loss, loss, rtol=2e-6)
     np.testing.assert_allclose(metrics.grad_norm, norm, rtol=2e-6)
 

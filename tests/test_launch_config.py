@@ -89,7 +89,7 @@ def test_any_values_survive_yaml(
         ("train.steps", 1.5, "1.5 must be of type int .*train.steps"),
         ("train.steps", True, "True must be of type int"),
         ("train.steps", "many", "'many' must be of type int"),
-        ("train.non_finite", "hope", "hope not in literal"),
+        ("train.bad_numbers.non_finite", "hope", "hope not in literal"),
         ("data.tokenizer", 3, "3 must be of type str"),
         ("model.num_kv_heads", 3, "model.num_kv_heads=3 must divide"),
     ],

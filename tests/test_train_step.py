@@ -9,6 +9,7 @@ from models import SMALL, TRAIN, batch_of, changed, mesh_of, placed
 from data.batch import Batch
 from train.config import TrainConfig
 from train.feed import replicated
+from train.spikes import NO_CEILING
 from train.state import TrainState, init_state
 from train.step import Metrics, gradients, make_eval_step, make_train_step
 
@@ -25,7 +26,9 @@ def step_of(config: TrainConfig):
 def run(config: TrainConfig, batch: Batch, steps: int = 1) -> tuple[TrainState, list[Metrics]]:
     state, found = fresh(config), []
     for _ in range(steps):
-        state, metrics = step_of(config)(state, placed(batch), replicated(1e-2))
+        state, metrics = step_of(config)(
+            state, placed(batch), replicated(1e-2), replicated(NO_CEILING)
+        )
         found.append(jax.device_get(metrics))
     return state, found
 
@@ -39,7 +42,7 @@ def test_loss_falls_and_the_state_counts() -> None:
         state, metrics = run(TRAIN, batch_of(), steps=5)
     assert int(state.step) == 5
     assert metrics[-1].loss < metrics[0].loss - 0.1
-    assert all(m.finite == 1 for m in metrics)
+    assert all(m.updated == 1 for m in metrics)
 
 
 def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch() -> None:
@@ -77,15 +80,33 @@ def test_a_micro_batch_without_targets_does_not_count() -> None:
     assert float(one) == pytest.approx(float(four), rel=1e-6)
 
 
-def test_a_step_that_is_not_finite_changes_nothing_but_the_count() -> None:
+@pytest.mark.parametrize("fault", ["loss", "loss above", "norm above"])
+def test_a_bad_step_changes_nothing_but_the_count(fault: str) -> None:
     with jax.set_mesh(mesh_of()):
-        state, _ = run(TRAIN, batch_of(), steps=2)
+        state, found = run(TRAIN, batch_of(), steps=2)
         before = values((state.model, state.optimizer))
-        bad = batch_of()._replace(weights=np.full_like(batch_of().weights, np.inf))
-        state, metrics = step_of(TRAIN)(state, placed(bad), replicated(1e-2))
-    assert metrics.finite == 0
+        batch, ceiling = batch_of(), NO_CEILING
+        if fault == "loss":
+            batch = batch._replace(weights=np.full_like(batch.weights, np.inf))
+        elif fault == "loss above":
+            ceiling = (float(found[-1].loss) / 2, np.inf)
+        else:
+            ceiling = (np.inf, float(found[-1].grad_norm) / 2)
+        step = step_of(TRAIN)
+        state, metrics = step(state, placed(batch), replicated(1e-2), replicated(ceiling))
+    assert metrics.updated == 0
     assert int(state.step) == 3
     for a, b in zip(before, values((state.model, state.optimizer)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_at_its_ceiling_is_made_as_if_there_were_none() -> None:
+    with jax.set_mesh(mesh_of()):
+        (free, (at,)), state = run(TRAIN, batch_of()), fresh(TRAIN)
+        ceiling = replicated((float(at.loss), float(at.grad_norm)))
+        state, metrics = step_of(TRAIN)(state, placed(batch_of()), replicated(1e-2), ceiling)
+    assert metrics.updated == 1
+    for a, b in zip(values(free), values(state), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -120,5 +141,5 @@ def test_the_old_state_is_given_up() -> None:
     with jax.set_mesh(mesh_of()):
         state = fresh(TRAIN)
         table = state.model.embedding.table[...]
-        step_of(TRAIN)(state, placed(batch_of()), replicated(1e-2))
+        step_of(TRAIN)(state, placed(batch_of()), replicated(1e-2), replicated(NO_CEILING))
         assert table.is_deleted()

@@ -101,6 +101,40 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadNumbersConfig:
+    """What happens to a step whose loss or gradient is not finite, or a spike. Its update is never
+    made: the run stops, or goes on without that update (skip)."""
+
+    non_finite: Literal["stop", "skip"] = "stop"
+    """When the loss or the gradient is NaN or infinite."""
+    spikes: Literal["off", "stop", "skip"] = "off"
+    """When the loss or the gradient norm is a spike. Off, since which steps count as spikes
+    decides what is learnt, and a threshold right for one run drops good updates of another."""
+    threshold: float = 8.0
+    """Robust z-score above which a loss or gradient norm is a spike."""
+    window: int = 128
+    """Steps before it, made updates only, that a step is compared with; none is a spike before."""
+    most_in_a_row: int = 20
+    """The run ends when so many updates in a row were dropped."""
+    most_dropped: int = 50
+    """The run ends when more updates than this were dropped within `dropped_within` steps."""
+    dropped_within: int = 1000
+    """The steps over which `most_dropped` counts."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < math.inf:
+            raise _refused(
+                "train.bad_numbers", self, "threshold", "be above 0 and finite", "a score", "8"
+            )
+        at_least = {"window": 8, "most_in_a_row": 1, "dropped_within": 1}
+        for name, least in ({"most_dropped": 0} | at_least).items():
+            if getattr(self, name) < least:
+                raise _refused(
+                    "train.bad_numbers", self, name, f"be at least {least}", "a count", str(least)
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Length, batch, randomness and rhythm of a run."""
 
@@ -122,8 +156,8 @@ class TrainConfig:
     """Steps between evaluations; 0 evaluates at the end only."""
     eval_batches: int = field(default=16, metadata=FREE)
     """Batches of held-out rows in one evaluation, at most; 0 skips evaluation."""
-    non_finite: Literal["stop", "skip"] = field(default="stop", metadata=FREE)
-    """When the loss or gradient is NaN or infinite: stop the run, or drop that update and go on."""
+    bad_numbers: BadNumbersConfig = field(default_factory=BadNumbersConfig, metadata=FREE)
+    """Steps that are not finite, and spikes."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

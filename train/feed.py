@@ -23,7 +23,7 @@ class Fed(NamedTuple):
     rate: float
     """The learning rate as the host computed it."""
     rows: tuple[int, int]
-    """First row of the batch in the training order, and the first after it."""
+    """First row of the batch, and the first after it, counted in rows trained on."""
     waited: float
     """Seconds the step waited for this batch."""
 
@@ -54,10 +54,11 @@ def to_global(batch: Batch, rows: np.ndarray, batch_size: int) -> Batch:
     return jax.tree.map(place, batch)
 
 
-def replicated(value: float) -> Float[Array, ""]:
-    """A float32 scalar on every device of the current mesh."""
+def replicated(value: float | tuple[float, ...]) -> Float[Array, "..."]:
+    """A float32 scalar or vector on every device of the current mesh."""
     sharding = NamedSharding(jax.sharding.get_mesh(), spec())
-    return jax.make_array_from_callback((), sharding, lambda _: np.float32(value))
+    array = np.asarray(value, np.float32)
+    return jax.make_array_from_callback(array.shape, sharding, lambda _: array)
 
 
 class Feed:

@@ -14,7 +14,7 @@ from train.record import Place, Recorder
 from train.state import TrainState
 from train.step import Metrics
 
-TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Batch, Array, Array], tuple[TrainState, Metrics]]
 
 
 class Batches(Protocol):
@@ -59,14 +59,16 @@ def fit(
 
     `evaluate(state, step)` measures and records the held-out loss. `meta` goes into every
     checkpoint beside the position. No device value steers the loop, and the metrics of a step are
-    read while the next one runs. Raises ValueError when `recorder` meets a step that is not finite.
+    read while the next one runs. Raises what the recorder's guard raises at a step whose update was
+    not made.
     """
     done = place.examples >= end
     while not done:
         profile.before(place.step)
+        ceiling = recorder.guard.ceiling(place.step + 1)
         with jax.transfer_guard("disallow"):
             fed = next(batches)
-            state, metrics = train_step(state, fed.batch, fed.learning_rate)
+            state, metrics = train_step(state, fed.batch, fed.learning_rate, ceiling)
         recorder.read()
         place = Place(step=place.step + 1, examples=fed.rows[1])
         recorder.add(place, fed, metrics)
@@ -79,7 +81,7 @@ def fit(
             recorder.start()
         if done or saver.is_due(place.step):
             recorder.read()
-            position = {"examples_seen": place.examples}
+            position = {"examples_seen": place.examples, "bad_numbers": recorder.guard.meta()}
             saver.save(place.step, state, meta | position, metrics=measured, force=done)
     profile.close()
     saver.wait()

@@ -24,8 +24,8 @@ class Metrics(NamedTuple):
     """Mean cross entropy of the weighted targets, in nats."""
     grad_norm: Float[Array, ""]
     """Global norm of the gradient before clipping."""
-    finite: Float[Array, ""]
-    """1 if loss and gradient are finite; else the update was dropped."""
+    updated: Float[Array, ""]
+    """1 if the update was made; 0 if loss or gradient norm was not finite or above the ceiling."""
 
 
 class Sums(NamedTuple):
@@ -89,20 +89,26 @@ def micro_batches(rows: Array, count: int) -> Array:
 
 
 def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
-    """The jitted `train_step(state, batch, learning_rate)`, which gives up the old state's memory.
+    """The jitted `train_step(state, batch, learning_rate, ceiling)`, which gives up the old
+    state's memory.
 
     `packed` rows hold several documents kept apart by segment ids. The learning rate is the
-    host's, because the schedule runs on the exact count of examples. A step whose loss or gradient
-    is not finite leaves parameters and optimizer as they were.
+    host's, because the schedule runs on the exact count of examples. `ceiling` is the largest loss
+    and the largest gradient norm whose update is made (infinity: no limit). A step above it, or one
+    that is not finite, leaves parameters and optimizer as they were.
     """
     transform = gradient_transform(config.optimizer)
 
     def train_step(
-        state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
+        state: TrainState,
+        batch: Batch,
+        learning_rate: Float[Array, ""],
+        ceiling: Float[Array, "2"],
     ) -> tuple[TrainState, Metrics]:
         loss, grads, _ = gradients(state.model, batch, config, packed)
         norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        measured = jnp.stack([loss, norm])
+        good = jnp.all(jnp.isfinite(measured) & (measured <= ceiling))
 
         def update(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
             limit = config.optimizer.clip_norm
@@ -120,9 +126,9 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
         def skip(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
             return state.model, state.optimizer, state.average
 
-        model, optimizer, average = jax.lax.cond(finite, update, skip, grads)
+        model, optimizer, average = jax.lax.cond(good, update, skip, grads)
         state = TrainState(step=state.step + 1, model=model, optimizer=optimizer, average=average)
-        return state, Metrics(loss, norm, finite.astype(jnp.float32))
+        return state, Metrics(loss, norm, good.astype(jnp.float32))
 
     return jax.jit(train_step, donate_argnums=0)
 

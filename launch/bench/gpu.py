@@ -22,6 +22,7 @@ from model.flops import flops_per_token, parameter_count
 from model.sharding import AXES
 from train.config import OptimizerConfig, TrainConfig
 from train.feed import local_rows, replicated, to_global
+from train.spikes import NO_CEILING
 from train.state import init_state
 from train.step import make_train_step
 from train.throughput import device_peak
@@ -89,9 +90,9 @@ def measure(
     state = jax.jit(fresh)()
     tokens = random_batch(size.batch, size.length, size.vocabulary)
     batch = to_global(tokens, local_rows(size.batch), size.batch)
-    rate = replicated(3e-4)
+    arguments = (batch, replicated(3e-4), replicated(NO_CEILING))
     began = time.perf_counter()
-    step = make_train_step(train, packed=False).lower(state, batch, rate).compile()
+    step = make_train_step(train, packed=False).lower(state, *arguments).compile()
     compile_seconds = time.perf_counter() - began
     cudnn = CUDNN_ATTENTION in (step.as_text() or "")
     assert cudnn or jax.default_backend() != "gpu", "the compiled step has no cuDNN attention"
@@ -100,12 +101,12 @@ def measure(
     waited: list[float] = []
     for _ in range(warmup + steps):
         began = time.perf_counter()
-        state, metrics = step(state, batch, rate)
+        state, metrics = step(state, *arguments)
         losses.append(float(metrics.loss))
         waited.append(time.perf_counter() - began)
     began = time.perf_counter()
     for _ in range(steps):
-        state, _ = step(state, batch, rate)
+        state, _ = step(state, *arguments)
     jax.block_until_ready(state)
     seconds = (time.perf_counter() - began) / steps
 

@@ -12,6 +12,7 @@ from launch.bench import timing
 from launch.bench.baseline import Sizes
 from launch.bench.reference import Reference, make_reference
 from model.flops import flops_per_token
+from train.bad_numbers import Guard
 from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig
 from train.feed import Feed, local_rows
@@ -52,7 +53,9 @@ def _bare(reference: Reference, state: TrainState, steps: int) -> tuple[TrainSta
     """Seconds a step, from the end of the first step to the end of the last."""
     began = 0.0
     for number in range(steps):
-        state, _ = reference.step(state, reference.batch, reference.learning_rate)
+        state, _ = reference.step(
+            state, reference.batch, reference.learning_rate, reference.ceiling
+        )
         if number == 0:
             jax.block_until_ready(state)
             began = time.perf_counter()
@@ -86,7 +89,8 @@ def _fit(
         schedule=build.schedule(train, train.batch_size),
     )
     saver = Checkpointer(folder / "checkpoints", CheckpointConfig(every_steps=None))
-    recorder = Recorder(train, throughput, write, print, tokens_per_row=length, end=end)
+    guard = Guard(train.bad_numbers, print, lambda first, after: f"rows {first} to {after - 1}")
+    recorder = Recorder(train, throughput, write, guard, tokens_per_row=length, end=end)
     state, _ = fit(
         state,
         Place(step=0, examples=0),

@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from train.config import TrainConfig
 from train.feed import local_rows, replicated, to_global
 from train.loop import TrainStep
+from train.spikes import NO_CEILING
 from train.state import TrainState
 
 
@@ -26,6 +27,7 @@ class Reference:
     compile_seconds: float
     batch: Batch
     learning_rate: Array
+    ceiling: Array
 
     def fresh_state(self) -> TrainState:
         """The initial state, newly made."""
@@ -64,4 +66,5 @@ def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> 
         compile_seconds=seconds,
         batch=to_global(tokens, rows, sizes.batch),
         learning_rate=replicated(3e-4),
+        ceiling=replicated(NO_CEILING),
     )

@@ -24,7 +24,9 @@ def measure(sizes: Sizes, folder: Path, rounds: int) -> dict[str, object]:
     steps: list[float] = []
     for number in range(rounds + 1):
         began = time.perf_counter()
-        state, metrics = reference.step(state, reference.batch, reference.learning_rate)
+        state, metrics = reference.step(
+            state, reference.batch, reference.learning_rate, reference.ceiling
+        )
         jax.block_until_ready(metrics)
         stepped = time.perf_counter()
         saver.save(number, state, {}, force=True)

@@ -60,7 +60,9 @@ def _ours(reference: Reference) -> Callable[[], object]:
 
     def call() -> float:
         nonlocal state
-        state, metrics = reference.step(state, reference.batch, reference.learning_rate)
+        state, metrics = reference.step(
+            state, reference.batch, reference.learning_rate, reference.ceiling
+        )
         return float(metrics.loss)
 
     return call

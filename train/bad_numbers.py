@@ -1,0 +1,124 @@
+"""Judges each step that was read: was its update made, and if not, does the run go on?"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from train.config import BadNumbersConfig
+from train.feed import replicated
+from train.spikes import NO_CEILING, Window
+from train.step import Metrics
+
+
+class Guard:
+    """Gives each step its ceiling, counts the updates that were not made, ends what cannot go on.
+
+    `describe(first, after)` says which data rows those are. `kept` is the `meta` of the checkpoint
+    a run goes on from. All processes read the same metrics, and so do the same.
+    """
+
+    def __init__(
+        self,
+        config: BadNumbersConfig,
+        say: Callable[[str], None],
+        describe: Callable[[int, int], str],
+        kept: Mapping[str, Any] | None = None,
+    ) -> None:
+        kept = kept or {}
+        self._config = config
+        self._say = say
+        self._describe = describe
+        self._window = Window(config.window, config.threshold, kept.get("window", ()))
+        self._lately: list[int] = list(kept.get("dropped_lately", ()))
+        self._in_a_row: int = kept.get("dropped_in_a_row", 0)
+        self.dropped: int = kept.get("dropped_updates", 0)
+        """Updates not made since the run began."""
+        self._limits: tuple[float, float] | None = None
+        self._on_device: Array | None = None
+
+    def ceiling(self, step: int) -> Float[Array, "2"]:
+        """The train step's `ceiling` for `step`, the next one; on the devices of the mesh."""
+        limits = NO_CEILING if self._config.spikes == "off" else self._window.ceiling(step)
+        if self._on_device is None or limits != self._limits:
+            self._limits, self._on_device = limits, replicated(limits)
+        return self._on_device
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run judges as if it had never stopped."""
+        return {
+            "window": self._window.records(),
+            "dropped_updates": self.dropped,
+            "dropped_in_a_row": self._in_a_row,
+            "dropped_lately": self._lately,
+        }
+
+    def judge(self, step: int, rows: tuple[int, int], metrics: Metrics) -> None:
+        """Take the metrics of `step` into the window, or do what the config says.
+
+        Raises ValueError if the run is to end.
+        """
+        loss, norm = float(metrics.loss), float(metrics.grad_norm)
+        if metrics.updated:
+            self._in_a_row = 0
+            self._window.add(step, loss, norm)
+            return
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        policy = self._config.spikes if finite else self._config.non_finite
+        what = self._told(step, rows, loss, norm, spike=finite)
+        if policy == "stop":
+            raise ValueError(what + self._remedy(spike=finite))
+        self._drop(step, what, spike=finite)
+
+    def _told(
+        self, step: int, rows: tuple[int, int], loss: float, norm: float, *, spike: bool
+    ) -> str:
+        scores = ("", "")
+        if spike:
+            found = self._window.scores(step, loss, norm)
+            scores = tuple(f" (z-score {score:.1f})" for score in found)
+        return (
+            f"loss={loss:.6g}{scores[0]} and gradient norm={norm:.6g}{scores[1]} of step {step} "
+            f"({self._describe(*rows)})"
+        )
+
+    def _remedy(self, *, spike: bool) -> str:
+        if spike:
+            most = self._config.threshold
+            return (
+                f" must have z-scores of at most {most:g}, because train.bad_numbers.spikes=stop; "
+                "that update was not made; try --resume with --train.bad-numbers.spikes skip, "
+                f"or with --train.bad-numbers.threshold {2 * most:g}"
+            )
+        return (
+            " must be finite, because nothing can be learnt from them; that update was not made; "
+            "try a new run with a lower --train.optimizer.learning-rate, or, if only these rows "
+            "are at fault, --resume with --train.bad-numbers.non-finite skip"
+        )
+
+    def _drop(self, step: int, what: str, *, spike: bool) -> None:
+        config = self._config
+        self.dropped += 1
+        self._in_a_row += 1
+        since = step - config.dropped_within
+        self._lately = [*(other for other in self._lately if other > since), step]
+        limits = {
+            f"{self._in_a_row} updates in a row": (
+                self._in_a_row >= config.most_in_a_row,
+                f"train.bad_numbers.most_in_a_row={config.most_in_a_row}",
+            ),
+            f"{len(self._lately)} updates within {config.dropped_within} steps": (
+                len(self._lately) > config.most_dropped,
+                f"train.bad_numbers.most_dropped={config.most_dropped}",
+            ),
+        }
+        for many, (too_many, limit) in limits.items():
+            if too_many:
+                raise ValueError(
+                    f"{what} must {'be no spike' if spike else 'be finite'}, because {many} were "
+                    f"dropped ({limit}) and little is learnt any more; try a new run with a lower "
+                    "--train.optimizer.learning-rate"
+                )
+        kind = "are a spike" if spike else "are not finite"
+        self._say(f"{what} {kind}: that update was dropped, {self.dropped} so far")
