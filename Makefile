@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install train test check bench
+.PHONY: help install train test test-slurm check bench
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make train    install into $(VENV) and train the preset tiny; ARGS='--train.steps 400' changes it"
 	@echo "make test     run the tests"
+	@echo "make test-slurm  run the tests on a real Slurm (as root; packages slurmctld slurmd slurm-client munge)"
 	@echo "make check    check format, lint and types"
 	@echo "make bench    measure speed, as JSON"
 	@echo "make install  make $(VENV) with the pinned packages, if it is not up to date"
@@ -38,6 +39,9 @@ train: install
 
 test: install
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-slurm: install
+	$(VENV)/bin/python -m pytest -m slurm --numprocesses=0 $(ARGS)
 
 check: install
 	$(VENV)/bin/ruff format --check .

@@ -3,20 +3,26 @@
 Each command's code is imported only when it runs, so that `--help` stays fast.
 """
 
+import dataclasses
 import difflib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from launch.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "data", "train", "launch")
 Options = TypeVar("Options")
 LAUNCH_USAGE = (
-    "usage: meshloom launch local [--processes N] [--devices-per-process N] COMMAND ...\n"
-    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny"
+    "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
+    "       meshloom launch slurm [FLAGS] train PRESET ...  a job of a Slurm cluster\n"
+    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
+    "`meshloom launch LAUNCHER --help` documents the flags of each."
 )
 
 
@@ -94,6 +100,20 @@ def _overview() -> str:
 
 
 def _train(arguments: list[str]) -> None:
+    options = train_options(arguments)
+    from launch.train import train
+
+    train(
+        options.run,
+        run_dir=options.run_dir,
+        resume=options.resume,
+        resume_or_start=options.resume_or_start,
+        overwrite=options.overwrite,
+    )
+
+
+def train_options(arguments: list[str]) -> "TrainOptions":
+    """What `meshloom train ARGUMENTS` would do; raises UsageError, exits as the parser does."""
     import launch.config
     from launch.options import TrainOptions
     from launch.presets import preset
@@ -127,20 +147,12 @@ def _train(arguments: list[str]) -> None:
     description = (
         f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
     )
-    options = _parse(
+    return _parse(
         TrainOptions,
         arguments[1:] if named else arguments,
         prog=prog,
         description=description,
         default=TrainOptions(run=base),
-    )
-    from launch.train import train
-
-    train(
-        options.run,
-        run_dir=options.run_dir,
-        resume=options.resume,
-        overwrite=options.overwrite,
     )
 
 
@@ -177,15 +189,20 @@ def _presets(arguments: list[str]) -> None:
     show(json_format=options.json)
 
 
-def _launch(arguments: list[str]) -> int:
-    from launch.options import LocalOptions
-
+def _launch(arguments: list[str]) -> int | None:
     if arguments and arguments[0] in ("-h", "--help"):
         print(LAUNCH_USAGE)
         return 0
-    if not arguments or arguments[0] != "local":
-        raise UsageError(f"meshloom launch needs `local` as its first word\n{LAUNCH_USAGE}")
-    own, command = _split_command(arguments[1:])
+    if not arguments or arguments[0] not in LAUNCHERS:
+        names = " or ".join(f"`{name}`" for name in LAUNCHERS)
+        raise UsageError(f"meshloom launch needs {names} as its first word\n{LAUNCH_USAGE}")
+    return LAUNCHERS[arguments[0]](arguments[1:])
+
+
+def _launch_local(arguments: list[str]) -> int:
+    from launch.options import LocalOptions
+
+    own, command = _split_command(arguments, LocalOptions)
     options = _parse(LocalOptions, own, prog="meshloom launch local")
     if not command or command[0] not in COMMANDS:
         raise UsageError(f"meshloom launch local needs a command to start\n{LAUNCH_USAGE}")
@@ -198,11 +215,26 @@ def _launch(arguments: list[str]) -> int:
     )
 
 
-def _split_command(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _launch_slurm(arguments: list[str]) -> None:
+    from launch.cluster.slurm import SlurmOptions, launch_slurm
+
+    own, command = _split_command(arguments, SlurmOptions)
+    launch_slurm(_parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
+
+
+LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
+    "local": _launch_local,
+    "slurm": _launch_slurm,
+}
+
+
+def _split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
     """The launcher's own flags, and the command that begins at the first word that is none."""
+    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
     here = 0
     while here < len(arguments) and arguments[here].startswith("-"):
-        alone = "=" in arguments[here] or arguments[here] in ("-h", "--help")
+        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
+        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
         here += 1 if alone else 2
     return arguments[:here], arguments[here:]
 

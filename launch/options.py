@@ -21,6 +21,9 @@ class TrainOptions:
     """Directory of the run; a new one under runs/ if not given."""
     resume: bool = False
     """Go on from the latest checkpoint in --run-dir; the preset may be left out."""
+    resume_or_start: bool = False
+    """Go on with the run in --run-dir if it holds one, else begin it; for commands that a cluster
+    starts again and again."""
     overwrite: bool = False
     """Move the run that is in --run-dir aside and begin again."""
 
@@ -30,6 +33,11 @@ class TrainOptions:
             raise ValueError(
                 f"run_dir={self.run_dir} must be a local path, because a run is written as files "
                 "of this machine; try a folder where the bucket is mounted"
+            )
+        if self.resume_or_start and (self.run_dir is None or self.overwrite):
+            raise ValueError(
+                "resume_or_start=True must come with --run-dir and without --overwrite, because "
+                "it goes on with the run that is there; try --run-dir DIRECTORY --resume-or-start"
             )
 
 

@@ -4,14 +4,18 @@ config.yaml        the resolved config, accepted by --config
 environment.json   versions and platform of every start
 metrics.jsonl      one object a record
 checkpoints/       one directory a checkpoint
+logs/, job.sbatch  what a launcher wrote
 """
 
+import contextlib
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +24,7 @@ from typing import Any
 from launch.config import RunConfig, load_dict, require_resumable, save
 
 RUNS = Path("runs")
+BEFORE_A_RUN = {"job.sbatch", "logs", "config.yaml.partial"}
 OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
 PACKAGES = (
     "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
@@ -75,7 +80,7 @@ def open_run_directory(
                 f"{flag}=True must come with a run directory, because without one a new run is "
                 f"made; try --run-dir DIRECTORY --{flag}"
             )
-        run = RunDirectory(path=_new_directory(config.preset))
+        run = RunDirectory(path=new_directory(config.preset))
     else:
         run = RunDirectory(path=path.expanduser().absolute())
         _admit(run, config, resume=resume, overwrite=overwrite)
@@ -84,6 +89,22 @@ def open_run_directory(
     text = json.dumps([*starts, environment()], indent=2) + "\n"
     run.environment.write_text(text, encoding="utf-8")
     return run
+
+
+def new_names(preset: str) -> Iterator[Path]:
+    """Names under runs/ for a run that begins now; each later one for when the others are taken."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        yield (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
+
+
+def new_directory(preset: str) -> Path:
+    """A directory under runs/ that no other run, started at the same second, can have got."""
+    for path in new_names(preset):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=OWNER_ONLY, parents=True)
+            return path
+    raise AssertionError("new_names ends")
 
 
 def find_run_directory(path: Path) -> RunDirectory:
@@ -121,7 +142,7 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
     """Make `run.path` ready for this run, or raise ValueError and change nothing."""
     if run.path.exists() and not run.path.is_dir():
         raise ValueError(f"run_dir={run.path} must be a directory, but is a file; try another path")
-    held = run.path.is_dir() and any(run.path.iterdir())
+    held = run.path.is_dir() and any(p.name not in BEFORE_A_RUN for p in run.path.iterdir())
     is_run = run.config.is_file()
     if resume:
         if not is_run:
@@ -154,19 +175,6 @@ def _free_name(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
     return aside
-
-
-def _new_directory(preset: str) -> Path:
-    """A directory under runs/ that no other run, started at the same second, can have got."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    number = 0
-    while True:
-        path = (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
-        try:
-            path.mkdir(mode=OWNER_ONLY, parents=True)
-            return path
-        except FileExistsError:
-            number += 1
 
 
 def _git_revision() -> str | None:

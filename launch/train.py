@@ -25,13 +25,14 @@ def train(
     *,
     run_dir: Path | None = None,
     resume: bool = False,
+    resume_or_start: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Train as `config` says and return the run directory.
 
     A new directory under runs/ is made unless `run_dir` is given; one that holds a run is refused
-    unless `resume` goes on with it or `overwrite` sets it aside. Nothing is written before the
-    config is known to fit the devices and the data. Raises ValueError.
+    unless `resume` or `resume_or_start` goes on with it or `overwrite` sets it aside. Nothing is
+    written before the config is known to fit the devices and the data. Raises ValueError.
     """
     mesh = runtime.start(
         config.mesh,
@@ -41,6 +42,8 @@ def train(
     )
     import jax
 
+    if resume_or_start and run_dir is not None and not resume:
+        resume = _holds_run(run_dir)
     with jax.set_mesh(mesh), ExitStack() as closing:
         return _train(config, run_dir, resume, overwrite, closing)
 
@@ -144,6 +147,15 @@ def _evaluate(
     measured = measure(state)
     write({"step": step, **measured, "time": time.time()})
     return measured
+
+
+def _holds_run(run_dir: Path) -> bool:
+    """Whether process 0 finds a run there: another may look when it has just been begun."""
+    from launch.distributed import from_first_process
+    from launch.run_directory import RunDirectory
+
+    config = RunDirectory(path=run_dir.expanduser().absolute()).config
+    return bool(from_first_process(lambda: "yes" if config.is_file() else ""))
 
 
 def _open_run(

@@ -21,7 +21,7 @@ from launch.cli import COMMANDS
 from launch.presets import PRESETS
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
-OURS = re.compile(r"(\w+=\S+ )*(meshloom|python -m launch[.\w]*)( |$)")
+OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
 ELSEWHERE = "source pip pip-compile .venv/bin/ruff tensorboard srun".split()
 ALWAYS = ("--train.steps", "--vocab-size", "--tokens", "--size", "--parts")
@@ -173,6 +173,7 @@ def test_commands_stand_nowhere_else() -> None:
 
 def test_flags_and_commands_named_in_prose_exist() -> None:
     shown = [["train", "tiny"], ["evaluate"], ["generate"], ["presets"], ["launch", "local"]]
+    shown += [["launch", "slurm"]]
     shown += [["data", name] for name in ("prepare", "tokenizer", "show")]
     helped = "".join(meshloom(*words, "--help").stdout for words in shown)
     bench = [sys.executable, "-m", "launch.bench", "--help"]

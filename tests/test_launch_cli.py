@@ -47,6 +47,7 @@ def exit_code(*arguments: str) -> int:
         "presets --help",
         "launch --help",
         "launch local --help",
+        "launch slurm --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments: str) -> None:

@@ -1,0 +1,232 @@
+"""A run as a Slurm job: writes the batch script into the run directory and submits it."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.cluster.training import Training, require_free, training
+from launch.run_directory import new_directory, new_names
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIME = re.compile(r"(\d+-)?\d+(:\d{2}){0,2}|\d+-\d+")
+NAME = re.compile(r"[\w.@+=,-]+")
+# Slurm reads quotes, blanks and % in its own way in `#SBATCH` lines.
+PLAIN_PATH = re.compile(r"[\w./@+=:,~-]+")
+
+BODY = r"""
+newest_checkpoint() {
+  ls "$run/checkpoints" 2>/dev/null | grep -xE '[0-9]+' | sort -n | tail -n 1
+}
+
+# USR1 comes before the time limit, to this shell alone. TERM (scancel, preemption) reaches the
+# tasks by itself, and srun would kill them if it were passed on.
+near_limit= ended=
+trap 'near_limit=1; kill -USR1 "$step" 2>/dev/null' USR1
+trap 'ended=1' TERM
+
+# A task that failed ends its peers itself within a minute; what is left then is killed.
+srun --label --kill-on-bad-exit=0 --wait=60 SRUN_FLAGS"${train[@]}" &
+step=$!
+while kill -0 "$step" 2>/dev/null; do wait "$step"; done  # a trap ends a wait
+wait "$step"
+code=$?
+
+# 0 done; 1 and 2 refused: the same would happen again.
+case $code in 0 | 1 | 2) exit "$code" ;; esac
+if [ -n "$ended" ] && [ -z "$near_limit" ]; then
+  echo "ended by Slurm with code $code; the same script, submitted again, goes on with it"
+  exit "$code"
+fi
+ends=$run/logs/ends-$SLURM_JOB_ID
+after=$(newest_checkpoint)
+echo "${after:-none}" >> "$ends"
+if [ "$(tail -n TRIES "$ends" | grep -cxF "${after:-none}")" = TRIES ]; then
+  echo "given up with code $code: TRIES tries ended at the same checkpoint (${after:-none})"
+  exit "$code"
+fi
+echo "requeued after code $code, at checkpoint ${after:-none}"
+scontrol requeue "$SLURM_JOB_ID"
+"""
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmOptions:
+    """Write a Slurm batch script for a run and submit it; the job requeues itself until it is done.
+
+    The checkout, the Python that runs this and the run directory must lie where all nodes see them.
+    """
+
+    nodes: int = 1
+    """Nodes of the job."""
+    min_nodes: int | None = None
+    """Go on with as few nodes as this when the others do not come back; all, if not given."""
+    tasks_per_node: int | None = None
+    """Processes of each node; one for each GPU, or one, if not given."""
+    gpus_per_node: int | None = None
+    """GPUs of each node."""
+    cpus_per_task: int | None = None
+    """CPUs of each process; Slurm's default, often 1, if not given."""
+    partition: str | None = None
+    """Partition to run in."""
+    account: str | None = None
+    """Account that pays."""
+    time: str | None = None
+    """Time limit as Slurm writes it: [DAYS-]HOURS:MINUTES:SECONDS."""
+    grace: int = 120
+    """Seconds before the time limit at which the run saves and the job is requeued."""
+    array: Path | None = None
+    """One run for each line of this file, in RUN/0, RUN/1, ...; a line holds more flags."""
+    dry_run: bool = False
+    """Print the script; write and submit nothing."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "min_nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(
+                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
+                )
+        if self.min_nodes is not None and self.min_nodes > self.nodes:
+            raise ValueError(
+                f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
+                f"least of them; try --min-nodes {self.nodes}"
+            )
+        if self.time is not None and not TIME.fullmatch(self.time):
+            raise ValueError(
+                f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
+                "DAYS-HOURS:MINUTES:SECONDS, because Slurm reads it; try --time 12:00:00"
+            )
+        if not 0 < self.grace <= 65535:
+            raise ValueError(
+                f"grace={self.grace} must be from 1 to 65535, because Slurm counts these seconds; "
+                "try --grace 120"
+            )
+        for name in ("partition", "account"):
+            value = getattr(self, name)
+            if value is not None and not NAME.fullmatch(value):
+                raise ValueError(
+                    f"{name}={value!r} must be a name of letters, digits and ._@+=,-, because "
+                    f"Slurm reads it in a line of the script; try `sinfo` to see the names"
+                )
+
+    @property
+    def tasks(self) -> int:
+        return self.tasks_per_node or self.gpus_per_node or 1
+
+
+def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
+    """Submit `command` (train PRESET ...), or print the script. Raises ValueError."""
+    if not options.dry_run and shutil.which("sbatch") is None:
+        raise ValueError(
+            "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
+            "or --dry-run to see the script"
+        )
+    runs = [training(command, line) for line in _lines(options.array)]
+    base = runs[0].options.run_dir
+    if base is None:
+        preset = runs[0].options.run.preset
+        base = next(new_names(preset)) if options.dry_run else new_directory(preset)
+    base = base.expanduser().absolute()
+    folders = [base / str(n) for n in range(len(runs))] if options.array else [base]
+    for run, folder in zip(runs, folders, strict=True):
+        require_free(run, folder)
+    text = script(options, runs, base)
+    if options.dry_run:
+        sys.stdout.write(text)
+        return
+    for folder in folders:
+        (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = base / "job.sbatch"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(
+            f"{path} must be accepted by sbatch, because it takes the job; try other flags, or "
+            f"edit it and submit it by sbatch, which said:\n{done.stderr.strip()}"
+        )
+    job = done.stdout.strip().partition(";")[0]
+    logs = base / ("*/logs" if options.array else "logs")
+    print(f"job      {job} ({path})")
+    print(f"log      {logs}/slurm-{job}.out")
+    print(f"state    squeue --job {job}")
+    print(f"to end   scancel {job}")
+
+
+def script(options: SlurmOptions, runs: Sequence[Training], base: Path) -> str:
+    """The batch script of one run in `base`, or of an array of runs in its folders 0, 1, ..."""
+    here = Path.cwd()
+    for name, path in (("run_dir", base), ("working directory", here)):
+        if not PLAIN_PATH.fullmatch(str(path)):
+            raise ValueError(
+                f"{name}={str(path)!r} must be of letters, digits and ./@+=:,~-, because Slurm "
+                "reads it in a line of the script; try another --run-dir"
+            )
+    nodes = f"{options.min_nodes}-{options.nodes}" if options.min_nodes else options.nodes
+    lines: list[tuple[str, object]] = [
+        ("job-name", base.name),
+        ("array", f"0-{len(runs) - 1}" if options.array else None),
+        ("nodes", nodes),
+        ("ntasks-per-node", options.tasks),
+        ("gpus-per-node", options.gpus_per_node),
+        ("cpus-per-task", options.cpus_per_task),
+        ("partition", options.partition),
+        ("account", options.account),
+        ("time", options.time),
+        ("chdir", here),
+        ("output", base / ("%a/logs/slurm-%A.out" if options.array else "logs/slurm-%j.out")),
+        ("open-mode", "append"),
+        ("requeue", ""),
+        ("signal", f"B:USR1@{options.grace}"),
+    ]
+    head = [f"#SBATCH --{n}{f'={v}' if v != '' else ''}" for n, v in lines if v is not None]
+    program = shlex.join([sys.executable, "-m", "launch"])
+    place, words = [f"run={shlex.quote(str(base))}"], shlex.join(runs[0].words)
+    if options.array:
+        place += ['run="$run/$SLURM_ARRAY_TASK_ID"', "case $SLURM_ARRAY_TASK_ID in"]
+        place += [f"  {n}) words=({shlex.join(run.words)}) ;;" for n, run in enumerate(runs)]
+        place += ["esac"]
+        words = '"${words[@]}"'
+    place += [f'train=({program} {words} --run-dir "$run" {runs[0].again})'.replace(" )", ")")]
+    flags = f"--cpus-per-task={options.cpus_per_task} " if options.cpus_per_task else ""
+    return (
+        "\n".join(
+            [
+                "#!/bin/bash",
+                "# Written by `meshloom launch slurm`; sbatch takes it again, also after a change.",
+                *head,
+                "",
+                *place,
+                f'export PYTHONPATH={shlex.quote(str(ROOT))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
+                BODY.replace("SRUN_FLAGS", flags).replace("TRIES", str(TRIES)),
+            ]
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+def _lines(array: Path | None) -> list[list[str]]:
+    """The flags that each run of the array adds; one run without any if there is no array."""
+    if array is None:
+        return [[]]
+    try:
+        text = array.read_text(encoding="utf-8")
+        lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"array={array} must be a text file with the flags of one run a line, but: {error}; "
+            "try lines such as --model.num-layers 2"
+        ) from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise ValueError(
+            f"array={array} must hold a line for each run, because none would be started; "
+            "try lines such as --model.num-layers 2"
+        )
+    return lines

@@ -1,0 +1,66 @@
+"""The `train PRESET ...` that a launcher is given, checked before anything is submitted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from launch.options import TrainOptions
+from launch.run_directory import RunDirectory
+
+
+class Training(NamedTuple):
+    """A training whose place is the launcher's to choose."""
+
+    words: list[str]
+    """As typed, without --run-dir."""
+    options: TrainOptions
+
+    @property
+    def again(self) -> str:
+        """The flag that makes them fit for the first start and for every other; may be empty."""
+        given = self.options.resume or self.options.resume_or_start
+        return "" if given else "--resume-or-start"
+
+
+def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
+    """Parse `train ...` with the flags `more`; ValueError or exit 2 as `meshloom train` does."""
+    from launch.cli import UsageError, train_options
+
+    if not words or words[0] != "train":
+        raise UsageError(
+            f"a launcher needs `train` and what follows it, not {' '.join(words) or 'nothing'!r}; "
+            "try meshloom launch slurm --nodes 2 train tiny"
+        )
+    options = train_options([*words[1:], *more])
+    if options.overwrite:
+        raise ValueError(
+            "overwrite=True must be left out, because every restart would set the run aside; "
+            "try another --run-dir"
+        )
+    return Training(_without_run_dir([*words, *more]), options)
+
+
+def require_free(training: Training, run_dir: Path) -> None:
+    """Raise ValueError if a run would be begun where there is one, or gone on with where not."""
+    resume, found = training.options.resume, RunDirectory(path=run_dir).config.is_file()
+    if found and not (resume or training.options.resume_or_start):
+        raise ValueError(
+            f"run_dir={run_dir} must not hold a run already, because it would be mixed with this "
+            "one; try train --resume to go on with it, or another --run-dir"
+        )
+    if resume and not found:
+        raise ValueError(
+            f"run_dir={run_dir} must hold a run, because --resume goes on with it; "
+            "try without --resume"
+        )
+
+
+def _without_run_dir(words: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        name = word.partition("=")[0].replace("_", "-")
+        if not skip and name != "--run-dir":
+            kept.append(word)
+        skip = not skip and name == "--run-dir" and "=" not in word
+    return kept

@@ -1,0 +1,175 @@
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import SMALL, meshloom, records
+
+from launch.cli import UsageError
+from launch.cluster.slurm import SlurmOptions, launch_slurm
+
+AWKWARD = 'text:it\'s $HOME `id` "x" \\ ; & *.txt'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str, **options: object) -> str:
+    """The script of `train tiny WORDS`."""
+    launch_slurm(SlurmOptions(dry_run=True, **options), ["train", "tiny", *words])  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def head(script: str) -> list[str]:
+    return [line.removeprefix("#SBATCH --") for line in script.splitlines() if "#SBATCH" in line]
+
+
+def train_words(script: str, **variables: str) -> list[str]:
+    """What bash makes of the lines that set `train`."""
+    lines = script.split("newest_checkpoint()")[0] + 'printf "%s\\0" "${train[@]}"'
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        ["bash", "-euc", lines], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split("\0")[:-1]
+
+
+def test_head_holds_what_was_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = shown(
+        capsys,
+        *("--run-dir", "runs/a"),
+        nodes=4,
+        min_nodes=2,
+        gpus_per_node=8,
+        cpus_per_task=6,
+        partition="gpu",
+        account="lab",
+        time="1-00:00:00",
+        grace=300,
+    )
+    assert head(script) == [
+        "job-name=a",
+        "nodes=2-4",
+        "ntasks-per-node=8",
+        "gpus-per-node=8",
+        "cpus-per-task=6",
+        "partition=gpu",
+        "account=lab",
+        "time=1-00:00:00",
+        f"chdir={here}",
+        f"output={here}/runs/a/logs/slurm-%j.out",
+        "open-mode=append",
+        "requeue",
+        "signal=B:USR1@300",
+    ]
+    assert " --cpus-per-task=6 " in script.split("srun", 1)[1]
+    assert not (here / "runs").exists(), "a dry run writes nothing"
+
+
+def test_shell_gets_every_word_as_it_was_typed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = shown(capsys, "--data.sources", AWKWARD, "--run-dir=runs/a")
+    words = train_words(script)
+    assert words[1:] == [
+        *("-m", "launch", "train", "tiny", "--data.sources", AWKWARD),
+        *("--run-dir", f"{here}/runs/a", "--resume-or-start"),
+    ]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_array_has_a_run_for_each_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "sizes.txt").write_text(
+        f"--model.num-layers 2\n\n# wider\n--data.sources {shlex.quote(AWKWARD)}\n"
+    )
+    script = shown(capsys, "--run-dir", "ladder", array=Path("sizes.txt"))
+    assert {"array=0-1", f"output={here}/ladder/%a/logs/slurm-%A.out"} <= set(head(script))
+    more = [["--model.num-layers", "2"], ["--data.sources", AWKWARD]]
+    for index, flags in enumerate(more):
+        words = train_words(script, SLURM_ARRAY_TASK_ID=str(index))
+        place = ["--run-dir", f"{here}/ladder/{index}", "--resume-or-start"]
+        assert words[3:] == ["train", "tiny", *flags, *place]
+
+
+@pytest.mark.parametrize("lines", ["", "# nothing\n", "--model.num-layers '2\n"])
+def test_array_that_names_no_run_is_refused(lines: str, here: Path) -> None:
+    (here / "sizes.txt").write_text(lines)
+    with pytest.raises(ValueError, match=r"array=sizes.txt must .*; try lines"):
+        launch_slurm(SlurmOptions(array=Path("sizes.txt")), ["train", "tiny"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, 0) for name in ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task")),
+        ("min_nodes", 2),
+        ("partition", "a b"),
+        ("account", "x\n#SBATCH --uid=0"),
+        *(("time", value) for value in ("soon", "1:2:3:4", "-1", "12:0", "")),
+        *(("grace", value) for value in (0, 70000)),
+    ],
+)
+def test_unfit_flag_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"(?s)^{field}=.* must .*, because .*; try "):
+        SlurmOptions(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "2-0", "2-12:30", "2-12:30:15"])
+def test_times_of_slurm_are_taken(time: str) -> None:
+    assert SlurmOptions(time=time).time == time
+
+
+@pytest.mark.parametrize("path", ["a b", "a%j", "a'b", "a\\b", 'a"b'])
+def test_run_directory_that_slurm_would_misread_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"run_dir=.* must be of letters"):
+        launch_slurm(SlurmOptions(dry_run=True), ["train", "tiny", "--run-dir", path])
+
+
+def test_what_cannot_be_restarted_is_refused(here: Path) -> None:
+    def launch(*words: str) -> None:
+        launch_slurm(SlurmOptions(dry_run=True), list(words))
+
+    with pytest.raises(UsageError, match="needs `train`"):
+        launch("evaluate", "runs/a")
+    with pytest.raises(UsageError, match="needs `train`"):
+        launch()
+    with pytest.raises(UsageError, match="tinyy"):
+        launch("train", "tinyy")
+    with pytest.raises(ValueError, match="overwrite=True must be left out"):
+        launch("train", "tiny", "--run-dir", "a", "--overwrite")
+    (here / "a").mkdir()
+    (here / "a" / "config.yaml").touch()
+    with pytest.raises(ValueError, match=r"run_dir=.*/a must not hold a run already"):
+        launch("train", "tiny", "--run-dir", "a")
+    with pytest.raises(ValueError, match=r"run_dir=.*/b must hold a run"):
+        launch("train", "tiny", "--run-dir", "b", "--resume")
+
+
+def test_missing_sbatch_is_said_before_anything_is_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    with pytest.raises(ValueError, match="sbatch must be on PATH"):
+        launch_slurm(SlurmOptions(), ["train", "tiny"])
+    assert list(here.iterdir()) == []
+
+
+def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:
+    (here / "run" / "logs").mkdir(parents=True)
+    (here / "run" / "job.sbatch").touch()
+    (here / "run" / "config.yaml.partial").touch()
+    words = ["train", "tiny", *SMALL, "--train.eval-batches", "0", "--resume-or-start"]
+    words += ["--run-dir", str(here / "run"), "--train.steps"]
+    assert "going on" not in meshloom(*words, "2").stdout
+    assert "going on from step 2" in meshloom(*words, "4").stdout
+    assert [record["step"] for record in records(here / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("words", [[], ["--run-dir", "a", "--overwrite"]])
+def test_resume_or_start_needs_a_run_directory_to_keep(words: list[str]) -> None:
+    done = meshloom("train", "tiny", "--resume-or-start", *words, expect=2)
+    assert "resume_or_start=True must come with --run-dir" in " ".join(done.stderr.split())
