@@ -1,6 +1,8 @@
 """What a resumed run goes on from; all of it is checked before anything is written."""
 
-from collections.abc import Mapping
+import json
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +14,9 @@ from data.pipeline import Rows
 from launch.config import RunConfig, require_resumable
 from launch.distributed import from_first_process
 from launch.run_directory import RunDirectory, environment
+from launch.signing import signing_key
 from train.checkpoint import Checkpointer
+from train.manifest import Fault, told
 from train.record import Place
 
 
@@ -28,20 +32,26 @@ class Found(NamedTuple):
     """What `train.bad_numbers.Guard` keeps."""
 
 
-def find(run_dir: Path, config: RunConfig, rows: Rows) -> Found | None:
-    """The latest checkpoint as process 0 sees it, or None if the run ended before its first one.
+def find(
+    run_dir: Path, config: RunConfig, rows: Rows, say: Callable[[str], None] = print
+) -> Found | None:
+    """The newest good checkpoint, or None if the run ended before its first one.
 
-    Raises ValueError if it was written under settings or data that must match and do not.
+    Its files are verified before anything is read. Newer ones that are damaged are set aside, and
+    `say` tells so. Raises ValueError if there are checkpoints but no good one, or if it was written
+    under settings or data that must match and do not; then nothing is changed.
     """
     directory = RunDirectory(path=run_dir.expanduser().absolute()).checkpoints
-    checkpointer = Checkpointer(directory, config.train.checkpoint)
-    latest = from_first_process(lambda: str(checkpointer.latest_step() or ""))
-    if not latest:
+    checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
+    step, bad = newest_good(checkpointer, say)
+    if step is None:
         return None
-    step = int(latest)
     meta = checkpointer.read_meta(step)
     require_resumable(meta["config"], config)
     require_rows(rows, meta["data_digest"], f"step {step} of {directory}")
+    for other, faults in bad.items():
+        aside = checkpointer.set_aside(other, faults)
+        say(f"step {other} is damaged ({told(faults)}) and set aside as {aside.name}")
     now = environment()["versions"]
     changed = [
         f"{package} {version} -> {now.get(package, 'none')}"
@@ -50,6 +60,37 @@ def find(run_dir: Path, config: RunConfig, rows: Rows) -> Found | None:
     ]
     place = Place(step=step, examples=meta["examples_seen"])
     return Found(place, meta["first_batch_size"], changed, meta.get("bad_numbers"))
+
+
+def newest_good(
+    checkpointer: Checkpointer, say: Callable[[str], None]
+) -> tuple[int | None, dict[int, list[Fault]]]:
+    """The newest step whose files are as they were written, and the faults of newer ones.
+
+    None if no step was ever finished; ValueError if there are some, and none is good.
+    """
+    items = json.loads(from_first_process(lambda: json.dumps(_numbered(checkpointer))))
+    bad: dict[int, list[Fault]] = {}
+    for step in sorted(items["step"], reverse=True):
+        began = time.monotonic()
+        if not (faults := checkpointer.faults(step)):
+            seconds = time.monotonic() - began
+            say(f"checkpoint of step {step} verified in {seconds:.1f} s")
+            return step, bad
+        bad[step] = faults
+    if not bad and not items["bad"]:
+        return None, bad
+    found = [f"step {step}: {told(faults)}" for step, faults in bad.items()]
+    found += [f"step {step} was set aside" for step in items["bad"]]
+    raise ValueError(
+        f"checkpoints={checkpointer.directory} must hold a good checkpoint, because the run goes "
+        f"on from it, but {'; '.join(found)}; try --overwrite to begin again, or put back a copy"
+    )
+
+
+def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
+    items = checkpointer.folder.items()
+    return {kind: [item.step for item in items if item.kind == kind] for kind in ("step", "bad")}
 
 
 def require_rows(rows: Rows, digest: str, who: str) -> None:

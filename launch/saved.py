@@ -4,14 +4,16 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.tokenizer import Tokenizer, load_tokenizer
 from launch import runtime
 from launch.config import DistributedConfig, MeshConfig, RunConfig, load
 from launch.run_directory import find_run_directory
+from launch.signing import signing_key
 
 if TYPE_CHECKING:
+    from train.checkpoint import Checkpointer
     from train.state import TrainState
 
 
@@ -50,14 +52,46 @@ def open_saved(
     model = build.resolve_model(config.model, backend)
     train = build.resolve_train(config.train, model, backend)
     with jax.set_mesh(made):
-        checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint)
+        checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint, key=signing_key())
         shapes = jax.eval_shape(build.fresh_state(model, train))
         shapes = dataclasses.replace(shapes, optimizer=None)
-        state = checkpointer.restore(shapes, step)
+        state, meta = _verified(checkpointer, shapes, step)
         yield Saved(
             config=dataclasses.replace(config, model=model, train=train),
             state=state,
             step=int(state.step),
-            data_digest=checkpointer.read_meta(step)["data_digest"],
+            data_digest=meta["data_digest"],
             tokenizer=load_tokenizer(config.data.tokenizer),
         )
+
+
+def _verified(
+    checkpointer: "Checkpointer", shapes: "TrainState", step: int | None
+) -> "tuple[TrainState, dict[str, Any]]":
+    """State and meta of a checkpoint whose files are as they were written, else ValueError.
+
+    The latest may go while it is read, if its run goes on; then the one after it is taken.
+    """
+    import jax
+
+    from launch.distributed import from_first_process
+    from train.manifest import told
+
+    def latest() -> int:
+        return int(from_first_process(lambda: str(checkpointer.latest_step() or -1)))
+
+    while True:
+        taken = latest() if step is None else step
+        try:
+            steps = checkpointer.steps()
+            if taken in steps and (faults := checkpointer.faults(taken)):
+                others = " or ".join(f"--step {other}" for other in steps if other != taken)
+                raise ValueError(
+                    f"checkpoint={checkpointer.folder.of(taken)} must be as it was written, "
+                    f"because it is trusted, but {told(faults)}; try {others or 'another run'}"
+                )
+            wanted = None if taken < 0 else taken
+            return checkpointer.restore(shapes, wanted), checkpointer.read_meta(wanted)
+        except ValueError:
+            if step is not None or jax.process_count() > 1 or latest() == taken:
+                raise

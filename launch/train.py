@@ -57,6 +57,7 @@ def _train(
     from launch import build
     from launch.report import Report
     from launch.resume import find, require_same_rows
+    from launch.signing import signing_key
     from train.bad_numbers import Guard
     from train.checkpoint import Checkpointer
     from train.feed import Feed, local_rows
@@ -76,7 +77,7 @@ def _train(
     build.check_vocabulary(model, rows, config.data.tokenizer)
     require_same_rows(rows)
     held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
-    found = find(run_dir, config, rows) if resume and run_dir else None
+    found = find(run_dir, config, rows, report.say) if resume and run_dir else None
     if resume and found is None:
         report.say("no checkpoint was written before the run ended; beginning at step 0")
     place = found.place if found else Place(step=0, examples=0)
@@ -85,7 +86,7 @@ def _train(
     run = _open_run(config, run_dir, resume, overwrite)
     report.begin(run, rows)
 
-    checkpointer = Checkpointer(run.checkpoints, train.checkpoint)
+    checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
     closing.callback(checkpointer.close)
     train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
     report.say(f"train step compiled in {seconds:.1f} s")

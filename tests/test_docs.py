@@ -23,7 +23,7 @@ from launch.presets import PRESETS
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
-ELSEWHERE = "source pip pip-compile .venv/bin/ruff tensorboard srun".split()
+ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun".split()
 ALWAYS = ("--train.steps", "--vocab-size", "--tokens", "--size", "--parts")
 SMALLER = {
     "meshloom evaluate": "--batches 2",
@@ -88,7 +88,7 @@ def small(command: str, here: Path) -> str:
         flags = SMALLER[max(begins, key=len)] if begins else ""
     elif " --resume" in command:
         run = here / command.split("--run-dir ")[1].split()[0]
-        done = max(int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit())
+        done = max(int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdecimal())
         return f"{command} --train.steps {done + 4}"
     else:
         steps = 14 if " --profile" in command else 4
@@ -102,7 +102,9 @@ def small(command: str, here: Path) -> str:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A directory with a small corpus, as text files and as JSON lines."""
+    """A directory with a small corpus, as text files and as JSON lines, and a key."""
+    (tmp_path / "key").write_text("0" * 64)
+    (tmp_path / "key").chmod(0o600)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     texts = [f"Text {n} says that {n} and {n + 1} are {2 * n + 1}. " * 9 for n in range(100)]

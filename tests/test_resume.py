@@ -150,3 +150,37 @@ def test_fewer_steps_than_made_and_a_profile_of_none_are_refused(
 
 def contents(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
+    straight: Path, tmp_path: Path
+) -> None:
+    run = copied(straight, tmp_path)
+    arrays = max(run.glob("checkpoints/40/state/**/d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(arrays.read_bytes())
+    data[len(data) // 2] ^= 1
+    arrays.write_bytes(data)
+    before = contents(run)
+    error = meshloom("evaluate", str(run), expect=1).stderr
+    assert f"{arrays.name}: checksum differs; try --step 30" in error
+    resume = ["train", "--run-dir", str(run), "--resume"]
+    assert "data.seed: was 0" in meshloom(*resume, "--data.seed", "1", expect=1).stderr
+    assert contents(run) == before
+
+    out = meshloom(*resume).stdout
+    assert resumed_at(out) == 30
+    name = arrays.relative_to(run / "checkpoints" / "40")
+    assert f"step 40 is damaged ({name}: checksum differs) and set aside as 40.bad" in out
+    assert losses(run) == losses(straight)
+    reason = json.loads((run / "checkpoints" / "40.bad" / "REASON.json").read_text())
+    assert [fault["what"] for fault in reason["faults"]] == ["checksum differs"]
+
+
+def test_no_good_checkpoint_is_an_error_and_not_step_0(straight: Path, tmp_path: Path) -> None:
+    run = copied(straight, tmp_path)
+    (run / "checkpoints" / "40").rename(run / "checkpoints" / "40.bad")
+    (run / "checkpoints" / "30" / "meta.json").unlink()
+    before = contents(run)
+    error = meshloom("train", "--run-dir", str(run), "--resume", expect=1).stderr
+    assert "step 30: meta.json: missing; step 40 was set aside; try --overwrite" in error
+    assert contents(run) == before

@@ -14,8 +14,9 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
-from train.checkpoint import PARTS, Checkpointer
+from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig
+from train.manifest import MANIFEST
 
 EACH_STEP = CheckpointConfig(every_steps=1, keep_latest=3)
 
@@ -121,11 +122,10 @@ def test_keeps_latest_multiples_and_best_also_after_a_restart(tmp_path: Path, st
     assert checkpointer.steps() == [2, 4, 6]
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_incomplete_steps_are_not_offered(tmp_path: Path, state: State, part: str) -> None:
+def test_a_step_without_its_manifest_does_not_exist(tmp_path: Path, state: State) -> None:
     checkpointer = saved(tmp_path, state, 1, 2, 3)
     for step in ("1", "3"):
-        (tmp_path / step / part).unlink()
+        (tmp_path / step / MANIFEST).unlink()
     assert checkpointer.steps() == [2]
     assert checkpointer.latest_step() == 2
     with pytest.raises(ValueError, match=r"must hold a complete checkpoint of step 3.*try step 2"):
@@ -134,13 +134,14 @@ def test_incomplete_steps_are_not_offered(tmp_path: Path, state: State, part: st
 
 def test_leftovers_go_at_the_next_save_and_not_before(tmp_path: Path, state: State) -> None:
     saved(tmp_path, state, 1, 2, 3)
-    (tmp_path / "4.orbax-checkpoint-tmp").mkdir()
-    for step in ("1", "3"):
-        (tmp_path / step / PARTS[0]).unlink()
+    (tmp_path / "4.saving" / "state.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / "1").rename(tmp_path / "1.deleting")
+    (tmp_path / "3" / MANIFEST).unlink()
     before = sorted(path.name for path in tmp_path.iterdir())
     reader = Checkpointer(tmp_path, EACH_STEP)
     assert reader.latest_step() == 2
     assert reader.read_meta()["examples_seen"] == 20
+    assert reader.faults(2) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
     config = CheckpointConfig(every_steps=1, keep_latest=2)
@@ -148,7 +149,7 @@ def test_leftovers_go_at_the_next_save_and_not_before(tmp_path: Path, state: Sta
         checkpointer.save(3, state, {"examples_seen": 31})
     assert checkpointer.steps() == [2, 3]
     assert checkpointer.read_meta()["examples_seen"] == 31
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "3.incomplete"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3", "3.bad"]
 
 
 def test_no_checkpoint_is_said_so(tmp_path: Path) -> None:
@@ -181,14 +182,14 @@ def test_unreadable_checkpoint_names_itself_and_an_earlier_one(
     checkpointer = saved(tmp_path, state, 1, 2)
     (tmp_path / "2" / "state" / "_METADATA").write_bytes(b"")
     with jax.set_mesh(mesh(1, 1)):
-        with pytest.raises(ValueError, match=r"/2 must be readable.*moving it away to use step 1"):
+        with pytest.raises(ValueError, match=r"/2 must be readable.*; try step 1"):
             checkpointer.restore(jax.eval_shape(init))
         assert checkpointer.restore(jax.eval_shape(init), step=1).step == 7
 
 
 def test_unreadable_meta(tmp_path: Path, state: State) -> None:
     checkpointer = saved(tmp_path, state, 1)
-    (tmp_path / "1" / "meta" / "metadata").write_text('{"examples_se')
+    (tmp_path / "1" / "meta.json").write_text('{"examples_se')
     with pytest.raises(ValueError, match="/1 must be readable"):
         checkpointer.read_meta()
 
@@ -204,5 +205,5 @@ def test_relative_and_unwritable_directories_are_refused(tmp_path: Path, state: 
 
 def test_meta_is_plain_json_on_disk(tmp_path: Path, state: State) -> None:
     saved(tmp_path, state, 1)
-    stored = json.loads((tmp_path / "1" / "meta" / "metadata").read_text())
+    stored = json.loads((tmp_path / "1" / "meta.json").read_text())
     assert stored == {"examples_seen": 10, "metrics": {}}

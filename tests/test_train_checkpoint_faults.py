@@ -46,9 +46,7 @@ def kill_while_saving(path: Path, first: int) -> None:
     )
 
     def half_written() -> bool:
-        return any(
-            int(p.name.partition(".")[0]) > first for p in path.glob("*.orbax-checkpoint-tmp")
-        )
+        return any(int(p.name.partition(".")[0]) > first for p in path.glob("*.saving"))
 
     try:
         while child.poll() is None:
@@ -73,7 +71,7 @@ def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path: Path) -> N
     goes_on = Checkpointer(tmp_path, EACH_STEP)
     goes_on.save(steps[-1] + 1, state_of(steps[-1] + 1), {})
     goes_on.close()
-    assert not list(tmp_path.glob("*.orbax-checkpoint-tmp"))
+    assert not list(tmp_path.glob("*.saving"))
 
 
 FILL = {
@@ -153,5 +151,5 @@ def test_damaged_arrays_are_told_and_the_earlier_checkpoint_named(tmp_path: Path
         timeout=100,
     )
     assert child.stdout.startswith(f"checkpoint={tmp_path / '2'} must be readable, because")
-    assert child.stdout.endswith("try moving it away to use step 1\n")
+    assert child.stdout.endswith("try step 1\n")
     assert np.array_equal(restored(tmp_path, 1), state_of(1)["w"])

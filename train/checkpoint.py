@@ -1,75 +1,98 @@
 """Checkpoints: written in the background, one commit of state and meta, read back onto any mesh.
 
-Orbax is imported here alone, at the first save or restore, by its classic interface: the newer
-`orbax.checkpoint.v1` is a layer over it, still declared unstable, and no faster.
+`train.arrays` writes the arrays. The rest is here: the manifest that makes a checkpoint exist, its
+name, and which ones are kept.
 """
 
 import json
-import logging
-import re
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
-from etils import epath
-from jax.experimental import multihost_utils
+import numpy as np
 
-from train.checkpoint_policy import Due, Retention
-from train.checkpoint_tree import differences, named_leaves, nested, placed
+from train import arrays, manifest
+from train.checkpoint_folder import META, CheckpointFolder
+from train.checkpoint_policy import Due
+from train.checkpoint_tree import differences, named_leaves, placed
 from train.config import CheckpointConfig
+from train.manifest import Fault, Form, Manifest
+from train.processes import judged
+from train.retention import kept_steps
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 State = TypeVar("State")
 Meta = dict[str, Any]
-
-PARTS = (
-    "commit_success.txt",
-    "_CHECKPOINT_METADATA",
-    "meta/metadata",
-    "state/_METADATA",
-    "state/manifest.ocdbt",
-)
-"""Files of every committed step; the first is written last, and deleted first."""
+STATE = "state"
 
 
 class Checkpointer:
-    """The checkpoints of one run, `directory/<step>`. Every process makes the same calls."""
+    """The checkpoints of one run, `directory/<step>`. Every process makes the same calls.
 
-    def __init__(self, directory: epath.PathLike, config: CheckpointConfig) -> None:
-        self.directory = epath.Path(directory)
-        if not self.directory.is_absolute() and "://" not in str(directory):
+    With a `key` manifests are signed, and those that are not signed with it refused.
+    """
+
+    def __init__(
+        self, directory: Path | str, config: CheckpointConfig, *, key: bytes | None = None
+    ) -> None:
+        self.directory = Path(directory)
+        if not self.directory.is_absolute():
             raise ValueError(
                 f"checkpoints={directory} must be absolute, because they are written by threads "
                 f"and processes of their own; try {self.directory.absolute()}"
             )
-        self._config = config
+        self.folder = CheckpointFolder(self.directory)
+        self._config, self._key = config, key
         self._due = Due(config)
         self._asked = (-1, False)
-        self._manager: ocp.CheckpointManager | None = None
+        self._writer: ocp.AsyncCheckpointer | None = None
         self._saving: int | None = None
+        self._began = 0.0
         # Orbax tells of a failed write only to who waits for it; so one thread does.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._losses: dict[int, float] = {}
+        """Evaluation loss of each step that stands, NaN if it was not evaluated."""
 
     def steps(self) -> list[int]:
-        """Steps that can be restored, in order; half-written and half-deleted ones are left out."""
-        return [step for step in self._numbers() if self._is_whole(step)]
+        """Steps whose manifest stands, in order; half-written and half-deleted ones do not."""
+        return self.folder.steps()
 
     def latest_step(self) -> int | None:
-        """The newest step that can be restored, None if there is none."""
+        """The newest of `steps`, None if there is none."""
         return max(self.steps(), default=None)
 
     def read_meta(self, step: int | None = None) -> Meta:
         """The JSON saved with the state of `step` (default: the latest); no array is read."""
         step = self._existing(step)
         try:
-            return json.loads((self._path(step) / "meta" / "metadata").read_text())
+            return self.folder.meta(step)
         except (OSError, ValueError) as error:
             raise self._unreadable(step, error) from error
+
+    def faults(self, step: int) -> list[Fault]:
+        """What is wrong with the files of `step`, as `config.verify` says how; empty if nothing.
+
+        The processes share the work and all return the same.
+        """
+        found = manifest.check(
+            self.folder.of(step),
+            sizes_only=self._config.verify == "sizes",
+            key=self._key,
+            share=(jax.process_index(), jax.process_count()),
+        )
+        words = judged("verify", json.dumps(found), lambda words: f"[{','.join(words)}]")
+        return sorted({Fault(*fault) for word in json.loads(words) for fault in word})
+
+    def set_aside(self, step: int, faults: list[Fault]) -> Path:
+        """Rename a checkpoint that must not be used, with a file that tells why; return where."""
+        self._losses.pop(step, None)
+        return Path(judged("aside", "", lambda _: str(self.folder.set_aside(step, faults))))
 
     def is_due(self, step: int) -> bool:
         """Whether `save` would save `step` unforced; ValueError if the last save has failed."""
@@ -78,6 +101,12 @@ class Checkpointer:
         if step != self._asked[0]:
             self._asked = (step, self._due.at(step, time.monotonic()))
         return self._asked[1]
+
+    @property
+    def saving_since(self) -> float | None:
+        """When the save began that is being written now, by `time.monotonic`; None if none is."""
+        writing = self._writing
+        return None if writing is None or writing.done() else self._began
 
     def save(
         self,
@@ -97,22 +126,20 @@ class Checkpointer:
         if not (self.is_due(step) or force) or step == self._saving:
             return False
         self.wait()
-        self._saving = step
+        self._saving, self._began = step, time.monotonic()
         try:
-            manager = self._open()
-            if step in self.steps():
+            writer = self._open()
+            if step in self._losses:
                 return False
-            import orbax.checkpoint as ocp
-
+            leaves = named_leaves(state)
             plain = {name: float(value) for name, value in (metrics or {}).items()}
-            if "eval_loss" in plain:
-                self._losses[step] = plain["eval_loss"]
-            args = ocp.args.Composite(
-                state=ocp.args.PyTreeSave(nested(named_leaves(state))),
-                meta=ocp.args.JsonSave({**meta, "metrics": plain}),
-            )
-            manager.save(step, args=args, force=True)
-            self._writing = self._waiter.submit(manager.wait_until_finished)
+            text = json.dumps({**meta, "metrics": plain}, indent=1) + "\n"
+            forms = {n: (np.dtype(x.dtype).name, tuple(x.shape)) for n, x in leaves.items()}
+            if jax.process_index() == 0:
+                self.folder.begin(step)
+            arrays.save(writer, self.folder.saving(step) / STATE, leaves)
+            loss = plain.get("eval_loss", math.nan)
+            self._writing = self._waiter.submit(self._finish, step, text, forms, loss)
         except Exception as error:
             raise self._unwritable(error) from error
         self._due.restart(step, time.monotonic())
@@ -124,34 +151,28 @@ class Checkpointer:
         The leaves of `abstract_state` are ShapeDtypeStructs, as `jax.eval_shape` makes them; they
         are laid out on the current mesh by their specs, and replicated if they have none. A field
         without leaves, say `optimizer=None`, is not read. ValueError if names, shapes or types
-        differ from the checkpoint's, or it cannot be read.
+        differ from the checkpoint's, or it cannot be read. It trusts the files: ask for `faults`.
         """
-        import orbax.checkpoint as ocp
-
         step = self._existing(step)
-        path = self._path(step) / "state"
+        path = self.folder.of(step)
         wanted = {name: placed(leaf) for name, leaf in named_leaves(abstract_state).items()}
         fields = {name.partition("/")[0] for name in wanted}
-        handler = ocp.PyTreeCheckpointHandler()
         try:
-            stored = named_leaves(handler.metadata(path).tree)
-        except Exception as error:
+            stored = manifest.read(path, self._key).arrays
+        except ValueError as error:
             raise self._unreadable(step, error) from error
-        found = {name: leaf for name, leaf in stored.items() if name.partition("/")[0] in fields}
+        found = {
+            name: jax.ShapeDtypeStruct(shape, dtype)
+            for name, (dtype, shape) in stored.items()
+            if name.partition("/")[0] in fields
+        }
         if differ := differences(wanted, found):
             raise ValueError(
-                f"checkpoint={self._path(step)} must hold a state of this model, because names and "
+                f"checkpoint={path} must hold a state of this model, because names and "
                 f"shapes tell where its arrays belong, but {differ}; try the config it came from"
             )
-        target = nested(wanted)
-        args = ocp.args.PyTreeRestore(
-            target,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-            partial_restore=len(found) < len(stored),
-        )
         try:
-            with ocp.Checkpointer(handler) as reader:
-                leaves = named_leaves(reader.restore(path, args=args))
+            leaves = arrays.restore(path / STATE, wanted, partial=len(found) < len(stored))
         except Exception as error:
             raise self._unreadable(step, error) from error
         structure = jax.tree.structure(abstract_state)
@@ -171,59 +192,60 @@ class Checkpointer:
         try:
             self.wait()
         finally:
-            manager, self._manager = self._manager, None
+            writer, self._writer = self._writer, None
             self._waiter.shutdown()
-            if manager is not None:
-                self._close(manager)
+            if writer is not None:
+                writer.close()
 
-    def _close(self, manager: "ocp.CheckpointManager") -> None:
-        """Orbax raises a failed save once more when it closes."""
+    def _open(self) -> "ocp.AsyncCheckpointer":
+        """Orbax's writer; made at the first save, so that who only reads changes no file."""
+        if self._writer is not None:
+            return self._writer
+        stand = json.loads(judged("open", "", lambda _: json.dumps(self._prepared())))
+        self._losses = {int(step): loss for step, loss in stand.items()}
+        self._writer = arrays.writer()
+        return self._writer
+
+    def _prepared(self) -> dict[int, float]:
+        """The steps that stand, with their losses, in a folder that is ready to be written to."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        manifest.sync(self.directory.parent)
+        self.folder.clean()
+        return {step: self._loss(step) for step in self.steps()}
+
+    def _loss(self, step: int) -> float:
         try:
-            manager.close()
-        except Exception as error:
-            raise self._unwritable(error) from error
+            return self.folder.meta(step)["metrics"].get("eval_loss", math.nan)
+        except (OSError, ValueError, LookupError):
+            return math.nan  # it is damaged, which is for who reads it to say
 
-    def _path(self, step: int) -> epath.Path:
-        return self.directory / str(step)
+    def _finish(self, step: int, meta: str, forms: dict[str, Form], loss: float) -> None:
+        """Runs in the background: make what Orbax wrote a checkpoint, then delete older ones.
 
-    def _numbers(self) -> list[int]:
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdecimal())
+        Each process flushes and hashes the files it wrote, process 0 also those that belong to
+        all; the manifest comes when all have done so.
+        """
+        assert self._writer is not None
+        self._writer.wait_until_finished()
+        path, process = self.folder.saving(step), jax.process_index()
+        if process == 0:
+            (path / META).write_text(meta, encoding="utf-8")
+        names = manifest.file_names(path)
+        entries = manifest.flushed(path, [n for n in names if arrays.written_by(n) == process])
 
-    def _is_whole(self, step: int) -> bool:
-        return all((self._path(step) / part).exists() for part in PARTS)
+        def publish(words: list[str]) -> str:
+            files = {n: manifest.Entry(*e) for word in words for n, e in json.loads(word).items()}
+            assert files.keys() == set(manifest.file_names(path))
+            manifest.write(path, Manifest(step, files, forms), self._key)
+            self.folder.publish(step)
+            losses = {**self._losses, step: loss}
+            keep = kept_steps(losses, losses, self._config)
+            for old in losses.keys() - keep:
+                self.folder.delete(old)
+            return json.dumps({kept: losses[kept] for kept in keep})
 
-    def _open(self) -> "ocp.CheckpointManager":
-        """Orbax's manager; made at the first save, so that who only reads changes no file."""
-        if self._manager is not None:
-            return self._manager
-        import orbax.checkpoint as ocp
-
-        # Orbax logs a failed save once from each of its threads and tasks, with traceback; we
-        # raise it.
-        logging.getLogger("absl").addFilter(_is_not_orbax_error)
-        logging.getLogger("asyncio").addFilter(_was_retrieved)
-        whole = self.steps()
-        for step in whole:
-            loss = self.read_meta(step).get("metrics", {}).get("eval_loss")
-            if loss is not None:
-                self._losses[step] = loss
-        if jax.process_index() == 0:
-            # Orbax would count them among the latest. Older ones it deletes with the next save.
-            for step in self._numbers():
-                if step not in whole and step > max(whole, default=-1):
-                    self._path(step).rename(self.directory / f"{step}.incomplete")
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("checkpoint leftovers are out of the way")
-        options = ocp.CheckpointManagerOptions(
-            cleanup_tmp_directories=True,
-            preservation_policy=Retention(self._config, self._losses),
-            # With threads, Orbax deletes the marker and a step's other files before its arrays.
-            num_deletion_threads=4,
-        )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
-        return self._manager
+        stand = json.loads(judged("save", json.dumps(entries), publish))
+        self._losses = {int(kept): loss for kept, loss in stand.items()}
 
     def _existing(self, step: int | None) -> int:
         steps = self.steps()
@@ -237,7 +259,7 @@ class Checkpointer:
         )
 
     def _unwritable(self, error: Exception) -> ValueError:
-        last, cause = self.latest_step(), _cause(error)
+        last, cause = self.latest_step(), arrays.cause(error)
         good = "there is no good one" if last is None else f"step {last} is the last good one"
         full = "No space left" in cause
         return ValueError(
@@ -248,25 +270,7 @@ class Checkpointer:
 
     def _unreadable(self, step: int, error: Exception) -> ValueError:
         earlier = [other for other in self.steps() if other < step]
-        offer = f"moving it away to use step {earlier[-1]}" if earlier else "another run"
         return ValueError(
-            f"checkpoint={self._path(step)} must be readable, because the state comes from it, "
-            f"but: {_cause(error)}; try {offer}"
+            f"checkpoint={self.folder.of(step)} must be readable, because the state comes from it, "
+            f"but: {arrays.cause(error)}; try {f'step {earlier[-1]}' if earlier else 'another run'}"
         )
-
-
-def _is_not_orbax_error(record: logging.LogRecord) -> bool:
-    return not (record.levelno == logging.ERROR and "orbax" in record.pathname)
-
-
-def _was_retrieved(record: logging.LogRecord) -> bool:
-    return "exception was never retrieved" not in record.getMessage()
-
-
-def _cause(error: Exception) -> str:
-    """What the operating system said, else the first line of what Orbax says."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror + (f": {error.filename}" if error.filename else "")
-    text = str(error).strip() or type(error).__name__
-    said = re.search(r"([^:]+) \[os_error_code", text)
-    return said[1].strip() if said else text.splitlines()[0][:300]

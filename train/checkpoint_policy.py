@@ -1,42 +1,10 @@
-"""When a checkpoint is due, and which ones are kept."""
-
-import math
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+"""When a checkpoint is due."""
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from train.config import CheckpointConfig
-
-
-def kept_steps(
-    steps: Sequence[int], losses: Mapping[int, float], config: CheckpointConfig
-) -> set[int]:
-    """The steps that stay: the latest, the multiples of `keep_every`, the best by loss."""
-    keep = set(sorted(steps)[-config.keep_latest :])
-    if config.keep_every is not None:
-        keep |= {step for step in steps if step % config.keep_every == 0}
-    rated = [step for step in steps if not math.isnan(losses.get(step, math.nan))]
-    return keep | set(sorted(rated, key=lambda step: losses[step])[: config.keep_best])
-
-
-class _Checkpoint(Protocol):
-    step: int
-
-
-class Retention:
-    """`kept_steps` in the shape Orbax asks for."""
-
-    def __init__(self, config: CheckpointConfig, losses: Mapping[int, float]) -> None:
-        self._config, self._losses = config, losses
-
-    def should_preserve(self, checkpoints: Sequence[_Checkpoint], *, context: object) -> list[bool]:
-        """Of each checkpoint, whether it stays."""
-        del context
-        keep = kept_steps([c.step for c in checkpoints], self._losses, self._config)
-        return [c.step in keep for c in checkpoints]
 
 
 class Due:

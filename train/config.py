@@ -88,6 +88,9 @@ class CheckpointConfig:
     """Also keep every checkpoint whose step is a multiple of this."""
     keep_best: int = field(default=0, metadata=FREE)
     """Also keep this many checkpoints with the lowest evaluation loss."""
+    verify: Literal["checksums", "sizes"] = field(default="checksums", metadata=FREE)
+    """What of a checkpoint's files is compared with its manifest before it is read: all bytes, or,
+    if that takes too long, the sizes only."""
 
     def __post_init__(self) -> None:
         for name in ("every_steps", "keep_latest", "keep_every"):
