@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 if TYPE_CHECKING:
     from launch.options import TrainOptions
 
-ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("model", "data", "train", "launch")
+from launch import exits
+from launch.exits import ROOMS, ROOT
+
 Options = TypeVar("Options")
 LAUNCH_USAGE = (
     "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
@@ -41,22 +42,22 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     After a failure it ends at once when jax runs: it would wait for its peers, and threads of
     other libraries would have the last word.
     """
+    exits.watch_threads()
     code = main(argv)
     if code and "jax" in sys.modules:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        exits.take_last_word()
+        exits.leave(code)
     sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
+    """Run the command line and return its exit code, one of `launch.exits`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(arguments)
     except UsageError as error:
         _complain(str(error))
-        return 2
+        return exits.USAGE
     except KeyboardInterrupt:
         _complain("interrupted")
         return 130
@@ -65,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if isinstance(error, ValueError) and _raised_by_us(error):
+        if exits.is_foreseen(error):
             _complain(str(error))
-        else:
-            traceback.print_exc()
-        return 1
+            return exits.REFUSED
+        traceback.print_exc()
+        return exits.UNEXPECTED
 
 
 def _run(arguments: list[str]) -> int:
@@ -99,11 +100,11 @@ def _overview() -> str:
     )
 
 
-def _train(arguments: list[str]) -> None:
+def _train(arguments: list[str]) -> int:
     options = train_options(arguments)
     from launch.train import train
 
-    train(
+    return train(
         options.run,
         run_dir=options.run_dir,
         resume=options.resume,
@@ -276,13 +277,6 @@ def _require_own_checkout() -> None:
                 f"package {room}={found} must be {ROOT / room}, because another package of that "
                 "name hides ours; try from another directory, or without it on PYTHONPATH"
             )
-
-
-def _raised_by_us(error: BaseException) -> bool:
-    """Whether a `raise` of our own code made the error: then its text is meant for the user."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = any(Path(last.filename).resolve().is_relative_to(ROOT / room) for room in ROOMS)
-    return ours and (last.line or "").startswith("raise ")
 
 
 def _complain(text: str) -> None:

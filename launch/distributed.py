@@ -82,6 +82,8 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
         return None
     if job.process_id == 0 and job.coordinator is not None:
         check_port_free(job.coordinator)
+    # JAX's own answer to SIGTERM takes the signal away from ours (launch.interrupt).
+    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator_address=job.coordinator,
         num_processes=job.num_processes,

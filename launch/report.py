@@ -124,16 +124,10 @@ class Report:
         self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer
     ) -> None:
         """Where the checkpoints lie and how to go on, the loss curve, and a sample."""
-        more = shlex.join(
-            [
-                *(*command(), "train", "--run-dir", near(run.path), "--resume"),
-                *("--train.steps", str(2 * self._config.train.steps)),
-            ]
-        )
         self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
         if self._lead:
             self._draw(run)
-        self.say(f"to go on:    {more}")
+        self.say(f"to go on:    {way_on(run)} --train.steps {2 * self._config.train.steps}")
         if jax.process_count() > 1:
             sample = shlex.join([*command(), "generate", near(run.path)])
             self.say(f"a sample:    {sample}")
@@ -155,6 +149,11 @@ class Report:
             self.say(f"loss curve:  not drawn, because {error}")
         else:
             self.say(f"loss curve:  {near(picture)}")
+
+
+def way_on(run: RunDirectory) -> str:
+    """The command that goes on with a run."""
+    return shlex.join([*command(), "train", "--run-dir", near(run.path), "--resume"])
 
 
 def near(path: Path) -> str:

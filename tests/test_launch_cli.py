@@ -154,7 +154,7 @@ def test_error_that_is_not_for_the_user_shows_where_it_came_from(
         raise error
 
     monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(fail, "fails"))
-    assert exit_code("presets") == 1
+    assert exit_code("presets") == 70
     shown = capsys.readouterr().err
     assert "Traceback" in shown and str(error) in shown
 

@@ -17,6 +17,7 @@ from train.config import BadNumbersConfig, CheckpointConfig, TrainConfig
 from train.feed import Feed
 from train.loop import fit
 from train.metrics import Record
+from train.phases import Phases
 from train.profile import Profile
 from train.record import Place, Recorder
 from train.state import TrainState
@@ -62,6 +63,7 @@ def run(
     kept: dict[str, Any] | None = None,
     evaluate: Callable[[TrainState, int], dict[str, float]] | None = None,
     profile: tuple[int, int] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[TrainState, Place, list[Record], list[str], Checkpointer]:
     fresh, step = compiled
     records: list[Record] = []
@@ -69,6 +71,7 @@ def run(
     throughput = Throughput(flops_per_token=1.0, device_kind="cpu", num_devices=1)
     checkpointer = Checkpointer(path, config.checkpoint)
     guard = Guard(config.bad_numbers, said.append, lambda a, b: f"data rows {a} to {b - 1}", kept)
+    phases = Phases()
     with jax.set_mesh(mesh_of()):
         feed = Feed(
             batches_from(place.examples, bad_at, odd_at),
@@ -88,9 +91,17 @@ def run(
                 saver=checkpointer,
                 meta={"config": {}},
                 recorder=Recorder(
-                    config, throughput, records.append, guard, tokens_per_row=T, end=steps * B
+                    config,
+                    throughput,
+                    records.append,
+                    guard,
+                    phases,
+                    tokens_per_row=T,
+                    end=steps * B,
                 ),
-                profile=Profile(profile, path / "profile"),
+                profile=Profile(profile, path / "profile", phases),
+                phases=phases,
+                stop=stop,
             )
         finally:
             feed.close()

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from data.batch import Batch
 from train.config import TrainConfig
 from train.feed import Fed
+from train.phases import Phases
 from train.profile import Profile
 from train.record import Place, Recorder
 from train.state import TrainState
@@ -54,16 +55,27 @@ def fit(
     meta: dict[str, Any],
     recorder: Recorder,
     profile: Profile,
+    phases: Phases,
+    stop: Callable[[], bool],
 ) -> tuple[TrainState, Place]:
-    """Train from `place` until `end` rows are seen; return when the last checkpoint is on disk.
+    """Train from `place` until `end` rows are seen, or `stop()`; return when that is on disk.
 
     `evaluate(state, step)` measures and records the held-out loss. `meta` goes into every
-    checkpoint beside the position. No device value steers the loop, and the metrics of a step are
-    read while the next one runs. Raises what the recorder's guard raises at a step whose update was
-    not made.
+    checkpoint beside the position. `stop` is asked before every step. No device value steers the
+    loop, and the metrics of a step are read while the next one runs. Raises ValueError when
+    `recorder` meets a step that is not finite.
     """
-    done = place.examples >= end
-    while not done:
+    begun = place
+    measured: dict[str, float] = {}
+
+    def save(*, force: bool) -> None:
+        recorder.read()
+        with phases.during("save"):
+            position = {"examples_seen": place.examples, "bad_numbers": recorder.guard.meta()}
+            saver.save(place.step, state, meta | position, metrics=measured, force=force)
+
+    phases.begin_steps(place.step)
+    while place.examples < end and not stop():
         profile.before(place.step)
         ceiling = recorder.guard.ceiling(place.step + 1)
         with jax.transfer_guard("disallow"):
@@ -72,17 +84,17 @@ def fit(
         recorder.read()
         place = Place(step=place.step + 1, examples=fed.rows[1])
         recorder.add(place, fed, metrics)
-        done = place.examples >= end
-        every = config.eval_every
-        measured: dict[str, float] = {}
-        if evaluate and (done or (every and place.step % every == 0)):
+        every, measured = config.eval_every, {}
+        if evaluate and (place.examples >= end or (every and place.step % every == 0)):
             recorder.read()
-            measured = evaluate(state, place.step)
+            with phases.during("evaluate"):
+                measured = evaluate(state, place.step)
             recorder.start()
-        if done or saver.is_due(place.step):
-            recorder.read()
-            position = {"examples_seen": place.examples, "bad_numbers": recorder.guard.meta()}
-            saver.save(place.step, state, meta | position, metrics=measured, force=done)
+        if saver.is_due(place.step):
+            save(force=False)
+    if place != begun:
+        save(force=True)
     profile.close()
-    saver.wait()
+    with phases.during("save"):
+        saver.wait()
     return state, place

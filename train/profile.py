@@ -4,13 +4,16 @@ from pathlib import Path
 
 import jax
 
+from train.phases import Phases
+
 
 class Profile:
     """Starts and stops JAX's profiler between two steps; without a window it does nothing."""
 
-    def __init__(self, window: tuple[int, int] | None, directory: Path) -> None:
+    def __init__(self, window: tuple[int, int] | None, directory: Path, phases: Phases) -> None:
         self._window = window
         self._directory = directory
+        self._phases = phases
         self._running = False
 
     def before(self, step: int) -> None:
@@ -19,7 +22,8 @@ class Profile:
             return
         start, stop = self._window
         if not self._running and start <= step < stop:
-            jax.profiler.start_trace(str(self._directory))
+            with self._phases.during("profile"):
+                jax.profiler.start_trace(str(self._directory))
             self._running = True
         elif self._running and step >= stop:
             self.close()
@@ -27,5 +31,6 @@ class Profile:
     def close(self) -> None:
         """End a trace that is still running."""
         if self._running:
-            jax.profiler.stop_trace()
+            with self._phases.during("profile"):
+                jax.profiler.stop_trace()
             self._running = False

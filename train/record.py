@@ -10,6 +10,7 @@ from train.bad_numbers import Guard
 from train.config import TrainConfig
 from train.feed import Fed
 from train.metrics import Record
+from train.phases import Phases
 from train.step import Metrics
 from train.throughput import Throughput
 
@@ -31,6 +32,7 @@ class Recorder:
         throughput: Throughput,
         write: Callable[[Record], None],
         guard: Guard,
+        phases: Phases,
         *,
         tokens_per_row: int,
         end: int,
@@ -40,6 +42,7 @@ class Recorder:
         self._write = write
         self.guard = guard
         """Judges every step that is read."""
+        self._phases = phases
         self._tokens_per_row = tokens_per_row
         self._end = end
         self._pending: tuple[Place, Fed, Metrics] | None = None
@@ -64,6 +67,7 @@ class Recorder:
             return
         (place, fed, on_device), self._pending = self._pending, None
         metrics = jax.device_get(on_device)
+        self._phases.finished(place.step, fed.waited)
         tokens = (fed.rows[1] - fed.rows[0]) * self._tokens_per_row
         self._throughput.step(tokens, time.perf_counter(), waited=fed.waited)
         self.guard.judge(place.step, fed.rows, metrics)
@@ -79,5 +83,6 @@ class Recorder:
             "examples_seen": place.examples,
             "tokens_seen": place.examples * self._tokens_per_row,
             "dropped_updates": self.guard.dropped,
+            "goodput": self._phases.goodput(),
         }
         self._write(record | self._throughput.take() | {"time": time.time()})

@@ -18,6 +18,7 @@ from train.config import CheckpointConfig
 from train.feed import Feed, local_rows
 from train.loop import fit
 from train.metrics import JsonlWriter, Record
+from train.phases import Phases
 from train.profile import Profile
 from train.record import Place, Recorder
 from train.state import TrainState
@@ -90,7 +91,8 @@ def _fit(
     )
     saver = Checkpointer(folder / "checkpoints", CheckpointConfig(every_steps=None))
     guard = Guard(train.bad_numbers, print, lambda first, after: f"rows {first} to {after - 1}")
-    recorder = Recorder(train, throughput, write, guard, tokens_per_row=length, end=end)
+    phases = Phases()
+    recorder = Recorder(train, throughput, write, guard, phases, tokens_per_row=length, end=end)
     state, _ = fit(
         state,
         Place(step=0, examples=0),
@@ -102,7 +104,9 @@ def _fit(
         saver=saver,
         meta={},
         recorder=recorder,
-        profile=Profile(None, folder),
+        profile=Profile(None, folder, phases),
+        phases=phases,
+        stop=lambda: False,
     )
     feed.close()
     saver.close()

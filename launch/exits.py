@@ -1,0 +1,87 @@
+"""How a process ends: its exit codes, and who has the last word when several threads want it."""
+
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+DONE = 0
+REFUSED = 1
+"""Bad input, or an end of our own with a message: starting again does not help."""
+USAGE = 2
+UNEXPECTED = 70
+"""An exception nobody foresaw; also that a peer died."""
+STOPPED = 75
+"""Stopped by a signal, saved: resume me."""
+HUNG = 76
+"""Taken as hung by the watchdog: resume me."""
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("model", "data", "train", "launch")
+OWN_THREADS = "meshloom"
+"""The names of our threads begin so."""
+
+_last_word = threading.Lock()
+
+
+def take_last_word() -> None:
+    """From here on this thread alone may end the process; any other that wants to stands still."""
+    _last_word.acquire()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, after `take_last_word`: nothing is closed, no peer is waited for."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def fail() -> NoReturn:
+    """Tell the exception that is being handled, with its traceback, and leave."""
+    take_last_word()
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+    leave(UNEXPECTED)
+
+
+@contextlib.contextmanager
+def failing_fast() -> Iterator[None]:
+    """Within, an exception that nobody foresaw ends the process at once.
+
+    Put it inside of all that closes things: in a job of several processes, closing waits for the
+    others, and they wait for this one. A ValueError that our own code raised passes, and so does a
+    broken pipe.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if is_foreseen(error) or isinstance(error, BrokenPipeError):
+            raise
+        fail()
+
+
+def is_foreseen(error: BaseException) -> bool:
+    """Whether a `raise` of our own made this ValueError: then its text is meant for the user."""
+    if not isinstance(error, ValueError):
+        return False
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = any(Path(last.filename).resolve().is_relative_to(ROOT / room) for room in ROOMS)
+    return ours and (last.line or "").startswith("raise ")
+
+
+def watch_threads() -> None:
+    """From here on an exception in a thread of ours ends the process, as in the main thread."""
+    other = threading.excepthook
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        other(told)
+        if told.thread is not None and told.thread.name.startswith(OWN_THREADS):
+            take_last_word()
+            leave(UNEXPECTED)
+
+    threading.excepthook = hook

@@ -1,0 +1,105 @@
+"""A leg of a run: from one of its checkpoints, or the beginning, as far as it goes."""
+
+import functools
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import jax
+
+from launch import build, exits
+from launch.config import to_dict
+from launch.ready import Ready, place_of, steps_left
+from launch.resume import Found
+from train.bad_numbers import Guard
+from train.feed import Feed, local_rows
+from train.loop import fit
+from train.metrics import Record
+from train.profile import Profile
+from train.record import Place, Recorder
+from train.state import TrainState
+
+
+def run_leg(ready: Ready, found: Found | None) -> tuple[TrainState, Place]:
+    """Train from a checkpoint, or from the beginning, with state, feed and writers of its own."""
+    config, train, report, phases = ready.config, ready.train, ready.report, ready.phases
+    place, length = place_of(found), config.data.sequence_length
+    last_step = place.step + steps_left(config, place, ready.first_batch_size)
+    with ExitStack() as closing, exits.failing_fast():
+        phases.enter("restore" if found else "compile")
+        state = _state(ready, found)
+        write = report.open_writers(ready.run, place, last_step, closing)
+        evaluate = None
+        if ready.measure is not None:
+            evaluate = functools.partial(_evaluate, ready.measure, write)
+        feed = Feed(
+            ready.rows.batches(place.examples, train.batch_size, local_rows(train.batch_size)),
+            start=place.examples,
+            batch_size=train.batch_size,
+            schedule=build.schedule(train, ready.first_batch_size),
+        )
+        closing.callback(feed.close)
+        meta = {
+            "first_batch_size": ready.first_batch_size,
+            "data_digest": ready.rows.digest,
+            "config": to_dict(config),
+            "versions": report.versions,
+        }
+        profile = Profile(config.profile, ready.run.profile, phases)
+        closing.callback(profile.close)
+        guard = Guard(
+            train.bad_numbers,
+            report.say,
+            lambda first, after: f"data rows {first} to {after - 1}",
+            found.bad_numbers if found else None,
+        )
+        recorder = Recorder(
+            train,
+            report.throughput(length),
+            write,
+            guard,
+            phases,
+            tokens_per_row=length,
+            end=ready.end,
+        )
+        return fit(
+            state,
+            place,
+            end=ready.end,
+            config=train,
+            train_step=ready.train_step,
+            batches=feed,
+            evaluate=evaluate,
+            saver=ready.checkpointer,
+            meta=meta,
+            recorder=recorder,
+            profile=profile,
+            phases=phases,
+            stop=ready.stop.reached,
+        )
+
+
+def _evaluate(
+    measure: Callable[[TrainState], dict[str, float]],
+    write: Callable[[Record], None],
+    state: TrainState,
+    step: int,
+) -> dict[str, float]:
+    measured = measure(state)
+    write({"step": step, **measured, "time": time.time()})
+    return measured
+
+
+def _state(ready: Ready, found: Found | None) -> TrainState:
+    """The state to go on with: fresh, or as the checkpoint holds it."""
+    if found is None:
+        return build.make_fresh_state(ready.fresh)
+    place, first_batch_size, changed = found.place, found.first_batch_size, found.changed
+    say = ready.report.say
+    state = ready.checkpointer.restore(jax.eval_shape(ready.fresh), place.step)
+    say(f"going on from step {place.step}, after {place.examples:,} rows")
+    if changed:
+        say(f"not bit-equal, because versions changed: {', '.join(changed)}")
+    if first_batch_size != ready.train.batch_size:
+        say(f"steps of the schedule are counted at the first batch size, {first_batch_size}")
+    return state

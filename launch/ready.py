@@ -1,0 +1,149 @@
+"""All that a run needs and keeps, from its config: data, run directory, compiled step."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from data.pipeline import Rows, open_rows
+from launch import build
+from launch.config import RunConfig
+from launch.distributed import from_first_process
+from launch.interrupt import Stop
+from launch.report import Report, way_on
+from launch.resume import Found, find, require_same_rows
+from launch.run_directory import RunDirectory, open_run_directory
+from launch.signing import signing_key
+from train.checkpoint import Checkpointer
+from train.config import TrainConfig
+from train.loop import TrainStep
+from train.phases import Phases
+from train.record import Place
+from train.state import TrainState
+
+
+class Ready(NamedTuple):
+    """What stays as it is when a run goes on from another of its checkpoints."""
+
+    config: RunConfig
+    """As the run remembers it: with the compute type settled."""
+    train: TrainConfig
+    """With all settled that depends on the backend."""
+    report: Report
+    run: RunDirectory
+    rows: Rows
+    fresh: Callable[[], TrainState]
+    train_step: TrainStep
+    measure: Callable[[TrainState], dict[str, float]] | None
+    checkpointer: Checkpointer
+    found: Found | None
+    """The checkpoint to begin with."""
+    first_batch_size: int
+    phases: Phases
+    stop: Stop
+
+    @property
+    def end(self) -> int:
+        """Rows of the whole run."""
+        return self.train.steps * self.first_batch_size
+
+
+def prepare(
+    config: RunConfig,
+    run_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    phases: Phases,
+    stop: Stop,
+    closing: ExitStack,
+) -> Ready:
+    """Open the data and the run, compile; `closing` closes them."""
+
+    length, packed = config.data.sequence_length, config.data.packing
+    model = build.resolve_model(config.model, jax.default_backend())
+    train = build.resolve_train(config.train, model, jax.default_backend())
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=model.dtype))
+    build.check_batch(train, length, model)
+    fresh = build.fresh_state(model, train)
+    report = Report(config, model)
+    rows = open_rows(config.data, "train", report=report.say)
+    build.check_vocabulary(model, rows, config.data.tokenizer)
+    require_same_rows(rows)
+    held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
+    found = find(run_dir, config, rows, report.say) if resume and run_dir else None
+    if resume and found is None:
+        report.say("no checkpoint was written before the run ended; beginning at step 0")
+    first_batch_size = found.first_batch_size if found else train.batch_size
+    steps_left(config, place_of(found), first_batch_size)
+    run = _open_run(config, run_dir, resume, overwrite)
+    stop.to_go_on = way_on(run)
+    report.begin(run, rows)
+
+    checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
+    closing.callback(checkpointer.close)
+    phases.enter("compile")
+    shapes = jax.eval_shape(fresh)
+    train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
+    report.say(f"train step compiled in {seconds:.1f} s")
+    measure = None
+    if held_out is not None:
+        measure = build.make_evaluate(train, held_out, batches=train.eval_batches, packed=packed)
+    return Ready(
+        config=config,
+        train=train,
+        report=report,
+        run=run,
+        rows=rows,
+        fresh=fresh,
+        train_step=train_step,
+        measure=measure,
+        checkpointer=checkpointer,
+        found=found,
+        first_batch_size=first_batch_size,
+        phases=phases,
+        stop=stop,
+    )
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether process 0 finds a run there: another may look when it has just been begun."""
+    config = RunDirectory(path=run_dir.expanduser().absolute()).config
+    return bool(from_first_process(lambda: "yes" if config.is_file() else ""))
+
+
+def _open_run(
+    config: RunConfig, run_dir: Path | None, resume: bool, overwrite: bool
+) -> RunDirectory:
+    def made() -> str:
+        found = open_run_directory(config, path=run_dir, resume=resume, overwrite=overwrite)
+        return str(found.path)
+
+    return RunDirectory(path=Path(from_first_process(made)))
+
+
+def place_of(found: Found | None) -> Place:
+    return found.place if found else Place(step=0, examples=0)
+
+
+def steps_left(config: RunConfig, place: Place, first_batch_size: int) -> int:
+    """Updates still to make; ValueError if more are made already than the config asks for."""
+    batch_size = config.train.batch_size
+    left = config.train.steps * first_batch_size - place.examples
+    if left <= -batch_size:
+        least = -(-place.examples // first_batch_size)
+        raise ValueError(
+            f"train.steps={config.train.steps} must be at least {least}, because the run has made "
+            f"that many already; try --train.steps {2 * least}"
+        )
+    left = max(0, -(-left // batch_size))
+    if config.profile is not None and not place.step <= config.profile[0] < place.step + left:
+        start, stop = config.profile
+        raise ValueError(
+            f"profile={start} {stop} must begin between step {place.step} and "
+            f"{place.step + left - 1}, because only those run; "
+            f"try --profile {place.step} {place.step + 3}"
+        )
+    return left

@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+from command import ROOT
+
+from launch import exits
+
+
+def end_of(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("raise KeyError('lost')", "KeyError: 'lost'"),
+        ("int('x')", "ValueError: invalid literal"),
+        ("sys.exit(0)", "SystemExit: 0"),
+    ],
+)
+def test_what_nobody_foresaw_ends_the_process_before_anything_is_closed(
+    statement: str, said: str
+) -> None:
+    done = end_of(
+        "import contextlib, sys, threading\n"
+        "from launch import exits\n"
+        "with contextlib.ExitStack() as closing, exits.failing_fast():\n"
+        "    closing.callback(threading.Event().wait)\n"
+        f"    {statement}\n"
+    )
+    assert done.returncode == exits.UNEXPECTED
+    assert "Traceback" in done.stderr and said in done.stderr
+
+
+def test_our_own_refusal_closes_first() -> None:
+    from data.config import DataConfig
+
+    closed: list[bool] = []
+    with pytest.raises(ValueError, match="sequence_length=0"):
+        try:
+            with exits.failing_fast():
+                DataConfig(sources=("text:x",), sequence_length=0)
+        finally:
+            closed.append(True)
+    assert closed
+
+
+@pytest.mark.parametrize(("name", "code"), [("meshloom feed", exits.UNEXPECTED), ("other", 0)])
+def test_an_exception_in_a_thread_of_ours_ends_the_process(name: str, code: int) -> None:
+    done = end_of(
+        "import threading\n"
+        "from launch import exits\n"
+        "exits.watch_threads()\n"
+        f"thread = threading.Thread(target=lambda: 1 / 0, name={name!r})\n"
+        "thread.start(); thread.join()\n"
+    )
+    assert done.returncode == code
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_only_one_thread_has_the_last_word() -> None:
+    done = end_of(
+        "import threading\n"
+        "from launch import exits\n"
+        "exits.take_last_word()\n"
+        "def other():\n"
+        "    with exits.failing_fast():\n"
+        "        began.set(); raise KeyError('a peer is gone')\n"
+        "began = threading.Event()\n"
+        "threading.Thread(target=other, daemon=True).start()\n"
+        "began.wait(); exits.leave(exits.STOPPED)\n"
+    )
+    assert (done.returncode, done.stderr) == (exits.STOPPED, "")

@@ -1,0 +1,160 @@
+"""Real signals to real processes: they stop at one step, saved, and go on as if never stopped."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import ROOT, SMALL, arguments, meshloom, records
+
+from launch.exits import STOPPED
+
+STEPS = "--train.steps 60 --train.eval-batches 0 --train.checkpoint.every-steps 20".split()
+AFTER_3 = re.compile(r"\s*3/")
+
+
+def started(*words: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments("train", *words),
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it still printed until its end, which a signal has asked for."""
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == STOPPED, f"exit {process.returncode}\n{out}\n{errors}"
+    assert "Traceback" not in errors
+    return out, errors
+
+
+def lines_until(pattern: re.Pattern[str], process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if pattern.match(line):
+            return
+    raise AssertionError(f"it ended first\n{process.communicate()[1]}")
+
+
+def job(run: Path, *words: str) -> list[subprocess.Popen[str]]:
+    """Two processes of one job."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
+    return [
+        started(
+            *words,
+            "--run-dir",
+            str(run),
+            JAX_COORDINATOR_ADDRESS=coordinator,
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]
+
+
+def saved(run: Path) -> list[int]:
+    folder = run / "checkpoints"
+    return sorted(int(p.name) for p in folder.iterdir()) if folder.is_dir() else []
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {r["step"]: r["loss"] for r in records(run)}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
+    """The losses of a run that nobody stopped."""
+    run = tmp_path_factory.mktemp("straight") / "run"
+    meshloom("train", "tiny", *SMALL, *STEPS, "--run-dir", str(run))
+    return losses(run)
+
+
+def test_one_process_saves_its_last_step_and_goes_on_bit_equal(
+    tmp_path: Path, straight: dict[int, float]
+) -> None:
+    run = tmp_path / "run"
+    process = started("tiny", *SMALL, *STEPS, "--run-dir", str(run))
+    lines_until(AFTER_3, process)
+    process.send_signal(signal.SIGTERM)
+    out, errors = ended(process)
+    assert errors == "SIGTERM: stopping after this step; a second signal exits at once\n"
+    step = saved(run)[-1]
+    said = f"stopped by SIGTERM at step {step}, saved; to go on: python -m launch train --run-dir"
+    assert said in out and out.endswith(f"{run} --resume\n") and "a sample" not in out
+    assert max(losses(run)) == step and not (run / "loss.png").exists()
+    out = meshloom("train", "--run-dir", str(run), "--resume").stdout
+    assert f"going on from step {step}," in out
+    assert losses(run) == straight
+
+
+def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    processes = job(run, "tiny", *SMALL, *STEPS)
+    lines_until(AFTER_3, processes[0])
+    processes[1].send_signal(signal.SIGUSR1)
+    out, other = (ended(process) for process in processes)
+    assert f"stopped by SIGUSR1 at step {saved(run)[-1]}, saved" in out[0]
+    assert "SIGUSR1: stopping after this step" in other[1] and "SIGUSR1" not in out[1]
+
+    processes = job(run, "--resume")
+    lines_until(re.compile("going on from step"), processes[0])
+    for process in processes:
+        process.send_signal(signal.SIGINT)
+    out, _ = (ended(process) for process in processes)
+    assert "stopped by SIGINT" in out[0]
+
+
+def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = started("tiny", *SMALL, *STEPS, "--run-dir", str(run))
+    lines_until(re.compile("run: "), process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = ended(process)
+    assert "stopped by SIGTERM before a step was made: nothing to save; to go on: python" in out
+    assert saved(run) == []
+
+
+def test_a_second_signal_ends_a_process_whose_main_thread_is_stuck() -> None:
+    program = (
+        "import threading\n"
+        "from launch.interrupt import Stop\n"
+        "stop = Stop(); stop.reached()\n"
+        "print('ready', flush=True)\n"
+        "lock = threading.Lock(); lock.acquire(); lock.acquire()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # the same one, passed on by two
+        assert process.stderr.readline().startswith("SIGTERM: stopping after this step")
+        for _ in pressed_again_and_again(process):
+            process.send_signal(signal.SIGINT)
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def pressed_again_and_again(process: subprocess.Popen[str]) -> Iterator[None]:
+    while True:
+        try:
+            process.wait(0.2)
+            return
+        except subprocess.TimeoutExpired:
+            yield
