@@ -207,13 +207,10 @@ def _launch_local(arguments: list[str]) -> int:
     options = _parse(LocalOptions, own, prog="meshloom launch local")
     if not command or command[0] not in COMMANDS:
         raise UsageError(f"meshloom launch local needs a command to start\n{LAUNCH_USAGE}")
-    from launch.cluster.local import run_local
+    train = train_options(command[1:]) if command[0] == "train" else None
+    from launch.cluster.local import launch_local
 
-    return run_local(
-        [sys.executable, "-m", "launch", *command],
-        processes=options.processes,
-        devices_per_process=options.devices_per_process,
-    )
+    return launch_local(command, options, train)
 
 
 def _launch_slurm(arguments: list[str]) -> None:

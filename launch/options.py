@@ -100,12 +100,61 @@ class PresetsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOptions:
-    """Start a command as one job of several processes on this machine, on its CPU."""
+    """Start a command as one job of several processes on this machine. `train` is started again
+    from its last checkpoint when a process fails."""
 
-    processes: int = 2
-    """Processes of the job."""
-    devices_per_process: int = 1
-    """Virtual CPU devices of each process."""
+    processes: int | None = None
+    """Processes of the job; if not given, one for each of --gpus, and without those 2."""
+    devices_per_process: int | None = None
+    """Virtual CPU devices of each process; 1 if not given."""
+    gpus: str | None = None
+    """Run on these GPUs, as in 0,1,2,3, shared out evenly among the processes."""
+    restarts: int = 3
+    """Restarts in a row that may bring no progress before the job is given up; 0: none at all."""
+    min_processes: int | None = None
+    """Go on with fewer processes, but not fewer than this, when the same one fails again."""
+
+    def __post_init__(self) -> None:
+        for name in ("processes", "devices_per_process", "min_processes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(
+                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
+                )
+        if self.restarts < 0:
+            raise ValueError(
+                f"restarts={self.restarts} must be at least 0, because it counts; try --restarts 0"
+            )
+        gpus = self.gpu_names()
+        if gpus and self.devices_per_process is not None:
+            raise ValueError(
+                f"devices_per_process={self.devices_per_process} must not come with gpus="
+                f"{self.gpus}, because it counts CPU devices; try --processes"
+            )
+        if gpus and len(gpus) % (self.processes or 1):
+            raise ValueError(
+                f"gpus={self.gpus} must be a multiple of processes={self.processes}, because each "
+                f"process gets as many, but there are {len(gpus)}; try --processes {len(gpus)}"
+            )
+        most = self.processes or len(gpus) or 2
+        if self.min_processes is not None and self.min_processes > most:
+            raise ValueError(
+                f"min_processes={self.min_processes} must be at most processes={most}, because "
+                f"the job begins with those; try --min-processes {most}"
+            )
+
+    def gpu_names(self) -> list[str]:
+        """What CUDA_VISIBLE_DEVICES calls them; none for a job on the CPU."""
+        if self.gpus is None:
+            return []
+        names = [name.strip() for name in self.gpus.split(",")]
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError(
+                f"gpus={self.gpus} must name each GPU once, because a process owns those it gets; "
+                "try --gpus 0,1"
+            )
+        return names
 
 
 def _require_some(options: object, name: str) -> None:

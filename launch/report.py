@@ -14,7 +14,7 @@ from data.tokenizer import Tokenizer
 from launch.config import RunConfig, to_dict
 from launch.generate import continuations
 from launch.mesh import shown
-from launch.run_directory import RunDirectory, environment
+from launch.run_directory import RunDirectory, environment, near
 from model.config import ModelConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.console import ConsoleWriter, silent_if_broken
@@ -154,12 +154,6 @@ class Report:
 def way_on(run: RunDirectory) -> str:
     """The command that goes on with a run."""
     return shlex.join([*command(), "train", "--run-dir", near(run.path), "--resume"])
-
-
-def near(path: Path) -> str:
-    """`path` from here if it lies below, as one would type it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def command() -> list[str]:

@@ -4,7 +4,7 @@ config.yaml        the resolved config, accepted by --config
 environment.json   versions and platform of every start
 metrics.jsonl      one object a record
 checkpoints/       one directory a checkpoint
-logs/, job.sbatch  what a launcher wrote
+logs/, failures/, job.sbatch  what a launcher wrote
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from typing import Any
 from launch.config import RunConfig, load_dict, require_resumable, save
 
 RUNS = Path("runs")
-BEFORE_A_RUN = {"job.sbatch", "logs", "config.yaml.partial"}
+BEFORE_A_RUN = {"job.sbatch", "logs", "failures", "config.yaml.partial"}
 OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
 PACKAGES = (
     "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
@@ -55,6 +55,14 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failures"
+
+    @property
     def profile(self) -> Path:
         return self.path / "profile"
 
@@ -68,18 +76,8 @@ def open_run_directory(
     `resume`, if the fields that must match do, or with `overwrite`, which renames the old run and
     deletes nothing. Call it on one process only. Raises ValueError.
     """
-    if resume and overwrite:
-        raise ValueError(
-            "resume=True must not come with overwrite=True, because one keeps the old run and the "
-            "other sets it aside; try one of them"
-        )
+    check_flags(path, resume=resume, overwrite=overwrite)
     if path is None:
-        if resume or overwrite:
-            flag = "resume" if resume else "overwrite"
-            raise ValueError(
-                f"{flag}=True must come with a run directory, because without one a new run is "
-                f"made; try --run-dir DIRECTORY --{flag}"
-            )
         run = RunDirectory(path=new_directory(config.preset))
     else:
         run = RunDirectory(path=path.expanduser().absolute())
@@ -89,6 +87,21 @@ def open_run_directory(
     text = json.dumps([*starts, environment()], indent=2) + "\n"
     run.environment.write_text(text, encoding="utf-8")
     return run
+
+
+def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
+    """Raise ValueError if they contradict each other, or lack a directory."""
+    if resume and overwrite:
+        raise ValueError(
+            "resume=True must not come with overwrite=True, because one keeps the old run and the "
+            "other sets it aside; try one of them"
+        )
+    if path is None and (resume or overwrite):
+        flag = "resume" if resume else "overwrite"
+        raise ValueError(
+            f"{flag}=True must come with a run directory, because without one a new run is "
+            f"made; try --run-dir DIRECTORY --{flag}"
+        )
 
 
 def new_names(preset: str) -> Iterator[Path]:
@@ -199,3 +212,9 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
+
+
+def near(path: Path) -> str:
+    """`path` from here if it lies below, as one would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

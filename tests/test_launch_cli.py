@@ -103,7 +103,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("data prepre", "prepare, tokenizer"),
         ("launch", "needs `local`"),
         ("launch local", "needs a command"),
-        ("launch local --proceses 2 train tiny", "--processes INT"),
+        ("launch local --proceses 2 train tiny", "--processes {None}|INT"),
     ],
 )
 def test_wrong_usage_names_the_remedy(

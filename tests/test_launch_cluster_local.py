@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import SMALL, arguments, records
 
-from launch.cluster import local
+from launch.cluster import local, supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,7 +59,7 @@ def test_children_import_our_checkout_from_anywhere(
 def test_first_failure_ends_the_job_with_its_code(
     end: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "GRACE", 0.2)
+    monkeypatch.setattr(supervisor, "GRACE", 0.2)
     monkeypatch.setenv("PIDS", str(tmp_path))
     program = f"""
 import os, pathlib, signal, sys, threading
@@ -116,3 +117,41 @@ def test_counts_below_one_are_refused(name: str) -> None:
     counts = {"processes": 1, "devices_per_process": 1, name: 0}
     with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
         local.run_local(["true"], **counts)
+
+
+TRAIN = "train tiny --train.steps 40 --train.checkpoint.every-steps 10".split()
+TWO = "launch local --processes 2".split()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def train_and_kill(run: Path, at: dict[str, int]) -> tuple[int, str]:
+    """Train by two processes; when process 0 has logged a step of `at` for the first time, kill
+    the process of that number. The launcher's exit code and all its lines."""
+    left, said = dict(at), ""
+    command = arguments(*TWO, *TRAIN, *SMALL, "--train.eval-batches", "0", "--run-dir", str(run))
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if (number := left.pop(line.split("/")[0].strip(), None)) is not None:
+                os.kill(children(process.pid)[number], signal.SIGKILL)
+    return process.returncode, said
+
+
+def test_training_goes_on_bit_for_bit_after_a_process_was_killed(tmp_path: Path) -> None:
+    code, said = train_and_kill(tmp_path / "killed", {"23": 1})
+    assert code == 0, said
+    lines = [line for line in said.splitlines() if "attempt 2" in line]
+    assert len(lines) == 1 and lines[0].startswith("process 1 was killed by SIGKILL"), said
+    assert "Traceback" not in said
+    assert train_and_kill(tmp_path / "straight", {})[0] == 0
+    assert [(r["step"], r["loss"]) for r in records(tmp_path / "killed")] == [
+        (r["step"], r["loss"]) for r in records(tmp_path / "straight")
+    ]
+    logs = sorted(path.name[15:] for path in (tmp_path / "killed" / "logs").iterdir())
+    assert logs == [f"-attempt-{a}-process-{p}.log" for a in (1, 2) for p in (0, 1)]

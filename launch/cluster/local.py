@@ -1,135 +1,170 @@
-"""A job of several processes on this machine: real jax.distributed over loopback, on the CPU."""
+"""A job of several processes on this machine: real jax.distributed over loopback."""
 
 import contextlib
 import os
 import queue
 import signal
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
+
+from launch.cluster.gang import Events, Gang
+from launch.cluster.output import say
+from launch.cluster.restartable import Restartable
+from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
+from launch.options import LocalOptions, TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GRACE = 10.0  # seconds from the first failure or signal until what still runs is killed
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def run_local(command: Sequence[str], *, processes: int, devices_per_process: int) -> int:
-    """Run `command` as `processes` processes of one job and return the job's exit code.
+    """Run any `command` once, as `processes` processes of one job; return the job's exit code.
 
-    Process 0 writes straight to the terminal, each line of the others begins with their number. The
-    first process that fails ends the job with its code (128 + number for a signal). Ctrl-C and
-    SIGTERM are passed on to all; those that do not end within `GRACE` seconds are killed.
+    Process 0 writes to the terminal, each line of the others begins with their number. The first
+    process that fails ends the job with its code (128 + number for a signal). Signals are passed
+    on to all; a second one kills those that are left.
     """
-    for name, value in (("processes", processes), ("devices_per_process", devices_per_process)):
-        if value < 1:
-            flag = name.replace("_", "-")
-            raise ValueError(
-                f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
+    places = LocalPlaces.of(
+        LocalOptions(processes=processes, devices_per_process=devices_per_process)
+    )
+    return _run_once(command, places)
+
+
+def launch_local(command: Sequence[str], options: LocalOptions, train: TrainOptions | None) -> int:
+    """Run `meshloom COMMAND` as `options` say; a training (`train`: what its arguments say) is
+    supervised and restarted. Returns the job's exit code."""
+    places = LocalPlaces.of(options)
+    if train is None:
+        return _run_once([sys.executable, "-m", "launch", *command], places)
+    with places, _signals(places.events):
+        training = Restartable(command[1:], train, places, options.min_processes)
+        patience = TRAINING._replace(start=float("inf"))
+        try:
+            return supervise(
+                training, places.events, say, restarts=options.restarts, patience=patience
             )
-    coordinator = f"127.0.0.1:{_free_port()}"
-    job = _Job()
-    previous = {s: signal.signal(s, job.pass_on) for s in (signal.SIGINT, signal.SIGTERM)}
+        finally:
+            training.close()
+
+
+def _run_once(command: Sequence[str], places: "LocalPlaces") -> int:
+    with places, _signals(places.events):
+        gang = places.start_program(command, chorus=True)
+        try:
+            failure, _ = watch(gang, places.events, ONCE, lambda gang: None)
+        finally:
+            gang.close()
+    return failure.code if failure else 0
+
+
+class LocalPlaces:
+    """The processes' shares of this machine: CPU devices, or GPUs by their names.
+
+    Inside `with`, there is a folder for their heartbeats and a port for the coordinator.
+    """
+
+    def __init__(self, options: LocalOptions, gpus: list[list[str]], count: int) -> None:
+        self.events: Events = queue.SimpleQueue()
+        self.devices_per_process = len(gpus[0]) if gpus else options.devices_per_process or 1
+        self._options = options
+        self._gpus = gpus
+        self._count = count
+        self._closing = contextlib.ExitStack()
+        self._folder = Path()
+        self._port: socket.socket | None = None
+
+    @classmethod
+    def of(cls, options: LocalOptions) -> "LocalPlaces":
+        gpus = options.gpu_names()
+        count = options.processes or len(gpus) or 2
+        share = len(gpus) // count
+        shares = [gpus[n * share : (n + 1) * share] for n in range(count)] if gpus else []
+        return cls(options, shares, count)
+
+    def __enter__(self) -> "LocalPlaces":
+        folder = tempfile.TemporaryDirectory(prefix="meshloom-", ignore_cleanup_errors=True)
+        self._folder = Path(self._closing.enter_context(folder))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+        if self._port is not None:
+            self._port.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def start(self, command: Sequence[str]) -> Gang:
+        return self.start_program([sys.executable, "-m", "launch", *command])
+
+    def start_program(self, command: Sequence[str], *, chorus: bool = False) -> Gang:
+        """Start any program on every place; `chorus` as in `Gang`."""
+        if self._port is not None:
+            self._port.close()
+        self._port = _hold_port()
+        coordinator = f"127.0.0.1:{self._port.getsockname()[1]}"
+        environments = [self._environment(coordinator, n) for n in range(self._count)]
+        return Gang(command, environments, events=self.events, folder=self._folder, chorus=chorus)
+
+    def keep(self, count: int, without: int) -> None:
+        if self._gpus:
+            del self._gpus[without]
+            del self._gpus[count:]
+        self._count = count
+
+    def launcher(self) -> list[str]:
+        words = ["meshloom", "launch", "local", "--processes", str(self._count)]
+        if self._gpus:
+            return [*words, "--gpus", ",".join(name for share in self._gpus for name in share)]
+        return [*words, "--devices-per-process", str(self.devices_per_process)]
+
+    def _environment(self, coordinator: str, index: int) -> dict[str, str]:
+        inherited = os.environ.get("PYTHONPATH")
+        if self._gpus:
+            # `cuda` first: JAX then fails where it is missing, in place of using the CPU.
+            devices = {
+                "CUDA_VISIBLE_DEVICES": ",".join(self._gpus[index]),
+                "JAX_PLATFORMS": "cuda,cpu",
+            }
+        else:
+            devices = {
+                "JAX_PLATFORMS": "cpu",
+                "JAX_NUM_CPU_DEVICES": str(self.devices_per_process),
+            }
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *([inherited] if inherited else [])]),
+            "JAX_COORDINATOR_ADDRESS": coordinator,
+            "JAX_NUM_PROCESSES": str(self._count),
+            "JAX_PROCESS_ID": str(index),
+            **devices,
+        }
+
+
+@contextlib.contextmanager
+def _signals(events: Events) -> Iterator[None]:
+    """Within, signals to this process become events."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        events.put(number)
+
+    previous = {number: signal.signal(number, heard) for number in SIGNALS}
     try:
-        for index in range(processes):
-            environment = _environment(coordinator, processes, index, devices_per_process)
-            job.start(index, command, environment)
-        return job.wait()
+        yield
     finally:
-        job.kill()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-class _Job:
-    """The processes and the order in which they end."""
-
-    def __init__(self) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.threads: list[threading.Thread] = []
-        self.ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.deadline: threading.Timer | None = None
-
-    def start(self, index: int, command: Sequence[str], environment: dict[str, str]) -> None:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if index else None,
-            stderr=subprocess.STDOUT if index else None,
-            process_group=0,
-        )
-        self.processes.append(process)
-        self._in_thread(lambda: self.ended.put(process.wait()))
-        if (output := process.stdout) is not None:
-            self._in_thread(lambda: _copy_lines(output, f"[{index}] ".encode()))
-
-    def wait(self) -> int:
-        """Exit code of the job: 0, or that of the first process that did not end with 0."""
-        first_failure = 0
-        for _ in self.processes:
-            code = self.ended.get()
-            if code and not first_failure:
-                first_failure = 128 - code if code < 0 else code
-                self._kill_after_grace()
-        if self.deadline is not None:
-            self.deadline.cancel()
-        for thread in self.threads:
-            thread.join()
-        return first_failure
-
-    def pass_on(self, number: int, frame: FrameType | None) -> None:
-        """Send a signal that reached us to every process; at the second one kill them."""
-        if self.deadline is not None:
-            self.kill()
-        self._kill_after_grace()
-        self._signal(number)
-
-    def kill(self) -> None:
-        self._signal(signal.SIGKILL)
-
-    def _kill_after_grace(self) -> None:
-        if self.deadline is None:
-            self.deadline = threading.Timer(GRACE, self.kill)
-            self.deadline.daemon = True
-            self.deadline.start()
-
-    def _signal(self, number: int) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, number)
-
-    def _in_thread(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
-
-def _environment(coordinator: str, processes: int, index: int, devices: int) -> dict[str, str]:
-    inherited = os.environ.get("PYTHONPATH")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *([inherited] if inherited else [])]),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COORDINATOR_ADDRESS": coordinator,
-        "JAX_NUM_PROCESSES": str(processes),
-        "JAX_PROCESS_ID": str(index),
-    }
-
-
-def _copy_lines(source: IO[bytes], prefix: bytes) -> None:
-    with source:
-        for line in source:
-            sys.stdout.buffer.write(prefix + line)
-            sys.stdout.buffer.flush()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _hold_port() -> socket.socket:
+    """A socket on a free port of loopback. While it is open nobody is given that port by chance,
+    and process 0, which shares it on purpose, can still listen there."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held

@@ -1,0 +1,56 @@
+"""Reads the heartbeat file of a process and tells when it stands still."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+STILL = 10.0  # seconds without a heartbeat
+BUSY = 6.0  # times longer for a process that computes all the while: it may hold Python's lock
+SHARE = 0.1  # of one core, from which on a process counts as computing
+
+
+class Pulse:
+    """One process's heartbeat. All times are of `time.monotonic`."""
+
+    def __init__(self, path: Path, pid: int, now: float) -> None:
+        self.last: dict[str, Any] | None = None
+        """The newest heartbeat: process, pid, host, phase, phase_since, step, time."""
+        self._path = path
+        self._pid = pid
+        self._beat = now
+        self._cpu = 0.0
+
+    def look(self, now: float) -> None:
+        """Read the file. A changed one is a beat; the clock of the process is not asked."""
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if found != self.last:
+            self.last, self._beat, self._cpu = found, now, _cpu_seconds(self._pid)
+
+    def forgive(self, seconds: float) -> None:
+        """Leave out time in which we stood still ourselves."""
+        self._beat += seconds
+
+    def trouble(self, now: float, start_timeout: float) -> str | None:
+        """Why the process counts as hung, in words; None if it does not."""
+        silent = now - self._beat
+        if self.last is None:
+            if silent > start_timeout:
+                return f"gave no sign of life in {start_timeout:.0f} s from its start"
+            return None
+        busy = _cpu_seconds(self._pid) - self._cpu > SHARE * silent
+        if silent > STILL * (BUSY if busy else 1):
+            return f"stood still for {silent:.0f} s"
+        return None
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time a process has used; 0 where /proc does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,106 @@
+"""What one process says: its last lines, a log as soon as there is a folder, and the terminal."""
+
+import re
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO
+
+UNLOGGED = 1 << 20  # bytes kept until there is a folder for the log
+TAIL = 1 << 16
+HOLD = 0.5  # seconds a complaint waits: the death of a peer that explains it may be noticed next
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Output:
+    """Bytes of one process, from any of its streams. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._early = bytearray()
+        self._log: IO[bytes] | None = None
+
+    def feed(self, data: bytes) -> None:
+        with self._lock:
+            self._tail.append(data)
+            self._tail_size += len(data)
+            while self._tail_size - len(self._tail[0]) > TAIL:
+                self._tail_size -= len(self._tail.popleft())
+            if self._log is not None:
+                self._log.write(data)
+            elif len(self._early) < UNLOGGED:
+                self._early += data
+
+    def keep_in(self, path: Path) -> None:
+        """Write the log there: what was said until now, and all that follows."""
+        with self._lock:
+            if self._log is None:
+                self._log = path.open("ab", buffering=0)
+                self._log.write(self._early)
+                self._early.clear()
+
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines that hold something, as a terminal would show them."""
+        with self._lock:
+            text = b"".join(self._tail).decode(errors="replace")
+        lines = (CONTROL.sub("", line).rstrip().rpartition("\r")[2] for line in text.split("\n"))
+        return [line for line in lines if line.strip()][-count:]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._log is not None:
+                self._log.close()
+
+
+class Terminal:
+    """A stream of process 0 on its way to ours; it can be held back, and dropped.
+
+    A peer's death makes process 0 complain at length. Held back for `HOLD` seconds, that can be
+    dropped once the death is known; its log keeps it.
+    """
+
+    def __init__(self, target: IO[str], hold: float) -> None:
+        self._target = target
+        self._hold = hold
+        self._lock = threading.Lock()
+        self._held: deque[tuple[float, bytes]] = deque()
+        self._mute = False
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            self._held.append((time.monotonic(), data))
+        self.flush()
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Show what was held long enough, or all of it, unless it was muted."""
+        now = time.monotonic()
+        with self._lock:
+            while self._held and (everything or now - self._held[0][0] >= self._hold):
+                data = self._held.popleft()[1]
+                if not self._mute:
+                    put(self._target, data)
+
+    def mute(self) -> None:
+        with self._lock:
+            self._mute = True
+            self._held.clear()
+
+
+def put(target: IO[str], data: bytes) -> None:
+    """Write bytes to a text stream at once; a reader that has gone stops nothing."""
+    try:
+        target.flush()
+        target.buffer.write(data)  # type: ignore[attr-defined]
+        target.flush()
+    except (BrokenPipeError, ValueError):
+        return
+
+
+def say(text: str) -> None:
+    """A line of the launcher itself, below whatever a progress bar has left on a terminal."""
+    clean = "\r\033[K\033[?25h" if sys.stdout.isatty() else ""
+    put(sys.stdout, f"{clean}{text}\n".encode())

@@ -1,0 +1,129 @@
+"""A training as a supervisor starts it again: its command line, directory, progress and logs."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from launch.cluster.elastic import largest_fit
+from launch.cluster.failure import Failure
+from launch.cluster.failure_page import SUMMARY, page
+from launch.cluster.gang import Gang
+from launch.cluster.output import say
+from launch.options import TrainOptions
+from launch.run_directory import RunDirectory, check_flags, near, new_directory
+
+
+class Places(Protocol):
+    """Where the processes of a job run; one place each."""
+
+    devices_per_process: int
+
+    def __len__(self) -> int: ...
+
+    def start(self, command: Sequence[str]) -> Gang:
+        """Start `meshloom COMMAND` on every place."""
+        ...
+
+    def keep(self, count: int, without: int) -> None:
+        """Give up the place of that number, and then the last ones until `count` are left."""
+        ...
+
+    def launcher(self) -> list[str]:
+        """What started the job on these places, up to the command it runs."""
+        ...
+
+
+class Restartable:
+    """`meshloom train ARGUMENTS` on `places`; `options` are what the arguments say.
+
+    The run directory is settled before the first start, so that each restart goes on with it.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        options: TrainOptions,
+        places: Places,
+        min_processes: int | None = None,
+    ) -> None:
+        self._options = options
+        self._places = places
+        self._least = min_processes
+        self._mesh: list[str] = []
+        self._first = ["train", *arguments]
+        path = options.run_dir
+        check_flags(path, resume=options.resume, overwrite=options.overwrite)
+        if path is None:
+            path = new_directory(options.run.preset)
+            self._first += ["--run-dir", str(path)]
+        self._run = RunDirectory(path=path.expanduser().absolute())
+        self._before = self._config_written()
+        self._stamp = time.strftime("%Y%m%d-%H%M%S")
+        self._name = self._stamp
+
+    def start(self, attempt: int) -> Gang:
+        self._name = f"{self._stamp}-attempt-{attempt}"
+        return self._places.start(self._again() if self._is_made() else self._first)
+
+    def look(self, gang: Gang) -> None:
+        if self._is_made():
+            gang.keep_logs(self._run.logs, self._name)
+
+    def saved_step(self) -> int | None:
+        goes_on = self._options.resume or self._options.resume_or_start
+        if not self._is_made() and not goes_on:
+            return None
+        with contextlib.suppress(OSError):
+            names = [path.name for path in self._run.checkpoints.iterdir()]
+            return max((int(name) for name in names if name.isdecimal()), default=None)
+        return None
+
+    def shrink(self, failure: Failure) -> bool:
+        most = len(self._places) - 1
+        if self._least is None or most < self._least:
+            return False
+        fit = largest_fit(self._options.run, most, self._least, self._places.devices_per_process)
+        if fit is None:
+            say(
+                f"{self._least} to {most} processes cannot hold the run at "
+                f"train.batch_size={self._options.run.train.batch_size}, so all are kept"
+            )
+            return False
+        dropped = f"process {failure.number}"
+        if fit.processes < most:
+            dropped += f" and {most - fit.processes} more, as their mesh cannot hold the run"
+        say(f"going on with {fit.processes} of {most + 1} processes, mesh {fit.mesh}: no {dropped}")
+        self._places.keep(fit.processes, failure.number)
+        self._mesh = fit.flags
+        return True
+
+    def give_up(self, failures: Sequence[Failure], why: str) -> None:
+        to_go_on = [*self._places.launcher(), *(self._again() if self._is_made() else self._first)]
+        self._run.failures.mkdir(parents=True, exist_ok=True)
+        file = self._run.failures / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
+        file.write_text(page(failures, why, to_go_on, len(failures[-1].last_lines)))
+        say("\n" + page(failures, why, to_go_on, SUMMARY) + f"this page: {near(file)}")
+
+    def close(self) -> None:
+        """Remove the directory that was made for a run that never began."""
+        if self._options.run_dir is None:
+            with contextlib.suppress(OSError):
+                self._run.path.rmdir()
+
+    def _is_made(self) -> bool:
+        """Whether the run has been opened by one of our processes."""
+        return self._config_written() != self._before
+
+    def _config_written(self) -> tuple[int, int] | None:
+        try:
+            found = self._run.config.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _again(self) -> list[str]:
+        """The run's own config says all; the trace of a profile is of its first attempt."""
+        no_profile = ["--profile", "None"] if self._options.run.profile else []
+        run = ["train", "--run-dir", near(self._run.path), "--resume"]
+        return [*run, *no_profile, *self._mesh]

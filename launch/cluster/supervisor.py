@@ -1,0 +1,190 @@
+"""Watches the processes of a job and decides: end them, start them again, or give up.
+
+It knows no command line and no machine; a `Job` starts the processes and knows how far it is.
+"""
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from launch.cluster.failure import Failure, first_failure
+from launch.cluster.gang import Events, Gang, Member
+from launch.exits import DONE, STOPPED
+
+TICK = 0.25
+GRACE = 2.0  # seconds the others get for their last words once one has failed
+SAVING = 10.0  # the same when one was stopped by a signal: the others save too
+FINISHING = 60.0  # the same when one is done: another may still draw the loss curve
+LONGEST_PAUSE = 300.0
+
+
+class Job(Protocol):
+    """What is supervised."""
+
+    def start(self, attempt: int) -> Gang:
+        """Start all processes; `attempt` counts from 1."""
+        ...
+
+    def look(self, gang: Gang) -> None:
+        """Called a few times a second while they run."""
+        ...
+
+    def saved_step(self) -> int | None:
+        """The newest checkpoint; None if there is none."""
+        ...
+
+    def shrink(self, failure: Failure) -> bool:
+        """Go on without the place of the process that failed, if that is wanted and can be."""
+        ...
+
+    def give_up(self, failures: Sequence[Failure], why: str) -> None:
+        """Tell why the job ends."""
+        ...
+
+
+class Patience(NamedTuple):
+    """Seconds that are waited before the processes are killed."""
+
+    start: float
+    """For the first heartbeat."""
+    early: float
+    """For the others, when one has ended with 0 before it was at its end."""
+    stop: float
+    """For all, after a signal was passed on to them."""
+
+
+TRAINING = Patience(start=300.0, early=5.0, stop=float("inf"))
+ONCE = Patience(start=float("inf"), early=float("inf"), stop=10.0)
+"""For commands that give no heartbeat and need not end together."""
+
+
+class Watched(NamedTuple):
+    """How an attempt ended."""
+
+    failure: Failure | None
+    signals: list[int]
+    """Signals that reached us; with one or more the job is to end."""
+
+
+def supervise(
+    job: Job, events: Events, say: Callable[[str], None], *, restarts: int, patience: Patience
+) -> int:
+    """Run the job to its end and return its exit code.
+
+    0 when all processes end with 0; 75 when a signal that reached us (as a number in `events`)
+    stopped them; 1 or 2 when the first to end refused; else the code of the last failure, when
+    `restarts` restarts in a row made no progress.
+    """
+    best = job.saved_step() or 0
+    attempt, fruitless = 1, 0
+    failures: list[Failure] = []
+    while True:
+        gang = job.start(attempt)
+        try:
+            failure, signals = watch(gang, events, patience, job.look)
+        finally:
+            gang.close()
+        if failure is None:
+            return DONE
+        if failure.is_refusal:
+            if failure.number:
+                say("\n".join([f"{failure.reason()}:", *failure.last_lines]))
+            return failure.code
+        if signals:
+            return STOPPED if len(signals) == 1 else 128 + signals[1]
+        failures.append(failure)
+        reached = max(job.saved_step() or 0, failure.reached)
+        again = fruitless > 0 and failures[-2].number == failure.number and reached <= best
+        fruitless = 1 if reached > best else fruitless + 1
+        best = max(best, reached)
+        if (again or failure.silent) and job.shrink(failure):
+            fruitless = 0
+        if fruitless > restarts:
+            job.give_up(failures, _in_vain(fruitless, best))
+            return failure.code
+        attempt += 1
+        pause = _pause(fruitless)
+        say(_restart_line(failure, attempt, job.saved_step(), pause))
+        if stopped := _sleep(pause, events):
+            say(f"stopped by signal {stopped} before attempt {attempt}")
+            return STOPPED
+
+
+def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang], None]) -> Watched:
+    """Wait until every process has ended; once one has failed, end the others.
+
+    The first signal is passed on to every process, the second kills them.
+    """
+    signals: list[int] = []
+    hung: tuple[Member, str] | None = None
+    deadline = float("inf")
+    before = time.monotonic()
+    while gang.running():
+        event = _next(events, TICK)
+        now = time.monotonic()
+        if isinstance(event, int):
+            signals.append(event)
+            gang.signal(event)
+            deadline = min(deadline, now + (patience.stop if len(signals) == 1 else 0))
+        elif event in gang.members:
+            event.pulse.look(now)
+            deadline = min(deadline, now + _grace(event, patience, bool(signals)))
+            if event.number and event.code and not signals:
+                gang.hush()
+        for member in gang.running():
+            member.pulse.look(now)
+            if now - before > 10 * TICK:
+                member.pulse.forgive(now - before)
+            trouble = member.pulse.trouble(now, patience.start)
+            if trouble is not None and deadline > now:
+                hung, deadline = hung or (member, trouble), now
+                gang.hush()
+        if now >= deadline:
+            gang.kill()
+        look(gang)
+        gang.show()
+        before = now
+    for member in gang.members:
+        member.pulse.look(time.monotonic())
+    return Watched(first_failure(gang.members, hung), signals)
+
+
+def _grace(member: Member, patience: Patience, stopping: bool) -> float:
+    """Seconds the others may run on after one has ended."""
+    if member.code == STOPPED or stopping:
+        return SAVING
+    if member.code != DONE:
+        return GRACE
+    return FINISHING if member.is_done() else patience.early
+
+
+def _pause(fruitless: int) -> float:
+    """Seconds before the next start: none at first, then twice as long each time."""
+    return 0.0 if fruitless <= 1 else min(LONGEST_PAUSE, 2.0 ** (fruitless - 1))
+
+
+def _next(events: Events, seconds: float) -> "Member | int | None":
+    try:
+        return events.get(timeout=seconds)
+    except queue.Empty:
+        return None
+
+
+def _sleep(seconds: float, events: Events) -> int | None:
+    """Wait; the number of a signal that came meanwhile."""
+    end = time.monotonic() + seconds
+    while True:
+        event = _next(events, max(0.0, end - time.monotonic()))
+        if event is None or isinstance(event, int):
+            return event
+
+
+def _in_vain(fruitless: int, best: int) -> str:
+    return f"{fruitless} failures in a row, and none came beyond step {best}"
+
+
+def _restart_line(failure: Failure, attempt: int, step: int | None, pause: float) -> str:
+    place = f"from step {step}" if step is not None else "from the start"
+    when = f" in {pause:.0f} s" if pause else ""
+    return f"{failure.reason()}, after {failure.seconds:.0f} s; attempt {attempt} {place}{when}"
