@@ -86,7 +86,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<12}{command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: meshloom COMMAND ...",
@@ -181,6 +181,12 @@ def _data(arguments: list[str]) -> None:
     data_main(arguments)
 
 
+def _checkpoint(arguments: list[str]) -> int | None:
+    from launch.checkpoint import main as checkpoint_main
+
+    return checkpoint_main(arguments)
+
+
 def _presets(arguments: list[str]) -> None:
     from launch.options import PresetsOptions
 
@@ -241,6 +247,7 @@ COMMANDS = {
     "train": Command(_train, "train a preset, or go on with a run"),
     "evaluate": Command(_evaluate, "loss and perplexity of a checkpoint on held-out text"),
     "generate": Command(_generate, "let a checkpoint write"),
+    "checkpoint": Command(_checkpoint, "list, verify, compare and prune a run's checkpoints"),
     "data": Command(_data, "prepare token stores and tokenizers"),
     "presets": Command(_presets, "list the presets with their sizes"),
     "launch": Command(_launch, "start a command as several processes"),

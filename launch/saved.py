@@ -78,7 +78,7 @@ def _verified(
     from train.manifest import told
 
     def latest() -> int:
-        return int(from_first_process(lambda: str(checkpointer.latest_step() or -1)))
+        return int(from_first_process(lambda: str(max(checkpointer.steps(), default=-1))))
 
     while True:
         taken = latest() if step is None else step

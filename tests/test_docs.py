@@ -177,6 +177,7 @@ def test_flags_and_commands_named_in_prose_exist() -> None:
     shown = [["train", "tiny"], ["evaluate"], ["generate"], ["presets"], ["launch", "local"]]
     shown += [["launch", "slurm"]]
     shown += [["data", name] for name in ("prepare", "tokenizer", "show")]
+    shown += [["checkpoint", name] for name in ("list", "verify", "show", "diff", "prune")]
     helped = "".join(meshloom(*words, "--help").stdout for words in shown)
     bench = [sys.executable, "-m", "launch.bench", "--help"]
     helped += subprocess.run(bench, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import shutil
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from jax.sharding import PartitionSpec
 
 from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig
-from train.manifest import MANIFEST
+from train.manifest import MANIFEST, Fault
 
 EACH_STEP = CheckpointConfig(every_steps=1, keep_latest=3)
 
@@ -207,3 +210,48 @@ def test_meta_is_plain_json_on_disk(tmp_path: Path, state: State) -> None:
     saved(tmp_path, state, 1)
     stored = json.loads((tmp_path / "1" / "meta.json").read_text())
     assert stored == {"examples_seen": 10, "metrics": {}}
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path, state: State) -> None:
+    checkpointer = Checkpointer(tmp_path / "run" / "checkpoints", EACH_STEP)
+    checkpointer.save(1, state, {})
+    checkpointer.wait()
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"saving step 2 failed: No such file.*no good one"):
+        checkpointer.save(2, state, {})
+    checkpointer.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_how_long_a_save_runs_is_known(tmp_path: Path, state: State) -> None:
+    with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
+        assert checkpointer.saving_since is None
+        held_up = threading.Event()
+        checkpointer._waiter.submit(held_up.wait)
+        before = time.monotonic()
+        checkpointer.save(1, state, {})
+        assert before <= (checkpointer.saving_since or 0) <= time.monotonic()
+        held_up.set()
+        checkpointer.wait()
+        assert checkpointer.saving_since is None
+
+
+def test_set_aside_tells_why_and_the_step_can_be_saved_again(tmp_path: Path, state: State) -> None:
+    with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
+        for name in ("2.bad", "2.bad-2"):
+            checkpointer.save(2, state, {})
+            checkpointer.wait()
+            aside = checkpointer.set_aside(2, [Fault("state/x", "checksum differs")])
+            assert aside == tmp_path / name
+            reason = json.loads((aside / "REASON.json").read_text())
+            assert reason["faults"] == [{"file": "state/x", "what": "checksum differs"}]
+        assert checkpointer.steps() == []
+
+
+def test_a_damaged_checkpoint_does_not_hinder_the_next(tmp_path: Path, state: State) -> None:
+    saved(tmp_path, state, 1, 2)
+    (tmp_path / "1" / "meta.json").write_text("[")
+    with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
+        assert checkpointer.save(3, state, {})
+    assert checkpointer.steps() == [1, 2, 3]
+    assert [fault.file for fault in checkpointer.faults(1)] == ["meta.json"]

@@ -39,20 +39,20 @@ for step in range(1, 10_000):
 """
 
 
-def kill_while_saving(path: Path, first: int) -> None:
-    """Kill a process that saves each step, in the middle of a save later than `first`."""
+def kill_during(path: Path, names: str) -> None:
+    """Kill a process that saves each step while a folder called like `names` is there."""
     child = subprocess.Popen(
         [sys.executable, "-c", SAVE_FOR_EVER, str(path)], cwd=ROOT, env=ENVIRONMENT
     )
 
-    def half_written() -> bool:
-        return any(int(p.name.partition(".")[0]) > first for p in path.glob("*.saving"))
+    def under_way() -> bool:
+        return any(int(p.name.partition(".")[0]) > 2 for p in path.glob(names))
 
     try:
         while child.poll() is None:
-            if half_written():
+            if under_way():
                 child.send_signal(signal.SIGSTOP)
-                if half_written():
+                if under_way():
                     break
                 child.send_signal(signal.SIGCONT)
         assert child.returncode is None
@@ -61,28 +61,35 @@ def kill_while_saving(path: Path, first: int) -> None:
         child.wait()
 
 
-def test_killed_while_saving_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
-    kill_while_saving(tmp_path, first=1)
-    steps = Checkpointer(tmp_path, EACH_STEP).steps()
-    assert steps and steps[-1] >= 1
+@pytest.mark.parametrize("names", ["*.saving", "*.deleting"])
+def test_killed_while_saving_or_deleting_leaves_whole_checkpoints(
+    tmp_path: Path, names: str
+) -> None:
+    kill_during(tmp_path, names)
+    checkpointer = Checkpointer(tmp_path, EACH_STEP)
+    steps = checkpointer.steps()
+    assert len(steps) >= 2
     for step in steps:
+        assert checkpointer.faults(step) == []
         np.testing.assert_array_equal(restored(tmp_path, step), state_of(step)["w"])
-    assert Checkpointer(tmp_path, EACH_STEP).read_meta()["examples_seen"] == steps[-1]
-    goes_on = Checkpointer(tmp_path, EACH_STEP)
-    goes_on.save(steps[-1] + 1, state_of(steps[-1] + 1), {})
-    goes_on.close()
-    assert not list(tmp_path.glob("*.saving"))
+        assert checkpointer.read_meta(step)["examples_seen"] == step
+    assert list(tmp_path.glob(names))
+    checkpointer.save(steps[-1] + 1, state_of(steps[-1] + 1), {})
+    checkpointer.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [str(n) for n in checkpointer.steps()]
 
 
 FILL = {
     "tmpfs": "with open(path + '/filler', 'wb', 0) as file, suppress(OSError):\n"
     "    while file.write(bytes(1 << 16)): pass",
+    "readonly": "subprocess.run(['mount', '-o', 'remount,ro', path], check=True)",
     "limit": "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))",
 }
 SAID = {"tmpfs": "have room, because saving step 2 failed: No space left on device"}
+SAID["readonly"] = "be writable, because saving step 2 failed: Read-only file system"
 SAID["limit"] = "be writable, because saving step 2 failed: File too large"
 SAVE_TO_FULL = """
-import resource, sys
+import resource, subprocess, sys
 from contextlib import suppress
 from tests.test_train_checkpoint_faults import EACH_STEP, Checkpointer, np, restored, state_of
 path = sys.argv[1]
@@ -90,8 +97,8 @@ checkpointer = Checkpointer(path, EACH_STEP)
 checkpointer.save(1, state_of(1), {})
 checkpointer.wait()
 FILL
-checkpointer.save(2, state_of(2), {})
 try:
+    checkpointer.save(2, state_of(2), {})
     if sys.argv[2] == "save":
         while not checkpointer.save(1, state_of(1), {}):
             pass
@@ -106,14 +113,16 @@ MOUNT = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=40m none "$0"
 CAN_MOUNT = subprocess.run([*MOUNT, "/tmp", "true"], capture_output=True, check=False).returncode
 
 
-@pytest.mark.parametrize("noticed", ["save", "wait"])
-@pytest.mark.parametrize("kind", ["limit", "tmpfs"] if CAN_MOUNT == 0 else ["limit"])
-def test_no_space_left_is_told_and_the_last_checkpoint_stays(
+CASES = [("tmpfs", "save"), ("tmpfs", "wait"), ("readonly", "save")] if CAN_MOUNT == 0 else []
+
+
+@pytest.mark.parametrize(("kind", "noticed"), [("limit", "save"), ("limit", "wait"), *CASES])
+def test_a_failed_save_is_told_and_the_last_checkpoint_stays(
     tmp_path: Path, kind: str, noticed: str
 ) -> None:
     script = SAVE_TO_FULL.replace("FILL", FILL[kind])
     command = [sys.executable, "-c", script, str(tmp_path), noticed]
-    if kind == "tmpfs":
+    if kind != "limit":
         command = [*MOUNT, str(tmp_path), *command]
     child = subprocess.run(
         command, cwd=ROOT, env=ENVIRONMENT, text=True, capture_output=True, check=False, timeout=100

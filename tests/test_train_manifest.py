@@ -116,21 +116,35 @@ def test_a_key_refuses_what_was_not_signed_with_it(checkpoint: Path, tmp_path: P
     assert check(signed, key=KEY)[0] == Fault(MANIFEST, "signed with another key")
 
 
-def test_nothing_is_trusted_that_was_not_flushed(
+def test_nothing_is_trusted_or_deleted_before_all_is_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a power cut may take: files that were not flushed, and names in unflushed folders.
-
-    Flushes are recorded by inode, as a file is renamed after it was flushed."""
+    """What a power cut may take: bytes of files and names in folders that were not flushed."""
     flushed: set[int] = set()
-    fsync = os.fsync
+    renamed: list[str] = []
+    fsync, rename = os.fsync, Path.rename
 
     def recorded(descriptor: int) -> None:
         fsync(descriptor)
         flushed.add(os.fstat(descriptor).st_ino)
 
+    def checked(path: Path, target: Path) -> Path:
+        if path.suffix == ".saving":
+            below = [path, *path.rglob("*")]
+            assert [p for p in below if p.stat().st_ino not in flushed] == []
+            assert len(below) > 15
+            flushed.discard(path.parent.stat().st_ino)
+        if target.suffix == ".deleting":
+            assert path.parent.stat().st_ino in flushed
+        renamed.append(target.name)
+        return rename(path, target)
+
     monkeypatch.setattr(os, "fsync", recorded)
-    step = saved(tmp_path / "run" / "checkpoints")
-    names = [*step.rglob("*"), step, step.parent, step.parent.parent]
-    assert [path for path in names if path.stat().st_ino not in flushed] == []
-    assert len(names) > 15
+    monkeypatch.setattr(Path, "rename", checked)
+    config = CheckpointConfig(every_steps=1, keep_latest=1)
+    with closing(Checkpointer(tmp_path / "run" / "checkpoints", config)) as checkpointer:
+        for step in (1, 2):
+            checkpointer.save(step, {"w": jnp.ones((8,))}, {})
+    assert renamed == ["1", "2", "1.deleting"]
+    created = [tmp_path / "run" / "checkpoints", tmp_path / "run"]
+    assert {path.stat().st_ino for path in created} <= flushed

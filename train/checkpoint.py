@@ -92,6 +92,7 @@ class Checkpointer:
     def set_aside(self, step: int, faults: list[Fault]) -> Path:
         """Rename a checkpoint that must not be used, with a file that tells why; return where."""
         self._losses.pop(step, None)
+        self._saving = None
         return Path(judged("aside", "", lambda _: str(self.folder.set_aside(step, faults))))
 
     def is_due(self, step: int) -> bool:

@@ -104,12 +104,15 @@ def read(directory: Path, key: bytes | None = None) -> Manifest:
     try:
         held = json.loads(text)
         body = {name: value for name, value in held.items() if name not in ("sha256", "hmac")}
-        manifest = _parsed(body)
+        written = held["format"]
+        manifest = _parsed(body) if written == FORMAT else None
         damaged = held["sha256"] != _seals(body, None)["sha256"] or text != _text(held)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError("damaged: it is no manifest of this format") from error
+        raise ValueError("damaged: it cannot be parsed") from error
     if damaged:
         raise ValueError("damaged: it is not as it was written")
+    if manifest is None:
+        raise ValueError(f"of format {written}, and this version reads format {FORMAT}")
     if key is not None:
         if "hmac" not in held:
             raise ValueError("not signed, but a key is given")
@@ -226,8 +229,6 @@ def _seals(body: Mapping[str, Any], key: bytes | None) -> dict[str, str]:
 
 
 def _parsed(body: Mapping[str, Any]) -> Manifest:
-    if body["format"] != FORMAT:
-        raise ValueError(f"format {body['format']}")
     files = {name: Entry(**entry) for name, entry in body["files"].items()}
     arrays = {name: _form(text) for name, text in body["arrays"].items()}
     return Manifest(int(body["step"]), files, arrays)
