@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from model.attention import choose_kernel
 from model.config import ModelConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
+from train.corruption import Recompute, Replicas
 from train.evaluate import evaluate
 from train.feed import local_rows
 from train.loop import TrainStep
@@ -149,3 +151,24 @@ def make_evaluate(
         )
 
     return measure
+
+
+class Checks(NamedTuple):
+    """The checks for silent corruption that are asked for, ready to run."""
+
+    replicas: Replicas | None
+    recompute: Recompute | None
+
+
+def make_checks(train: TrainConfig, state: TrainState, *, deterministic: bool) -> Checks:
+    """Compile the checks for the shapes of `state`; ValueError where they cannot tell anything."""
+    wanted = train.corruption
+    if wanted.recompute and jax.default_backend() == "gpu" and not deterministic:
+        raise ValueError(
+            "train.corruption.recompute=True must come with deterministic=True on GPU, because "
+            "other kernels give other bits each time; try --deterministic"
+        )
+    return Checks(
+        Replicas(state.model) if wanted.replicas else None,
+        Recompute(state) if wanted.recompute else None,
+    )

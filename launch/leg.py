@@ -1,5 +1,6 @@
 """A leg of a run: from one of its checkpoints, or the beginning, as far as it goes."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -9,18 +10,40 @@ import jax
 
 from launch import build, exits
 from launch.config import to_dict
+from launch.course import Course
 from launch.ready import Ready, place_of, steps_left
-from launch.resume import Found
-from train.bad_numbers import Guard
+from launch.resume import Found, find
+from train.bad_numbers import Guard, Rollback
+from train.corruption import CheckedSaver, CheckedStep
 from train.feed import Feed, local_rows
-from train.loop import fit
+from train.loop import Saver, TrainStep, fit
 from train.metrics import Record
 from train.profile import Profile
 from train.record import Place, Recorder
 from train.state import TrainState
 
 
-def run_leg(ready: Ready, found: Found | None) -> tuple[TrainState, Place]:
+def run_legs(ready: Ready) -> tuple[TrainState, Place]:
+    """Train to the end or a stop; at each rollback, from the newest checkpoint on without those
+    rows."""
+    found, course = ready.found, ready.found.course if ready.found else Course()
+    while True:
+        try:
+            return run_leg(ready, found, course)
+        except Rollback as bad:
+            course = course.without(bad, ready.train)
+            rows, said = course.skipped_rows, str(bad)
+        # Here the exception and the state that it held are gone: there may be room for one only.
+        ready.checkpointer.wait()
+        found = find(ready.run.path, ready.config, ready.rows, ready.report.say)
+        step = place_of(found).step
+        ready.report.say(f"{said}: back to step {step}, leaving out {rows:,} rows in all")
+        profile = ready.config.profile
+        if profile is not None and profile[0] < step:
+            ready = ready._replace(config=dataclasses.replace(ready.config, profile=None))
+
+
+def run_leg(ready: Ready, found: Found | None, course: Course) -> tuple[TrainState, Place]:
     """Train from a checkpoint, or from the beginning, with state, feed and writers of its own."""
     config, train, report, phases = ready.config, ready.train, ready.report, ready.phases
     place, length = place_of(found), config.data.sequence_length
@@ -33,7 +56,9 @@ def run_leg(ready: Ready, found: Found | None) -> tuple[TrainState, Place]:
         if ready.measure is not None:
             evaluate = functools.partial(_evaluate, ready.measure, write)
         feed = Feed(
-            ready.rows.batches(place.examples, train.batch_size, local_rows(train.batch_size)),
+            ready.rows.batches(
+                place.examples, train.batch_size, local_rows(train.batch_size), course.skipped
+            ),
             start=place.examples,
             batch_size=train.batch_size,
             schedule=build.schedule(train, ready.first_batch_size),
@@ -44,13 +69,14 @@ def run_leg(ready: Ready, found: Found | None) -> tuple[TrainState, Place]:
             "data_digest": ready.rows.digest,
             "config": to_dict(config),
             "versions": report.versions,
+            **course.meta(),
         }
         profile = Profile(config.profile, ready.run.profile, phases)
         closing.callback(profile.close)
         guard = Guard(
             train.bad_numbers,
             report.say,
-            lambda first, after: f"data rows {first} to {after - 1}",
+            functools.partial(course.describe, ready.rows),
             found.bad_numbers if found else None,
         )
         recorder = Recorder(
@@ -61,22 +87,37 @@ def run_leg(ready: Ready, found: Found | None) -> tuple[TrainState, Place]:
             phases,
             tokens_per_row=length,
             end=ready.end,
+            skipped_rows=course.skipped_rows,
         )
+        train_step, saver = _checked(ready, place.step)
         return fit(
             state,
             place,
             end=ready.end,
             config=train,
-            train_step=ready.train_step,
+            train_step=train_step,
             batches=feed,
             evaluate=evaluate,
-            saver=ready.checkpointer,
+            saver=saver,
             meta=meta,
             recorder=recorder,
             profile=profile,
             phases=phases,
             stop=ready.stop.reached,
         )
+
+
+def _checked(ready: Ready, step: int) -> tuple[TrainStep, Saver]:
+    """The train step and the saver, with the checks for corruption that are asked for."""
+    train_step, saver = ready.train_step, ready.checkpointer
+    if any(ready.checks):
+        every_steps = ready.train.corruption.every_steps
+        train_step = CheckedStep(
+            train_step, step, every_steps=every_steps, **ready.checks._asdict()
+        )
+    if ready.checks.replicas:
+        saver = CheckedSaver(saver, ready.checks.replicas)
+    return train_step, saver
 
 
 def _evaluate(

@@ -10,6 +10,7 @@ import jax
 
 from data.pipeline import Rows, open_rows
 from launch import build
+from launch.build import Checks
 from launch.config import RunConfig
 from launch.distributed import from_first_process
 from launch.interrupt import Stop
@@ -37,6 +38,7 @@ class Ready(NamedTuple):
     rows: Rows
     fresh: Callable[[], TrainState]
     train_step: TrainStep
+    checks: Checks
     measure: Callable[[TrainState], dict[str, float]] | None
     checkpointer: Checkpointer
     found: Found | None
@@ -99,6 +101,7 @@ def prepare(
         rows=rows,
         fresh=fresh,
         train_step=train_step,
+        checks=build.make_checks(train, shapes, deterministic=config.deterministic),
         measure=measure,
         checkpointer=checkpointer,
         found=found,

@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from data.pipeline import Rows
 from launch.config import RunConfig, require_resumable
+from launch.course import Course
 from launch.distributed import from_first_process
 from launch.run_directory import RunDirectory, environment
 from launch.signing import signing_key
@@ -30,6 +31,8 @@ class Found(NamedTuple):
     """Packages whose versions differ from those that wrote it."""
     bad_numbers: Mapping[str, Any] | None
     """What `train.bad_numbers.Guard` keeps."""
+    course: Course
+    """What was left out of the data before it."""
 
 
 def find(
@@ -59,7 +62,8 @@ def find(
         if now.get(package) != version
     ]
     place = Place(step=step, examples=meta["examples_seen"])
-    return Found(place, meta["first_batch_size"], changed, meta.get("bad_numbers"))
+    course = Course(skipped=meta.get("skipped", ()), rollbacks=meta.get("rollbacks", 0))
+    return Found(place, meta["first_batch_size"], changed, meta.get("bad_numbers"), course)
 
 
 def newest_good(

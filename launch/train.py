@@ -42,7 +42,7 @@ def train(
         import jax
 
         from launch.coordination import coordination
-        from launch.leg import run_leg
+        from launch.leg import run_legs
         from launch.ready import holds_run, prepare
 
         stop.agree_over(coordination())
@@ -50,7 +50,7 @@ def train(
             resume = holds_run(run_dir)
     with jax.set_mesh(mesh), ExitStack() as closing, exits.failing_fast():
         ready = prepare(config, run_dir, resume, overwrite, phases, stop, closing)
-        state, place = run_leg(ready, ready.found)
+        state, place = run_legs(ready)
         phases.enter("finish")
         stop.close()
         closing.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from models import mesh_of
 
-from train.bad_numbers import Guard
+from train.bad_numbers import Guard, Rollback
 from train.config import BadNumbersConfig
 from train.step import Metrics
 
@@ -81,6 +81,15 @@ def test_stop_says_what_to_try(found: Metrics, words: str) -> None:
     guard, _ = guarded(BadNumbersConfig(spikes="stop"))
     with pytest.raises(ValueError, match=words):
         judge(guard, 1, found)
+
+
+def test_rollback_leaves_with_the_rows_and_counts_nothing() -> None:
+    guard, said = guarded(BadNumbersConfig(non_finite="rollback", spikes="rollback"))
+    for found, words in ((NAN, "are not finite"), (SPIKE, "are a spike")):
+        with pytest.raises(Rollback, match=f"step 3 .rows 16 to 23 of a.txt. {words}$") as left:
+            judge(guard, 3, found)
+        assert left.value.rows == (16, 24)
+    assert (guard.dropped, said) == (0, [])
 
 
 def test_the_ceiling_is_made_anew_only_when_it_changes() -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
+from train.config import BadNumbersConfig, CheckpointConfig, OptimizerConfig, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,26 @@ def test_optimizer_numbers_are_checked(field: str, value: Any) -> None:
         ValueError, match=rf"train\.optimizer\.{field}={value} must .*; try --train"
     ):
         OptimizerConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("threshold", 0.0),
+        ("threshold", float("nan")),
+        ("window", 7),
+        ("most_in_a_row", 0),
+        ("most_dropped", -1),
+        ("dropped_within", 0),
+        ("rollback_batches", -1),
+        ("most_rollbacks", -1),
+    ],
+)
+def test_bad_numbers_limits_are_checked(field: str, value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"train\.bad_numbers\.{field}={value} must .*; try --train"
+    ):
+        BadNumbersConfig(**{field: value})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,15 @@ from train.spikes import NO_CEILING, Window
 from train.step import Metrics
 
 
+class Rollback(ValueError):
+    """A step was bad, and the run is to go on from a checkpoint before it, without its rows."""
+
+    def __init__(self, what: str, rows: tuple[int, int]) -> None:
+        super().__init__(what)
+        self.rows = rows
+        """First row of the step, and the first after it, counted in rows trained on."""
+
+
 class Guard:
     """Gives each step its ceiling, counts the updates that were not made, ends what cannot go on.
 
@@ -57,7 +66,7 @@ class Guard:
     def judge(self, step: int, rows: tuple[int, int], metrics: Metrics) -> None:
         """Take the metrics of `step` into the window, or do what the config says.
 
-        Raises ValueError if the run is to end.
+        Raises ValueError if the run is to end, Rollback if it is to go back.
         """
         loss, norm = float(metrics.loss), float(metrics.grad_norm)
         if metrics.updated:
@@ -69,6 +78,8 @@ class Guard:
         what = self._told(step, rows, loss, norm, spike=finite)
         if policy == "stop":
             raise ValueError(what + self._remedy(spike=finite))
+        if policy == "rollback":
+            raise Rollback(f"{what} {_kind(spike=finite)}", rows)
         self._drop(step, what, spike=finite)
 
     def _told(
@@ -88,13 +99,13 @@ class Guard:
             most = self._config.threshold
             return (
                 f" must have z-scores of at most {most:g}, because train.bad_numbers.spikes=stop; "
-                "that update was not made; try --resume with --train.bad-numbers.spikes skip, "
-                f"or with --train.bad-numbers.threshold {2 * most:g}"
+                "that update was not made; try --resume with --train.bad-numbers.spikes skip "
+                f"or rollback, or with --train.bad-numbers.threshold {2 * most:g}"
             )
         return (
             " must be finite, because nothing can be learnt from them; that update was not made; "
             "try a new run with a lower --train.optimizer.learning-rate, or, if only these rows "
-            "are at fault, --resume with --train.bad-numbers.non-finite skip"
+            "are at fault, --resume with --train.bad-numbers.non-finite skip or rollback"
         )
 
     def _drop(self, step: int, what: str, *, spike: bool) -> None:
@@ -120,5 +131,8 @@ class Guard:
                     f"dropped ({limit}) and little is learnt any more; try a new run with a lower "
                     "--train.optimizer.learning-rate"
                 )
-        kind = "are a spike" if spike else "are not finite"
-        self._say(f"{what} {kind}: that update was dropped, {self.dropped} so far")
+        self._say(f"{what} {_kind(spike=spike)}: that update was dropped, {self.dropped} so far")
+
+
+def _kind(*, spike: bool) -> str:
+    return "are a spike" if spike else "are not finite"

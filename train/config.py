@@ -106,11 +106,12 @@ class CheckpointConfig:
 @dataclass(frozen=True, kw_only=True)
 class BadNumbersConfig:
     """What happens to a step whose loss or gradient is not finite, or a spike. Its update is never
-    made: the run stops, or goes on without that update (skip)."""
+    made: the run stops, or goes on without that update (skip), or goes back to the checkpoint
+    before it and goes on without those rows (rollback; Chowdhery et al. 2022, PaLM)."""
 
-    non_finite: Literal["stop", "skip"] = "stop"
+    non_finite: Literal["stop", "skip", "rollback"] = "stop"
     """When the loss or the gradient is NaN or infinite."""
-    spikes: Literal["off", "stop", "skip"] = "off"
+    spikes: Literal["off", "stop", "skip", "rollback"] = "off"
     """When the loss or the gradient norm is a spike. Off, since which steps count as spikes
     decides what is learnt, and a threshold right for one run drops good updates of another."""
     threshold: float = 8.0
@@ -123,18 +124,38 @@ class BadNumbersConfig:
     """The run ends when more updates than this were dropped within `dropped_within` steps."""
     dropped_within: int = 1000
     """The steps over which `most_dropped` counts."""
+    rollback_batches: int = 8
+    """Batches after the bad one that a rollback leaves out with it (PaLM: 200 to 500 in all)."""
+    most_rollbacks: int = 10
+    """The run ends when it would go back once more than this."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < math.inf:
             raise _refused(
                 "train.bad_numbers", self, "threshold", "be above 0 and finite", "a score", "8"
             )
-        at_least = {"window": 8, "most_in_a_row": 1, "dropped_within": 1}
-        for name, least in ({"most_dropped": 0} | at_least).items():
+        at_least = {"window": 8, "most_in_a_row": 1, "most_dropped": 0, "dropped_within": 1}
+        for name, least in (at_least | {"rollback_batches": 0, "most_rollbacks": 0}).items():
             if getattr(self, name) < least:
                 raise _refused(
                     "train.bad_numbers", self, name, f"be at least {least}", "a count", str(least)
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionConfig:
+    """Looks for hardware that gets numbers wrong in silence; what it finds ends the run."""
+
+    replicas: bool = False
+    """Compare the copies of parameters that several devices hold, also before each checkpoint."""
+    recompute: bool = False
+    """Make a step twice and compare all bits of the new state; needs room for a second state."""
+    every_steps: int = 200
+    """Steps from one check to the next."""
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1:
+            raise _refused("train.corruption", self, "every_steps", "be at least 1", "a count", "1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +182,8 @@ class TrainConfig:
     """Batches of held-out rows in one evaluation, at most; 0 skips evaluation."""
     bad_numbers: BadNumbersConfig = field(default_factory=BadNumbersConfig, metadata=FREE)
     """Steps that are not finite, and spikes."""
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig, metadata=FREE)
+    """Checks for hardware faults."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

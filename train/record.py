@@ -36,6 +36,7 @@ class Recorder:
         *,
         tokens_per_row: int,
         end: int,
+        skipped_rows: int = 0,
     ) -> None:
         self._config = config
         self._throughput = throughput
@@ -45,6 +46,7 @@ class Recorder:
         self._phases = phases
         self._tokens_per_row = tokens_per_row
         self._end = end
+        self._skipped_rows = skipped_rows
         self._pending: tuple[Place, Fed, Metrics] | None = None
         self._first = True
         self.start()
@@ -83,6 +85,7 @@ class Recorder:
             "examples_seen": place.examples,
             "tokens_seen": place.examples * self._tokens_per_row,
             "dropped_updates": self.guard.dropped,
+            "skipped_rows": self._skipped_rows,
             "goodput": self._phases.goodput(),
         }
         self._write(record | self._throughput.take() | {"time": time.time()})
