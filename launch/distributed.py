@@ -1,10 +1,8 @@
 """Starts jax.distributed: finds the processes of a job by settings, Slurm, Kubernetes or TPU."""
 
-import errno
 import importlib.util
 import os
 import re
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +11,7 @@ import jax
 import numpy as np
 
 from launch.config import DistributedConfig
+from launch.coordinator import bind_address, check_port_free, tls_arguments
 
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
@@ -80,12 +79,15 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
     job = detect(config, environment)
     if job is None or job.num_processes == 1:
         return None
+    bind = None
     if job.process_id == 0 and job.coordinator is not None:
         check_port_free(job.coordinator)
+        bind = bind_address(job.coordinator, environment)
     # JAX's own answer to SIGTERM takes the signal away from ours (launch.interrupt).
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator_address=job.coordinator,
+        coordinator_bind_address=bind,
         num_processes=job.num_processes,
         process_id=job.process_id,
         local_device_ids=job.local_devices,
@@ -93,6 +95,7 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
         initialization_timeout=config.start_timeout,
         heartbeat_timeout_seconds=config.heartbeat_timeout,
         shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
+        **tls_arguments(config.tls, jax.distributed.initialize),
     )
     return job
 
@@ -139,28 +142,6 @@ def _with_disk(make: Callable[[], str]) -> str:
             f"{error.filename or 'the run directory'} must be readable and writable, because the "
             f"run lies there, but: {error.strerror or error}; try another --run-dir, or make room"
         ) from error
-
-
-def check_port_free(coordinator: str) -> None:
-    """Raise ValueError if the coordinator's port is taken on this machine."""
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(
-            f"distributed.coordinator={coordinator} must be HOST:PORT, because process 0 listens "
-            "there; try --distributed.coordinator HOST:8476"
-        )
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", int(port)))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise ValueError(
-                f"distributed.coordinator={coordinator} must name a free port, because process 0 "
-                f"listens there, but {port} is in use; "
-                f"try --distributed.coordinator {host}:{int(port) + 1}"
-            ) from error
 
 
 def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:

@@ -1,11 +1,10 @@
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from launch.config import DistributedConfig
-from launch.distributed import Job, check_port_free, detect, from_first_process, has_tpu
+from launch.distributed import Job, detect, from_first_process, has_tpu
 
 SLURM = {
     "SLURM_JOB_ID": "5000",
@@ -140,22 +139,6 @@ def test_settings_that_contradict_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         detect(config, environment)
-
-
-def test_port_in_use_is_refused_and_a_free_one_is_not() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=f"{port} is in use; try .*:{port + 1}"):
-            check_port_free(f"127.0.0.1:{port}")
-    check_port_free(f"127.0.0.1:{port}")
-
-
-@pytest.mark.parametrize("address", ["host", "host:", ":80", "host:port", "host:99999"])
-def test_coordinator_must_be_host_and_port(address: str) -> None:
-    with pytest.raises(ValueError, match="must be HOST:PORT"):
-        check_port_free(address)
 
 
 def test_tpu_behind_vfio_needs_its_library_too(
