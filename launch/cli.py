@@ -42,6 +42,9 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     After a failure it ends at once when jax runs: it would wait for its peers, and threads of
     other libraries would have the last word.
     """
+    from launch.runtime import die_with_launcher
+
+    die_with_launcher()
     exits.watch_threads()
     code = main(argv)
     if code and "jax" in sys.modules:

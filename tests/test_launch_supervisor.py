@@ -90,6 +90,9 @@ class Programs:
         del self._places[failure.number]
         return True
 
+    def stopped(self) -> None:
+        self.why = "stopped"
+
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
         self.failures, self.why = failures, why
 
@@ -252,7 +255,7 @@ threading.Event().wait()
             ready.read(1)
         job.events.put(number)
         running.join()
-    assert code == [75] and job.started == [3]
+    assert code == [75] and job.started == [3] and job.why == "stopped"
     assert [(tmp_path / f"heard-{rank}").read_text() for rank in range(3)] == ["x"] * 3
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from launch.cluster.gang import Member
 from launch.exits import HUNG, REFUSED, STOPPED, UNEXPECTED, USAGE
+from launch.run_directory import near
 
 WORDS = {
     REFUSED: "it refused, with a message",
@@ -104,7 +105,7 @@ def _failure(members: Sequence[Member], first: Member, how: str, code: int) -> F
         seconds=now - first.started,
         time=time.time() - (time.monotonic() - now),
         last_lines=first.output.last_lines(LINES),
-        log=str(first.log) if first.log else None,
+        log=near(first.log) if first.log else None,
         others=others,
     )
 

@@ -1,6 +1,7 @@
 """A training as a supervisor starts it again: its command line, directory, progress and logs."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,6 +13,7 @@ from launch.cluster.gang import Gang
 from launch.cluster.output import say
 from launch.options import TrainOptions
 from launch.run_directory import RunDirectory, check_flags, near, new_directory
+from train.manifest import MANIFEST
 
 
 class Places(Protocol):
@@ -75,8 +77,8 @@ class Restartable:
         if not self._is_made() and not goes_on:
             return None
         with contextlib.suppress(OSError):
-            names = [path.name for path in self._run.checkpoints.iterdir()]
-            return max((int(name) for name in names if name.isdecimal()), default=None)
+            whole = [path.parent.name for path in self._run.checkpoints.glob(f"*/{MANIFEST}")]
+            return max((int(name) for name in whole if name.isdecimal()), default=None)
         return None
 
     def shrink(self, failure: Failure) -> bool:
@@ -98,8 +100,12 @@ class Restartable:
         self._mesh = fit.flags
         return True
 
+    def stopped(self) -> None:
+        if self._is_made():
+            say(f"to go on with all processes: {shlex.join(self._to_go_on())}")
+
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
-        to_go_on = [*self._places.launcher(), *(self._again() if self._is_made() else self._first)]
+        to_go_on = self._to_go_on()
         self._run.failures.mkdir(parents=True, exist_ok=True)
         file = self._run.failures / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
         file.write_text(page(failures, why, to_go_on, len(failures[-1].last_lines)))
@@ -121,6 +127,9 @@ class Restartable:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+    def _to_go_on(self) -> list[str]:
+        return [*self._places.launcher(), *(self._again() if self._is_made() else self._first)]
 
     def _again(self) -> list[str]:
         """The run's own config says all; the trace of a profile is of its first attempt."""

@@ -4,6 +4,7 @@ It knows no command line and no machine; a `Job` starts the processes and knows 
 """
 
 import queue
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -36,6 +37,10 @@ class Job(Protocol):
 
     def shrink(self, failure: Failure) -> bool:
         """Go on without the place of the process that failed, if that is wanted and can be."""
+        ...
+
+    def stopped(self) -> None:
+        """Tell how to go on, after a signal to us has ended it."""
         ...
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
@@ -92,6 +97,7 @@ def supervise(
                 say("\n".join([f"{failure.reason()}:", *failure.last_lines]))
             return failure.code
         if signals:
+            job.stopped()
             return STOPPED if len(signals) == 1 else 128 + signals[1]
         failures.append(failure)
         reached = max(job.saved_step() or 0, failure.reached)
@@ -107,7 +113,8 @@ def supervise(
         pause = _pause(fruitless)
         say(_restart_line(failure, attempt, job.saved_step(), pause))
         if stopped := _sleep(pause, events):
-            say(f"stopped by signal {stopped} before attempt {attempt}")
+            say(f"stopped by {signal.Signals(stopped).name} before attempt {attempt}")
+            job.stopped()
             return STOPPED
 
 
