@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slurm check bench
+.PHONY: help install train test test-slurm check bench soak
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,7 @@ help:
 	@echo "make test-slurm  run the tests on a real Slurm (as root; packages slurmctld slurmd slurm-client munge)"
 	@echo "make check    check format, lint and types"
 	@echo "make bench    measure speed, as JSON"
+	@echo "make soak     harm real jobs for hours and count what held; ARGS='--minutes 30' ends it earlier"
 	@echo "make install  make $(VENV) with the pinned packages, if it is not up to date"
 
 install: $(STAMP)
@@ -50,3 +51,6 @@ check: install
 
 bench: install
 	$(VENV)/bin/python -m launch.bench $(ARGS)
+
+soak: install
+	$(VENV)/bin/python -m tests.soak $(ARGS)

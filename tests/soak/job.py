@@ -1,0 +1,179 @@
+"""A training job as the campaign sees it: started by its command line, watched from outside."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+INJECT = Path(__file__).resolve().parent / "inject"
+STEPS, EVERY = 40, 5
+FLAGS = (
+    "--model.num-layers 2 --model.embed-dim 32 --model.num-heads 2 --model.num-kv-heads 2 "
+    "--model.head-dim 16 --model.mlp-dim 64 --data.sequence-length 128 --train.batch-size 64 "
+    "--train.eval-batches 2 --train.eval-every 10 --train.log-every 1 --no-tensorboard "
+    f"--train.steps {STEPS} --train.checkpoint.every-steps {EVERY} --train.checkpoint.keep-latest 3"
+).split()
+PATIENCE = 180.0
+"""Seconds after which the campaign takes a job for one that will never end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Processes of a job and devices of each; the bits of a run depend on both."""
+
+    processes: int
+    devices: int = 1
+
+    def command(self, *words: str) -> list[str]:
+        """Command line of `meshloom WORDS` in this layout."""
+        start = [sys.executable, "-m", "launch"]
+        if self.processes > 1:
+            start += ["launch", "local", "--processes", str(self.processes)]
+            start += ["--devices-per-process", str(self.devices)]
+        return [*start, *words]
+
+
+class Job:
+    """A started command with its descendants; its output goes into a file."""
+
+    def __init__(self, command: list[str], output: Path, **variables: str) -> None:
+        self.output = output
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+        environment |= {"PYTHONPATH": f"{INJECT}{os.pathsep}{ROOT}"} | variables
+        with output.open("ab") as file:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        self.began = time.monotonic()
+
+    def trainers(self) -> list[psutil.Process]:
+        """The processes that train, by process number; the launcher is not among them."""
+        found: dict[int, psutil.Process] = {}
+        for process in self._tree():
+            with contextlib.suppress(psutil.Error):
+                index = process.environ().get("JAX_PROCESS_ID")
+                if index is not None:
+                    found.setdefault(int(index), process)
+        alone = [] if found else self._tree()[:1]
+        return alone + [found[index] for index in sorted(found)]
+
+    def send(self, number: int) -> None:
+        """Send a signal to the command itself, as a scheduler or a terminal does."""
+        self._process.send_signal(number)
+
+    def kill_all(self) -> None:
+        """Kill -9 of the command and all its descendants."""
+        while tree := self._tree():
+            for process in tree:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            self._process.poll()
+
+    def wait(self) -> int:
+        """The exit code; TimeoutError, after a kill, if it does not end."""
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            for process in self._tree():
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(signal.SIGCONT)
+            self.kill_all()
+            raise TimeoutError(f"the job did not end; see {self.output}") from error
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def until(self, come: Callable[[], bool]) -> bool:
+        """Wait until something has come, or the job has ended; whether it has come."""
+        while not come():
+            if not self.running() or time.monotonic() - self.began > PATIENCE:
+                return come()
+            time.sleep(0.01)
+        return True
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def _tree(self) -> list[psutil.Process]:
+        if self._process.poll() is not None and not psutil.pid_exists(self._process.pid):
+            return []
+        try:
+            root = psutil.Process(self._process.pid)
+            every = [root, *root.children(recursive=True)]
+            return [p for p in every if p.status() != psutil.STATUS_ZOMBIE]
+        except psutil.Error:
+            return []
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Loss by step, as far as the run has written them."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    found = {}
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if "loss" in record:
+                found[record["step"]] = record["loss"]
+    return found
+
+
+def newest_step(run: Path) -> int:
+    """The last step the run has logged, 0 before its first."""
+    return max(losses(run), default=0)
+
+
+def began_at(said: str) -> int:
+    """The step a resumed run says it went on from; 0 if it began anew."""
+    found = re.findall(r"going on from step (\d+)", said)
+    return int(found[-1]) if found else 0
+
+
+def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
+    """Every stored array of a checkpoint by name, read by Orbax alone."""
+    import orbax.checkpoint as ocp
+
+    def flat(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for name, node in tree.items():
+            inner = isinstance(node, dict)
+            found |= flat(node, f"{prefix}{name}/") if inner else {prefix + name: np.asarray(node)}
+        return found
+
+    with ocp.PyTreeCheckpointer() as reader, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sharding info not provided")
+        return flat(reader.restore(run / "checkpoints" / str(step) / "state"))
+
+
+def difference(run: Path, straight: Path) -> str:
+    """The first difference in losses or final arrays, bit for bit; empty if there is none."""
+    ours, theirs = losses(run), losses(straight)
+    if ours != theirs:
+        steps = [s for s in sorted(ours.keys() | theirs.keys()) if ours.get(s) != theirs.get(s)]
+        return f"loss of step {steps[0]}: {ours.get(steps[0])} for {theirs.get(steps[0])}"
+    left, right = arrays(run), arrays(straight)
+    if left.keys() != right.keys():
+        return f"other arrays: {sorted(left.keys() ^ right.keys())[:3]}"
+    for name, array in left.items():
+        if array.tobytes() != right[name].tobytes():
+            return f"array {name} differs"
+    return ""

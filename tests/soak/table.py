@@ -1,0 +1,28 @@
+"""The tries of the campaign as the table of docs/reliability.md."""
+
+from statistics import median
+
+from tests.soak.faults import FAULTS, Outcome
+
+MEASURED = {
+    "lost": "steps lost",
+    "down_seconds": "s until down",
+    "back_seconds": "s until the next step",
+    "seconds": "s until exit",
+}
+
+
+def table(tries: list[Outcome]) -> str:
+    """Markdown: fault, tries, how many held, what must hold, medians (and maxima) measured."""
+    rows = ["| fault | tries | held | must hold | median (most) |", "|---|---|---|---|---|"]
+    for name, fault in FAULTS.items():
+        of_fault = [line for line in tries if line["fault"] == name]
+        held = sum(not line["wrong"] for line in of_fault)
+        figures = []
+        for field, unit in MEASURED.items():
+            values = [float(line[field]) for line in of_fault if field in line]
+            if values:
+                figures.append(f"{median(values):g} ({max(values):g}) {unit}")
+        cells = (name, len(of_fault), held, fault.holds, ", ".join(figures))
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(rows)
