@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +149,7 @@ def began_at(said: str) -> int:
 
 def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
     """Every stored array of a checkpoint by name, read by Orbax alone."""
+    import jax
     import orbax.checkpoint as ocp
 
     def flat(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
@@ -159,9 +159,12 @@ def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
             found |= flat(node, f"{prefix}{name}/") if inner else {prefix + name: np.asarray(node)}
         return found
 
-    with ocp.PyTreeCheckpointer() as reader, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sharding info not provided")
-        return flat(reader.restore(run / "checkpoints" / str(step) / "state"))
+    path = run / "checkpoints" / str(step) / "state"
+    handler = ocp.PyTreeCheckpointHandler()
+    with ocp.Checkpointer(handler) as reader:
+        tree = handler.metadata(path).tree
+        numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return flat(reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=numpy)))
 
 
 def difference(run: Path, straight: Path) -> str:
