@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from etils import epath
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INJECT = Path(__file__).resolve().parent / "inject"
@@ -159,7 +160,7 @@ def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
             found |= flat(node, f"{prefix}{name}/") if inner else {prefix + name: np.asarray(node)}
         return found
 
-    path = run / "checkpoints" / str(step) / "state"
+    path = epath.Path(run / "checkpoints" / str(step) / "state")
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as reader:
         tree = handler.metadata(path).tree
@@ -173,6 +174,11 @@ def difference(run: Path, straight: Path) -> str:
     if ours != theirs:
         steps = [s for s in sorted(ours.keys() | theirs.keys()) if ours.get(s) != theirs.get(s)]
         return f"loss of step {steps[0]}: {ours.get(steps[0])} for {theirs.get(steps[0])}"
+    return different_arrays(run, straight)
+
+
+def different_arrays(run: Path, straight: Path) -> str:
+    """The first array of the final checkpoint that differs by a bit; empty if there is none."""
     left, right = arrays(run), arrays(straight)
     if left.keys() != right.keys():
         return f"other arrays: {sorted(left.keys() ^ right.keys())[:3]}"
