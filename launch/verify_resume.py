@@ -1,0 +1,180 @@
+"""The command `verify-resume`: is a run that is killed again and again the run never killed?
+
+Both are real runs with real checkpoints, started as a user starts them; the kills are signal 9 to
+every process at once, at random instants.
+"""
+
+import contextlib
+import random
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import psutil
+
+from launch.options import VerifyResumeOptions
+from launch.run_directory import RunDirectory, new_directory
+from train.metrics import read_jsonl
+
+
+class Undisturbed(NamedTuple):
+    """How the run went that nobody killed."""
+
+    losses: dict[int, float]
+    start: float
+    """Seconds until its first step was recorded."""
+    seconds: float
+
+
+class Kill(NamedTuple):
+    """One kill: the last step recorded before it, and the newest checkpoint it left."""
+
+    recorded: int
+    saved: int
+
+
+def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
+    """Train twice what `words` (a preset and flags of `train`) say, once undisturbed and once
+    killed `options.kills` times; compare, and return 0 if every bit is equal, else 1.
+
+    Raises ValueError if a run fails by itself, or if no kill came after a checkpoint: then nothing
+    was proved.
+    """
+    folder = (options.folder or new_directory("verify-resume")).absolute()
+    straight, killed = RunDirectory(path=folder / "straight"), RunDirectory(path=folder / "killed")
+    for run in (straight, killed):
+        if run.path.exists():
+            raise ValueError(
+                f"folder={folder} must hold no runs yet, because two new ones are compared there; "
+                "try another --folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"two runs of: train {shlex.join(words)}\nin {folder}")
+    undisturbed = _undisturbed(options, words, straight)
+    print(
+        f"undisturbed: {len(undisturbed.losses)} steps in {undisturbed.seconds:.1f} s, "
+        f"the first after {undisturbed.start:.1f} s"
+    )
+    kills = _killed(options, words, killed, undisturbed)
+    if not any(kill.saved for kill in kills):
+        raise ValueError(
+            f"kills={options.kills} must come after a checkpoint at least once, because nothing "
+            "was resumed otherwise; try more --train.steps, --train.checkpoint.every-steps "
+            f"{max(1, len(undisturbed.losses) // 10)}, or more --kills"
+        )
+    return _verdict(straight, killed, undisturbed.losses, kills)
+
+
+def _undisturbed(
+    options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
+) -> Undisturbed:
+    began, start = time.monotonic(), 0.0
+    process = _start(options, words, run)
+    try:
+        while process.poll() is None:
+            start = start or (time.monotonic() - began if _losses(run) else 0.0)
+            time.sleep(0.01)
+    finally:
+        _kill(process)
+    if process.returncode:
+        raise _failed(run, process.returncode)
+    return Undisturbed(_losses(run), start, time.monotonic() - began)
+
+
+def _killed(
+    options: VerifyResumeOptions,
+    words: Sequence[str],
+    run: RunDirectory,
+    undisturbed: Undisturbed,
+) -> list[Kill]:
+    """Train to the end, with kills at random instants spread over start-up and steps."""
+    chance = random.Random(options.seed)
+    steps = undisturbed.seconds - undisturbed.start
+    kills: list[Kill] = []
+    while True:
+        process = _start(options, words, run)
+        instant = chance.uniform(0, undisturbed.start + 2 * steps / (options.kills + 1))
+        try:
+            process.wait(None if len(kills) == options.kills else instant)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            kills.append(Kill(max(_losses(run), default=0), _newest(run)))
+            print(
+                f"kill {len(kills)} of {options.kills}, {instant:.1f} s after the start: step "
+                f"{kills[-1].recorded} was recorded, step {kills[-1].saved} saved"
+            )
+            continue
+        finally:
+            _kill(process)
+        if process.returncode:
+            raise _failed(run, process.returncode)
+        print(f"at its end, after {len(kills)} kills")
+        return kills
+
+
+def _verdict(
+    straight: RunDirectory, killed: RunDirectory, expected: dict[int, float], kills: list[Kill]
+) -> int:
+    found = _losses(killed)
+    steps = sorted(expected.keys() | found.keys())
+    apart = [step for step in steps if expected.get(step) != found.get(step)]
+    last = _newest(straight)
+    arrays = differing(straight.checkpoints / str(last), killed.checkpoints / str(last))
+    unequal = [name for name, difference in arrays.items() if difference]
+    print(f"losses:  {len(steps) - len(apart)} of {len(steps)} bit-equal")
+    print(f"arrays:  {len(arrays) - len(unequal)} of {len(arrays)} bit-equal, at step {last}")
+    print(f"repeated: at most {max(kill.recorded - kill.saved for kill in kills)} steps after a kill")
+    if apart:
+        step = apart[0]
+        print(f"first other loss: step {step}: {found.get(step)} in place of {expected.get(step)}")
+    if unequal:
+        print(f"first other array: {unequal[0]}")
+    print("resume is NOT exact" if apart or unequal else "resume is exact")
+    return int(bool(apart or unequal))
+
+
+def _start(
+    options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
+) -> "subprocess.Popen[bytes]":
+    """Begin the run, or go on with it; what it says goes into a file beside it."""
+    command = [sys.executable, "-m", "launch"]
+    if options.processes > 1:
+        command += ["launch", "local", "--processes", str(options.processes)]
+        command += ["--devices-per-process", str(options.devices_per_process), "--restarts", "0"]
+    command += ["train", *words, "--train.log-every", "1", "--run-dir", str(run.path)]
+    if run.config.exists():
+        command.append("--resume")
+    with run.path.with_suffix(".txt").open("ab") as said:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=ROOT
+        )
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Signal 9 to the process and all it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for member in [family, *family.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.wait()
+
+
+def _losses(run: RunDirectory) -> dict[int, float]:
+    records = read_jsonl(run.metrics) if run.metrics.exists() else []
+    return {record["step"]: record["loss"] for record in records if "loss" in record}
+
+
+def _newest(run: RunDirectory) -> int:
+    return max(CheckpointFolder(run.checkpoints).steps(), default=0)
+
+
+def _failed(run: RunDirectory, code: int) -> ValueError:
+    said = run.path.with_suffix(".txt")
+    return ValueError(
+        f"the run in {run.path} must come to its end, because two whole runs are compared, but it "
+        f"ended with {code}; try to read why in {said}"
+    )
