@@ -40,8 +40,10 @@ class Fault(NamedTuple):
 
 
 def straight(layout: Layout) -> tuple[Path, float]:
-    """A run of this layout that nobody disturbed, made once, and the seconds it took."""
-    folder = ROOT / ".cache" / "soak" / f"straight-{layout.processes}x{layout.devices}"
+    """A run of this layout that nobody disturbed, made once a commit, and the seconds it took."""
+    revision = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
+    name = f"straight-{layout.processes}x{layout.devices}-{revision.strip()}"
+    folder = ROOT / ".cache" / "soak" / name
     told = folder / "seconds.json"
     if not told.exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +136,7 @@ def sigterm(processes: int, whom: str, when: str) -> Callable[[Path, random.Rand
         step = chance.randrange(2, STEPS - 5)
         moments = {
             "step": lambda: newest_step(run) >= step,
-            "save": lambda: any((run / "checkpoints").glob("*tmp*")),
+            "save": lambda: any((run / "checkpoints").glob("*.saving")),
             "evaluation": lambda: newest_step(run) >= 10,
             "compile": lambda: "data:" in job.said(),
         }
