@@ -89,7 +89,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<12}{command.summary}" for name, command in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: meshloom COMMAND ...",
@@ -246,6 +247,22 @@ def _split_command(arguments: list[str], options: type) -> tuple[list[str], list
     return arguments[:here], arguments[here:]
 
 
+def _verify_resume(arguments: list[str]) -> int:
+    from launch.options import VerifyResumeOptions
+
+    own, words = _split_command(arguments, VerifyResumeOptions)
+    options = _parse(VerifyResumeOptions, own, prog="meshloom verify-resume")
+    if not words:
+        raise UsageError(
+            "meshloom verify-resume needs a preset and flags of `train`, as in "
+            "`meshloom verify-resume --kills 5 tiny --train.steps 60`"
+        )
+    train_options(words)
+    from launch.verify_resume import verify_resume
+
+    return verify_resume(options, words)
+
+
 COMMANDS = {
     "train": Command(_train, "train a preset, or go on with a run"),
     "evaluate": Command(_evaluate, "loss and perplexity of a checkpoint on held-out text"),
@@ -253,6 +270,7 @@ COMMANDS = {
     "checkpoint": Command(_checkpoint, "list, verify, compare and prune a run's checkpoints"),
     "data": Command(_data, "prepare token stores and tokenizers"),
     "presets": Command(_presets, "list the presets with their sizes"),
+    "verify-resume": Command(_verify_resume, "prove that killed runs go on bit by bit"),
     "launch": Command(_launch, "start a command as several processes"),
 }
 

@@ -157,6 +157,26 @@ class LocalOptions:
         return names
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifyResumeOptions:
+    """Train twice, once undisturbed and once killed at random instants, and compare every bit."""
+
+    kills: int = 5
+    """Times the second run is killed, by signal 9 to all its processes at once."""
+    seed: int = 0
+    """Seed of the instants."""
+    processes: int = 1
+    """Processes of each run, on this machine."""
+    devices_per_process: int = 1
+    """Virtual CPU devices of each process, when there are several."""
+    folder: Path | None = None
+    """Where both runs lie; a new one under runs/ if not given."""
+
+    def __post_init__(self) -> None:
+        _require_some(self, "kills")
+        _require_some(self, "processes")
+
+
 def _require_some(options: object, name: str) -> None:
     """Raise ValueError if the count of that name is given and below 1."""
     value = getattr(options, name)

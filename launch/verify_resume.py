@@ -10,13 +10,16 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import psutil
 
+from launch.checkpoint_diff import compared
+from launch.exits import ROOT
 from launch.options import VerifyResumeOptions
 from launch.run_directory import RunDirectory, new_directory
+from train.checkpoint_folder import CheckpointFolder
 from train.metrics import read_jsonl
 
 
@@ -65,23 +68,23 @@ def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
             "was resumed otherwise; try more --train.steps, --train.checkpoint.every-steps "
             f"{max(1, len(undisturbed.losses) // 10)}, or more --kills"
         )
-    return _verdict(straight, killed, undisturbed.losses, kills)
+    return verdict(straight, killed, undisturbed.losses, kills)
 
 
 def _undisturbed(
     options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
 ) -> Undisturbed:
-    began, start = time.monotonic(), 0.0
+    began = time.monotonic()
     process = _start(options, words, run)
     try:
-        while process.poll() is None:
-            start = start or (time.monotonic() - began if _losses(run) else 0.0)
-            time.sleep(0.01)
+        _wait(process, lambda: bool(losses_of(run)))
+        start = time.monotonic() - began
+        process.wait()
     finally:
         _kill(process)
     if process.returncode:
         raise _failed(run, process.returncode)
-    return Undisturbed(_losses(run), start, time.monotonic() - began)
+    return Undisturbed(losses_of(run), start, time.monotonic() - began)
 
 
 def _killed(
@@ -90,43 +93,66 @@ def _killed(
     run: RunDirectory,
     undisturbed: Undisturbed,
 ) -> list[Kill]:
-    """Train to the end, with kills at random instants spread over start-up and steps."""
+    """Train to the end, with kills at random instants after random steps.
+
+    Steps that lie behind the newest checkpoint stand for the start-up, and are killed there.
+    """
     chance = random.Random(options.seed)
-    steps = undisturbed.seconds - undisturbed.start
+    steps = max(undisturbed.losses)
+    targets = sorted(chance.randrange(steps) for _ in range(options.kills))
+    jitter = (undisturbed.seconds - undisturbed.start) / steps
     kills: list[Kill] = []
     while True:
+        began = time.monotonic()
         process = _start(options, words, run)
-        instant = chance.uniform(0, undisturbed.start + 2 * steps / (options.kills + 1))
         try:
-            process.wait(None if len(kills) == options.kills else instant)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            kills.append(Kill(max(_losses(run), default=0), _newest(run)))
-            print(
-                f"kill {len(kills)} of {options.kills}, {instant:.1f} s after the start: step "
-                f"{kills[-1].recorded} was recorded, step {kills[-1].saved} saved"
-            )
-            continue
+            if len(kills) < len(targets):
+                target = targets[len(kills)]
+                if target > _newest(run):
+                    _wait(process, lambda target=target: target in losses_of(run))
+                    delay = chance.uniform(0, 2 * jitter)
+                else:
+                    delay = chance.uniform(0, undisturbed.start)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(delay)
+            else:
+                process.wait()
+            ended = process.poll() is not None
         finally:
             _kill(process)
-        if process.returncode:
-            raise _failed(run, process.returncode)
-        print(f"at its end, after {len(kills)} kills")
-        return kills
+        if ended:
+            break
+        kills.append(Kill(max(losses_of(run), default=0), _newest(run)))
+        print(
+            f"kill {len(kills)} of {options.kills}, {time.monotonic() - began:.1f} s after its "
+            f"start: step {kills[-1].recorded} was recorded, step {kills[-1].saved} saved"
+        )
+    if process.returncode:
+        raise _failed(run, process.returncode)
+    print(f"at its end, after {len(kills)} kill{'s' * (len(kills) != 1)}")
+    return kills
 
 
-def _verdict(
+def _wait(process: "subprocess.Popen[bytes]", come: Callable[[], bool]) -> None:
+    while process.poll() is None and not come():
+        time.sleep(0.005)
+
+
+def verdict(
     straight: RunDirectory, killed: RunDirectory, expected: dict[int, float], kills: list[Kill]
 ) -> int:
-    found = _losses(killed)
+    """Print what of the two runs is equal; 0 if all is. `expected` are the losses of `straight`."""
+    found = losses_of(killed)
     steps = sorted(expected.keys() | found.keys())
     apart = [step for step in steps if expected.get(step) != found.get(step)]
     last = _newest(straight)
-    arrays = differing(straight.checkpoints / str(last), killed.checkpoints / str(last))
-    unequal = [name for name, difference in arrays.items() if difference]
+    arrays = list(compared(straight.checkpoints / str(last), killed.checkpoints / str(last)))
+    unequal = [array["name"] for array in arrays if array["what"] != "equal"]
     print(f"losses:  {len(steps) - len(apart)} of {len(steps)} bit-equal")
     print(f"arrays:  {len(arrays) - len(unequal)} of {len(arrays)} bit-equal, at step {last}")
-    print(f"repeated: at most {max(kill.recorded - kill.saved for kill in kills)} steps after a kill")
+    print(
+        f"repeated: at most {max(kill.recorded - kill.saved for kill in kills)} steps after a kill"
+    )
     if apart:
         step = apart[0]
         print(f"first other loss: step {step}: {found.get(step)} in place of {expected.get(step)}")
@@ -163,7 +189,8 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _losses(run: RunDirectory) -> dict[int, float]:
+def losses_of(run: RunDirectory) -> dict[int, float]:
+    """Loss by step, as far as the run has recorded them."""
     records = read_jsonl(run.metrics) if run.metrics.exists() else []
     return {record["step"]: record["loss"] for record in records if "loss" in record}
 
