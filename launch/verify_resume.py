@@ -5,6 +5,7 @@ every process at once, at random instants.
 """
 
 import contextlib
+import os
 import random
 import shlex
 import subprocess
@@ -173,9 +174,15 @@ def _start(
     command += ["train", *words, "--train.log-every", "1", "--run-dir", str(run.path)]
     if run.config.exists():
         command.append("--resume")
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
     with run.path.with_suffix(".txt").open("ab") as said:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=ROOT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, "PYTHONPATH": path},
         )
 
 

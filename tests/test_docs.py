@@ -29,6 +29,7 @@ SMALLER = {
     "meshloom evaluate": "--batches 2",
     "meshloom generate": "--tokens 8",
     "meshloom data tokenizer": "--data.sources text:corpus/*.txt --vocab-size 300",
+    "meshloom verify-resume": f"{' '.join(SMALL)} --train.eval-batches 0 --train.steps 20",
     "python -m launch.bench": "--parts step --rounds 1 --sizes.num-layers 1 --sizes.embed-dim 16 "
     "--sizes.mlp-dim 16 --sizes.vocab-size 64 --sizes.length 16 --sizes.batch 2",
     "python -m launch.bench.gpu": "--size tiny --steps 1 --warmup 1",

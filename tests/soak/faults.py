@@ -1,6 +1,7 @@
 """The faults of the campaign: each does a real harm to a real job and tells what came of it."""
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -40,9 +41,8 @@ class Fault(NamedTuple):
 
 
 def straight(layout: Layout) -> tuple[Path, float]:
-    """A run of this layout that nobody disturbed, made once a commit, and the seconds it took."""
-    revision = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
-    name = f"straight-{layout.processes}x{layout.devices}-{revision.strip()}"
+    """A run of this layout that nobody disturbed, made once for this code, and the seconds it took."""
+    name = f"straight-{layout.processes}x{layout.devices}-{code_digest()[:12]}"
     folder = ROOT / ".cache" / "soak" / name
     told = folder / "seconds.json"
     if not told.exists():
@@ -55,6 +55,15 @@ def straight(layout: Layout) -> tuple[Path, float]:
             seconds = time.monotonic() - job.began
         told.write_text(json.dumps(seconds))
     return folder / "run", json.loads(told.read_text())
+
+
+def code_digest() -> str:
+    """SHA-256 of all that a run's bits depend on here: our code and the flags of the campaign."""
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for room in ("model", "data", "train", "launch"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> Job:
