@@ -41,7 +41,7 @@ class Fault(NamedTuple):
 
 
 def straight(layout: Layout) -> tuple[Path, float]:
-    """A run of this layout that nobody disturbed, made once for this code, and the seconds it took."""
+    """A run that nobody disturbed, made once for this code, and the seconds it took."""
     name = f"straight-{layout.processes}x{layout.devices}-{code_digest()[:12]}"
     folder = ROOT / ".cache" / "soak" / name
     told = folder / "seconds.json"
