@@ -179,6 +179,15 @@ def _generate(arguments: list[str]) -> None:
     generate(options)
 
 
+def _goodput(arguments: list[str]) -> None:
+    from launch.options import GoodputOptions
+
+    options = _parse(GoodputOptions, arguments, prog="meshloom goodput")
+    from launch.goodput import goodput
+
+    goodput(options)
+
+
 def _data(arguments: list[str]) -> None:
     from launch.data import main as data_main
 
@@ -268,6 +277,7 @@ COMMANDS = {
     "evaluate": Command(_evaluate, "loss and perplexity of a checkpoint on held-out text"),
     "generate": Command(_generate, "let a checkpoint write"),
     "checkpoint": Command(_checkpoint, "list, verify, compare and prune a run's checkpoints"),
+    "goodput": Command(_goodput, "tell where the wall time of a run went"),
     "data": Command(_data, "prepare token stores and tokenizers"),
     "presets": Command(_presets, "list the presets with their sizes"),
     "verify-resume": Command(_verify_resume, "prove that killed runs go on bit by bit"),

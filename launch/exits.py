@@ -1,9 +1,11 @@
 """How a process ends: its exit codes, and who has the last word when several threads want it."""
 
 import contextlib
+import faulthandler
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "data", "train", "launch")
 OWN_THREADS = "meshloom"
 """The names of our threads begin so."""
+
+PEERS_TELL = 1.0  # seconds
 
 _last_word = threading.Lock()
 
@@ -47,6 +51,18 @@ def fail() -> NoReturn:
     with contextlib.suppress(OSError):
         traceback.print_exc()
     leave(UNEXPECTED)
+
+
+def hang(what: str) -> NoReturn:
+    """Tell what hangs and what every thread is doing, and leave."""
+    take_last_word()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"hung: {what}; stacks of all threads:\n")
+        sys.stderr.flush()
+        faulthandler.dump_traceback()
+    # Peers hang in the same step: let them tell as much before this end ends them.
+    time.sleep(PEERS_TELL)
+    leave(HUNG)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ def run_legs(ready: Ready) -> tuple[TrainState, Place]:
             course = course.without(bad, ready.train)
             rows, said = course.skipped_rows, str(bad)
         # Here the exception and the state that it held are gone: there may be room for one only.
+        ready.phases.enter("restore")
         ready.checkpointer.wait()
         found = find(ready.run.path, ready.config, ready.rows, ready.report.say)
         step = place_of(found).step

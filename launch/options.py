@@ -91,6 +91,16 @@ class GenerateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoodputOptions:
+    """Where the wall time of a run went, over all its starts; draws goodput.png into it."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory."""
+    json: bool = False
+    """Print JSON in place of a table, and draw nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PresetsOptions:
     """List every preset with its sizes."""
 

@@ -18,6 +18,7 @@ from launch.report import Report, way_on
 from launch.resume import Found, find, require_same_rows
 from launch.run_directory import RunDirectory, open_run_directory
 from launch.signing import signing_key
+from launch.timeline import Timeline
 from train.checkpoint import Checkpointer
 from train.config import TrainConfig
 from train.loop import TrainStep
@@ -60,6 +61,7 @@ def prepare(
     overwrite: bool,
     phases: Phases,
     stop: Stop,
+    timeline: Timeline,
     closing: ExitStack,
 ) -> Ready:
     """Open the data and the run, compile; `closing` closes them."""
@@ -75,6 +77,7 @@ def prepare(
     build.check_vocabulary(model, rows, config.data.tokenizer)
     require_same_rows(rows)
     held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
+    phases.enter("restore" if resume else "start")
     found = find(run_dir, config, rows, report.say) if resume and run_dir else None
     if resume and found is None:
         report.say("no checkpoint was written before the run ended; beginning at step 0")
@@ -82,6 +85,8 @@ def prepare(
     steps_left(config, place_of(found), first_batch_size)
     run = _open_run(config, run_dir, resume, overwrite)
     stop.to_go_on = way_on(run)
+    if jax.process_index() == 0:
+        timeline.open(run.timeline)
     report.begin(run, rows)
 
     checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())

@@ -3,6 +3,7 @@
 config.yaml        the resolved config, accepted by --config
 environment.json   versions and platform of every start
 metrics.jsonl      one object a record
+timeline.jsonl     where the wall time went, over all starts; goodput.png draws it
 checkpoints/       one directory a checkpoint
 logs/, failures/, job.sbatch  what a launcher wrote
 """
@@ -49,6 +50,10 @@ class RunDirectory:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.jsonl"
 
     @property
     def checkpoints(self) -> Path:

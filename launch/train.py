@@ -1,5 +1,8 @@
 """The command `train`: joins the rooms, runs `fit`, and tells what came of it."""
 
+import functools
+import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +13,8 @@ from launch.interrupt import Stop
 
 if TYPE_CHECKING:
     from launch.ready import Ready
+    from launch.timeline import Timeline
+    from train.phases import Phases
     from train.record import Place
     from train.state import TrainState
 
@@ -28,9 +33,13 @@ def train(
     unless `resume` or `resume_or_start` goes on with it or `overwrite` sets it aside. Nothing is
     written before the config is known to fit the devices and the data. Raises ValueError.
     """
+    from launch.heartbeat import Heartbeat
+    from launch.timeline import Timeline
     from train.phases import Phases
+    from train.watchdog import Watchdog
 
     phases = Phases()
+    heartbeat = Heartbeat(phases)
     stop = Stop()
     with exits.failing_fast():
         mesh = runtime.start(
@@ -48,16 +57,32 @@ def train(
         stop.agree_over(coordination())
         if resume_or_start and run_dir is not None and not resume:
             resume = holds_run(run_dir)
-    with jax.set_mesh(mesh), ExitStack() as closing, exits.failing_fast():
-        ready = prepare(config, run_dir, resume, overwrite, phases, stop, closing)
+    heartbeat.process = jax.process_index()
+    hung = functools.partial(_hung, phases, jax.process_index())
+    timeline = Timeline(phases)
+    watchdog = Watchdog(phases, config.train.watchdog, hung)
+    with (
+        jax.set_mesh(mesh),
+        timeline,
+        ExitStack() as closing,
+        exits.failing_fast(),
+    ):
+        ready = prepare(config, run_dir, resume, overwrite, phases, stop, timeline, closing)
+        watchdog.saving_since = lambda: ready.checkpointer.saving_since
         state, place = run_legs(ready)
         phases.enter("finish")
         stop.close()
         closing.close()
-        return _finish(ready, state, place)
+        return _finish(ready, state, place, timeline)
 
 
-def _finish(ready: "Ready", state: "TrainState", place: "Place") -> int:
+def _hung(phases: "Phases", process: int, what: str) -> None:
+    phase = phases.now
+    where = f"process {process} on {socket.gethostname()}, in phase {phase.name}"
+    exits.hang(f"{where} since {time.monotonic() - phase.begin:.0f} s: {what}")
+
+
+def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> int:
     """Tell how the run ended; the exit code."""
     from launch.coordination import part
 
@@ -65,6 +90,7 @@ def _finish(ready: "Ready", state: "TrainState", place: "Place") -> int:
         ready.report.finish(ready.run, state, place, ready.rows.tokenizer)
         return exits.DONE
     stop = ready.stop
+    timeline.ended = f"stopped by {stop.asked}"
     ready.report.say(
         f"stopped by {stop.asked} at step {place.step}, saved; to go on: {stop.to_go_on}"
     )

@@ -159,6 +159,23 @@ class CorruptionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchdogConfig:
+    """When a process counts as hung: it tells what all its threads do, and ends."""
+
+    step_seconds: float = field(default=30.0, metadata=FREE)
+    """A step may always take this many seconds."""
+    step_medians: float = field(default=10.0, metadata=FREE)
+    """A step may also take this many times the median of the last steps."""
+    phase_minutes: float = field(default=30.0, metadata=FREE)
+    """Compiling, restoring, an evaluation, a save, and the first steps may take so long."""
+
+    def __post_init__(self) -> None:
+        for name in ("step_seconds", "step_medians", "phase_minutes"):
+            if not getattr(self, name) > 0:
+                raise _refused("train.watchdog", self, name, "be above 0", "a time", "60")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Length, batch, randomness and rhythm of a run."""
 
@@ -188,6 +205,8 @@ class TrainConfig:
     """The optimizer."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """Checkpoints."""
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
+    """Hangs."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "log_every"):

@@ -49,7 +49,9 @@ class Phases:
         self._productive = 0.0
 
     def enter(self, name: Name) -> None:
-        """End the phase that goes on and begin another."""
+        """End the phase that goes on and begin another; nothing, if it is that one."""
+        if name == self.now.name:
+            return
         before, now = self.now, time.monotonic()
         self._productive += _productive(before, now)
         self.ended.append(Ended(before, now))
