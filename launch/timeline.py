@@ -1,6 +1,6 @@
 """Where the wall time of a run went, over all its starts: timeline.jsonl in the run directory.
 
-One object a phase. That of the phase which goes on is written anew every few seconds in its place,
+One object a phase. That of the phase which goes on is written anew twice a second in its place,
 so that a killed process leaves its last sign of life.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from launch.exits import OWN_THREADS
 from train.phases import Phase, Phases
 
-EVERY = 2.0  # seconds
+EVERY = 0.5  # seconds
 
 
 class Span(NamedTuple):

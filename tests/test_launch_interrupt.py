@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,22 @@ def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
     out, _ = (ended(process) for process in processes)
     assert "stopped by SIGINT" in out[0]
+
+
+def test_during_an_evaluation_it_stops_as_soon_as_that_is_done(tmp_path: Path) -> None:
+    run, heartbeat = tmp_path / "run", tmp_path / "heartbeat"
+    words = ["--train.eval-every", "1", "--train.eval-batches", "4000", "--train.steps", "9"]
+    process = started(
+        "tiny", *SMALL, *words, "--run-dir", str(run), MESHLOOM_HEARTBEAT=str(heartbeat)
+    )
+    pause = threading.Event()
+    while not (heartbeat.exists() and '"phase": "evaluate"' in heartbeat.read_text()):
+        assert process.poll() is None
+        pause.wait(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, _ = ended(process)
+    (step,) = saved(run)
+    assert f"{step}/9  held-out loss" in out and f"at step {step}, saved" in out
 
 
 def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Path) -> None:

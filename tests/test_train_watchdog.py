@@ -1,0 +1,149 @@
+import dataclasses
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command import ROOT, SMALL
+
+from launch.exits import HUNG
+from train import watchdog
+from train.config import WatchdogConfig
+from train.phases import Phases
+
+NEVER = WatchdogConfig(step_seconds=1e6, phase_minutes=1e6)
+
+
+@contextmanager
+def watched(
+    phases: Phases, config: WatchdogConfig, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[watchdog.Watchdog, list[str], threading.Event]]:
+    """A watchdog that looks often, what it says, and an event when it has said it."""
+    monkeypatch.setattr(watchdog, "TICK", 0.01)
+    said: list[str] = []
+    event = threading.Event()
+
+    def hung(what: str) -> None:
+        said.append(what)
+        event.set()
+
+    dog = watchdog.Watchdog(phases, config, hung)
+    try:
+        yield dog, said, event
+    finally:
+        dog.close()
+
+
+def stepping(steps: int) -> Phases:
+    phases = Phases()
+    phases.begin_steps(0)
+    for step in range(steps):
+        phases.finished(step + 1, 0.0)
+    return phases
+
+
+def test_a_step_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(NEVER, step_seconds=0.05)
+    with watched(stepping(watchdog.LEAST_STEPS), config, monkeypatch) as (_, said, event):
+        assert event.wait(60)
+    assert said[0].startswith("the step after step 3, for 0.") and "limit 0.1 s, median" in said[0]
+
+
+def test_the_median_gives_slow_steps_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = stepping(watchdog.LEAST_STEPS)
+    phases.recent.extend([1e5] * 5)
+    config = WatchdogConfig(step_seconds=1e-3, step_medians=10, phase_minutes=1e6)
+    with watched(phases, config, monkeypatch) as (dog, said, _):
+        ticks_of(dog, 10)
+    assert not said
+
+
+@pytest.mark.parametrize("name", ["compile", "evaluate", "save", "restore", "finish"])
+def test_another_phase_that_takes_too_long(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = stepping(watchdog.LEAST_STEPS)
+    phases.enter(name)
+    config = dataclasses.replace(NEVER, phase_minutes=1e-3)
+    with watched(phases, config, monkeypatch) as (_, said, event):
+        assert event.wait(60)
+    assert said[0].startswith(f"{name}, for ")
+
+
+def test_first_steps_have_the_limit_of_other_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WatchdogConfig(step_seconds=1e-3, step_medians=1e-3, phase_minutes=1e6)
+    with watched(stepping(watchdog.LEAST_STEPS - 1), config, monkeypatch) as (dog, said, _):
+        ticks_of(dog, 10)
+    assert not said
+
+
+def test_a_save_in_the_background_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = stepping(watchdog.LEAST_STEPS)
+    config = dataclasses.replace(NEVER, phase_minutes=1e-3)
+    with watched(phases, config, monkeypatch) as (dog, said, event):
+        since = time.monotonic()
+        dog.saving_since = lambda: since
+        assert event.wait(60)
+    assert said[0].startswith("a save in the background, for ")
+
+
+def ticks_of(dog: watchdog.Watchdog, number: int) -> None:
+    """Return when it has looked so many times more."""
+    pause = threading.Event()
+    until = dog._awake + number * 0.02
+    while dog._awake < until:
+        pause.wait(0.01)
+
+
+def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
+    program = (
+        "import os, time\n"
+        "from train.config import WatchdogConfig\n"
+        "from train.phases import Phases\n"
+        "from train.watchdog import Watchdog\n"
+        "phases = Phases(); phases.begin_steps(0)\n"
+        "Watchdog(phases, WatchdogConfig(step_seconds=2.5), lambda what: os._exit(76))\n"
+        "for step in range(1, 13):\n"
+        "    time.sleep(0.4); phases.finished(step, 0.0)\n"
+        "    print(step, flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == "4\n":
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(3.5)  # longer than the limit: this pause is what is tested
+                process.send_signal(signal.SIGCONT)
+    assert process.returncode == 0
+
+
+def test_a_hung_run_shows_every_stack_and_ends_with_its_code(tmp_path: Path) -> None:
+    program = (
+        "import itertools, sys, threading\n"
+        "from train import feed\n"
+        "from launch.cli import program\n"
+        "numbers, whole = itertools.count(), feed.to_global\n"
+        "def stuck_source(*arguments):\n"
+        "    if next(numbers) == 9:\n"
+        "        threading.Event().wait()\n"
+        "    return whole(*arguments)\n"
+        "feed.to_global = stuck_source\n"
+        "program(['train', 'tiny', *sys.argv[1:]])\n"
+    )
+    words = [*SMALL, "--train.eval-batches", "0", "--train.watchdog.step-seconds", "0.5"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--run-dir", str(tmp_path / "run")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == HUNG
+    assert "hung: process 0 on " in done.stderr and ": the step after step 8, for " in done.stderr
+    assert "in stuck_source" in done.stderr and "train/loop.py" in done.stderr
