@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from launch.options import TrainOptions
 
 from launch import exits
-from launch.exits import ROOMS, ROOT
 
 Options = TypeVar("Options")
 LAUNCH_USAGE = (
@@ -304,12 +303,12 @@ def _value_of(flag: str, arguments: list[str]) -> str | None:
 def _require_own_checkout() -> None:
     import importlib.util
 
-    for room in ROOMS:
+    for room in exits.ROOMS:
         spec = importlib.util.find_spec(room)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if found != ROOT / room:
+        if found != (ours := exits.ROOT / room):
             raise ValueError(
-                f"package {room}={found} must be {ROOT / room}, because another package of that "
+                f"package {room}={found} must be {ours}, because another package of that "
                 "name hides ours; try from another directory, or without it on PYTHONPATH"
             )
 

@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_run_directory_holds_all_that_is_promised(run: tuple[Path, str]) -> None:
     path, _ = run
     found = {p.name for p in path.iterdir()}
-    files = {"config.yaml", "environment.json", "metrics.jsonl", "loss.png"}
+    files = {"config.yaml", "environment.json", "metrics.jsonl", "loss.png", "timeline.jsonl"}
     assert found == files | {"checkpoints", "tensorboard"}
     assert yaml.safe_load((path / "config.yaml").read_text())["train"]["steps"] == 3
     assert yaml.safe_load((path / "config.yaml").read_text())["model"]["dtype"] == "float32"

@@ -62,8 +62,7 @@ def fit(
 
     `evaluate(state, step)` measures and records the held-out loss. `meta` goes into every
     checkpoint beside the position. `stop` is asked before every step. No device value steers the
-    loop, and the metrics of a step are read while the next one runs. Raises ValueError when
-    `recorder` meets a step that is not finite.
+    loop; the metrics of a step are read, and judged by the recorder's guard, while the next runs.
     """
     begun = place
     measured: dict[str, float] = {}
