@@ -21,6 +21,8 @@ Options = TypeVar("Options")
 LAUNCH_USAGE = (
     "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
     "       meshloom launch slurm [FLAGS] train PRESET ...  a job of a Slurm cluster\n"
+    "       meshloom launch k8s [FLAGS] train PRESET ...    the JobSet of a run, as YAML\n"
+    "       meshloom launch tpu-vm [FLAGS] train PRESET ... the command for all workers\n"
     "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
     "`meshloom launch LAUNCHER --help` documents the flags of each."
 )
@@ -238,9 +240,25 @@ def _launch_slurm(arguments: list[str]) -> None:
     launch_slurm(_parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
 
 
+def _launch_kubernetes(arguments: list[str]) -> None:
+    from launch.cluster.kubernetes import KubernetesOptions, launch_kubernetes
+
+    own, command = _split_command(arguments, KubernetesOptions)
+    launch_kubernetes(_parse(KubernetesOptions, own, prog="meshloom launch k8s"), command)
+
+
+def _launch_tpu_vm(arguments: list[str]) -> int:
+    from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
+
+    own, command = _split_command(arguments, TpuVmOptions)
+    return launch_tpu_vm(_parse(TpuVmOptions, own, prog="meshloom launch tpu-vm"), command)
+
+
 LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
     "local": _launch_local,
     "slurm": _launch_slurm,
+    "k8s": _launch_kubernetes,
+    "tpu-vm": _launch_tpu_vm,
 }
 
 

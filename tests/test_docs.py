@@ -23,7 +23,7 @@ from launch.presets import PRESETS
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
-ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun".split()
+ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker".split()
 ALWAYS = ("--train.steps", "--vocab-size", "--tokens", "--size", "--parts")
 SMALLER = {
     "meshloom evaluate": "--batches 2",
@@ -176,7 +176,7 @@ def test_commands_stand_nowhere_else() -> None:
 
 def test_flags_and_commands_named_in_prose_exist() -> None:
     shown = [["train", "tiny"], ["evaluate"], ["generate"], ["presets"], ["launch", "local"]]
-    shown += [["launch", "slurm"]]
+    shown += [["launch", name] for name in ("slurm", "k8s", "tpu-vm")]
     shown += [["data", name] for name in ("prepare", "tokenizer", "show")]
     shown += [["checkpoint", name] for name in ("list", "verify", "show", "diff", "prune")]
     helped = "".join(meshloom(*words, "--help").stdout for words in shown)

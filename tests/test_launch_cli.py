@@ -50,6 +50,8 @@ def exit_code(*arguments: str) -> int:
         "launch --help",
         "launch local --help",
         "launch slurm --help",
+        "launch k8s --help",
+        "launch tpu-vm --help",
     ],
 )
 def test_help_imports_nothing_heavy(arguments: str) -> None:

@@ -1,0 +1,276 @@
+"""A run on Kubernetes: renders the JobSet that starts it on every node and restarts it as one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.cluster.training import Training, training
+
+RUNS = "/runs"  # where the claim is mounted
+USER = 1000  # of the images in containers/
+GRACE = 120  # seconds from SIGTERM until a pod is killed
+PORT = 8476
+CONTAINER, JOB = "train", "workers"
+# Only what is refused or mistyped fails for good; all other codes, and lost nodes, restart the run.
+REFUSED = [1, 2]
+
+NOT_TEXT = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+QUANTITY = re.compile(r"[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)?")
+
+FLAT = {4: "2x2", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
+# By TensorCores, of which these chips have two.
+CUBE = {8: "2x2x1", 16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8"}
+CUBE |= {512: "4x8x8", 1024: "8x8x8", 2048: "8x8x16", 4096: "8x16x16", 8192: "16x16x16"}
+# GKE's label and the topology of each size, as cloud.google.com/kubernetes-engine/docs/concepts/
+# plan-tpus lists them.
+TPUS = {
+    "v4": ("tpu-v4-podslice", CUBE),
+    "v5e": ("tpu-v5-lite-podslice", FLAT),
+    "v5p": ("tpu-v5p-slice", CUBE),
+    "v6e": ("tpu-v6e-slice", FLAT),
+}
+CHIPS_PER_NODE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubernetesOptions:
+    """Print the JobSet of a run as YAML, for `kubectl apply --filename -`.
+
+    The cluster needs JobSet (jobset.sigs.k8s.io) and a claim that all pods can write at once.
+    """
+
+    image: str
+    """Container image, as made from containers/Dockerfile."""
+    claim: str
+    """PersistentVolumeClaim (ReadWriteMany) that holds the runs; it is mounted at /runs."""
+    name: str | None = None
+    """Name of the JobSet and of the run in /runs; the preset, if not given."""
+    namespace: str | None = None
+    """Namespace; kubectl's own if not given."""
+    nodes: int | None = None
+    """Pods of one process each; 1 if not given, and for a TPU as many as it has hosts."""
+    gpus_per_node: int | None = None
+    """GPUs of each pod."""
+    tpu: str | None = None
+    """TPU slice of GKE, such as v5e-256 or v5p-128."""
+    cpus_per_node: int | None = None
+    """CPUs of each pod."""
+    memory_per_node: str | None = None
+    """Memory of each pod, such as 64Gi."""
+    max_restarts: int = 100
+    """Restarts of all pods after which the JobSet fails."""
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "gpus_per_node", "cpus_per_node", "max_restarts"):
+            value, flag = getattr(self, name), name.replace("_", "-")
+            if value is not None and value < 1:
+                raise ValueError(
+                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
+                )
+        if not re.fullmatch(r"[\w./:@-]+", self.image):
+            raise ValueError(
+                f"image={self.image!r} must name a container image, because every pod runs it; "
+                "try --image REGISTRY/meshloom:TAG"
+            )
+        names = {"name": LABEL, "namespace": SUBDOMAIN, "claim": SUBDOMAIN}
+        for name, pattern in names.items():
+            value = getattr(self, name)
+            if value is not None and (len(value) > 63 or not pattern.fullmatch(value)):
+                raise ValueError(
+                    f"{name}={value!r} must be 1 to 63 small letters, digits and -, a letter "
+                    "first, because Kubernetes names things so (RFC 1123 and 1035); "
+                    f"try --{name} {_as_label(value)}"
+                )
+        if self.memory_per_node is not None and not QUANTITY.fullmatch(self.memory_per_node):
+            raise ValueError(
+                f"memory_per_node={self.memory_per_node!r} must be a number with Mi or Gi, because "
+                "Kubernetes reads it; try --memory-per-node 64Gi"
+            )
+        if self.tpu is not None:
+            if self.gpus_per_node is not None or self.nodes is not None:
+                raise ValueError(
+                    f"tpu={self.tpu} must come without --nodes and --gpus-per-node, because the "
+                    "slice tells its hosts; try leaving them out"
+                )
+            _slice(self.tpu)
+
+
+def launch_kubernetes(options: KubernetesOptions, command: Sequence[str]) -> None:
+    """Print the JobSet of `command` (train PRESET ...). Raises ValueError."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what YAML readers may not take for text, such as 1e-3; repeats, never refers."""
+
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    def quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        plain = re.fullmatch(r"[A-Za-z][\w./-]*", text) and text.lower() not in NOT_TEXT
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+    Dumper.add_representer(str, quoted)
+    run = training(command)
+    text = yaml.dump(jobset(options, run), Dumper=Dumper, sort_keys=False, width=1000)
+    print("# Written by `meshloom launch k8s`, for kubectl apply.\n" + text, end="")
+
+
+def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
+    """The JobSet as plain dicts and lists. Raises ValueError."""
+    name = options.name or _as_label(run.options.run.preset)
+    nodes, selector, annotations = options.nodes or 1, {}, {}
+    resources: dict[str, str] = {}
+    environment = {"JAX_PLATFORMS": "cpu"}
+    if options.tpu is not None:
+        label, topology, nodes, chips = _slice(options.tpu)
+        selector["cloud.google.com/gke-tpu-accelerator"] = label
+        selector["cloud.google.com/gke-tpu-topology"] = topology
+        annotations["alpha.jobset.sigs.k8s.io/exclusive-topology"] = "cloud.google.com/gke-nodepool"
+        resources["google.com/tpu"] = str(chips)
+        # GKE tells the workers of a slice where they are, and JAX asks for that.
+        environment = {"JAX_PLATFORMS": "tpu,cpu"}
+    else:
+        if options.gpus_per_node:
+            resources["nvidia.com/gpu"] = str(options.gpus_per_node)
+            environment = {"JAX_PLATFORMS": "cuda,cpu"}
+        environment["JAX_COORDINATOR_ADDRESS"] = f"{name}-{JOB}-0-0.{name}:{PORT}"
+        environment["JAX_NUM_PROCESSES"] = str(nodes)
+    longest = 63 - len(f"-{JOB}-0-{nodes - 1}-abcde")
+    if len(name) > longest:
+        raise ValueError(
+            f"name={name} must be at most {longest} letters, because the names of pods, which end "
+            f"in -{JOB}-0-{nodes - 1}-abcde, may have 63; try a shorter --name"
+        )
+    if options.cpus_per_node:
+        resources["cpu"] = str(options.cpus_per_node)
+    if options.memory_per_node:
+        resources["memory"] = options.memory_per_node
+    container = {
+        "name": CONTAINER,
+        "image": options.image,
+        "command": ["meshloom"],
+        # Kubernetes would replace $(NAME); $$ stands for $.
+        "args": [word.replace("$", "$$") for word in _words(run, name)],
+        "env": [{"name": n, "value": v} for n, v in environment.items()],
+        "resources": {"requests": resources, "limits": resources} if resources else {},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "runs", "mountPath": RUNS},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+    devices = [name for name in resources if "/" in name]
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "nodeSelector": selector,
+        "tolerations": [
+            {"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in devices
+        ],
+        "containers": [container],
+        "volumes": [
+            {"name": "runs", "persistentVolumeClaim": {"claimName": options.claim}},
+            {"name": "shm", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
+    job = {
+        "completionMode": "Indexed",
+        "parallelism": nodes,
+        "completions": nodes,
+        # One pod alone cannot go on: the first that fails fails the Job, and all are restarted.
+        "backoffLimit": 0,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {
+                        "containerName": CONTAINER,
+                        "operator": "In",
+                        "values": REFUSED,
+                    },
+                }
+            ]
+        },
+        "template": {"spec": _without_empty(pod)},
+    }
+    metadata = {"name": name, "namespace": options.namespace, "annotations": annotations}
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": _without_empty(metadata),
+        "spec": {
+            "network": {"enableDNSHostnames": True, "subdomain": name},
+            "failurePolicy": {
+                "maxRestarts": options.max_restarts,
+                "restartStrategy": "BlockingRecreate",
+                "rules": [
+                    {
+                        "name": "refused",
+                        "action": "FailJobSet",
+                        "onJobFailureReasons": ["PodFailurePolicy"],
+                    }
+                ],
+            },
+            "replicatedJobs": [{"name": JOB, "replicas": 1, "template": {"spec": job}}],
+        },
+    }
+
+
+def _words(run: Training, name: str) -> list[str]:
+    """The words of the training, with its place on the claim."""
+    given = run.options.run_dir
+    if given is not None and (".." in given.parts or not given.is_relative_to(RUNS)):
+        raise ValueError(
+            f"run_dir={given} must lie in {RUNS}, because only the claim outlives a pod; "
+            f"try --run-dir {RUNS}/{given.name}"
+        )
+    words = [*run.words, "--run-dir", str(given or f"{RUNS}/{name}")]
+    cache = type(run.options.run.data)().cache_dir
+    if run.options.run.data.cache_dir == cache:
+        words += ["--data.cache-dir", f"{RUNS}/cache"]
+    return [*words, *run.again.split()]
+
+
+def _slice(tpu: str) -> tuple[str, str, int, int]:
+    """GKE's label, the topology, the hosts and the chips of each host of a slice."""
+    kind, _, size = tpu.partition("-")
+    if kind not in TPUS:
+        raise ValueError(
+            f"tpu={tpu!r} must begin with {', '.join(TPUS)}, because GKE's labels of these are "
+            "known; try --tpu v5e-16"
+        )
+    label, topologies = TPUS[kind]
+    if not size.isdecimal() or int(size) not in topologies:
+        sizes = ", ".join(map(str, topologies))
+        raise ValueError(
+            f"tpu={tpu!r} must be {kind}- and one of {sizes}, because GKE has slices of these "
+            f"sizes; try --tpu {kind}-{next(iter(topologies))}"
+        )
+    chips = 1
+    for side in topologies[int(size)].split("x"):
+        chips *= int(side)
+    return label, topologies[int(size)], chips // CHIPS_PER_NODE, CHIPS_PER_NODE
+
+
+def _as_label(text: str) -> str:
+    """The nearest name that Kubernetes takes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "run"
+
+
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, {}, [])}

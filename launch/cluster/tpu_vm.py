@@ -1,0 +1,76 @@
+"""A run on the workers of a TPU VM: the gcloud command that starts it on all of them."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launch.cluster.training import Training, training
+
+
+@dataclass(frozen=True, kw_only=True)
+class TpuVmOptions:
+    """Print the gcloud command that trains on every worker of a TPU VM, or run it.
+
+    Each worker needs the checkout with its .venv; the run directory must be storage they share.
+    """
+
+    name: str
+    """Name of the TPU VM, or the node of a queued resource."""
+    zone: str
+    """Zone it is in."""
+    project: str | None = None
+    """Project; gcloud's own if not given."""
+    checkout: str = "meshloom"
+    """The checkout on the workers; a relative path begins at the home directory."""
+    run: bool = False
+    """Run the command and wait for its end; its exit code is ours."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "zone", "project"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[a-z]([-a-z0-9.:]*[a-z0-9])?", value):
+                raise ValueError(
+                    f"{name}={value!r} must be small letters, digits and -, a letter first, "
+                    f"because Google Cloud names things so; try --{name} my-{name}"
+                )
+        if not self.checkout or self.checkout.startswith(("~", "-")):
+            raise ValueError(
+                f"checkout={self.checkout!r} must be a path from the home directory or from /, "
+                "because the workers' shell goes there; try --checkout meshloom"
+            )
+
+
+def launch_tpu_vm(options: TpuVmOptions, command: Sequence[str]) -> int:
+    """Print or run the command for `command` (train PRESET ...). Raises ValueError."""
+    words = gcloud(options, training(command))
+    if not options.run:
+        print(shlex.join(words))
+        return 0
+    if shutil.which("gcloud") is None:
+        raise ValueError(
+            "gcloud must be on PATH, because it reaches the workers; try installing the Google "
+            "Cloud CLI, or without --run to see the command"
+        )
+    return subprocess.call(words)
+
+
+def gcloud(options: TpuVmOptions, run: Training) -> list[str]:
+    """The words of the command. Raises ValueError."""
+    given = run.options.run_dir
+    if given is None or not given.is_absolute():
+        raise ValueError(
+            f"run_dir={given} must be an absolute path, because all workers must find the same "
+            "directory; try --run-dir /mnt/runs/NAME where a bucket or a file share is mounted"
+        )
+    train = [".venv/bin/meshloom", *run.words, "--run-dir", str(given), *run.again.split()]
+    # Without a TPU a worker must fail, not train on its CPU.
+    inner = f"cd {shlex.quote(options.checkout)} && JAX_PLATFORMS=tpu,cpu {shlex.join(train)}"
+    return [
+        *("gcloud", "compute", "tpus", "tpu-vm", "ssh", options.name, f"--zone={options.zone}"),
+        *([f"--project={options.project}"] if options.project else []),
+        "--worker=all",
+        f"--command={inner}",
+    ]
