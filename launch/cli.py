@@ -3,7 +3,6 @@
 Each command's code is imported only when it runs, so that `--help` stays fast.
 """
 
-import dataclasses
 import difflib
 import os
 import sys
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
 from launch import exits
 
 Options = TypeVar("Options")
-LAUNCH_USAGE = (
-    "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
-    "       meshloom launch slurm [FLAGS] train PRESET ...  a job of a Slurm cluster\n"
-    "       meshloom launch k8s [FLAGS] train PRESET ...    the JobSet of a run, as YAML\n"
-    "       meshloom launch tpu-vm [FLAGS] train PRESET ... the command for all workers\n"
-    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
-    "`meshloom launch LAUNCHER --help` documents the flags of each."
-)
 
 
 class UsageError(Exception):
@@ -153,7 +144,7 @@ def train_options(arguments: list[str]) -> "TrainOptions":
     description = (
         f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
     )
-    return _parse(
+    return parse(
         TrainOptions,
         arguments[1:] if named else arguments,
         prog=prog,
@@ -165,7 +156,7 @@ def train_options(arguments: list[str]) -> "TrainOptions":
 def _evaluate(arguments: list[str]) -> None:
     from launch.options import EvaluateOptions
 
-    options = _parse(EvaluateOptions, arguments, prog="meshloom evaluate")
+    options = parse(EvaluateOptions, arguments, prog="meshloom evaluate")
     from launch.evaluate import evaluate
 
     evaluate(options)
@@ -174,7 +165,7 @@ def _evaluate(arguments: list[str]) -> None:
 def _generate(arguments: list[str]) -> None:
     from launch.options import GenerateOptions
 
-    options = _parse(GenerateOptions, arguments, prog="meshloom generate")
+    options = parse(GenerateOptions, arguments, prog="meshloom generate")
     from launch.generate import generate
 
     generate(options)
@@ -204,73 +195,16 @@ def _checkpoint(arguments: list[str]) -> int | None:
 def _presets(arguments: list[str]) -> None:
     from launch.options import PresetsOptions
 
-    options = _parse(PresetsOptions, arguments, prog="meshloom presets")
+    options = parse(PresetsOptions, arguments, prog="meshloom presets")
     from launch.preset_table import show
 
     show(json_format=options.json)
 
 
 def _launch(arguments: list[str]) -> int | None:
-    if arguments and arguments[0] in ("-h", "--help"):
-        print(LAUNCH_USAGE)
-        return 0
-    if not arguments or arguments[0] not in LAUNCHERS:
-        names = " or ".join(f"`{name}`" for name in LAUNCHERS)
-        raise UsageError(f"meshloom launch needs {names} as its first word\n{LAUNCH_USAGE}")
-    return LAUNCHERS[arguments[0]](arguments[1:])
+    from launch.cluster.command import launch
 
-
-def _launch_local(arguments: list[str]) -> int:
-    from launch.options import LocalOptions
-
-    own, command = _split_command(arguments, LocalOptions)
-    options = _parse(LocalOptions, own, prog="meshloom launch local")
-    if not command or command[0] not in COMMANDS:
-        raise UsageError(f"meshloom launch local needs a command to start\n{LAUNCH_USAGE}")
-    train = train_options(command[1:]) if command[0] == "train" else None
-    from launch.cluster.local import launch_local
-
-    return launch_local(command, options, train)
-
-
-def _launch_slurm(arguments: list[str]) -> None:
-    from launch.cluster.slurm import SlurmOptions, launch_slurm
-
-    own, command = _split_command(arguments, SlurmOptions)
-    launch_slurm(_parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
-
-
-def _launch_kubernetes(arguments: list[str]) -> None:
-    from launch.cluster.kubernetes import KubernetesOptions, launch_kubernetes
-
-    own, command = _split_command(arguments, KubernetesOptions)
-    launch_kubernetes(_parse(KubernetesOptions, own, prog="meshloom launch k8s"), command)
-
-
-def _launch_tpu_vm(arguments: list[str]) -> int:
-    from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
-
-    own, command = _split_command(arguments, TpuVmOptions)
-    return launch_tpu_vm(_parse(TpuVmOptions, own, prog="meshloom launch tpu-vm"), command)
-
-
-LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
-    "local": _launch_local,
-    "slurm": _launch_slurm,
-    "k8s": _launch_kubernetes,
-    "tpu-vm": _launch_tpu_vm,
-}
-
-
-def _split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
-    """The launcher's own flags, and the command that begins at the first word that is none."""
-    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
-    here = 0
-    while here < len(arguments) and arguments[here].startswith("-"):
-        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
-        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
-        here += 1 if alone else 2
-    return arguments[:here], arguments[here:]
+    return launch(arguments)
 
 
 def _verify_resume(arguments: list[str]) -> int:
@@ -302,7 +236,7 @@ COMMANDS = {
 }
 
 
-def _parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:
+def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:
     import tyro
 
     return tyro.cli(kind, args=arguments, prog=prog, **settings)

@@ -12,10 +12,10 @@ from launch.distributed import Job, detect
 
 ROOT = Path(__file__).resolve().parent.parent
 AWKWARD = 'text:it\'s $(HOME) $$ "x" \\ é: # *.txt'
-NEEDED = {"image": "reg.example/meshloom:1", "claim": "runs"}
+NEEDED: dict[str, Any] = {"image": "reg.example/meshloom:1", "claim": "runs"}
 
 
-def rendered(capsys: pytest.CaptureFixture[str], *words: str, **options: object) -> dict[str, Any]:
+def rendered(capsys: pytest.CaptureFixture[str], *words: str, **options: Any) -> dict[str, Any]:
     """The JobSet of `train tiny WORDS`, as any YAML reader sees it."""
     launch_kubernetes(KubernetesOptions(**(NEEDED | options)), ["train", "tiny", *words])  # type: ignore[arg-type]
     return yaml.safe_load(capsys.readouterr().out)
@@ -38,7 +38,7 @@ def container_of(jobset: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_published_schema_takes_it_and_knows_every_field(
-    options: dict[str, object], capsys: pytest.CaptureFixture[str]
+    options: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobset = rendered(capsys, **options)
     read = JobsetV1alpha2JobSet.from_dict(jobset)
@@ -176,15 +176,15 @@ def test_topologies_have_as_many_chips_as_the_name_says() -> None:
         *(("tpu", value) for value in ("v5e", "v9-8", "v5e-7", "v5p-6", "")),
     ],
 )
-def test_unfit_flag_is_refused(field: str, value: object) -> None:
+def test_unfit_flag_is_refused(field: str, value: Any) -> None:
     with pytest.raises(
-        ValueError, match=rf"(?s)^{field}=.* must .*, because .*; try --{field[:4]}"
+        ValueError, match=rf"(?s)^{field}=.* must .*, because .*; try --{field[:3]}"
     ):
-        KubernetesOptions(**(NEEDED | {field: value}))  # type: ignore[arg-type]
+        KubernetesOptions(**(NEEDED | {field: value}))
 
 
 @pytest.mark.parametrize("other", [{"nodes": 4}, {"gpus_per_node": 8}])
-def test_slice_comes_alone(other: dict[str, int]) -> None:
+def test_slice_comes_alone(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="tpu=v5e-16 must come without --nodes"):
         KubernetesOptions(image="x", claim="y", tpu="v5e-16", **other)
 

@@ -53,7 +53,7 @@ def test_unfit_name_is_refused(field: str, value: str) -> None:
     with pytest.raises(
         ValueError, match=rf"{field}='{value}' must be .*, because .*; try --{field}"
     ):
-        TpuVmOptions(**{"name": "pod", "zone": "us-east5-a", field: value})
+        TpuVmOptions(**{"name": "pod", "zone": "us-east5-a", field: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", [[], ["--run-dir", "runs/a"]])

@@ -106,6 +106,8 @@ def test_disturbed_job_comes_back_and_is_bit_equal(
     ended = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED", restarts=1, seconds=120)
     assert ended["JobState"] == "COMPLETED", log_of(tmp_path)
     assert "going on from step " in log_of(tmp_path)
+    asked = "requeued after code 75, at checkpoint " in log_of(tmp_path)
+    assert asked == (disturb[0] == "scancel"), "scontrol requeues by itself"
     assert losses(tmp_path) == losses(undisturbed)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launch.cluster.training import Training, training
+from launch.exits import REFUSED, USAGE
 
 RUNS = "/runs"  # where the claim is mounted
 USER = 1000  # of the images in containers/
@@ -13,7 +14,7 @@ GRACE = 120  # seconds from SIGTERM until a pod is killed
 PORT = 8476
 CONTAINER, JOB = "train", "workers"
 # Only what is refused or mistyped fails for good; all other codes, and lost nodes, restart the run.
-REFUSED = [1, 2]
+FINAL = [REFUSED, USAGE]
 
 NOT_TEXT = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -201,7 +202,7 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
                     "onExitCodes": {
                         "containerName": CONTAINER,
                         "operator": "In",
-                        "values": REFUSED,
+                        "values": FINAL,
                     },
                 }
             ]

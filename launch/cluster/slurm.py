@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.cluster.training import Training, require_free, training
+from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import new_directory, new_names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,8 +37,8 @@ while kill -0 "$step" 2>/dev/null; do wait "$step"; done  # a trap ends a wait
 wait "$step"
 code=$?
 
-# 0 done; 1 and 2 refused: the same would happen again.
-case $code in 0 | 1 | 2) exit "$code" ;; esac
+# Done or refused: the same would happen again.
+case $code in FINAL) exit "$code" ;; esac
 if [ -n "$ended" ] && [ -z "$near_limit" ]; then
   echo "ended by Slurm with code $code; the same script, submitted again, goes on with it"
   exit "$code"
@@ -53,6 +54,7 @@ echo "requeued after code $code, at checkpoint ${after:-none}"
 scontrol requeue "$SLURM_JOB_ID"
 """
 TRIES = 3
+FINAL = " | ".join(str(code) for code in (DONE, REFUSED, USAGE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,9 @@ def script(options: SlurmOptions, runs: Sequence[Training], base: Path) -> str:
                 "",
                 *place,
                 f'export PYTHONPATH={shlex.quote(str(ROOT))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
-                BODY.replace("SRUN_FLAGS", flags).replace("TRIES", str(TRIES)),
+                BODY.replace("SRUN_FLAGS", flags)
+                .replace("TRIES", str(TRIES))
+                .replace("FINAL", FINAL),
             ]
         ).rstrip("\n")
         + "\n"

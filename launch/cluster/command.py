@@ -1,0 +1,79 @@
+"""The command `launch`: finds the launcher, splits its flags from the command it is to start."""
+
+import dataclasses
+from collections.abc import Callable
+
+from launch.cli import COMMANDS, UsageError, parse, train_options
+
+USAGE = (
+    "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
+    "       meshloom launch slurm [FLAGS] train PRESET ...  a job of a Slurm cluster\n"
+    "       meshloom launch k8s [FLAGS] train PRESET ...    the JobSet of a run, as YAML\n"
+    "       meshloom launch tpu-vm [FLAGS] train PRESET ... the command for all workers\n"
+    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
+    "`meshloom launch LAUNCHER --help` documents the flags of each."
+)
+
+
+def launch(arguments: list[str]) -> int | None:
+    """Run `meshloom launch ARGUMENTS` and return its exit code, None for 0."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if not arguments or arguments[0] not in LAUNCHERS:
+        names = " or ".join(f"`{name}`" for name in LAUNCHERS)
+        raise UsageError(f"meshloom launch needs {names} as its first word\n{USAGE}")
+    return LAUNCHERS[arguments[0]](arguments[1:])
+
+
+def _local(arguments: list[str]) -> int:
+    from launch.options import LocalOptions
+
+    own, command = _split_command(arguments, LocalOptions)
+    options = parse(LocalOptions, own, prog="meshloom launch local")
+    if not command or command[0] not in COMMANDS:
+        raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
+    train = train_options(command[1:]) if command[0] == "train" else None
+    from launch.cluster.local import launch_local
+
+    return launch_local(command, options, train)
+
+
+def _slurm(arguments: list[str]) -> None:
+    from launch.cluster.slurm import SlurmOptions, launch_slurm
+
+    own, command = _split_command(arguments, SlurmOptions)
+    launch_slurm(parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
+
+
+def _kubernetes(arguments: list[str]) -> None:
+    from launch.cluster.kubernetes import KubernetesOptions, launch_kubernetes
+
+    own, command = _split_command(arguments, KubernetesOptions)
+    launch_kubernetes(parse(KubernetesOptions, own, prog="meshloom launch k8s"), command)
+
+
+def _tpu_vm(arguments: list[str]) -> int:
+    from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
+
+    own, command = _split_command(arguments, TpuVmOptions)
+    return launch_tpu_vm(parse(TpuVmOptions, own, prog="meshloom launch tpu-vm"), command)
+
+
+LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
+    "local": _local,
+    "slurm": _slurm,
+    "k8s": _kubernetes,
+    "tpu-vm": _tpu_vm,
+}
+
+
+def _split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
+    """The launcher's own flags, and the command that begins at the first word that is none."""
+    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
+    here = 0
+    while here < len(arguments) and arguments[here].startswith("-"):
+        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
+        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
+        here += 1 if alone else 2
+    return arguments[:here], arguments[here:]
