@@ -3,6 +3,7 @@
 Each command's code is imported only when it runs, so that `--help` stays fast.
 """
 
+import dataclasses
 import difflib
 import os
 import sys
@@ -174,7 +175,7 @@ def _generate(arguments: list[str]) -> None:
 def _goodput(arguments: list[str]) -> None:
     from launch.options import GoodputOptions
 
-    options = _parse(GoodputOptions, arguments, prog="meshloom goodput")
+    options = parse(GoodputOptions, arguments, prog="meshloom goodput")
     from launch.goodput import goodput
 
     goodput(options)
@@ -210,8 +211,8 @@ def _launch(arguments: list[str]) -> int | None:
 def _verify_resume(arguments: list[str]) -> int:
     from launch.options import VerifyResumeOptions
 
-    own, words = _split_command(arguments, VerifyResumeOptions)
-    options = _parse(VerifyResumeOptions, own, prog="meshloom verify-resume")
+    own, words = split_command(arguments, VerifyResumeOptions)
+    options = parse(VerifyResumeOptions, own, prog="meshloom verify-resume")
     if not words:
         raise UsageError(
             "meshloom verify-resume needs a preset and flags of `train`, as in "
@@ -234,6 +235,17 @@ COMMANDS = {
     "verify-resume": Command(_verify_resume, "prove that killed runs go on bit by bit"),
     "launch": Command(_launch, "start a command as several processes"),
 }
+
+
+def split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
+    """The launcher's own flags, and the command that begins at the first word that is none."""
+    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
+    here = 0
+    while here < len(arguments) and arguments[here].startswith("-"):
+        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
+        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
+        here += 1 if alone else 2
+    return arguments[:here], arguments[here:]
 
 
 def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:

@@ -1,9 +1,8 @@
 """The command `launch`: finds the launcher, splits its flags from the command it is to start."""
 
-import dataclasses
 from collections.abc import Callable
 
-from launch.cli import COMMANDS, UsageError, parse, train_options
+from launch.cli import COMMANDS, UsageError, parse, split_command, train_options
 
 USAGE = (
     "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
@@ -29,7 +28,7 @@ def launch(arguments: list[str]) -> int | None:
 def _local(arguments: list[str]) -> int:
     from launch.options import LocalOptions
 
-    own, command = _split_command(arguments, LocalOptions)
+    own, command = split_command(arguments, LocalOptions)
     options = parse(LocalOptions, own, prog="meshloom launch local")
     if not command or command[0] not in COMMANDS:
         raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
@@ -42,21 +41,21 @@ def _local(arguments: list[str]) -> int:
 def _slurm(arguments: list[str]) -> None:
     from launch.cluster.slurm import SlurmOptions, launch_slurm
 
-    own, command = _split_command(arguments, SlurmOptions)
+    own, command = split_command(arguments, SlurmOptions)
     launch_slurm(parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
 
 
 def _kubernetes(arguments: list[str]) -> None:
     from launch.cluster.kubernetes import KubernetesOptions, launch_kubernetes
 
-    own, command = _split_command(arguments, KubernetesOptions)
+    own, command = split_command(arguments, KubernetesOptions)
     launch_kubernetes(parse(KubernetesOptions, own, prog="meshloom launch k8s"), command)
 
 
 def _tpu_vm(arguments: list[str]) -> int:
     from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
 
-    own, command = _split_command(arguments, TpuVmOptions)
+    own, command = split_command(arguments, TpuVmOptions)
     return launch_tpu_vm(parse(TpuVmOptions, own, prog="meshloom launch tpu-vm"), command)
 
 
@@ -66,14 +65,3 @@ LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
     "k8s": _kubernetes,
     "tpu-vm": _tpu_vm,
 }
-
-
-def _split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
-    """The launcher's own flags, and the command that begins at the first word that is none."""
-    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
-    here = 0
-    while here < len(arguments) and arguments[here].startswith("-"):
-        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
-        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
-        here += 1 if alone else 2
-    return arguments[:here], arguments[here:]
