@@ -95,7 +95,7 @@ def test_nan_loss_ends_the_run_with_its_step_and_rows(tmp_path: Path) -> None:
     path = tmp_path / "run"
     hot = ["--train.optimizer.learning-rate", "1e38", "--train.optimizer.warmup-steps", "0"]
     error = meshloom("train", "tiny", *SMALL, *FEW, "--run-dir", str(path), *hot, expect=1).stderr
-    assert "of step 2 (data rows 8 to 15) must be finite" in error
+    assert "of step 2 (data rows 8 to 15, from " in error and ") must be finite" in error
     assert "--train.bad-numbers.non-finite skip" in error
 
 
