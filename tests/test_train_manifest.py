@@ -64,6 +64,11 @@ def test_every_bit_of_the_manifest_itself_counts(checkpoint: Path, tmp_path: Pat
         flip(copy / MANIFEST, bit)
         with pytest.raises(ValueError, match=r"damaged|unreadable"):
             manifest.read(copy)
+    twice = text.replace(b'"step": 1,', b'"step": 2,\n "step": 1,')
+    for altered in (text + b"\n", text.rstrip(), twice):
+        (copy / MANIFEST).write_bytes(altered)
+        with pytest.raises(ValueError, match="damaged"):
+            manifest.read(copy)
 
 
 def test_what_is_wrong_is_told(checkpoint: Path, tmp_path: Path) -> None:
