@@ -36,7 +36,7 @@ def run_legs(ready: Ready) -> tuple[TrainState, Place]:
         # Here the exception and the state that it held are gone: there may be room for one only.
         ready.phases.enter("restore")
         ready.checkpointer.wait()
-        found = find(ready.run.path, ready.config, ready.rows, ready.report.say)
+        found = find(ready.run.path, ready.config, ready.rows, ready.report.say, ready.checkpointer)
         step = place_of(found).step
         ready.report.say(f"{said}: back to step {step}, leaving out {rows:,} rows in all")
         profile = ready.config.profile

@@ -36,16 +36,22 @@ class Found(NamedTuple):
 
 
 def find(
-    run_dir: Path, config: RunConfig, rows: Rows, say: Callable[[str], None] = print
+    run_dir: Path,
+    config: RunConfig,
+    rows: Rows,
+    say: Callable[[str], None] = print,
+    checkpointer: Checkpointer | None = None,
 ) -> Found | None:
     """The newest good checkpoint, or None if the run ended before its first one.
 
     Its files are verified before anything is read. Newer ones that are damaged are set aside, and
     `say` tells so. Raises ValueError if there are checkpoints but no good one, or if it was written
-    under settings or data that must match and do not; then nothing is changed.
+    under settings or data that must match and do not; then nothing is changed. Who has a
+    `checkpointer` that writes there gives it, as it must know what was set aside.
     """
     directory = RunDirectory(path=run_dir.expanduser().absolute()).checkpoints
-    checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
+    if checkpointer is None:
+        checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
     step, bad = newest_good(checkpointer, say)
     if step is None:
         return None
