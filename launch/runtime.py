@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launch.config import DistributedConfig, MeshConfig
 
@@ -46,8 +46,27 @@ def start(
         jax.config.update("jax_compilation_cache_dir", str(local_cache(cache_dir) / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    launch.distributed.start(distributed)
+    if launch.distributed.start(distributed) is not None and jax.default_backend() == "cpu":
+        keep_programs_of_every_process()
     return launch.mesh.make_mesh(mesh)
+
+
+def keep_programs_of_every_process() -> None:
+    """Let each CPU process write its programs to the cache: JAX gives each a key of its own, but
+    lets only process 0 write, so that all others would compile anew at every start."""
+    from jax._src import compiler, distributed
+
+    write = compiler._cache_write
+
+    def write_own(*program: Any) -> None:
+        job = distributed.global_state
+        index, job.process_id = job.process_id, 0
+        try:
+            write(*program)
+        finally:
+            job.process_id = index
+
+    compiler._cache_write = write_own
 
 
 def keep_freed_memory() -> None:

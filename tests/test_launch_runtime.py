@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.cluster.local import run_local
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 from launch import runtime
@@ -34,3 +36,34 @@ def test_compiled_programs_are_kept_on_this_machine(
     )
     assert done.stdout.strip() == found.format(home=tmp_path), done.stderr
     assert not (tmp_path / "gs:").exists()
+
+
+TWICE = """
+import sys
+from jax._src import monitoring
+from launch import runtime
+from launch.config import DistributedConfig, MeshConfig
+
+seen = []
+monitoring.register_event_listener(lambda event, **_: seen.append(event))
+mesh = runtime.start(MeshConfig(), DistributedConfig(), cache_dir="cache")
+import jax
+import jax.numpy as jnp
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+with jax.set_mesh(mesh):
+    jax.jit(lambda: jnp.arange(8.0, out_sharding=jax.P("fsdp")).sum())()
+print("hits", seen.count("/jax/compilation_cache/cache_hits"))
+"""
+
+
+def test_every_process_finds_its_programs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    hits = []
+    for _ in range(2):
+        command = [sys.executable, "-c", TWICE]
+        assert run_local(command, processes=2, devices_per_process=1) == 0
+        out = capfd.readouterr().out
+        hits.append([int(line.split()[-1]) for line in out.splitlines() if "hits" in line])
+    assert hits[0] == [0, 0] and min(hits[1]) > 0

@@ -42,7 +42,7 @@ def launch_local(command: Sequence[str], options: LocalOptions, train: TrainOpti
         return _run_once([sys.executable, "-m", "launch", *command], places)
     with places, _signals(places.events):
         training = Restartable(command[1:], train, places, options.min_processes)
-        patience = TRAINING._replace(start=float("inf"))
+        patience = TRAINING._replace(start=train.run.distributed.start_timeout)
         try:
             return supervise(
                 training, places.events, say, restarts=options.restarts, patience=patience
