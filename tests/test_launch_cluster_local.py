@@ -159,3 +159,48 @@ def test_training_goes_on_bit_for_bit_after_a_process_was_killed(
     # Two summands have one sum in any order, so two devices of one process are bit-equal too.
     assert found[:14] == expected[:14]
     np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def places(options: local.LocalOptions) -> list[dict[str, str | None]]:
+    """What each process's environment says of its devices."""
+    here = local.LocalPlaces.of(options)
+    names = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
+    return [
+        {name: here._environment("127.0.0.1:1", index).get(name) for name in names}
+        for index in range(len(here))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "shares"),
+    [
+        (local.LocalOptions(gpus="0,1,5"), ["0", "1", "5"]),
+        (local.LocalOptions(gpus="0,1,2,3", processes=2), ["0,1", "2,3"]),
+    ],
+)
+def test_gpus_are_shared_out_and_never_replaced_by_the_cpu(
+    options: local.LocalOptions, shares: list[str]
+) -> None:
+    expected = [{"CUDA_VISIBLE_DEVICES": s, "JAX_PLATFORMS": "cuda,cpu"} for s in shares]
+    assert places(options) == expected
+
+
+def test_the_gpus_of_a_lost_process_are_left_alone() -> None:
+    here = local.LocalPlaces.of(local.LocalOptions(gpus="0,1,2,3,4,5,6,7", processes=4))
+    here.keep(2, without=1)
+    assert here.launcher()[-4:] == ["--processes", "2", "--gpus", "0,1,4,5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"gpus": "0,0"}, "gpus=0,0 must name each GPU once"),
+        ({"gpus": "0,1,2", "processes": 2}, "must be a multiple of processes=2"),
+        ({"gpus": "0,1", "devices_per_process": 2}, "must not come with gpus=0,1"),
+        ({"restarts": -1}, "restarts=-1 must be at least 0"),
+        ({"processes": 2, "min_processes": 3}, "must be at most processes=2"),
+    ],
+)
+def test_options_that_contradict_are_refused(fields: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        local.LocalOptions(**fields)

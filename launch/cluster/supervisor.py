@@ -99,8 +99,11 @@ def supervise(
         if signals:
             job.stopped()
             return STOPPED if len(signals) == 1 else 128 + signals[1]
+        saved = job.saved_step() or 0
+        if saved > (failure.step or 0):  # newer than the last heartbeat
+            failure = failure._replace(heartbeat={**failure.heartbeat, "step": saved})
         failures.append(failure)
-        reached = max(job.saved_step() or 0, failure.reached)
+        reached = max(saved, failure.reached)
         again = fruitless > 0 and failures[-2].number == failure.number and reached <= best
         fruitless = 1 if reached > best else fruitless + 1
         best = max(best, reached)
