@@ -66,7 +66,7 @@ def test_a_rollback_within_an_attempt_loses_what_it_repeats() -> None:
 
 def test_clocks_that_disagree_leave_no_overlap() -> None:
     first = spans(("step", 10, 1, 10))
-    second = spans(("start", 3), ("step", 4, 11, 14), attempt=2, at=8.0)
+    second = spans(("start", 1), ("compile", 2), ("step", 4, 11, 14), attempt=2, at=8.0)
     found = list(parts(first + second))
     assert [part.end for part in found[:-1]] == [part.begin for part in found[1:]]
     assert sum(totals(first + second).values()) == 15.0

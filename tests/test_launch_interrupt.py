@@ -145,8 +145,9 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
 def test_a_second_signal_ends_a_process_whose_main_thread_is_stuck() -> None:
     program = (
         "import threading\n"
-        "from launch.interrupt import Stop\n"
-        "stop = Stop(); stop.reached()\n"
+        "from launch import interrupt\n"
+        "interrupt.SAME = 3.0\n"
+        "stop = interrupt.Stop(); stop.reached()\n"
         "print('ready', flush=True)\n"
         "lock = threading.Lock(); lock.acquire(); lock.acquire()\n"
     )
@@ -161,8 +162,8 @@ def test_a_second_signal_ends_a_process_whose_main_thread_is_stuck() -> None:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGTERM)  # the same one, passed on by two
         assert process.stderr.readline().startswith("SIGTERM: stopping after this step")
+        process.send_signal(signal.SIGTERM)  # the same one, passed on by another
         for _ in pressed_again_and_again(process):
             process.send_signal(signal.SIGINT)
     assert process.returncode == 128 + signal.SIGINT
