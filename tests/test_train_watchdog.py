@@ -108,7 +108,7 @@ def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
         "from train.phases import Phases\n"
         "from train.watchdog import Watchdog\n"
         "phases = Phases(); phases.begin_steps(0)\n"
-        "Watchdog(phases, WatchdogConfig(step_seconds=2.5), lambda what: os._exit(76))\n"
+        "Watchdog(phases, WatchdogConfig(step_seconds=4, step_medians=1), lambda what: os._exit(76))\n"
         "for step in range(1, 8):\n"
         "    for _ in range(60):\n"
         "        time.sleep(0.01)\n"
@@ -122,7 +122,7 @@ def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
         for line in process.stdout:
             if line == "4\n":
                 process.send_signal(signal.SIGSTOP)
-                time.sleep(3.5)  # longer than the limit: this pause is what is tested
+                time.sleep(5)  # longer than the limit: this pause is what is tested
                 process.send_signal(signal.SIGCONT)
     assert process.returncode == 0
 
