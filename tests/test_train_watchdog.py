@@ -107,23 +107,25 @@ def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
         "from train.config import WatchdogConfig\n"
         "from train.phases import Phases\n"
         "from train.watchdog import Watchdog\n"
+        "config = WatchdogConfig(step_seconds=4, step_medians=1)\n"
         "phases = Phases(); phases.begin_steps(0)\n"
-        "Watchdog(phases, WatchdogConfig(step_seconds=4, step_medians=1), lambda what: os._exit(76))\n"
-        "for step in range(1, 8):\n"
-        "    for _ in range(60):\n"
-        "        time.sleep(0.01)\n"
-        "    phases.finished(step, 0.0); print(step, flush=True)\n"
+        "for step in (1, 2, 3):\n"
+        "    phases.finished(step, 0.0)\n"
+        "Watchdog(phases, config, lambda what: os._exit(76))\n"
+        "for part in range(150):\n"
+        "    time.sleep(0.01)\n"
+        "    if part == 90: print('within step 4', flush=True)\n"
+        "phases.finished(4, 0.0)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     with process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line == "4\n":
-                process.send_signal(signal.SIGSTOP)
-                time.sleep(5)  # longer than the limit: this pause is what is tested
-                process.send_signal(signal.SIGCONT)
+        assert process.stdout.readline() == "within step 4\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(5)  # longer than the limit: this pause is what is tested
+        process.send_signal(signal.SIGCONT)
     assert process.returncode == 0
 
 
