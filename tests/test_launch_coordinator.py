@@ -49,8 +49,6 @@ def bound(coordinator: str, **environment: str) -> tuple[str | None, list[str]]:
     ],
 )
 def test_one_address_of_this_host_is_bound_in_silence(coordinator: str, address: str) -> None:
-    if ":80" in address and "[" in address and not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
     assert bound(coordinator) == (address, [])
 
 
@@ -104,18 +102,14 @@ def test_a_stranger_on_another_interface_finds_no_coordinator(
     assert listening(script, capfd) in LOOPBACK
 
 
-@pytest.mark.skipif(not HAS_TLS, reason="needs JAX 0.12")
-def test_processes_meet_over_mtls(
+def test_processes_meet_over_mtls_where_jax_has_it(
     script: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    files = certificates(tmp_path)
-    assert listening(script, capfd, *files) in LOOPBACK
-
-
-@pytest.mark.skipif(HAS_TLS, reason="this JAX has it")
-def test_mtls_without_support_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"distributed.tls must be left out, because JAX 0\."):
-        tls_arguments(("a", "b", "c"), jax.distributed.initialize)
+    if HAS_TLS:
+        assert listening(script, capfd, *certificates(tmp_path)) in LOOPBACK
+    else:
+        with pytest.raises(ValueError, match=r"distributed.tls must be left out, because JAX 0\."):
+            tls_arguments(("a", "b", "c"), jax.distributed.initialize)
 
 
 def test_mtls_files_must_be_there(tmp_path: Path) -> None:
