@@ -85,6 +85,8 @@ def verify(run: Run, step: int | None = None, sizes_only: bool = False, json: bo
         began = time.monotonic()
         faults = check(folder.of(each), sizes_only=sizes_only, key=key)
         seconds = time.monotonic() - began
+        if faults and not folder.of(each).exists():
+            continue  # a training that goes on has deleted it meanwhile
         size, files = 0, 0
         if not faults:
             held = manifest.read(folder.of(each))
@@ -194,6 +196,9 @@ def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool =
     rule = CheckpointConfig(keep_latest=keep_latest, keep_every=keep_every)
     keep = kept_steps(sizes, {}, rule)
     doomed = sorted(sizes.keys() - keep)
+    if yes and doomed:
+        newest = max(keep)
+        _require_good(folder, newest, check(folder.of(newest), key=signing_key()))
     for step in doomed:
         print(f"{'deleting' if yes else 'would delete'} step {step}, {_bytes(sizes[step])}")
         if yes:

@@ -51,12 +51,12 @@ class Course:
         Raises ValueError if the run went back too often already.
         """
         most = train.bad_numbers.most_rollbacks
-        if self.rollbacks == most:
+        if self.rollbacks >= most:
             raise ValueError(
                 f"{bad}, and the run must go back at most {most} times, because then more than "
                 "single rows is at fault; try a new run with a lower "
                 "--train.optimizer.learning-rate, or --resume with "
-                f"--train.bad-numbers.most-rollbacks {2 * most}"
+                f"--train.bad-numbers.most-rollbacks {2 * self.rollbacks + 1}"
             )
         first, after = bad.rows
         last = after - 1 + train.bad_numbers.rollback_batches * train.batch_size

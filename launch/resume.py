@@ -52,6 +52,11 @@ def find(
     directory = RunDirectory(path=run_dir.expanduser().absolute()).checkpoints
     if checkpointer is None:
         checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
+    if not from_first_process(lambda: "yes" if directory.is_dir() else ""):
+        raise ValueError(
+            f"checkpoints={directory} must be there, because the run made it when it began and "
+            "goes on from what it holds; try bringing it back, or --overwrite to begin again"
+        )
     step, bad = newest_good(checkpointer, say)
     if step is None:
         return None

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.config import RunConfig, load_dict, require_resumable, save
+from train.manifest import sync, write_flushed
 
 RUNS = Path("runs")
 BEFORE_A_RUN = {"job.sbatch", "logs", "failures", "config.yaml.partial"}
@@ -87,10 +88,11 @@ def open_run_directory(
     else:
         run = RunDirectory(path=path.expanduser().absolute())
         _admit(run, config, resume=resume, overwrite=overwrite)
+    if not resume:
+        run.checkpoints.mkdir(exist_ok=True)
+        sync(run.path)
     save(config, run.config)
-    starts = json.loads(run.environment.read_text()) if run.environment.exists() else []
-    text = json.dumps([*starts, environment()], indent=2) + "\n"
-    run.environment.write_text(text, encoding="utf-8")
+    write_flushed(run.environment, json.dumps([*_starts(run), environment()], indent=2) + "\n")
     return run
 
 
@@ -156,11 +158,25 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _starts(run: RunDirectory) -> list[Any]:
+    """The environments of the starts before; none if the file was damaged, as no run needs them."""
+    try:
+        return list(json.loads(run.environment.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether an entry of a directory shows that more than preparations were made there."""
+    empty = path.name == "checkpoints" and path.is_dir() and not any(path.iterdir())
+    return path.name not in BEFORE_A_RUN and not empty
+
+
 def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Make `run.path` ready for this run, or raise ValueError and change nothing."""
     if run.path.exists() and not run.path.is_dir():
         raise ValueError(f"run_dir={run.path} must be a directory, but is a file; try another path")
-    held = run.path.is_dir() and any(p.name not in BEFORE_A_RUN for p in run.path.iterdir())
+    held = run.path.is_dir() and any(map(_is_of_a_run, run.path.iterdir()))
     is_run = run.config.is_file()
     if resume:
         if not is_run:

@@ -77,21 +77,24 @@ def _verified(
     from launch.distributed import from_first_process
     from train.manifest import told
 
-    def latest() -> int:
-        return int(from_first_process(lambda: str(max(checkpointer.steps(), default=-1))))
+    def choose() -> int:
+        """The step as this process finds it now, as the run may go on; -1 if it is not there."""
+        steps = checkpointer.steps()
+        return max(steps, default=-1) if step is None else step if step in steps else -1
 
     while True:
-        taken = latest() if step is None else step
+        taken = int(from_first_process(lambda: str(choose())))
+        if taken < 0:
+            raise checkpointer.absent(step)
         try:
-            steps = checkpointer.steps()
-            if taken in steps and (faults := checkpointer.faults(taken)):
+            if faults := checkpointer.faults(taken):
+                steps = checkpointer.steps()
                 others = " or ".join(f"--step {other}" for other in steps if other != taken)
                 raise ValueError(
                     f"checkpoint={checkpointer.folder.of(taken)} must be as it was written, "
                     f"because it is trusted, but {told(faults)}; try {others or 'another run'}"
                 )
-            wanted = None if taken < 0 else taken
-            return checkpointer.restore(shapes, wanted), checkpointer.read_meta(wanted)
+            return checkpointer.restore(shapes, taken), checkpointer.read_meta(taken)
         except ValueError:
-            if step is not None or jax.process_count() > 1 or latest() == taken:
+            if step is not None or jax.process_count() > 1 or choose() == taken:
                 raise

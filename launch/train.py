@@ -91,8 +91,9 @@ def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Time
         return exits.DONE
     stop = ready.stop
     timeline.ended = f"stopped by {stop.asked}"
+    kept = "saved" if place.step else "nothing to save"
     ready.report.say(
-        f"stopped by {stop.asked} at step {place.step}, saved; to go on: {stop.to_go_on}"
+        f"stopped by {stop.asked} at step {place.step}, {kept}; to go on: {stop.to_go_on}"
     )
     part()
     return exits.STOPPED

@@ -110,7 +110,11 @@ def _killed(
             if len(kills) < len(targets):
                 target = targets[len(kills)]
                 if target > _newest(run):
-                    _wait(process, lambda target=target: target in losses_of(run))
+                    now = time.time()
+                    # Records of the attempt before stand until this one has restored.
+                    _wait(
+                        process, lambda now=now, target=target: target in losses_of(run, since=now)
+                    )
                     delay = chance.uniform(0, 2 * jitter)
                 else:
                     delay = chance.uniform(0, undisturbed.start)
@@ -196,10 +200,11 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def losses_of(run: RunDirectory) -> dict[int, float]:
-    """Loss by step, as far as the run has recorded them."""
+def losses_of(run: RunDirectory, since: float = 0.0) -> dict[int, float]:
+    """Loss by step, of the records written after a unix time."""
     records = read_jsonl(run.metrics) if run.metrics.exists() else []
-    return {record["step"]: record["loss"] for record in records if "loss" in record}
+    new = [record for record in records if record["time"] >= since]
+    return {record["step"]: record["loss"] for record in new if "loss" in record}
 
 
 def _newest(run: RunDirectory) -> int:

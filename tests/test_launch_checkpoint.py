@@ -127,6 +127,15 @@ def test_prune_deletes_good_ones_and_only_when_told(
     assert "keep_latest=0 must" in told(capsys, "prune", run, "--keep-latest", 0, expect=1)
 
 
+def test_prune_deletes_nothing_if_what_would_stay_is_damaged(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = run / "checkpoints" / "6" / "meta.json"
+    meta.write_text(meta.read_text().replace("6000", "6001"))
+    assert "meta.json" in told(capsys, "prune", run, "--keep-latest", 1, "--yes", expect=1)
+    assert (run / "checkpoints" / "2").is_dir()
+
+
 def test_a_run_without_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "must be a run directory" in told(capsys, "list", tmp_path, expect=1)
     save(preset("tiny"), tmp_path / "config.yaml")

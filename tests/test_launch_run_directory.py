@@ -19,7 +19,6 @@ def held(tmp_path: Path) -> Path:
     """A directory that holds a run."""
     run = open_run_directory(TINY, path=tmp_path / "held")
     run.metrics.write_text('{"step": 1}\n')
-    run.checkpoints.mkdir()
     (run.checkpoints / "state").write_bytes(b"weights")
     return run.path
 

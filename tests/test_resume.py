@@ -167,13 +167,26 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
     assert "data.seed: was 0" in meshloom(*resume, "--data.seed", "1", expect=1).stderr
     assert contents(run) == before
 
+    (run / "environment.json").write_text("[{")
     out = meshloom(*resume).stdout
+    assert len(json.loads((run / "environment.json").read_text())) == 1
     assert resumed_at(out) == 30
     name = arrays.relative_to(run / "checkpoints" / "40")
     assert f"step 40 is damaged ({name}: checksum differs) and set aside as 40.bad" in out
     assert losses(run) == losses(straight)
     reason = json.loads((run / "checkpoints" / "40.bad" / "REASON.json").read_text())
     assert [fault["what"] for fault in reason["faults"]] == ["checksum differs"]
+
+
+def test_checkpoints_that_are_gone_are_an_error_and_not_step_0(
+    straight: Path, tmp_path: Path
+) -> None:
+    run = copied(straight, tmp_path)
+    (run / "checkpoints").rename(tmp_path / "elsewhere")
+    before = contents(run)
+    error = meshloom("train", "--run-dir", str(run), "--resume", expect=1).stderr
+    assert f"checkpoints={run / 'checkpoints'} must be there" in error
+    assert contents(run) == before
 
 
 def test_no_good_checkpoint_is_an_error_and_not_step_0(straight: Path, tmp_path: Path) -> None:

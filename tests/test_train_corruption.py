@@ -131,6 +131,6 @@ def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
     assert saver.save(1, state, {}, metrics=None, force=False)
     flip = functools.partial(flipped, device=2, element=0, bit=31)
     bad = with_leaf(state, 1, flip)
-    with pytest.raises(ValueError, match="every checkpoint was made while all copies were equal"):
+    with pytest.raises(ValueError, match="every checkpoint was made while all copies of the param"):
         saver.save(2, bad, {}, metrics=None, force=False)
     assert saved == [1]

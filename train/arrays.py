@@ -17,6 +17,8 @@ from train.checkpoint_tree import named_leaves, nested
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
+LONGEST_SAVE = 24 * 3600  # seconds; whether a save hangs is for the watchdog to say, long before
+
 
 def writer() -> "ocp.AsyncCheckpointer":
     """What `save` needs; it must be closed."""
@@ -25,7 +27,7 @@ def writer() -> "ocp.AsyncCheckpointer":
     # Orbax logs a failed save once from each of its threads and tasks, with traceback; we raise it.
     logging.getLogger("absl").addFilter(_is_not_orbax_error)
     logging.getLogger("asyncio").addFilter(_was_retrieved)
-    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), timeout_secs=LONGEST_SAVE)
 
 
 def save(writer: "ocp.AsyncCheckpointer", path: Path, leaves: Mapping[str, jax.Array]) -> None:

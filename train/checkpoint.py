@@ -82,7 +82,8 @@ class Checkpointer:
         """
         found = manifest.check(
             self.folder.of(step),
-            sizes_only=self._config.verify == "sizes",
+            # A signature covers the checksums alone.
+            sizes_only=self._config.verify == "sizes" and self._key is None,
             key=self._key,
             share=(jax.process_index(), jax.process_count()),
         )
@@ -252,9 +253,14 @@ class Checkpointer:
         steps = self.steps()
         if steps and (step is None or step in steps):
             return steps[-1] if step is None else step
+        raise self.absent(step)
+
+    def absent(self, step: int | None) -> ValueError:
+        """Tells that there is no checkpoint, or not this one, and which there are."""
+        steps = self.steps()
         wanted = "a checkpoint" if step is None else f"a complete checkpoint of step {step}"
         offer = f"step {' or '.join(map(str, steps))}" if steps else "the directory of a run"
-        raise ValueError(
+        return ValueError(
             f"checkpoints={self.directory} must hold {wanted}, because the state is read from it; "
             f"try {offer}"
         )

@@ -69,8 +69,10 @@ class CheckpointFolder:
         """Delete what killed processes left half written or half deleted, and set aside what is
         called a step but has no manifest. Only who is about to write may call it."""
         for item in self.items():
-            if item.kind in ("saving", "deleting"):
+            if item.kind == "saving":
                 shutil.rmtree(item.path)
+            elif item.kind == "deleting":
+                shutil.rmtree(item.path, ignore_errors=True)
             elif item.kind == "step" and not (item.path / MANIFEST).is_file():
                 self.set_aside(item.step, [Fault(MANIFEST, "missing")])
 
@@ -99,7 +101,8 @@ class CheckpointFolder:
         except FileNotFoundError:
             return
         sync(self.path)
-        shutil.rmtree(doomed)
+        # Files that a reader has open stay on NFS; whoever writes here next cleans them away.
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def set_aside(self, step: int, faults: Sequence[Fault]) -> Path:
         """Rename a checkpoint that must not be used, with a file that tells why; return where."""

@@ -46,8 +46,8 @@ class Replicas:
                 f"copies of each parameter must be equal after step {step}, because all devices "
                 f"make the same updates, but these are not what others hold: "
                 f"{_few(bad, '; ')}; the memory, the arithmetic or a link of such a device is at "
-                "fault; every checkpoint was made while all copies were equal; try --resume "
-                "without that host"
+                "fault; every checkpoint was made while all copies of the parameters were equal; "
+                "try --resume without that host"
             )
 
 
