@@ -176,6 +176,20 @@ os._exit(70)
     assert job.why == "2 failures in a row, and none came beyond step 8"
 
 
+def test_a_newer_checkpoint_is_progress_though_a_later_step_was_reached(tmp_path: Path) -> None:
+    program = """
+beat([47, 5, 5, 5][attempt - 1])
+others_wait()
+with open(os.environ["HERE"] + "/saved", "w") as file:
+    file.write(["10", "20", "30", "30"][attempt - 1])
+os._exit(70)
+"""
+    job = Programs(program, tmp_path)
+    assert job.run(restarts=1) == 70
+    assert job.started == [3] * 4
+    assert job.why == "2 failures in a row, and none came beyond step 47"
+
+
 @pytest.mark.parametrize("code", [1, 2])
 def test_a_refusal_is_passed_on_and_not_tried_again(code: int, tmp_path: Path) -> None:
     job = Programs(f"others_wait()\nprint('error: no')\nsys.exit({code})", tmp_path)
@@ -259,25 +273,51 @@ threading.Event().wait()
     assert [(tmp_path / f"heard-{rank}").read_text() for rank in range(3)] == ["x"] * 3
 
 
-def test_a_second_signal_kills(tmp_path: Path) -> None:
-    program = """
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+READY = """
 with open(os.environ["HERE"] + "/ready", "wb") as ready:
     ready.write(b"x")
-threading.Event().wait()
 """
-    os.mkfifo(tmp_path / "ready")
-    job = Programs(program, tmp_path)
+
+
+def signalled(job: Programs, folder: Path, *numbers: int) -> int:
+    """The exit code after these signals, sent at once when all three programs are ready."""
+    os.mkfifo(folder / "ready")
     code: list[int] = []
-    with open(os.open(tmp_path / "ready", os.O_RDWR), "rb", buffering=0) as ready:
+    with open(os.open(folder / "ready", os.O_RDWR), "rb", buffering=0) as ready:
         running = threading.Thread(target=lambda: code.append(job.run()))
         running.start()
         for _ in range(3):
             ready.read(1)
-        job.events.put(signal.SIGTERM)
-        job.events.put(signal.SIGTERM)
+        for number in numbers:
+            job.events.put(number)
         running.join()
-    assert code == [143] and all(map(gone, job.pids))
+    return code[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(75, []), (70, ["process 0 ended with 70 (an unexpected exception)"])]
+)
+def test_one_signal_sent_twice_is_one_and_the_code_tells_whether_all_saved(
+    code: int, said: list[str], tmp_path: Path
+) -> None:
+    program = f"""
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+{READY}
+signal.sigwait([signal.SIGTERM])
+time.sleep(0.3 + rank)
+os._exit({code})
+"""
+    job = Programs(program, tmp_path)
+    assert signalled(job, tmp_path, signal.SIGTERM, signal.SIGTERM) == code
+    assert job.said == said and job.why == "stopped"
+
+
+def test_a_second_signal_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "SAME", 0.0)
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    job = Programs(f"{ignore}\n{READY}\nthreading.Event().wait()", tmp_path)
+    assert signalled(job, tmp_path, signal.SIGTERM, signal.SIGTERM) == 143
+    assert all(map(gone, job.pids))
 
 
 def test_a_signal_during_the_pause_ends_the_job(

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from launch.cluster.failure import Failure, first_failure
 from launch.cluster.gang import Events, Gang, Member
 from launch.exits import DONE, STOPPED
+from launch.interrupt import SAME
 
 TICK = 0.25
 GRACE = 2.0  # seconds the others get for their last words once one has failed
@@ -78,10 +79,10 @@ def supervise(
     """Run the job to its end and return its exit code.
 
     0 when all processes end with 0; 75 when a signal that reached us (as a number in `events`)
-    stopped them; 1 or 2 when the first to end refused; else the code of the last failure, when
-    `restarts` restarts in a row made no progress.
+    stopped them and none failed meanwhile; 1 or 2 when the first to end refused; else the code of
+    the last failure, when `restarts` restarts in a row made no progress.
     """
-    best = job.saved_step() or 0
+    best_saved = best_reached = job.saved_step() or 0
     attempt, fruitless = 1, 0
     failures: list[Failure] = []
     while True:
@@ -97,20 +98,28 @@ def supervise(
                 say("\n".join([f"{failure.reason()}:", *failure.last_lines]))
             return failure.code
         if signals:
+            if len(signals) > 1:
+                code = 128 + signals[1]
+            elif failure.code in (STOPPED, 128 + signals[0]):
+                code = STOPPED
+            else:
+                say(failure.reason())
+                code = failure.code
             job.stopped()
-            return STOPPED if len(signals) == 1 else 128 + signals[1]
+            return code
         saved = job.saved_step() or 0
         if saved > (failure.step or 0):  # newer than the last heartbeat
             failure = failure._replace(heartbeat={**failure.heartbeat, "step": saved})
         failures.append(failure)
-        reached = max(saved, failure.reached)
-        again = fruitless > 0 and failures[-2].number == failure.number and reached <= best
-        fruitless = 1 if reached > best else fruitless + 1
-        best = max(best, reached)
+        further = saved > best_saved or failure.reached > best_reached
+        again = fruitless > 0 and failures[-2].number == failure.number and not further
+        fruitless = 1 if further else fruitless + 1
+        best_saved = max(best_saved, saved)
+        best_reached = max(best_reached, saved, failure.reached)
         if (again or failure.silent) and job.shrink(failure):
             fruitless = 0
         if fruitless > restarts:
-            job.give_up(failures, _in_vain(fruitless, best))
+            job.give_up(failures, _in_vain(fruitless, best_reached))
             return failure.code
         attempt += 1
         pause = _pause(fruitless)
@@ -124,20 +133,23 @@ def supervise(
 def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang], None]) -> Watched:
     """Wait until every process has ended; once one has failed, end the others.
 
-    The first signal is passed on to every process, the second kills them.
+    The first signal is passed on to every process, the second kills them, unless it comes so soon
+    that it is the same one, sent twice.
     """
     signals: list[int] = []
+    heard = float("-inf")
     hung: tuple[Member, str] | None = None
     deadline = float("inf")
     before = time.monotonic()
     while gang.running():
         event = _next(events, TICK)
         now = time.monotonic()
-        if isinstance(event, int):
+        if isinstance(event, int) and now - heard >= SAME:
+            heard = now
             signals.append(event)
             gang.signal(event)
             deadline = min(deadline, now + (patience.stop if len(signals) == 1 else 0))
-        elif event in gang.members:
+        elif isinstance(event, Member) and event in gang.members:
             event.pulse.look(now)
             deadline = min(deadline, now + _grace(event, patience, bool(signals)))
             if event.number and event.code and not signals:
