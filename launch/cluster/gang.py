@@ -119,9 +119,9 @@ class Gang:
         """Write logs `folder/name-process-<number>.log`, from the first line on."""
         for member in self.members:
             if member.log is None:
-                folder.mkdir(parents=True, exist_ok=True)
-                member.log = folder / f"{name}-process-{member.number}.log"
-                member.output.keep_in(member.log)
+                path = folder / f"{name}-process-{member.number}.log"
+                if member.output.keep_in(path):
+                    member.log = path
 
     def show(self) -> None:
         """Pass on what process 0 said, if it was held long enough."""

@@ -1,5 +1,6 @@
 """Reads the heartbeat file of a process and tells when it stands still."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 STILL = 10.0  # seconds without a heartbeat
 BUSY = 6.0  # times longer for a process that computes all the while: it may hold Python's lock
+SUSPECT = 0.3  # of that time, from which on its threads are looked at
 SHARE = 0.1  # of one core, from which on a process counts as computing
 
 
@@ -20,6 +22,7 @@ class Pulse:
         self._pid = pid
         self._beat = now
         self._cpu = 0.0
+        self._asked = now
 
     def look(self, now: float) -> None:
         """Read the file. A changed one is a beat; the clock of the process is not asked."""
@@ -36,6 +39,9 @@ class Pulse:
 
     def trouble(self, now: float, start_timeout: float) -> str | None:
         """Why the process counts as hung, in words; None if it does not."""
+        since, self._asked = now - self._asked, now
+        if now - self._beat > SUSPECT * STILL and _waits_for_disk(self._pid):
+            self.forgive(since)
         silent = now - self._beat
         if self.last is None:
             if silent > start_timeout:
@@ -45,6 +51,15 @@ class Pulse:
         if silent > STILL * (BUSY if busy else 1):
             return f"stood still for {silent:.0f} s"
         return None
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Whether a thread waits for a disk: if it holds Python's lock, no other can beat meanwhile."""
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if path.read_text().rpartition(")")[2].split()[0] == "D":
+                return True
+    return False
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -1,5 +1,6 @@
 """What one process says: its last lines, a log as soon as there is a folder, and the terminal."""
 
+import contextlib
 import re
 import sys
 import threading
@@ -23,6 +24,7 @@ class Output:
         self._tail_size = 0
         self._early = bytearray()
         self._log: IO[bytes] | None = None
+        self._told = False
 
     def feed(self, data: bytes) -> None:
         with self._lock:
@@ -31,17 +33,28 @@ class Output:
             while self._tail_size - len(self._tail[0]) > TAIL:
                 self._tail_size -= len(self._tail.popleft())
             if self._log is not None:
-                self._log.write(data)
+                try:
+                    self._log.write(data)
+                except OSError as error:
+                    self._drop_log(error)
             elif len(self._early) < UNLOGGED:
                 self._early += data
 
-    def keep_in(self, path: Path) -> None:
-        """Write the log there: what was said until now, and all that follows."""
+    def keep_in(self, path: Path) -> bool:
+        """Write the log there: what was said until now, and all that follows.
+
+        False if that cannot be: a disk that is full must not end what only speaks.
+        """
         with self._lock:
-            if self._log is None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 self._log = path.open("ab", buffering=0)
                 self._log.write(self._early)
-                self._early.clear()
+            except OSError as error:
+                self._drop_log(error)
+                return False
+            self._early.clear()
+            return True
 
     def last_lines(self, count: int) -> list[str]:
         """The last lines that hold something, as a terminal would show them."""
@@ -52,8 +65,19 @@ class Output:
 
     def close(self) -> None:
         with self._lock:
-            if self._log is not None:
+            self._close_log()
+
+    def _drop_log(self, error: OSError) -> None:
+        self._close_log()
+        if not self._told:
+            say(f"a log is not kept, because: {error}")
+        self._told = True
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            with contextlib.suppress(OSError):
                 self._log.close()
+        self._log = None
 
 
 class Terminal:
@@ -91,12 +115,12 @@ class Terminal:
 
 
 def put(target: IO[str], data: bytes) -> None:
-    """Write bytes to a text stream at once; a reader that has gone stops nothing."""
+    """Write bytes to a text stream at once; a reader that has gone or a full disk stops nothing."""
     try:
         target.flush()
         target.buffer.write(data)  # type: ignore[attr-defined]
         target.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         return
 
 

@@ -106,10 +106,12 @@ class Restartable:
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
         to_go_on = self._to_go_on()
-        self._run.failures.mkdir(parents=True, exist_ok=True)
+        say("\n" + page(failures, why, to_go_on, SUMMARY).rstrip())
         file = self._run.failures / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
-        file.write_text(page(failures, why, to_go_on, len(failures[-1].last_lines)))
-        say("\n" + page(failures, why, to_go_on, SUMMARY) + f"this page: {near(file)}")
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(page(failures, why, to_go_on, len(failures[-1].last_lines)))
+            say(f"this page: {near(file)}")
 
     def close(self) -> None:
         """Remove the directory that was made for a run that never began."""
@@ -119,7 +121,7 @@ class Restartable:
 
     def _is_made(self) -> bool:
         """Whether the run has been opened by one of our processes."""
-        return self._config_written() != self._before
+        return self._config_written() not in (None, self._before)
 
     def _config_written(self) -> tuple[int, int] | None:
         try:

@@ -1,0 +1,67 @@
+"""What a process says, when its log cannot be written; and a process that waits for its disk."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch.cluster.heartbeat import Pulse
+from launch.cluster.output import Output
+
+# posix_spawn holds Python's lock, and its caller waits like one for a disk, till the file is open.
+WAITS = """
+import os, sys
+action = (os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)
+os.posix_spawn("/bin/true", ["true"], {}, file_actions=[action])
+sys.stdin.read()
+"""
+
+
+def test_log_on_a_full_disk_is_given_up_and_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.keep_in(Path("/dev/full"))
+    for text in (b"one\n", b"two\n"):
+        output.feed(text)
+    assert not output.keep_in(Path("/dev/full"))
+    assert output.last_lines(2) == ["one", "two"]
+    assert capfd.readouterr().out.count("No space left on device") == 1
+
+
+def test_log_without_a_folder_is_told_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs").touch()
+    output = Output()
+    output.feed(b"one\n")
+    assert not output.keep_in(tmp_path / "logs" / "log")
+    assert not output.keep_in(tmp_path / "logs" / "log")
+    assert capfd.readouterr().out.count("a log is not kept") == 1
+    assert output.keep_in(tmp_path / "log") and (tmp_path / "log").read_bytes() == b"one\n"
+    output.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
+def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "beat").write_text(json.dumps({"step": 1}))
+    waits = [sys.executable, "-ISc", WAITS, str(tmp_path / "fifo")]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+        stat = Path(f"/proc/{process.pid}/stat")
+
+        def state() -> str:
+            return stat.read_text().rpartition(")")[2].split()[0]
+
+        pulse = Pulse(tmp_path / "beat", process.pid, 0.0)
+        pulse.look(0.0)
+        while state() != "D":
+            time.sleep(0.01)
+        assert not any(pulse.trouble(float(now), 60.0) for now in range(100))
+        (tmp_path / "fifo").write_bytes(b"")
+        while state() != "S":
+            time.sleep(0.01)
+        assert any(pulse.trouble(float(now), 60.0) for now in range(100, 111))
+        process.kill()
