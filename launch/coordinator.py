@@ -81,7 +81,7 @@ def check_port_free(coordinator: str) -> None:
             f"distributed.coordinator={coordinator} must be HOST:PORT, because process 0 listens "
             "there; try --distributed.coordinator HOST:8476"
         )
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
+    with _listener() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", int(port)))
@@ -93,6 +93,13 @@ def check_port_free(coordinator: str) -> None:
                 f"listens there, but {port} is in use; "
                 f"try --distributed.coordinator {host}:{int(port) + 1}"
             ) from error
+
+
+def _listener() -> socket.socket:
+    try:
+        return socket.socket(socket.AF_INET6)
+    except OSError:  # a kernel without IPv6
+        return socket.socket(socket.AF_INET)
 
 
 def _everywhere(say: Callable[[str], None], port: str, why: str) -> None:

@@ -1,5 +1,6 @@
 """Starts jax.distributed: finds the processes of a job by settings, Slurm, Kubernetes or TPU."""
 
+import errno
 import importlib.util
 import os
 import re
@@ -15,6 +16,16 @@ from launch.coordinator import bind_address, check_port_free, tls_arguments
 
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
+FOR_THE_USER = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+}
+"""What a disk says that another start would hear again; the rest may pass (70)."""
 
 _WANTED = {
     "explicit": "--distributed.coordinator, --distributed.num-processes and "
@@ -73,15 +84,20 @@ def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Job | N
 def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ) -> Job | None:
     """Join the job, before any device is used; None for a process on its own.
 
-    ValueError as in `detect`, and on process 0 when the coordinator's port is taken: JAX would
-    end the process without a message after 20 seconds.
+    ValueError as in `detect`, and on process 0 when the coordinator's port is taken (RuntimeError
+    if Slurm's job number chose it): JAX would end the process without a message after 20 seconds.
     """
     job = detect(config, environment)
     if job is None or job.num_processes == 1:
         return None
     bind = None
     if job.process_id == 0 and job.coordinator is not None:
-        check_port_free(job.coordinator)
+        try:
+            check_port_free(job.coordinator)
+        except ValueError as error:
+            if config.coordinator is None and job.start == "slurm":
+                raise RuntimeError(str(error)) from error  # not the user's: a restart may help
+            raise
         bind = bind_address(job.coordinator, environment)
     # JAX's own answer to SIGTERM takes the signal away from ours (launch.interrupt).
     jax.config.update("jax_enable_preemption_service", False)
@@ -103,34 +119,35 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
 def from_first_process(make: Callable[[], str]) -> str:
     """Call `make` on process 0 alone and return its text on every process.
 
-    Whatever process 0 raises ends every process: the others raise it as a ValueError. An OSError
-    is one on process 0 too, as a disk that is full or read-only is no mistake of ours.
+    Whatever process 0 raises ends every process: the others raise it as a ValueError if it is one,
+    else as a RuntimeError. A disk that is full or read-only makes a ValueError.
     """
     if jax.process_count() == 1:
         return _with_disk(make)
     from jax.experimental import multihost_utils
 
     failure: Exception | None = None
-    text = ""
+    kind, text = 0, ""
     if jax.process_index() == 0:
         try:
             text = _with_disk(make)
         except ValueError as error:
-            failure, text = error, str(error)
+            failure, kind, text = error, 1, str(error)
         except Exception as error:
-            failure, text = error, f"process 0 failed, by {type(error).__name__}: {error}"
+            failure, kind = error, 2
+            text = f"process 0 failed, by {type(error).__name__}: {error}"
     data = text.encode()
-    header = multihost_utils.broadcast_one_to_all(
-        np.array([len(data), failure is not None], np.int32)
-    )
+    header = multihost_utils.broadcast_one_to_all(np.array([len(data), kind], np.int32))
     buffer = np.zeros(int(header[0]), np.uint8)
     if jax.process_index() == 0:
         buffer[:] = np.frombuffer(data, np.uint8)
     text = np.asarray(multihost_utils.broadcast_one_to_all(buffer), np.uint8).tobytes().decode()
     if failure is not None and not isinstance(failure, ValueError):
         raise failure
-    if header[1]:
+    if header[1] == 1:
         raise ValueError(text) from failure
+    if header[1]:
+        raise RuntimeError(text)
     return text
 
 
@@ -138,6 +155,8 @@ def _with_disk(make: Callable[[], str]) -> str:
     try:
         return make()
     except OSError as error:
+        if error.errno not in FOR_THE_USER:
+            raise
         raise ValueError(
             f"{error.filename or 'the run directory'} must be readable and writable, because the "
             f"run lies there, but: {error.strerror or error}; try another --run-dir, or make room"

@@ -66,7 +66,8 @@ def test_head_holds_what_was_asked(here: Path, capsys: pytest.CaptureFixture[str
         "requeue",
         "signal=B:USR1@300",
     ]
-    assert " --cpus-per-task=6 " in script.split("srun", 1)[1]
+    assert " --cpus-per-task=6 " in script.split("\nsrun", 1)[1]
+    assert "\nexport SLURM_EXIT_ERROR=71\n" in script.split("\nsrun", 1)[0]
     assert not (here / "runs").exists(), "a dry run writes nothing"
 
 

@@ -1,10 +1,12 @@
+import errno
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from launch.config import DistributedConfig
-from launch.distributed import Job, detect, from_first_process, has_tpu
+from launch.distributed import Job, detect, from_first_process, has_tpu, start
 
 SLURM = {
     "SLURM_JOB_ID": "5000",
@@ -46,8 +48,8 @@ def make():
 
 try:
     text = distributed.from_first_process(make)
-except (ValueError, TypeError) as error:
-    text = f"refused: {error}"
+except (ValueError, TypeError, RuntimeError) as error:
+    text = f"{type(error).__name__}: {error}"
 print(jax.process_index(), jax.process_count(), jax.device_count(), ascii(text), flush=True)
 """
 
@@ -169,17 +171,38 @@ def test_disk_that_refuses_the_first_process_reads_well(tmp_path: Path) -> None:
         from_first_process(lambda: str(folder.mkdir()))
 
 
+def test_trouble_of_a_disk_that_may_pass_is_no_refusal() -> None:
+    def fail() -> str:
+        raise OSError(errno.ESTALE, "Stale file handle", "run")
+
+    with pytest.raises(OSError, match="Stale"):
+        from_first_process(fail)
+
+
+def test_taken_port_that_nobody_gave_is_no_refusal() -> None:
+    job = {"SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 61440 + 5000 % 4096))
+        taken.listen()
+        with pytest.raises(RuntimeError, match="is in use"):
+            start(DistributedConfig(), SLURM | job)
+
+
 @pytest.mark.parametrize(
     ("argument", "first", "second"),
     [
         ("tell", r"'pfad-\xfc'", r"'pfad-\xfc'"),
-        ("refuse", "'refused: run_dir=x must be new'", "'refused: run_dir=x must be new'"),
+        ("refuse", "'ValueError: run_dir=x must be new'", "'ValueError: run_dir=x must be new'"),
         (
             "full",
             "runs/x must be readable and writable, ",
             "runs/x must be readable and writable, ",
         ),
-        ("broken", "'refused: a mistake'", "process 0 failed, by TypeError: a mistake"),
+        (
+            "broken",
+            "'TypeError: a mistake'",
+            "RuntimeError: process 0 failed, by TypeError: a mistake",
+        ),
     ],
 )
 def test_two_real_processes_hear_the_first(

@@ -30,6 +30,8 @@ near_limit= ended=
 trap 'near_limit=1; kill -USR1 "$step" 2>/dev/null' USR1
 trap 'ended=1' TERM
 
+# srun's own errors would end with 1, as if the run had refused.
+export SLURM_EXIT_ERROR=71
 # A task that failed ends its peers itself within a minute; what is left then is killed.
 srun --label --kill-on-bad-exit=0 --wait=60 SRUN_FLAGS"${train[@]}" &
 step=$!
