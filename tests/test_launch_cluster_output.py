@@ -1,5 +1,6 @@
 """What a process says, when its log cannot be written; and a process that waits for its disk."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -49,7 +50,11 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "beat").write_text(json.dumps({"step": 1}))
     waits = [sys.executable, "-ISc", WAITS, str(tmp_path / "fifo")]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+    with (
+        subprocess.Popen(waits, stdin=subprocess.PIPE) as process,
+        contextlib.ExitStack() as closing,
+    ):
+        closing.callback(process.kill)
         stat = Path(f"/proc/{process.pid}/stat")
 
         def state() -> str:
@@ -64,4 +69,3 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
         while state() != "S":
             time.sleep(0.01)
         assert any(pulse.trouble(float(now), 60.0) for now in range(100, 111))
-        process.kill()
