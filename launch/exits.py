@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 DONE = 0
 REFUSED = 1
@@ -29,7 +29,7 @@ OWN_THREADS = "meshloom"
 
 PEERS_TELL = 1.0  # seconds
 
-_last_word = threading.Lock()
+_last_word = threading.RLock()
 
 
 def take_last_word() -> None:
@@ -39,16 +39,21 @@ def take_last_word() -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process at once, after `take_last_word`: nothing is closed, no peer is waited for."""
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in sys.stdout, sys.stderr:
+        say("", stream, end="")
     os._exit(code)
+
+
+def say(text: str, stream: TextIO, end: str = "\n") -> None:
+    """Print and flush; nothing, if nobody reads it any more."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=stream, end=end, flush=True)
 
 
 def fail() -> NoReturn:
     """Tell the exception that is being handled, with its traceback, and leave."""
     take_last_word()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         traceback.print_exc()
     leave(UNEXPECTED)
 
@@ -56,7 +61,7 @@ def fail() -> NoReturn:
 def hang(what: str) -> NoReturn:
     """Tell what hangs and what every thread is doing, and leave."""
     take_last_word()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"hung: {what}; stacks of all threads:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback()
@@ -95,7 +100,8 @@ def watch_threads() -> None:
     other = threading.excepthook
 
     def hook(told: threading.ExceptHookArgs) -> None:
-        other(told)
+        with contextlib.suppress(OSError, ValueError):
+            other(told)
         if told.thread is not None and told.thread.name.startswith(OWN_THREADS):
             take_last_word()
             leave(UNEXPECTED)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 SAME = 1.0  # seconds: a scheduler and a launcher may both pass on what is one signal
 AGREE = 20  # seconds for all processes to answer
+TOGETHER = 1800  # seconds for the slowest to write what it has to write at the end
 KEY, POLLS = "meshloom/stop", "meshloom/stop-polls"
 OVER = "over"
 
@@ -27,14 +28,14 @@ OVER = "over"
 class Stop:
     """Whether to stop, asked before every step by `reached`, which is local and costs nothing.
 
-    Several processes agree through the coordinator"s key-value store: each tells how often it has
+    Several processes agree through the coordinator's key-value store: each tells how often it has
     asked `reached` so far and answers no further question until all have told; the answer is yes
     at the question after the latest. All ask the same questions in the same order.
     """
 
     def __init__(self) -> None:
         self.asked: str | None = None
-        """The signal"s name once one has come to any process."""
+        """The signal's name once one has come to any process."""
         self.to_go_on: str | None = None
         """The command that goes on with this run, once that is known."""
         self._lock = threading.Lock()
@@ -71,7 +72,7 @@ class Stop:
         if self._job is not None and self._agreement is not None:
             if self._job.is_first:
                 self._job.set(KEY, OVER)
-            self._agreement.join(AGREE)
+            self._agreement.join(TOGETHER)
 
     def _hear(self) -> None:
         while True:
@@ -89,10 +90,11 @@ class Stop:
         self._heard_at = now
         self.asked = number.name
         if self._job is not None:
-            self._tell_when()
             # In a thread of its own, so that a coordinator that hangs keeps no second signal away.
             job = self._job
-            self._thread(lambda: job.set(KEY, number.name), "asks")
+            if not self._over:
+                self._thread(lambda: job.set(KEY, number.name), "asks")
+            self._tell_when()
             return
         with self._lock:
             if self._polls == 0 and not self._over:
@@ -103,8 +105,7 @@ class Stop:
 
     def _tell_when(self) -> None:
         what = "the run is ending" if self._over else "stopping after this step"
-        text = f"{self.asked}: {what}; a second signal exits at once"
-        print(text, file=sys.stderr, flush=True)
+        exits.say(f"{self.asked}: {what}; a second signal exits at once", sys.stderr)
 
     def _agree(self, job: "Coordination") -> None:
         """Wait until a process was asked to stop, then agree on where."""
@@ -119,13 +120,13 @@ class Stop:
                 latest = max(map(int, job.published(POLLS)))
                 if latest == 0:
                     exits.take_last_word()
-                # The coordinator"s process must not be gone before the others have read.
+                # The coordinator's process must not be gone before the others have read.
                 job.barrier("meshloom/stop-read", AGREE)
                 self._stop_at = latest + 1
         except ConnectionError as error:
             exits.take_last_word()
             text = f"error: the processes could not agree where to stop: {error}"
-            print(text, file=sys.stderr, flush=True)
+            exits.say(text, sys.stderr)
             exits.leave(exits.UNEXPECTED)
         if latest == 0:
             if job.is_first:
@@ -136,7 +137,7 @@ class Stop:
         way_on = f"; to go on: {self.to_go_on}" if self.to_go_on else ""
         if self._job is None or self._job.is_first:
             text = f"stopped by {self.asked} before a step was made: nothing to save{way_on}"
-            print(text, flush=True)
+            exits.say(text, sys.stdout)
         exits.leave(exits.STOPPED)
 
     def _thread(self, target: Callable[[], None], name: str) -> threading.Thread:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from command import ROOT, SMALL, arguments, meshloom, records
 
-from launch.exits import STOPPED
+from launch.exits import STOPPED, UNEXPECTED
 
 STEPS = "--train.steps 60 --train.eval-batches 0 --train.checkpoint.every-steps 20".split()
 AFTER_3 = re.compile(r"\s*3/")
@@ -140,6 +140,55 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
     out, _ = ended(process)
     assert "stopped by SIGTERM before a step was made: nothing to save; to go on: python" in out
     assert saved(run) == []
+
+
+ALONE = "exits.watch_threads(); stop = interrupt.Stop()"
+IN_A_JOB = """
+class Job:
+    is_first = True
+    def get(self, key):
+        told.wait()
+        return 'SIGINT'
+    def set(self, key, value):
+        told.set()
+    def publish(self, folder, value):
+        pass
+    def barrier(self, name, seconds):
+        if name == 'meshloom/stop-read':
+            raise ConnectionError('the coordinator is gone')
+    def published(self, folder):
+        return ['0', '0']
+exits.watch_threads(); told = threading.Event()
+stop = interrupt.Stop(); stop.agree_over(Job())"""
+
+
+@pytest.mark.parametrize(
+    ("begin", "code"), [(ALONE, STOPPED), (IN_A_JOB, UNEXPECTED)], ids=["alone", "in a job"]
+)
+def test_a_start_whose_readers_are_gone_ends_at_a_signal(begin: str, code: int) -> None:
+    program = (
+        "import threading\n"
+        "from launch import exits, interrupt\n"
+        f"{begin}\n"
+        "print('ready', flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(20) == code
+    finally:
+        process.kill()
 
 
 def test_a_second_signal_ends_a_process_whose_main_thread_is_stuck() -> None:
