@@ -70,7 +70,11 @@ def coordination() -> Coordination | None:
     return Coordination() if jax.process_count() > 1 else None
 
 
-def part() -> None:
-    """Leave the job together with the other processes, so that the end of none disturbs another."""
-    if jax.process_count() > 1:
+def part(seconds: int) -> None:
+    """Leave the job together with the other processes, so that the end of none disturbs another.
+
+    JAX itself waits for seconds only, as its wait must also end where a process has failed.
+    """
+    if (job := coordination()) is not None:
+        job.barrier("meshloom/part", seconds)
         jax.distributed.shutdown()

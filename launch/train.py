@@ -1,15 +1,15 @@
 """The command `train`: joins the rooms, runs `fit`, and tells what came of it."""
 
+import contextlib
 import functools
 import socket
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch import exits, runtime
 from launch.config import RunConfig
-from launch.interrupt import Stop
+from launch.interrupt import TOGETHER, Stop
 
 if TYPE_CHECKING:
     from launch.ready import Ready
@@ -50,7 +50,7 @@ def train(
         )
         import jax
 
-        from launch.coordination import coordination
+        from launch.coordination import coordination, part
         from launch.leg import run_legs
         from launch.ready import holds_run, prepare
 
@@ -62,9 +62,10 @@ def train(
     timeline = Timeline(phases)
     watchdog = Watchdog(phases, config.train.watchdog, hung)
     with (
+        contextlib.closing(watchdog),
         jax.set_mesh(mesh),
         timeline,
-        ExitStack() as closing,
+        contextlib.ExitStack() as closing,
         exits.failing_fast(),
     ):
         ready = prepare(config, run_dir, resume, overwrite, phases, stop, timeline, closing)
@@ -73,7 +74,9 @@ def train(
         phases.enter("finish")
         stop.close()
         closing.close()
-        return _finish(ready, state, place, timeline)
+        code = _finish(ready, state, place, timeline)
+        part(TOGETHER)
+        return code
 
 
 def _hung(phases: "Phases", process: int, what: str) -> None:
@@ -84,8 +87,6 @@ def _hung(phases: "Phases", process: int, what: str) -> None:
 
 def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> int:
     """Tell how the run ended; the exit code."""
-    from launch.coordination import part
-
     if place.examples >= ready.end:
         ready.report.finish(ready.run, state, place, ready.rows.tokenizer)
         return exits.DONE
@@ -95,5 +96,4 @@ def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Time
     ready.report.say(
         f"stopped by {stop.asked} at step {place.step}, {kept}; to go on: {stop.to_go_on}"
     )
-    part()
     return exits.STOPPED

@@ -1,9 +1,12 @@
 import errno
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command import ROOT, SMALL
 
 from launch.config import DistributedConfig
 from launch.distributed import Job, detect, from_first_process, has_tpu, start
@@ -217,3 +220,39 @@ def test_two_real_processes_hear_the_first(
     assert code == 0
     assert any(line.startswith("0 2 4 ") and first in line for line in lines)
     assert any(line.startswith("[1] 1 2 4 ") and second in line for line in lines)
+
+
+SLOW_END = """
+import sys, time
+import jax
+import launch.distributed
+from launch.cli import program
+from launch.report import Report
+
+launch.distributed.SHUTDOWN_TIMEOUT = 1
+finish = Report.finish
+def slow(*arguments):
+    finish(*arguments)
+    if jax.process_index() == 0:
+        time.sleep(5)  # longer than the shutdown may take: this pause is what is tested
+
+Report.finish = slow
+program(["train", "tiny", *sys.argv[1:]])
+"""
+
+
+def test_processes_that_are_done_wait_for_the_one_that_still_writes(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    words = [*SMALL, "--train.steps", "2", "--run-dir", str(tmp_path / "run")]
+    job = JAX | {"JAX_COORDINATOR_ADDRESS": address}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW_END, *words],
+            cwd=ROOT,
+            env=os.environ | job | {"JAX_PROCESS_ID": str(index)},
+        )
+        for index in range(2)
+    ]
+    assert [process.wait(120) for process in processes] == [0, 0]
