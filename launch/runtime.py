@@ -84,5 +84,8 @@ def keep_freed_memory() -> None:
 def die_with_launcher() -> None:
     """Under a launcher of this machine, be killed when it dies: nobody would watch over the job,
     and the next one would find the run taken. Linux only."""
-    if "MESHLOOM_HEARTBEAT" in os.environ and sys.platform.startswith("linux"):
+    launcher = os.environ.pop("MESHLOOM_LAUNCHER", None)  # it is not that of our own children
+    if launcher is not None and sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(launcher):  # it died before
+            os.kill(os.getpid(), signal.SIGKILL)

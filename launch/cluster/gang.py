@@ -84,6 +84,7 @@ class Gang:
             env={
                 **environment,
                 "MESHLOOM_HEARTBEAT": str(heartbeat),
+                "MESHLOOM_LAUNCHER": str(os.getpid()),
                 **(_as_on_a_terminal() if number == 0 and piped else {}),
             },
             stdin=subprocess.DEVNULL,
