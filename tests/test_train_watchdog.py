@@ -80,6 +80,18 @@ def test_first_steps_have_the_limit_of_other_phases(monkeypatch: pytest.MonkeyPa
     assert not said
 
 
+def test_a_wait_for_data_has_the_limit_of_other_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    phases = stepping(watchdog.LEAST_STEPS)
+    config = WatchdogConfig(step_seconds=1e-3, step_medians=1e-3, phase_minutes=1e6)
+    with phases.fetching(), watched(phases, config, monkeypatch) as (dog, said, _):
+        ticks_of(dog, 10)
+        assert not said
+    config = dataclasses.replace(NEVER, phase_minutes=1e-3)
+    with phases.fetching(), watched(phases, config, monkeypatch) as (_, said, event):
+        assert event.wait(60)
+    assert said[0].startswith("the wait for data, for ")
+
+
 def test_a_save_in_the_background_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     phases = stepping(watchdog.LEAST_STEPS)
     config = dataclasses.replace(NEVER, phase_minutes=1e-3)
@@ -131,15 +143,15 @@ def test_a_process_that_was_stopped_for_a_while_has_not_hung() -> None:
 
 def test_a_hung_run_shows_every_stack_and_ends_with_its_code(tmp_path: Path) -> None:
     program = (
-        "import itertools, sys, threading\n"
-        "from train import feed\n"
+        "import sys, threading\n"
+        "from train.record import Recorder\n"
         "from launch.cli import program\n"
-        "numbers, whole = itertools.count(), feed.to_global\n"
-        "def stuck_source(*arguments):\n"
-        "    if next(numbers) == 9:\n"
+        "add = Recorder.add\n"
+        "def stuck(recorder, place, *others):\n"
+        "    if place.step == 9:\n"
         "        threading.Event().wait()\n"
-        "    return whole(*arguments)\n"
-        "feed.to_global = stuck_source\n"
+        "    add(recorder, place, *others)\n"
+        "Recorder.add = stuck\n"
         "program(['train', 'tiny', *sys.argv[1:]])\n"
     )
     words = [*SMALL, "--train.eval-batches", "0", "--train.watchdog.step-seconds", "0.5"]
@@ -152,4 +164,4 @@ def test_a_hung_run_shows_every_stack_and_ends_with_its_code(tmp_path: Path) -> 
     )
     assert done.returncode == HUNG
     assert "hung: process 0 on " in done.stderr and ": the step after step 8, for " in done.stderr
-    assert "in stuck_source" in done.stderr and "train/loop.py" in done.stderr
+    assert "in stuck" in done.stderr and "train/loop.py" in done.stderr

@@ -78,7 +78,8 @@ def fit(
         profile.before(place.step)
         ceiling = recorder.guard.ceiling(place.step + 1)
         with jax.transfer_guard("disallow"):
-            fed = next(batches)
+            with phases.fetching():
+                fed = next(batches)
             state, metrics = train_step(state, fed.batch, fed.learning_rate, ceiling)
         recorder.read()
         place = Place(step=place.step + 1, examples=fed.rows[1])

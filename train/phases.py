@@ -46,6 +46,8 @@ class Phases:
         """Phases that are over, in order; the timeline takes them away."""
         self.recent: deque[float] = deque(maxlen=RECENT)
         """Seconds of the last steps."""
+        self.is_fetching = False
+        """Whether the loop waits for data, or reads them."""
         self._productive = 0.0
 
     def enter(self, name: Name) -> None:
@@ -67,6 +69,15 @@ class Phases:
             yield
         finally:
             self.enter(before)
+
+    @contextlib.contextmanager
+    def fetching(self) -> Iterator[None]:
+        """The loop asks for data within."""
+        self.is_fetching = True
+        try:
+            yield
+        finally:
+            self.is_fetching = False
 
     def begin_steps(self, step: int) -> None:
         """Steps follow, the first of them after `step`."""

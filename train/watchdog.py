@@ -29,7 +29,7 @@ class Watchdog:
         self.saving_since: Callable[[], float | None] = lambda: None
         """When the save began that is being written in the background."""
         self._awake = 0.0
-        self._marks: dict[str, tuple[float | None, float]] = {}
+        self._marks: dict[str, tuple[object, float]] = {}
         self._closed = threading.Event()
         threading.Thread(target=self._run, name="meshloom watchdog", daemon=True).start()
 
@@ -55,14 +55,16 @@ class Watchdog:
         if saving is not None and seconds > other:
             return f"a save in the background, for {seconds:.0f} s (limit {other:.0f} s)"
         phase = self._phases.now
-        seconds = self._seconds_since("phase", phase.mark)
+        fetching = self._phases.is_fetching
+        seconds = self._seconds_since("phase", (phase.mark, fetching))
         if phase.name == "start":
             return None
         recent = list(self._phases.recent)
-        if phase.name != "step" or len(recent) < LEAST_STEPS:
+        if phase.name != "step" or fetching or len(recent) < LEAST_STEPS:
             if seconds <= other:
                 return None
-            return f"{phase.name}, for {seconds:.0f} s (limit {other:.0f} s)"
+            what = "the wait for data" if fetching else phase.name
+            return f"{what}, for {seconds:.0f} s (limit {other:.0f} s)"
         median = statistics.median(recent)
         limit = max(self._config.step_seconds, self._config.step_medians * median)
         if seconds <= limit:
@@ -72,7 +74,7 @@ class Watchdog:
             f"median of the last {len(recent)} steps {median:.3g} s)"
         )
 
-    def _seconds_since(self, name: str, mark: float | None) -> float:
+    def _seconds_since(self, name: str, mark: object) -> float:
         """Seconds this thread has run since it first saw this mark."""
         if self._marks.get(name, (None, 0.0))[0] != mark:
             self._marks[name] = (mark, self._awake)
