@@ -5,6 +5,7 @@ so that a killed process leaves its last sign of life.
 """
 
 import json
+import math
 import os
 import threading
 import time
@@ -91,10 +92,15 @@ class Timeline:
             if self._file is None:
                 return
             try:
+                # Read first: a phase that begins from here on would come before the one it ends.
+                now, until = self._phases.now, time.monotonic()
+                over = -math.inf
                 while self._phases.ended:
                     phase, end = self._phases.ended.popleft()
                     self._line(phase, end, None)
-                self._line(self._phases.now, time.monotonic(), ended)
+                    over = phase.begin
+                if over < now.begin:
+                    self._line(now, until, ended)
             except OSError as error:
                 self._say(f"the timeline cannot be written; the run goes on. {error}")
                 self._file = None

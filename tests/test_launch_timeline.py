@@ -1,9 +1,10 @@
+from collections import deque
 from pathlib import Path
 
 import pytest
 
 from launch.timeline import Timeline, read
-from train.phases import Phases
+from train.phases import Ended, Phases
 
 
 def test_phases_lie_end_to_end_and_the_last_tells_how_it_ended(tmp_path: Path) -> None:
@@ -42,3 +43,24 @@ def test_the_next_start_goes_on_after_a_torn_line(tmp_path: Path) -> None:
         (1, "done"),
         (2, "ValueError: the disk is full"),
     ]
+
+
+def test_a_phase_that_begins_while_the_timeline_is_written_comes_after_the_one_it_ends(
+    tmp_path: Path,
+) -> None:
+    class Emptied(deque[Ended]):
+        def __bool__(self) -> bool:
+            found = len(self) > 0
+            if not found:
+                phases.enter("compile")
+            return found
+
+    path = tmp_path / "timeline.jsonl"
+    phases = Phases()
+    phases.ended = Emptied()
+    timeline = Timeline(phases)
+    timeline.open(path)
+    timeline._write()
+    with timeline:
+        pass
+    assert [s.phase for s in read(path)] == ["start", "compile"]
