@@ -12,7 +12,8 @@ from command import ROOT
 sys.path.insert(0, str(ROOT))
 
 from tests.soak import __main__ as soak
-from tests.soak.faults import FAULTS, Fault
+from tests.soak.faults import FAULTS
+from tests.soak.run import Fault
 from tests.soak.table import table
 
 

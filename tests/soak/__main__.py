@@ -14,8 +14,9 @@ from pathlib import Path
 
 import tyro
 
-from tests.soak.faults import FAULTS, Outcome
+from tests.soak.faults import FAULTS
 from tests.soak.job import ROOT
+from tests.soak.run import Outcome
 from tests.soak.table import table
 
 

@@ -2,7 +2,8 @@
 
 from statistics import median
 
-from tests.soak.faults import FAULTS, Outcome
+from tests.soak.faults import FAULTS
+from tests.soak.run import Outcome
 
 MEASURED = {
     "lost": "steps lost",

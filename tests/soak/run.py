@@ -1,0 +1,64 @@
+"""Runs of the campaign: undisturbed ones to compare with, and those that are harmed."""
+
+import hashlib
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.soak.job import FLAGS, ROOT, Job, Layout, difference
+
+Outcome = dict[str, float | int | str]
+"""`wrong`: what did not hold, empty if all did; beside it what was measured."""
+
+
+class Fault(NamedTuple):
+    tries: int
+    do: Callable[[Path, random.Random], Outcome]
+    """Called with an empty folder and the try's own random numbers."""
+    holds: str
+    """What must hold."""
+
+
+def straight(layout: Layout) -> tuple[Path, float]:
+    """A run that nobody disturbed, made once for this code, and the seconds it took."""
+    name = f"straight-{layout.processes}x{layout.devices}-{code_digest()[:12]}"
+    folder = ROOT / ".cache" / "soak" / name
+    told = folder / "seconds.json"
+    if not told.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in ("warm-up", "run"):
+            job = start(layout, folder / name, folder / f"{name}.txt")
+            if job.wait() != 0:
+                raise RuntimeError(f"the undisturbed run failed; see {job.output}")
+            seconds = time.monotonic() - job.began
+        told.write_text(json.dumps(seconds))
+    return folder / "run", json.loads(told.read_text())
+
+
+def code_digest() -> str:
+    """SHA-256 of all that a run's bits depend on here: our code and the flags of the campaign."""
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for room in ("model", "data", "train", "launch"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> Job:
+    """Begin a run, or go on with it if its directory is there already."""
+    here = (run / "config.yaml").exists()
+    first = ["--run-dir", str(run), "--resume"] if here else ["tiny", "--run-dir", str(run)]
+    return Job(layout.command("train", *first, *FLAGS, *words), output, **variables)
+
+
+def finish(layout: Layout, run: Path, output: Path) -> str:
+    """Go on to the end and compare with the undisturbed run; empty if all is bit-equal."""
+    code = start(layout, run, output).wait()
+    if code != 0:
+        return f"resume ended with {code}"
+    return difference(run, straight(layout)[0])
