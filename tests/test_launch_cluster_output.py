@@ -69,3 +69,11 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
         while state() != "S":
             time.sleep(0.01)
         assert any(pulse.trouble(float(now), 60.0) for now in range(100, 111))
+
+
+def test_a_process_that_has_just_ended_waits_for_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-ISc", ""]) as process:
+        process.wait()
+    pulse = Pulse(tmp_path / "beat", process.pid, 0.0)
+    assert pulse.trouble(50.0, 60.0) is None
+    assert "no sign of life" in str(pulse.trouble(61.0, 60.0))

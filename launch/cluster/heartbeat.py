@@ -55,10 +55,13 @@ class Pulse:
 
 def _waits_for_disk(pid: int) -> bool:
     """Whether a thread waits for a disk: if it holds Python's lock, no other can beat meanwhile."""
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):
-            if path.read_text().rpartition(")")[2].split()[0] == "D":
-                return True
+    # A thread, or the whole process, may end while it is looked at.
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+                if stat.rpartition(")")[2].split()[0] == "D":
+                    return True
     return False
 
 
