@@ -132,6 +132,8 @@ def test_commands_run(guide: Path, here: Path, programs: Path) -> None:
     environment = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
+        # Nobody looks at their speed or bits: compiling is most of what they cost.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     for shown in commands(guide):
         command = None if shown.startswith("make ") else ours(shown)
