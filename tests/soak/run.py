@@ -1,9 +1,11 @@
 """Runs of the campaign: undisturbed ones to compare with, and those that are harmed."""
 
 import hashlib
+import importlib.metadata
 import json
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +43,11 @@ def straight(layout: Layout) -> tuple[Path, float]:
 
 
 def code_digest() -> str:
-    """SHA-256 of all that a run's bits depend on here: our code and the flags of the campaign."""
+    """SHA-256 of all that a run's bits depend on here: our code, the flags, Python (its library is the
+    corpus) and JAX.
+    """
     digest = hashlib.sha256(" ".join(FLAGS).encode())
+    digest.update(f"{sys.version} {importlib.metadata.version('jaxlib')}".encode())
     for room in ("model", "data", "train", "launch"):
         for path in sorted((ROOT / room).rglob("*.py")):
             digest.update(path.read_bytes())
