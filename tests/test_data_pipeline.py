@@ -278,26 +278,3 @@ def test_near_seeds_share_no_epoch(config: DataConfig) -> None:
         return tuple(rows.row_ids(np.arange(rows.num_rows) + number * rows.num_rows))
 
     assert len({epoch(seed, number) for seed in range(3) for number in range(3)}) == 9
-
-
-def test_too_little_text(config: DataConfig, folder: Path) -> None:
-    rows = quietly(config)
-    message = rf"data\.sequence_length=9999 must be below {rows.num_tokens:,}, because 'jsonl:"
-    with pytest.raises(ValueError, match=message):
-        quietly(replace(config, sequence_length=9999))
-    message = r"data\.held_out=0\.0 must keep at least 17 tokens .* 0 in 0 documents"
-    with pytest.raises(ValueError, match=message):
-        quietly(replace(config, held_out=0.0), "held_out")
-
-
-def test_more_rows_than_grain_can_number(config: DataConfig, tmp_path: Path) -> None:
-    small = replace(config, sequence_length=1, cache_dir=str(tmp_path))
-    quietly(small)
-    (path,) = (tmp_path / "stores").glob("*/manifest.json")
-    manifest = json.loads(path.read_text())
-    manifest["splits"]["train"][0]["tokens"] = 2**32 + 2
-    path.write_text(json.dumps(manifest))
-    with open(path.with_name("00000.train.tokens"), "r+b") as sparse:
-        sparse.truncate(2 * (2**32 + 2))
-    with pytest.raises(ValueError, match=r"at most 4,294,967,296 rows, .*-length 2 or more"):
-        quietly(small)

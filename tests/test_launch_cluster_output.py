@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command import ROOT
 
 from launch.cluster.heartbeat import Pulse
 from launch.cluster.output import Output
@@ -45,7 +46,6 @@ def test_log_without_a_folder_is_told_once(
     output.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is of Linux")
 def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "beat").write_text(json.dumps({"step": 1}))
@@ -71,9 +71,20 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
         assert any(pulse.trouble(float(now), 60.0) for now in range(100, 111))
 
 
-def test_a_process_that_has_just_ended_waits_for_nothing(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-ISc", ""]) as process:
-        process.wait()
-    pulse = Pulse(tmp_path / "beat", process.pid, 0.0)
-    assert pulse.trouble(50.0, 60.0) is None
-    assert "no sign of life" in str(pulse.trouble(61.0, 60.0))
+@pytest.mark.parametrize("look", [("os.listdir", "os.scandir"), ("open",)], ids=["list", "read"])
+def test_a_process_that_ends_while_it_is_looked_at_waits_for_nothing(look: tuple[str, ...]) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from launch.cluster.heartbeat import Pulse\n"
+        "process = subprocess.Popen(['cat'], stdin=subprocess.PIPE)\n"
+        "def end(event, arguments):\n"
+        f"    if event in {look} and str(arguments[0]).startswith(f'/proc/{{process.pid}}/task'):\n"
+        "        process.communicate()\n"
+        "sys.addaudithook(end)\n"
+        "pulse = Pulse(Path('never-written'), process.pid, 0.0)\n"
+        "assert process.returncode is None and pulse.trouble(50.0, 60.0) is None\n"
+        "assert process.returncode == 0, 'it was not looked at'\n"
+        "assert 'no sign of life' in str(pulse.trouble(61.0, 60.0))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,116 +1,17 @@
-"""The supervisor's decisions, on gangs of small real programs that give heartbeats."""
+"""The supervisor's decisions about processes that fail, hang or make no progress."""
 
 import os
-import queue
-import signal
-import sys
-import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from programs import Programs, gone, hurry
 
 from launch.cluster import heartbeat, supervisor
-from launch.cluster.failure import Failure
-from launch.cluster.gang import Events, Gang
-from launch.cluster.supervisor import TRAINING, supervise
-
-PRELUDE = """
-import json, os, signal, sys, threading, time
-rank, attempt = int(os.environ["RANK"]), int(os.environ["ATTEMPT"])
-def beat(step, phase="step"):
-    now, path = time.time(), os.environ["MESHLOOM_HEARTBEAT"]
-    told = dict(process=rank, pid=os.getpid(), host="here", phase=phase, step=step)
-    with open(path + ".new", "w") as file:
-        json.dump({**told, "phase_since": now - 1, "time": now}, file)
-    os.replace(path + ".new", path)
-def beat_on(step):
-    def again():
-        while True:
-            beat(step)
-            time.sleep(0.05)
-    beat(step)
-    threading.Thread(target=again, daemon=True).start()
-def others_wait():
-    if rank != 1:
-        threading.Event().wait()
-"""
-
-
-class Programs:
-    """A job of three processes that run one program; it tells what was decided about it."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self.events: Events = queue.SimpleQueue()
-        self.said: list[str] = []
-        self.say: Callable[[str], None] = self.said.append
-        self.failures: Sequence[Failure] = []
-        self.why = ""
-        self.started: list[int] = []
-        self.pids: list[int] = []
-        self._places = [0, 1, 2]
-        self._least = 3
-        self._program = PRELUDE + program
-        self._folder = folder
-
-    def run(self, restarts: int = 3, start: float = 60.0, least: int = 3) -> int:
-        self._least = least
-        patience = TRAINING._replace(early=0.5, start=start)
-        return supervise(self, self.events, self.say, restarts=restarts, patience=patience)
-
-    def start(self, attempt: int) -> Gang:
-        self.started.append(len(self._places))
-        gang = Gang(
-            [sys.executable, "-ISc", self._program],
-            [
-                {
-                    **os.environ,
-                    "RANK": str(place),
-                    "ATTEMPT": str(attempt),
-                    "HERE": str(self._folder),
-                }
-                for place in self._places
-            ],
-            events=self.events,
-            folder=self._folder,
-        )
-        self.pids += [member.process.pid for member in gang.members]
-        return gang
-
-    def look(self, gang: Gang) -> None:
-        pass
-
-    def saved_step(self) -> int | None:
-        saved = self._folder / "saved"
-        return int(saved.read_text()) if saved.exists() else None
-
-    def shrink(self, failure: Failure) -> bool:
-        if len(self._places) == self._least:
-            return False
-        del self._places[failure.number]
-        return True
-
-    def stopped(self) -> None:
-        self.why = "stopped"
-
-    def give_up(self, failures: Sequence[Failure], why: str) -> None:
-        self.failures, self.why = failures, why
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "GRACE", 0.2)
-    monkeypatch.setattr(supervisor, "TICK", 0.05)
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(heartbeat, "STILL", 1.0)
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+    hurry(monkeypatch)
 
 
 FAULTS = {
@@ -244,91 +145,3 @@ def test_the_same_one_twice_without_progress_costs_the_place(tmp_path: Path) -> 
     job = Programs("beat_on(1)\nif attempt < 3:\n  others_wait()\n  os._exit(70)", tmp_path)
     assert job.run(least=2) == 0
     assert job.started == [3, 3, 2]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_is_passed_on_once_and_ends_the_job(number: int, tmp_path: Path) -> None:
-    program = f"""
-def heard(number, frame):
-    with open(os.environ["HERE"] + "/heard-%d" % rank, "a") as file:
-        file.write("x")
-    beat(4)
-    os._exit(75)
-signal.signal({number:d}, heard)
-with open(os.environ["HERE"] + "/ready", "wb") as ready:
-    ready.write(b"x")
-threading.Event().wait()
-"""
-    os.mkfifo(tmp_path / "ready")
-    job = Programs(program, tmp_path)
-    code: list[int] = []
-    with open(os.open(tmp_path / "ready", os.O_RDWR), "rb", buffering=0) as ready:
-        running = threading.Thread(target=lambda: code.append(job.run()))
-        running.start()
-        for _ in range(3):
-            ready.read(1)
-        job.events.put(number)
-        running.join()
-    assert code == [75] and job.started == [3] and job.why == "stopped"
-    assert [(tmp_path / f"heard-{rank}").read_text() for rank in range(3)] == ["x"] * 3
-
-
-READY = """
-with open(os.environ["HERE"] + "/ready", "wb") as ready:
-    ready.write(b"x")
-"""
-
-
-def signalled(job: Programs, folder: Path, *numbers: int) -> int:
-    """The exit code after these signals, sent at once when all three programs are ready."""
-    os.mkfifo(folder / "ready")
-    code: list[int] = []
-    with open(os.open(folder / "ready", os.O_RDWR), "rb", buffering=0) as ready:
-        running = threading.Thread(target=lambda: code.append(job.run()))
-        running.start()
-        for _ in range(3):
-            ready.read(1)
-        for number in numbers:
-            job.events.put(number)
-        running.join()
-    return code[0]
-
-
-@pytest.mark.parametrize(
-    ("code", "said"), [(75, []), (70, ["process 0 ended with 70 (an unexpected exception)"])]
-)
-def test_one_signal_sent_twice_is_one_and_the_code_tells_whether_all_saved(
-    code: int, said: list[str], tmp_path: Path
-) -> None:
-    program = f"""
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-{READY}
-signal.sigwait([signal.SIGTERM])
-time.sleep(0.3 + rank)
-os._exit({code})
-"""
-    job = Programs(program, tmp_path)
-    assert signalled(job, tmp_path, signal.SIGTERM, signal.SIGTERM) == code
-    assert job.said == said and job.why == "stopped"
-
-
-def test_a_second_signal_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "SAME", 0.0)
-    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    job = Programs(f"{ignore}\n{READY}\nthreading.Event().wait()", tmp_path)
-    assert signalled(job, tmp_path, signal.SIGTERM, signal.SIGTERM) == 143
-    assert all(map(gone, job.pids))
-
-
-def test_a_signal_during_the_pause_ends_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 1000.0)
-    job = Programs("os._exit(70)", tmp_path)
-
-    def say(line: str) -> None:
-        if "attempt 3" in line:
-            job.events.put(signal.SIGTERM)
-
-    job.say = say
-    assert job.run() == 75 and job.started == [3, 3]
