@@ -81,7 +81,7 @@ def test_killed_while_saving_or_deleting_leaves_whole_checkpoints(
 
 FILL = {
     "tmpfs": "with open(path + '/filler', 'wb', 0) as file, suppress(OSError):\n"
-    "    while file.write(bytes(1 << 16)): pass",
+    "    while file.write(bytes(1 << 12)): pass",
     "readonly": "subprocess.run(['mount', '-o', 'remount,ro', path], check=True)",
     "limit": "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))",
 }
@@ -106,6 +106,7 @@ try:
         checkpointer.wait()
 except ValueError as error:
     print(error)
+checkpointer.close()
 assert checkpointer.steps() == [1], checkpointer.steps()
 assert np.array_equal(restored(path, 1), state_of(1)["w"])
 """

@@ -4,6 +4,7 @@
 name, and which ones are kept.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -197,7 +198,9 @@ class Checkpointer:
             writer, self._writer = self._writer, None
             self._waiter.shutdown()
             if writer is not None:
-                writer.close()
+                # Orbax tells here again of a save whose failure `wait` has told.
+                with contextlib.suppress(Exception):
+                    writer.close()
 
     def _open(self) -> "ocp.AsyncCheckpointer":
         """Orbax's writer; made at the first save, so that who only reads changes no file."""

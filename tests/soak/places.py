@@ -84,12 +84,13 @@ def records_full(folder: Path, chance: random.Random) -> Outcome:
         job.until(lambda: newest_step(run) >= chance.randrange(1, 10))
         fill(disk)
         reached = newest_step(run)
-        job.until(lambda: job.said().count("is dropped") > 0)
+        job.until(lambda: "JsonlWriter failed" in job.said())
         (disk / "filler").unlink()
         code, said = job.wait(), job.said()
         wrong = f"ended with {code}" if code else different_arrays(run, reference)
-        if not wrong and said.count("JsonlWriter failed and is dropped") != 1:
-            wrong = "the lost records were not named once"
+        named = [said.count(f"{w}Writer failed and is dropped") for w in ("Jsonl", "TensorBoard")]
+        if not wrong and named != [1, 1]:
+            wrong = f"the lost records were named {named} times"
         return {"wrong": wrong, "at_step": reached}
 
 
