@@ -112,7 +112,8 @@ def save_stuck(folder: Path, chance: random.Random) -> Outcome:
         subprocess.run(["fsfreeze", "-f", disk], check=True)
         began = time.monotonic()
         try:
-            job.until(lambda: not job.running())
+            # Who waits for a frozen disk cannot even be killed before it thaws.
+            job.until(lambda: "hung:" in job.said())
         finally:
             subprocess.run(["fsfreeze", "-u", disk], check=True)
         seconds, code = time.monotonic() - began, job.wait()
