@@ -16,7 +16,7 @@ import tyro
 
 from tests.soak.faults import FAULTS
 from tests.soak.job import ROOT
-from tests.soak.run import Outcome
+from tests.soak.run import Outcome, code_digest
 from tests.soak.table import table
 
 
@@ -72,7 +72,8 @@ def attempt(name: str, number: int) -> Outcome:
         outcome["folder"] = str(folder)
     else:
         shutil.rmtree(folder)
-    return outcome | {"took": round(time.monotonic() - began, 1), "time": time.time()}
+    took = round(time.monotonic() - began, 1)
+    return outcome | {"took": took, "time": time.time(), "code": code_digest()[:12]}
 
 
 def missing(campaign: Campaign) -> str | None:
