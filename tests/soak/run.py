@@ -43,9 +43,7 @@ def straight(layout: Layout) -> tuple[Path, float]:
 
 
 def code_digest() -> str:
-    """SHA-256 of all that a run's bits depend on here: our code, the flags, Python (its library is the
-    corpus) and JAX.
-    """
+    """SHA-256 of all that bits depend on: our code, flags, JAX, and Python, which is the corpus."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     digest.update(f"{sys.version} {importlib.metadata.version('jaxlib')}".encode())
     for room in ("model", "data", "train", "launch"):
