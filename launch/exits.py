@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -28,13 +28,28 @@ OWN_THREADS = "meshloom"
 """The names of our threads begin so."""
 
 PEERS_TELL = 1.0  # seconds
+PEER_ENDED = ("by peer", "Broken pipe")
+"""Parts of what JAX says when a connection of a collective is gone."""
+HEARD = 1.0  # seconds that a disk which stands still may take of the end
 
 _last_word = threading.RLock()
+
+hear_end: list[Callable[[str], None]] = []
+"""These are told how the process ends, if it ends at once."""
 
 
 def take_last_word() -> None:
     """From here on this thread alone may end the process; any other that wants to stands still."""
     _last_word.acquire()
+
+
+def tell_end(why: str) -> None:
+    """Tell those in `hear_end`, after `take_last_word`; one that waits for a disk is left alone."""
+    for hear in hear_end:
+        hearing = threading.Thread(target=hear, args=(why,), daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread begins when Python itself is ending
+            hearing.start()
+            hearing.join(HEARD)
 
 
 def leave(code: int) -> NoReturn:
@@ -50,21 +65,23 @@ def say(text: str, stream: TextIO, end: str = "\n") -> None:
         print(text, file=stream, end=end, flush=True)
 
 
-def fail() -> NoReturn:
+def fail(error: BaseException) -> NoReturn:
     """Tell the exception that is being handled, with its traceback, and leave."""
     take_last_word()
     with contextlib.suppress(OSError, ValueError):
         traceback.print_exc()
+    tell_end(in_short(error))
     leave(UNEXPECTED)
 
 
-def hang(what: str) -> NoReturn:
+def hang(where: str, what: str) -> NoReturn:
     """Tell what hangs and what every thread is doing, and leave."""
     take_last_word()
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"hung: {what}; stacks of all threads:\n")
+        sys.stderr.write(f"hung: {where}: {what}; stacks of all threads:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback()
+    tell_end(f"hung: {what}")
     # Peers hang in the same step: let them tell as much before this end ends them.
     time.sleep(PEERS_TELL)
     leave(HUNG)
@@ -83,7 +100,15 @@ def failing_fast() -> Iterator[None]:
     except BaseException as error:
         if is_foreseen(error) or isinstance(error, BrokenPipeError):
             raise
-        fail()
+        fail(error)
+
+
+def in_short(error: BaseException) -> str:
+    """An exception in one line; it begins with its cause if that is the end of a peer."""
+    name = type(error).__name__
+    text = " ".join(f"{name}: {error}".split())
+    broken = name == "JaxRuntimeError" and any(sign in text for sign in PEER_ENDED)
+    return f"a peer ended: {text}" if broken else text
 
 
 def is_foreseen(error: BaseException) -> bool:
@@ -104,6 +129,7 @@ def watch_threads() -> None:
             other(told)
         if told.thread is not None and told.thread.name.startswith(OWN_THREADS):
             take_last_word()
+            tell_end(in_short(told.exc_value) if told.exc_value else told.exc_type.__name__)
             leave(UNEXPECTED)
 
     threading.excepthook = hook

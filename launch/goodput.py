@@ -1,5 +1,6 @@
 """The command `goodput`: the share of a run's wall time, over all its starts, that it trained."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ class Attempt(NamedTuple):
     last_step: int | None
     ended: str
     """As it told itself, or the phase in which it was last seen."""
+    rollbacks: list[int]
+    """The steps it went back to."""
 
 
 def goodput(options: GoodputOptions) -> None:
@@ -144,6 +147,11 @@ def attempts(spans: list[Span]) -> list[Attempt]:
                 first_step=made[0].first_step if made else None,
                 last_step=made[-1].last_step if made else None,
                 ended=ended or f"no last word, in {own[-1].phase}",
+                rollbacks=[
+                    (span.first_step or 1) - 1
+                    for before, span in itertools.pairwise(made)
+                    if (span.first_step or 1) <= (before.last_step or 0)
+                ],
             )
         )
     return found
@@ -164,6 +172,9 @@ def table(seconds: dict[str, float], found: list[Attempt]) -> list[str]:
             steps = f"{attempt.first_step:,}-{attempt.last_step:,}"
         ended = attempt.ended if len(attempt.ended) <= 30 else attempt.ended[:29] + "…"
         lines.append(f"  {when:<21}{lasted(attempt.end - attempt.begin):>9}   {steps:<15}{ended}")
+        if back := attempt.rollbacks:
+            times = f", {len(back)} rollbacks in all" if len(back) > 1 else ""
+            lines.append(f"  {'':<33}rollback to step {back[-1]:,}{times}")
     return lines
 
 

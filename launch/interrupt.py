@@ -85,6 +85,7 @@ class Stop:
         if self._heard_at is not None:
             if now - self._heard_at >= SAME:
                 exits.take_last_word()
+                exits.tell_end(f"ended by a second signal, {number.name}")
                 exits.leave(128 + number)
             return
         self._heard_at = now
@@ -127,6 +128,7 @@ class Stop:
             exits.take_last_word()
             text = f"error: the processes could not agree where to stop: {error}"
             exits.say(text, sys.stderr)
+            exits.tell_end("no agreement where to stop")
             exits.leave(exits.UNEXPECTED)
         if latest == 0:
             if job.is_first:
@@ -138,6 +140,7 @@ class Stop:
         if self._job is None or self._job.is_first:
             text = f"stopped by {self.asked} before a step was made: nothing to save{way_on}"
             exits.say(text, sys.stdout)
+        exits.tell_end(f"stopped by {self.asked} before a step")
         exits.leave(exits.STOPPED)
 
     def _thread(self, target: Callable[[], None], name: str) -> threading.Thread:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from launch.exits import OWN_THREADS
+from launch.exits import OWN_THREADS, in_short
 from train.phases import Phase, Phases
 
 EVERY = 0.5  # seconds
@@ -74,13 +74,11 @@ class Timeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self.ended = f"{type(error).__name__}: {error}"
-        self._write(self.ended)
-        with self._lock:
-            file, self._file = self._file, None
-        if file is not None:
-            os.close(file)
+        self.end(self.ended if error is None else in_short(error))
+
+    def end(self, how: str) -> None:
+        """Tell in the last line how the attempt ended; nothing is written any more."""
+        self._write(how)
 
     def _run(self) -> None:
         while self._file is not None:
@@ -92,15 +90,20 @@ class Timeline:
             if self._file is None:
                 return
             try:
-                # Read first: a phase that begins from here on would come before the one it ends.
-                now, until = self._phases.now, time.monotonic()
-                over = -math.inf
-                while self._phases.ended:
-                    phase, end = self._phases.ended.popleft()
-                    self._line(phase, end, None)
-                    over = phase.begin
-                if over < now.begin:
-                    self._line(now, until, ended)
+                over, now, until = math.inf, self._phases.now, 0.0
+                while over >= now.begin:
+                    # Read first: a phase that begins from here on would come before the one it
+                    # ends.
+                    now, until = self._phases.now, time.monotonic()
+                    over = -math.inf
+                    while self._phases.ended:
+                        phase, end = self._phases.ended.popleft()
+                        self._line(phase, end, None)
+                        over = phase.begin
+                self._line(now, until, ended)
+                if ended is not None:
+                    os.close(self._file)
+                    self._file = None
             except OSError as error:
                 self._say(f"the timeline cannot be written; the run goes on. {error}")
                 self._file = None

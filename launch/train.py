@@ -60,6 +60,7 @@ def train(
     heartbeat.process = jax.process_index()
     hung = functools.partial(_hung, phases, jax.process_index())
     timeline = Timeline(phases)
+    exits.hear_end.append(timeline.end)
     watchdog = Watchdog(phases, config.train.watchdog, hung)
     with (
         contextlib.closing(watchdog),
@@ -82,7 +83,7 @@ def train(
 def _hung(phases: "Phases", process: int, what: str) -> None:
     phase = phases.now
     where = f"process {process} on {socket.gethostname()}, in phase {phase.name}"
-    exits.hang(f"{where} since {time.monotonic() - phase.begin:.0f} s: {what}")
+    exits.hang(f"{where} since {time.monotonic() - phase.begin:.0f} s", what)
 
 
 def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> int:

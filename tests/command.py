@@ -1,6 +1,9 @@
 """The command as a user runs it: a process of its own, at a size that trains in seconds."""
 
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ SMALL = (
     "--model.head-dim 16 --model.mlp-dim 64 --data.sequence-length 32 --train.batch-size 8 "
     "--train.eval-batches 2 --train.log-every 1 --no-tensorboard"
 ).split()
+TRAIN = "import sys; from launch.cli import program; program(['train', *sys.argv[1:]])"
 
 
 def arguments(*words: str) -> list[str]:
@@ -40,6 +44,46 @@ def train_until(step: int, *words: str) -> None:
                 process.kill()
                 break
     assert process.returncode == -9, "it ended before it was killed"
+
+
+def started(*words: str, code: str = TRAIN, **environment: str) -> subprocess.Popen[str]:
+    """`meshloom train WORDS` as a process; `code` may change things first."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def lines_until(pattern: re.Pattern[str], process: subprocess.Popen[str]) -> None:
+    """Read what it prints until a line begins so."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if pattern.match(line):
+            return
+    raise AssertionError(f"it ended first\n{process.communicate()[1]}")
+
+
+def job(run: Path, *words: str, code: str = TRAIN) -> list[subprocess.Popen[str]]:
+    """The two processes of a job that trains."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
+    return [
+        started(
+            *words,
+            "--run-dir",
+            str(run),
+            code=code,
+            JAX_COORDINATOR_ADDRESS=coordinator,
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]
 
 
 def records(run: Path) -> list[dict]:

@@ -27,12 +27,14 @@ def test_what_nobody_foresaw_ends_the_process_before_anything_is_closed(
     done = end_of(
         "import contextlib, sys, threading\n"
         "from launch import exits\n"
+        "exits.hear_end.append(print)\n"
         "with contextlib.ExitStack() as closing, exits.failing_fast():\n"
         "    closing.callback(threading.Event().wait)\n"
         f"    {statement}\n"
     )
     assert done.returncode == exits.UNEXPECTED
     assert "Traceback" in done.stderr and said in done.stderr
+    assert said in done.stdout and "Traceback" not in done.stdout
 
 
 def test_our_own_refusal_closes_first() -> None:
@@ -54,11 +56,25 @@ def test_an_exception_in_a_thread_of_ours_ends_the_process(name: str, code: int)
         "import threading\n"
         "from launch import exits\n"
         "exits.watch_threads()\n"
+        "exits.hear_end.append(print)\n"
         f"thread = threading.Thread(target=lambda: 1 / 0, name={name!r})\n"
         "thread.start(); thread.join()\n"
     )
     assert done.returncode == code
     assert "ZeroDivisionError" in done.stderr
+    assert done.stdout == ("ZeroDivisionError: division by zero\n" if code else "")
+
+
+def test_one_that_never_hears_of_the_end_does_not_put_it_off() -> None:
+    done = end_of(
+        "import threading\n"
+        "from launch import exits\n"
+        "exits.HEARD = 0.1\n"
+        "exits.hear_end += [lambda why: threading.Event().wait(), print]\n"
+        "exits.hang('process 0', 'a save')\n"
+    )
+    assert (done.returncode, done.stdout) == (exits.HUNG, "hung: a save\n")
+    assert done.stderr.startswith("hung: process 0: a save; stacks of all threads:")
 
 
 def test_only_one_thread_has_the_last_word() -> None:

@@ -34,7 +34,7 @@ def test_a_run_that_nobody_disturbed() -> None:
     assert some(totals(told)) == {
         "start": 2, "compile": 3, "steps": 9, "data_wait": 1, "save": 1, "finish": 4,
     }  # fmt: skip
-    assert attempts(told)[0][3:] == (1, 10, "no last word, in finish")
+    assert attempts(told)[0][3:] == (1, 10, "no last word, in finish", [])
 
 
 def test_steps_after_the_last_save_are_lost_and_the_gap_is_down() -> None:
@@ -62,6 +62,10 @@ def test_a_step_that_was_never_finished_is_lost_only_before_another_start() -> N
 def test_a_rollback_within_an_attempt_loses_what_it_repeats() -> None:
     told = spans(("step", 8, 1, 8), ("restore", 1), ("step", 5, 5, 9))
     assert some(totals(told)) == {"steps": 4 + 5, "lost": 4, "restore": 1}
+    assert attempts(told)[0].rollbacks == [4]
+    assert table(totals(told), attempts(told))[-1].strip() == "rollback to step 4"
+    told += spans(("restore", 1), ("step", 2, 5, 6), at=14.0)
+    assert table(totals(told), attempts(told))[-1].endswith("to step 4, 2 rollbacks in all")
 
 
 def test_clocks_that_disagree_leave_no_overlap() -> None:

@@ -1,9 +1,7 @@
 """Real signals to real processes: they stop at one step, saved, and go on as if never stopped."""
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,23 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ROOT, SMALL, arguments, meshloom, records
+from command import ROOT, SMALL, job, lines_until, meshloom, records, started
 
 from launch.exits import STOPPED, UNEXPECTED
+from launch.timeline import read
 
 STEPS = "--train.steps 60 --train.eval-batches 0 --train.checkpoint.every-steps 20".split()
 AFTER_3 = re.compile(r"\s*3/")
-
-
-def started(*words: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        arguments("train", *words),
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -36,32 +24,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     assert process.returncode == STOPPED, f"exit {process.returncode}\n{out}\n{errors}"
     assert "Traceback" not in errors
     return out, errors
-
-
-def lines_until(pattern: re.Pattern[str], process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if pattern.match(line):
-            return
-    raise AssertionError(f"it ended first\n{process.communicate()[1]}")
-
-
-def job(run: Path, *words: str) -> list[subprocess.Popen[str]]:
-    """Two processes of one job."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{probe.getsockname()[1]}"
-    return [
-        started(
-            *words,
-            "--run-dir",
-            str(run),
-            JAX_COORDINATOR_ADDRESS=coordinator,
-            JAX_NUM_PROCESSES="2",
-            JAX_PROCESS_ID=str(index),
-        )
-        for index in range(2)
-    ]
 
 
 def saved(run: Path) -> list[int]:
@@ -140,6 +102,7 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
     out, _ = ended(process)
     assert "stopped by SIGTERM before a step was made: nothing to save; to go on: python" in out
     assert saved(run) == []
+    assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before a step"
 
 
 ALONE = "exits.watch_threads(); stop = interrupt.Stop()"

@@ -12,6 +12,7 @@ import pytest
 from command import ROOT, SMALL
 
 from launch.exits import HUNG
+from launch.timeline import read
 from train import watchdog
 from train.config import WatchdogConfig
 from train.phases import Phases
@@ -164,4 +165,6 @@ def test_a_hung_run_shows_every_stack_and_ends_with_its_code(tmp_path: Path) -> 
     )
     assert done.returncode == HUNG
     assert "hung: process 0 on " in done.stderr and ": the step after step 8, for " in done.stderr
+    last = read(tmp_path / "run" / "timeline.jsonl")[-1]
+    assert last.ended is not None and last.ended.startswith("hung: the step after step 8, for ")
     assert "in stuck" in done.stderr and "train/loop.py" in done.stderr
