@@ -47,6 +47,11 @@ class Coordination:
         """Set this process's key of a folder."""
         self.set(f"{folder}/{jax.process_index()}", value)
 
+    def withdraw(self, folder: str) -> None:
+        """Delete this process's key of a folder."""
+        with self._errors():
+            self._client.key_value_delete(f"{folder}/{jax.process_index()}")
+
     def published(self, folder: str) -> list[str]:
         """What all processes have published in a folder."""
         with self._errors():

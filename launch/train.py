@@ -52,9 +52,11 @@ def train(
 
         from launch.coordination import coordination, part
         from launch.leg import run_legs
+        from launch.peers import Peers
         from launch.ready import holds_run, prepare
 
-        stop.agree_over(coordination())
+        job = coordination()
+        stop.agree_over(job)
         if resume_or_start and run_dir is not None and not resume:
             resume = holds_run(run_dir)
     heartbeat.process = jax.process_index()
@@ -70,8 +72,11 @@ def train(
         exits.failing_fast(),
     ):
         ready = prepare(config, run_dir, resume, overwrite, phases, stop, timeline, closing)
+        peers = Peers(job, phases, config.train.watchdog.step_seconds)
         watchdog.saving_since = lambda: ready.checkpointer.saving_since
-        state, place = run_legs(ready)
+        watchdog.held_up_at = lambda: peers.held_up_at
+        with contextlib.closing(peers):
+            state, place = run_legs(ready)
         phases.enter("finish")
         stop.close()
         closing.close()

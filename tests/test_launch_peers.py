@@ -4,12 +4,39 @@ import re
 import signal
 from pathlib import Path
 
-from command import SMALL, job, lines_until
+from command import SMALL, job, lines_until, records
 
 from launch.exits import UNEXPECTED
 from launch.timeline import read
 
 STEPS = [*SMALL, "--train.eval-batches", "0", "--train.steps"]
+
+
+LATE = """
+import sys, time
+import jax
+from data.pipeline import Rows
+from launch.cli import program
+
+batches = Rows.batches
+def late(*arguments):
+    for number, batch in enumerate(batches(*arguments)):
+        if number == 8 and jax.process_index() == 1:
+            time.sleep(9)  # longer than a step may take: this wait is what is tested
+        yield batch
+
+Rows.batches = late
+program(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_process_that_waits_for_data_is_waited_for(tmp_path: Path) -> None:
+    limit = ["--train.watchdog.step-seconds", "4"]
+    processes = job(tmp_path / "run", "tiny", *STEPS, "12", *limit, code=LATE)
+    ended = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    waits = [record["data_wait"] for record in records(tmp_path / "run")]
+    assert max(waits) < 4, "process 0 had its data"
 
 
 def test_a_peer_that_was_killed_is_told_as_the_end(tmp_path: Path) -> None:

@@ -40,11 +40,15 @@ def watched(
         dog.close()
 
 
-def stepping(steps: int) -> Phases:
-    phases = Phases()
+def begin_steps(phases: Phases, steps: int = watchdog.LEAST_STEPS) -> None:
     phases.begin_steps(0)
     for step in range(steps):
         phases.finished(step + 1, 0.0)
+
+
+def stepping(steps: int) -> Phases:
+    phases = Phases()
+    begin_steps(phases, steps)
     return phases
 
 
@@ -101,6 +105,34 @@ def test_a_save_in_the_background_that_hangs(monkeypatch: pytest.MonkeyPatch) ->
         dog.saving_since = lambda: since
         assert event.wait(60)
     assert said[0].startswith("a save in the background, for ")
+
+
+def test_a_step_that_waits_for_another_process_has_not_hung(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phases = Phases()
+    config = dataclasses.replace(NEVER, step_seconds=0.05)
+    with watched(phases, config, monkeypatch) as (dog, said, event):
+        dog.held_up_at = time.monotonic
+        begin_steps(phases)
+        ticks_of(dog, 20)
+        assert not said
+        last = time.monotonic()
+        dog.held_up_at = lambda: last
+        assert event.wait(60)
+    assert "s of them since another process was late (limit 0.1 s" in said[0]
+
+
+def test_the_wait_for_another_process_has_the_limit_of_other_phases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    phases = Phases()
+    config = WatchdogConfig(step_seconds=0.05, phase_minutes=5e-3)
+    with watched(phases, config, monkeypatch) as (dog, said, event):
+        dog.held_up_at = time.monotonic
+        begin_steps(phases)
+        assert event.wait(60)
+    assert said[0].startswith("the step after step 3, for 0.3 s, 0.0 s of them since another")
 
 
 def ticks_of(dog: watchdog.Watchdog, number: int) -> None:

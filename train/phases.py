@@ -46,8 +46,8 @@ class Phases:
         """Phases that are over, in order; the timeline takes them away."""
         self.recent: deque[float] = deque(maxlen=RECENT)
         """Seconds of the last steps."""
-        self.is_fetching = False
-        """Whether the loop waits for data, or reads them."""
+        self.fetching_since: float | None = None
+        """Since when the loop waits for data; None if it does not."""
         self._productive = 0.0
 
     def enter(self, name: Name) -> None:
@@ -73,11 +73,16 @@ class Phases:
     @contextlib.contextmanager
     def fetching(self) -> Iterator[None]:
         """The loop asks for data within."""
-        self.is_fetching = True
+        self.fetching_since = time.monotonic()
         try:
             yield
         finally:
-            self.is_fetching = False
+            self.fetching_since = None
+
+    def beside_since(self) -> float | None:
+        """Since when it is at something else than a step, such as a wait for data or a save."""
+        phase, fetching = self.now, self.fetching_since
+        return fetching if phase.name == "step" else phase.begin
 
     def begin_steps(self, step: int) -> None:
         """Steps follow, the first of them after `step`."""

@@ -28,6 +28,8 @@ class Watchdog:
         self._hung = hung
         self.saving_since: Callable[[], float | None] = lambda: None
         """When the save began that is being written in the background."""
+        self.held_up_at: Callable[[], float | None] = lambda: None
+        """When another process was last known to be at something else than the step."""
         self._awake = 0.0
         self._marks: dict[str, tuple[object, float]] = {}
         self._closed = threading.Event()
@@ -55,22 +57,26 @@ class Watchdog:
         if saving is not None and seconds > other:
             return f"a save in the background, for {seconds:.0f} s (limit {other:.0f} s)"
         phase = self._phases.now
-        fetching = self._phases.is_fetching
+        fetching = self._phases.fetching_since
         seconds = self._seconds_since("phase", (phase.mark, fetching))
+        held_up = self.held_up_at()
+        since_held_up = self._seconds_since("peers", held_up)
         if phase.name == "start":
             return None
         recent = list(self._phases.recent)
-        if phase.name != "step" or fetching or len(recent) < LEAST_STEPS:
+        if phase.name != "step" or fetching is not None or len(recent) < LEAST_STEPS:
             if seconds <= other:
                 return None
-            what = "the wait for data" if fetching else phase.name
+            what = "the wait for data" if fetching is not None else phase.name
             return f"{what}, for {seconds:.0f} s (limit {other:.0f} s)"
         median = statistics.median(recent)
         limit = max(self._config.step_seconds, self._config.step_medians * median)
-        if seconds <= limit:
+        alone = seconds if held_up is None else min(seconds, since_held_up)
+        if alone <= limit and seconds <= max(limit, other):
             return None
+        late = f", {alone:.1f} s of them since another process was late" if alone < seconds else ""
         return (
-            f"the step after step {phase.step}, for {seconds:.1f} s (limit {limit:.1f} s, "
+            f"the step after step {phase.step}, for {seconds:.1f} s{late} (limit {limit:.1f} s, "
             f"median of the last {len(recent)} steps {median:.3g} s)"
         )
 
