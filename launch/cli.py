@@ -73,6 +73,13 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0
+    if arguments[0] == "--version":
+        from launch.run_directory import environment
+
+        told = environment()
+        for name, version in {**told["versions"], "python": told["python"]}.items():
+            print(f"{name} {version}")
+        return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
@@ -92,7 +99,8 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "`meshloom COMMAND --help` documents every flag of a command.",
+            "`meshloom COMMAND --help` documents every flag of a command;",
+            "`meshloom --version` tells the versions of what it runs on.",
         ]
     )
 
