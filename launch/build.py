@@ -169,6 +169,6 @@ def make_checks(train: TrainConfig, state: TrainState, *, deterministic: bool) -
             "other kernels give other bits each time; try --deterministic"
         )
     return Checks(
-        Replicas(state.model) if wanted.replicas else None,
+        Replicas(state) if wanted.replicas else None,
         Recompute(state) if wanted.recompute else None,
     )

@@ -11,7 +11,7 @@ from models import SMALL, TRAIN, batch_of, mesh_of, placed
 
 from launch import build
 from train.checkpoint_tree import named_leaves
-from train.checksums import odd_ones
+from train.checksums import copies, odd_ones
 from train.corruption import CheckedSaver, CheckedStep, Recompute, Replicas
 from train.feed import replicated
 from train.spikes import NO_CEILING
@@ -47,22 +47,24 @@ def with_leaf(tree: Any, number: int, change: Any) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def test_any_one_flipped_bit_of_any_copy_is_flagged_by_parameter_and_device(made: Made) -> None:
+def test_any_one_flipped_bit_of_any_copy_is_flagged_by_array_and_device(made: Made) -> None:
     fresh, step, arguments = made
     state = fresh()
     for _ in range(3):
         state, _ = step(state, *arguments)
-    replicas = Replicas(state.model)
-    replicas.check(3, state.model)
-    rng, names = np.random.default_rng(0), list(named_leaves(state.model))
-    for number in range(20):
-        leaf, device = number % len(names), int(rng.integers(8))
+    replicas = Replicas(state)
+    replicas.check(3, state)
+    copied = [name for name, groups in copies(state).items() if groups]
+    assert copied == list(named_leaves(state)) and len(copied) > 20
+    rng = np.random.default_rng(0)
+    for leaf, name in enumerate(copied):
+        device = int(rng.integers(8))
         element, bit = int(rng.integers(1 << 20)), int(rng.integers(32))
         flip = functools.partial(flipped, device=device, element=element, bit=bit)
-        bad = with_leaf(state.model, leaf, flip)
+        bad = with_leaf(state, leaf, flip)
         with pytest.raises(ValueError, match="after step 3, because") as error:
             replicas.check(3, bad)
-        assert f"{names[leaf]} on " in str(error.value)
+        assert f"{name} on " in str(error.value)
         assert f"device {device} of process 0" in str(error.value)
         assert "more)" not in str(error.value)
 
@@ -78,7 +80,7 @@ def test_a_mesh_without_copies_is_refused() -> None:
         jax.set_mesh(mesh_of()),
         pytest.raises(ValueError, match=r"corruption\.replicas=True must have copies"),
     ):
-        Replicas(jax.jit(build.fresh_state(SMALL, TRAIN))().model)
+        Replicas(jax.jit(build.fresh_state(SMALL, TRAIN))())
 
 
 def test_checked_steps_are_the_same_steps_and_tell_a_wrong_one(made: Made) -> None:
@@ -97,7 +99,7 @@ def test_checked_steps_are_the_same_steps_and_tell_a_wrong_one(made: Made) -> No
         return state, metrics
 
     checked = CheckedStep(
-        unreliable, 0, every_steps=2, replicas=Replicas(shapes.model), recompute=Recompute(shapes)
+        unreliable, 0, every_steps=2, replicas=Replicas(shapes), recompute=Recompute(shapes)
     )
     ours, plain = fresh(), fresh()
     with jax.transfer_guard("disallow"):
@@ -127,10 +129,10 @@ def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
         def wait(self) -> None: ...
 
     state = made[0]()
-    saver = CheckedSaver(Kept(), Replicas(state.model))
+    saver = CheckedSaver(Kept(), Replicas(state))
     assert saver.save(1, state, {}, metrics=None, force=False)
     flip = functools.partial(flipped, device=2, element=0, bit=31)
     bad = with_leaf(state, 1, flip)
-    with pytest.raises(ValueError, match="every checkpoint was made while all copies of the param"):
+    with pytest.raises(ValueError, match="every checkpoint was made while all copies were"):
         saver.save(2, bad, {}, metrics=None, force=False)
     assert saved == [1]

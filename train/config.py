@@ -147,7 +147,8 @@ class CorruptionConfig:
     """Looks for hardware that gets numbers wrong in silence; what it finds ends the run."""
 
     replicas: bool = False
-    """Compare the copies of parameters that several devices hold, also before each checkpoint."""
+    """Compare the copies of parameters and optimizer state that several devices hold, also before
+    each checkpoint."""
     recompute: bool = False
     """Make a step twice and compare all bits of the new state; needs room for a second state."""
     every_steps: int = 200

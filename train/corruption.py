@@ -18,23 +18,23 @@ SHOWN = 3
 
 
 class Replicas:
-    """Compares the copies of each parameter that several devices hold, where they lie."""
+    """Compares the copies of each array of the state that several devices hold, where they lie."""
 
-    def __init__(self, model: Any) -> None:
-        """`model`: its arrays, or their shapes, on the current mesh. ValueError if none has a
-        copy."""
-        self._groups = copies(model)
-        if not any(self._groups.values()):
+    def __init__(self, state: TrainState) -> None:
+        """`state`: its arrays, or their shapes, on the current mesh. ValueError if no parameter has
+        a copy."""
+        self._groups = copies(state)
+        if not any(copies(state.model).values()):
             raise ValueError(
                 "train.corruption.replicas=True must have copies to compare, because it holds "
                 "them against each other, but on this mesh no parameter lies on two devices; try "
                 "--train.corruption.recompute, or --mesh.replica 2"
             )
-        self._sums = jax.jit(bit_sums).lower(model).compile()
+        self._sums = jax.jit(bit_sums).lower(state).compile()
 
-    def check(self, step: int, model: Any) -> None:
-        """Raise ValueError, naming parameter and devices, if copies differ after `step`."""
-        sums = jax.device_get(self._sums(model))
+    def check(self, step: int, state: TrainState) -> None:
+        """Raise ValueError, naming array and devices, if copies differ after `step`."""
+        sums = jax.device_get(self._sums(state))
         bad = [
             f"{name} on {shown([group[n] for n in odd_ones(held)])}"
             for (name, groups), row in zip(self._groups.items(), sums.tolist(), strict=True)
@@ -43,10 +43,10 @@ class Replicas:
         ]
         if bad:
             raise ValueError(
-                f"copies of each parameter must be equal after step {step}, because all devices "
+                f"copies of the state must be equal after step {step}, because all devices "
                 f"make the same updates, but these are not what others hold: "
                 f"{_few(bad, '; ')}; the memory, the arithmetic or a link of such a device is at "
-                "fault; every checkpoint was made while all copies of the parameters were equal; "
+                "fault; every checkpoint was made while all copies were equal; "
                 "try --resume without that host"
             )
 
@@ -114,7 +114,7 @@ class CheckedStep:
         if self._recompute and expected is not None:
             self._recompute.check(self._step, state, expected)
         if due and self._replicas:
-            self._replicas.check(self._step, state.model)
+            self._replicas.check(self._step, state)
         return state, metrics
 
 
@@ -137,7 +137,7 @@ class CheckedSaver:
         force: bool,
     ) -> bool:
         """`Saver.save`; raises ValueError if copies differ."""
-        self._replicas.check(step, state.model)
+        self._replicas.check(step, state)
         return self._saver.save(step, state, meta, metrics=metrics, force=force)
 
 
