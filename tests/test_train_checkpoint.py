@@ -67,6 +67,18 @@ def saved(path: Path, state: State, *steps: int) -> Checkpointer:
     return Checkpointer(path, EACH_STEP)
 
 
+def test_small_arrays_are_not_cut_among_the_replicas(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each cut would be a program of its own, compiled for each device at the first save."""
+    with jax.set_mesh(mesh(8, 1)):
+        state = jax.jit(init, static_argnums=0)(16)
+    with jax.log_compiles():
+        checkpointer = saved(tmp_path, state, 1)
+    assert checkpointer.faults(1) == []
+    assert "jit(slice)" not in caplog.text
+
+
 @pytest.mark.parametrize("shape", [(4, 2), (2, 2), (1, 1), (8, 1)])
 def test_restores_the_same_bits_onto_any_mesh(
     tmp_path: Path, state: State, shape: tuple[int, int]

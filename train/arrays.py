@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 LONGEST_SAVE = 24 * 3600  # seconds; whether a save hangs is for the watchdog to say, long before
+# Bytes below which one replica writes an array alone: to cut it among them, each device compiles
+# a program for every shape and place.
+SMALLEST_PART = 2**20
 
 
 def writer() -> "ocp.AsyncCheckpointer":
@@ -27,7 +30,10 @@ def writer() -> "ocp.AsyncCheckpointer":
     # Orbax logs a failed save once from each of its threads and tasks, with traceback; we raise it.
     logging.getLogger("absl").addFilter(_is_not_orbax_error)
     logging.getLogger("asyncio").addFilter(_was_retrieved)
-    return ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), timeout_secs=LONGEST_SAVE)
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SMALLEST_PART)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    return ocp.AsyncCheckpointer(handler, timeout_secs=LONGEST_SAVE)
 
 
 def save(writer: "ocp.AsyncCheckpointer", path: Path, leaves: Mapping[str, jax.Array]) -> None:
