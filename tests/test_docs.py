@@ -2,7 +2,8 @@
 
 Commands stand in ```console blocks on lines that begin with `$ `. Those of a document run in bash,
 in order, in a directory with `corpus/`, the text a reader is assumed to have. Flags that make
-them small are appended and nothing else. `make` commands are left to .ci/run, which must call them.
+them small are appended, a few in place of those shown, and nothing else. `make` commands are left
+to .ci/run, which must call them.
 """
 
 import json
@@ -24,12 +25,14 @@ GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CON
 OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
 ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker".split()
-ALWAYS = ("--train.steps", "--vocab-size", "--tokens", "--size", "--parts")
+ALWAYS = "--train.steps --model.vocab-size --vocab-size --kills --tokens --size --rounds".split()
+# One model for every page, so that each of its programs is compiled once.
+TRAIN = f"--train.eval-batches 0 --model.num-layers 1 --model.vocab-size 300 {' '.join(SMALL)}"
 SMALLER = {
     "meshloom evaluate": "--batches 2",
     "meshloom generate": "--tokens 8",
     "meshloom data tokenizer": "--data.sources text:corpus/*.txt --vocab-size 300",
-    "meshloom verify-resume": f"{' '.join(SMALL)} --train.eval-batches 0 --train.steps 20",
+    "meshloom verify-resume": f"{TRAIN} --train.steps 30 --kills 2",
     "python -m launch.bench": "--parts step --rounds 1 --sizes.num-layers 1 --sizes.embed-dim 16 "
     "--sizes.mlp-dim 16 --sizes.vocab-size 64 --sizes.length 16 --sizes.batch 2",
     "python -m launch.bench.gpu": "--size tiny --steps 1 --warmup 1",
@@ -93,11 +96,12 @@ def small(command: str, here: Path) -> str:
         return f"{command} --train.steps {done + 4}"
     else:
         steps = 14 if " --profile" in command else 4
-        flags = f"--train.eval-batches 0 --model.num-layers 1 {' '.join(SMALL)}"
-        flags += f" --train.steps {steps}"
+        flags = f"{TRAIN} --train.steps {steps}"
     for flag, value in re.findall(r"(--\S+)((?: [^-\s]\S*)*)", flags):
-        if not re.search(rf"{flag}[ =]", command) or flag in ALWAYS:
+        if not re.search(rf"{flag}[ =]", command):
             command += f" {flag}{value}"
+        elif flag in ALWAYS:
+            command = re.sub(rf"{flag}[ =]\S+", f"{flag}{value}", command)
     return command
 
 

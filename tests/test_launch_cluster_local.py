@@ -120,7 +120,8 @@ def test_counts_below_one_are_refused(name: str) -> None:
         local.run_local(["true"], **counts)
 
 
-TRAIN = "train tiny --train.checkpoint.every-steps 5 --train.eval-batches 0".split()
+OFTEN_SAVED = "--train.eval-batches 0 --train.checkpoint.every-steps 5".split()
+TRAIN = ["train", "tiny", *SMALL, *OFTEN_SAVED]
 
 
 def children(pid: int) -> list[int]:
@@ -132,7 +133,7 @@ def test_training_goes_on_bit_for_bit_after_a_process_was_killed(
 ) -> None:
     """And then in one process, as if it had never had two."""
     straight, killed, said = tmp_path / "straight", tmp_path / "killed", ""
-    train = [*TRAIN, *SMALL, "--train.steps", "14", "--run-dir", str(killed)]
+    train = [*TRAIN, "--train.steps", "14", "--run-dir", str(killed)]
     with subprocess.Popen(
         arguments("launch", "local", "--processes", "2", *train),
         cwd=ROOT,
@@ -154,7 +155,7 @@ def test_training_goes_on_bit_for_bit_after_a_process_was_killed(
 
     meshloom("train", "--run-dir", str(killed), "--resume", "--train.steps", "20")
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
-    meshloom(*TRAIN, *SMALL, "--train.steps", "20", "--run-dir", str(straight))
+    meshloom(*TRAIN, "--train.steps", "20", "--run-dir", str(straight))
     found, expected = ([(r["step"], r["loss"]) for r in records(r)] for r in (killed, straight))
     # Two summands have one sum in any order, so two devices of one process are bit-equal too.
     assert found[:14] == expected[:14]

@@ -87,7 +87,7 @@ def test_the_table_fits_a_terminal() -> None:
 def test_a_killed_run_that_went_on_sums_to_its_wall_time(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["--train.steps", "60", "--train.checkpoint.every-steps", "20"]
-    words += ["--train.eval-every", "2", "--train.eval-batches", "100"]
+    words += ["--train.eval-every", "2", "--train.eval-batches", "40"]
     train_until(33, "tiny", *SMALL, *words, "--run-dir", str(run))
     meshloom("train", "--run-dir", str(run), "--resume")
     told = json.loads(meshloom("goodput", str(run), "--json").stdout)
