@@ -6,6 +6,7 @@ Each try is one line of a JSONL file; a fault is done when it has its number of 
 import json
 import random
 import shutil
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -66,7 +67,7 @@ def attempt(name: str, number: int) -> Outcome:
     began = time.monotonic()
     try:
         outcome = FAULTS[name].do(folder, random.Random(f"{name} {number}"))
-    except (OSError, RuntimeError, TimeoutError, ValueError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError, ValueError) as error:
         outcome = {"wrong": f"{type(error).__name__}: {error}"}
     if outcome["wrong"]:
         outcome["folder"] = str(folder)

@@ -1,8 +1,16 @@
 """The faults of the campaign: each does a real harm to a real job and tells what came of it."""
 
+from tests.soak.coordinator import kill_coordinator
+from tests.soak.folders import gone, read_only
+from tests.soak.goodput import killed_every_minute
+from tests.soak.numbers import bad_row, flipped_copy
 from tests.soak.places import damage, disk_full, network_cut, records_full, save_stuck
+from tests.soak.power import power_cut
 from tests.soak.processes import kill_all, one_of_four, pause, sigterm, sizes
+from tests.soak.records import wandb_raises
 from tests.soak.run import Fault
+from tests.soak.sizes import fewer_devices, larger_batch
+from tests.soak.workers import reader_stopped
 
 BIT_EQUAL = "losses and final arrays bit-equal to the undisturbed run"
 FAULTS: dict[str, Fault] = {
@@ -39,10 +47,43 @@ FAULTS: dict[str, Fault] = {
         f"checkpoint file {how}": Fault(60, damage(how), "noticed, set aside, the one before used")
         for how in ("flipped by a bit", "truncated", "deleted")
     },
+    "power cut": Fault(
+        20, power_cut, "goes on from the newest checkpoint that stood, final arrays bit-equal"
+    ),
     "one of 4 paused for 3 s": Fault(10, pause, "nothing happens"),
     "disk full during save": Fault(10, disk_full, "clear error, resumes when there is room"),
     "disk full for records": Fault(10, records_full, "the run goes on, says so once, saves"),
     "save stuck (disk frozen)": Fault(10, save_stuck, f"watchdog ends it, {BIT_EQUAL}"),
     "network between two hosts cut and back": Fault(10, network_cut, f"both end, {BIT_EQUAL}"),
+    **{
+        f"{name} in the data, {policy}": Fault(10, bad_row(kind, policy), holds)
+        for kind, name in {"nan": "NaN", "spike": "spike"}.items()
+        for policy, holds in {
+            "stop": "exit 1, rows named, the checkpoint before stands; goes on with skip",
+            "skip": "that update dropped, rows named; a second run is bit-equal",
+            "rollback": "back to the checkpoint before, rows left out; a second run is bit-equal",
+        }.items()
+    },
+    "bit of one copy of a parameter flipped": Fault(
+        20, flipped_copy, f"parameter and device named, no checkpoint after it; then {BIT_EQUAL}"
+    ),
+    "thread that reads data stopped": Fault(
+        10, reader_stopped, f"watchdog ends it with all stacks, {BIT_EQUAL}"
+    ),
+    "coordinator killed": Fault(10, kill_coordinator, f"down within 15 s, {BIT_EQUAL}"),
+    "checkpoint folder read-only": Fault(
+        10, read_only, f"clear error, what stands is intact, then {BIT_EQUAL}"
+    ),
+    "checkpoint folder gone": Fault(
+        10, gone, f"clear error, no new beginning without it, then {BIT_EQUAL}"
+    ),
+    "W&B raises": Fault(10, wandb_raises, f"the run goes on, says so once, {BIT_EQUAL}"),
+    "8 -> 4 devices": Fault(10, fewer_devices, "each row once, losses within 2e-6"),
+    "batch 64 -> 128": Fault(
+        10, larger_batch, "each row once, bit-equal to a run changed at that row undisturbed"
+    ),
+    "kill -9 of one of 2 every minute for 20 minutes": Fault(
+        1, killed_every_minute, "goodput at least 80 %, its parts sum to the wall time within 1 %"
+    ),
     "4 -> 2 -> 1 -> 4 processes": Fault(10, sizes, "each row once, losses within 2e-6"),
 }

@@ -67,12 +67,12 @@ class Job:
     def trainers(self) -> list[psutil.Process]:
         """The processes that train, by process number; the launcher is not among them."""
         found: dict[int, psutil.Process] = {}
-        for process in self._tree():
+        for process in self.tree():
             with contextlib.suppress(psutil.Error):
                 index = process.environ().get("JAX_PROCESS_ID")
                 if index is not None:
                     found.setdefault(int(index), process)
-        alone = [] if found else self._tree()[:1]
+        alone = [] if found else self.tree()[:1]
         return alone + [found[index] for index in sorted(found)]
 
     def send(self, number: int) -> None:
@@ -81,7 +81,7 @@ class Job:
 
     def kill_all(self) -> None:
         """Kill -9 of the command and all its descendants."""
-        while tree := self._tree():
+        while tree := self.tree():
             for process in tree:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
@@ -92,7 +92,7 @@ class Job:
         try:
             return self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired as error:
-            for process in self._tree():
+            for process in self.tree():
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(signal.SIGCONT)
             self.kill_all()
@@ -112,7 +112,8 @@ class Job:
     def said(self) -> str:
         return self.output.read_text(errors="replace")
 
-    def _tree(self) -> list[psutil.Process]:
+    def tree(self) -> list[psutil.Process]:
+        """The command's processes that have not ended; the command itself comes first."""
         if self._process.poll() is not None and not psutil.pid_exists(self._process.pid):
             return []
         try:

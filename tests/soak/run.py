@@ -25,16 +25,17 @@ class Fault(NamedTuple):
     """What must hold."""
 
 
-def straight(layout: Layout) -> tuple[Path, float]:
-    """A run that nobody disturbed, made once for this code, and the seconds it took."""
-    name = f"straight-{layout.processes}x{layout.devices}-{code_digest()[:12]}"
+def straight(layout: Layout, *words: str) -> tuple[Path, float]:
+    """A run with these flags that nobody disturbed, made once for this code, and its seconds."""
+    name = "-".join(["straight", f"{layout.processes}x{layout.devices}", code_digest()[:12]])
+    name += "".join(f"-{word.lstrip('-')}" for word in words)
     folder = ROOT / ".cache" / "soak" / name
     told = folder / "seconds.json"
     if not told.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in ("warm-up", "run"):
-            job = start(layout, folder / name, folder / f"{name}.txt")
+            job = start(layout, folder / name, folder / f"{name}.txt", *words)
             if job.wait() != 0:
                 raise RuntimeError(f"the undisturbed run failed; see {job.output}")
             seconds = time.monotonic() - job.began
@@ -56,7 +57,8 @@ def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str
     """Begin a run, or go on with it if its directory is there already."""
     here = (run / "config.yaml").exists()
     first = ["--run-dir", str(run), "--resume"] if here else ["tiny", "--run-dir", str(run)]
-    return Job(layout.command("train", *first, *FLAGS, *words), output, **variables)
+    devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}
+    return Job(layout.command("train", *first, *FLAGS, *words), output, **devices | variables)
 
 
 def finish(layout: Layout, run: Path, output: Path) -> str:

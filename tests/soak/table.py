@@ -10,6 +10,7 @@ MEASURED = {
     "down_seconds": "s until down",
     "back_seconds": "s until the next step",
     "seconds": "s until exit",
+    "goodput": "% goodput",
 }
 
 

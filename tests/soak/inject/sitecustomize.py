@@ -1,13 +1,16 @@
 """On the path of a campaign's jobs: fails a process from inside once its trigger file says how.
 
 MESHLOOM_SOAK_TRIGGER names a file; when it holds this process's number and a word, the main thread
-raises (`raise`) or the process ends with code 0 (`exit`).
+raises (`raise`) or the process ends with code 0 (`exit`). MESHLOOM_SOAK_READER names a file that
+is told the number of the thread which reads data.
 """
 
 import ctypes
 import os
+import sys
 import threading
 import time
+import types
 
 
 def _watch(path: str, index: str) -> None:
@@ -28,6 +31,31 @@ def _watch(path: str, index: str) -> None:
         return
 
 
+def _tell_reader(path: str) -> None:
+    while True:
+        time.sleep(0.02)
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            if thread.ident in frames and _reads_data(frames[thread.ident]):
+                with open(path + ".new", "w", encoding="utf-8") as file:
+                    file.write(str(thread.native_id))
+                os.replace(path + ".new", path)
+                return
+
+
+def _reads_data(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "_run" and code.co_filename.endswith("train/feed.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+if "MESHLOOM_SOAK_READER" in os.environ:
+    threading.Thread(
+        target=_tell_reader, args=(os.environ["MESHLOOM_SOAK_READER"],), daemon=True
+    ).start()
 if "MESHLOOM_SOAK_TRIGGER" in os.environ and "JAX_PROCESS_ID" in os.environ:
     threading.Thread(
         target=_watch,

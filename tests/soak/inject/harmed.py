@@ -1,0 +1,75 @@
+"""`meshloom` on data or hardware that err: `python harmed.py HARM ARGUMENTS-OF-MESHLOOM`.
+
+HARM is `nan:ROW` or `spike:ROW`, a row of the training order whose targets are bad, or
+`flip:STEP:LEAF:DEVICE:BIT`, a bit of one device's memory that turns over after a step.
+"""
+
+import ctypes
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+
+from data.batch import Batch
+from data.pipeline import Rows
+from launch import build
+from launch.cli import program
+from train.checkpoint_tree import named_leaves
+
+
+def bad_row(kind: str, number: int) -> None:
+    """Make one row of the order have no number for a loss, or targets nobody could foresee."""
+    read = Rows.batch
+
+    def batch(self: Rows, indices: np.ndarray) -> Batch:
+        found = read(self, indices)
+        bad = np.asarray(indices) == number
+        if kind == "nan":
+            found.weights[bad] = np.nan
+        else:
+            found.targets[bad] = np.random.default_rng(number).integers(128, 256)
+        return found
+
+    Rows.batch = batch
+
+
+def flip(step: int, leaf: int, device: int, bit: int) -> None:
+    """Turn over one bit where a device keeps its copy of a parameter, after so many steps."""
+    compile_train_step = build.compile_train_step
+
+    def compiled(*arguments: Any, **settings: Any) -> Any:
+        train_step, seconds = compile_train_step(*arguments, **settings)
+        made = 0
+
+        def harmed(state: Any, *rest: Any) -> Any:
+            nonlocal made
+            state, metrics = train_step(state, *rest)
+            made += 1
+            if made == step:
+                leaves = named_leaves(state.model)
+                name = list(leaves)[leaf % len(leaves)]
+                turn_over(leaves[name], device, bit)
+                print(f"turned over a bit of {name} on device {device}", flush=True)
+            return state, metrics
+
+        return harmed, seconds
+
+    build.compile_train_step = compiled
+
+
+def turn_over(array: jax.Array, device: int, bit: int) -> None:
+    copy = next(s.data for s in array.addressable_shards if s.device.id == device)
+    copy.block_until_ready()
+    byte, place = divmod(bit % (8 * copy.nbytes), 8)
+    memory = ctypes.c_uint8.from_address(copy.unsafe_buffer_pointer() + byte)
+    memory.value ^= 1 << place
+
+
+if __name__ == "__main__":
+    how, *numbers = sys.argv.pop(1).split(":")
+    if how == "flip":
+        flip(*map(int, numbers))
+    else:
+        bad_row(how, *map(int, numbers))
+    program()
