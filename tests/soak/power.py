@@ -5,7 +5,6 @@ import ctypes
 import fcntl
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -14,7 +13,16 @@ from pathlib import Path
 
 import psutil
 
-from tests.soak.job import FLAGS, Job, Layout, different_arrays, losses
+from tests.soak.job import (
+    FLAGS,
+    STEPS,
+    Job,
+    Layout,
+    began_at,
+    different_arrays,
+    losses,
+    newest_step,
+)
 from tests.soak.run import Outcome, straight
 
 # Data reach the disk after the names that tell of them, or not at all.
@@ -33,50 +41,77 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
     for hours of the run.
     """
     layout = Layout(chance.choice((1, 2)))
-    reference, seconds = straight(layout)
-    expected = losses(reference)
-    image, output = folder / "image", folder / "output.txt"
-    subprocess.run(["truncate", "-s", "100M", image], check=True)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    reference = straight(layout)[0]
+    output, disk = folder / "output.txt", Disk(folder)
+    run = disk.path / "run"
     lost, begun, kept, wrong = 0, 0, dict[int, float](), ""
     cuts = chance.choice((1, 2))
     for number in range(cuts):
-        instant = chance.uniform(0, seconds)
-        with mounted(image, folder / "disk", chance.choice(COMMITS)) as disk:
-            run = disk / "run"
+        with disk.mounted(chance.choice(COMMITS)):
             job = go_on(layout, run, output)
-            while job.running() and time.monotonic() - job.began < instant:
-                time.sleep(0.002)
+            step = chance.randrange(begun, STEPS)
+            job.until(lambda step=step: newest_step(run) >= step)
+            # Half a second holds a whole save. Before the first step, start-up is longer.
+            pause = time.monotonic() + chance.uniform(0, 0.5 if step else 5)
+            job.until(lambda pause=pause: time.monotonic() > pause)
             stopped = stop_all(job)
-            stood = standing(run)
-            reached = max(losses(run), default=0)
+            stood, reached = standing(run), newest_step(run)
             if number + 1 < cuts:
-                # All so far had long been on the disk when the power went.
-                subprocess.run(["sync", "--file-system", disk], check=True)
-            cut(disk)
+                subprocess.run(["sync", "--file-system", disk.path], check=True)
+            disk.cut()
             job.kill_all()
             psutil.wait_procs(stopped, timeout=30)
-        with mounted(image, folder / "disk", 1) as disk:
-            left = losses(disk / "run")
+        with disk.mounted(1):
+            left = losses(run)
             wrong = wrong or missing(kept, left, begun)
-            kept = left
-            begun = max(standing(disk / "run"), default=0)
+            kept, begun = left, max(standing(run), default=0)
         lost = max(lost, reached - begun)
         if begun < max((step for step, age in stood.items() if age > 1), default=0):
             wrong = wrong or f"went back to step {begun}, though {stood} (with ages) stood"
-    with mounted(image, folder / "disk", 1) as disk:
-        run = disk / "run"
+    with disk.mounted(1):
         code = go_on(layout, run, output).wait()
         wrong = wrong or (f"resume ended with {code}" if code else different_arrays(run, reference))
-        said = re.findall(r"going on from step (\d+)", output.read_text(errors="replace"))
-        if not wrong and begun and begun != int(said[-1]):
-            wrong = f"went on from step {said[-1]}, though {begun} stood"
-        found = losses(run)
+        if not wrong and begun and began_at(output.read_text(errors="replace")) != begun:
+            wrong = f"did not go on from step {begun}, which stood"
+        found, expected = losses(run), losses(reference)
         wrong = wrong or missing(kept, found, begun)
         # Records are not flushed: those of steps before the last cut may be gone with the power.
         if not wrong and found != {s: expected[s] for s in expected if s > begun or s in found}:
             wrong = "losses differ, or steps after the cut are missing"
-    return {"wrong": wrong, "lost": lost}
+    return {"wrong": wrong, "lost": lost, "cuts": cuts, "at_step": reached}
+
+
+class Disk:
+    """A small disk in `folder`, whose file system can lose its power."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "disk"
+        self.path.mkdir()
+        self._image, self._number = folder / "image", 0
+        subprocess.run(["truncate", "-s", "64M", self._image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", self._image], check=True)
+
+    @contextlib.contextmanager
+    def mounted(self, commit: int) -> Iterator[None]:
+        """Within, the disk is there; its journal is read again, as after a cut."""
+        options = f"{MEAN},commit={commit}"
+        subprocess.run(["mount", "-o", options, self._image, self.path], check=True)
+        try:
+            yield
+        finally:
+            # From here on a copy: others on this machine may hold what was mounted before.
+            copy = self._image.with_name(f"image-{self._number}")
+            subprocess.run(["umount", self.path], check=True)
+            subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+            self._image, self._number = copy, self._number + 1
+
+    def cut(self) -> None:
+        """From here on nothing more reaches the disk."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(handle, SHUTDOWN, bytes(NO_LAST_FLUSH))
+        finally:
+            os.close(handle)
 
 
 def go_on(layout: Layout, run: Path, output: Path) -> Job:
@@ -108,22 +143,3 @@ def stop_all(job: Job) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGSTOP)
     return processes
-
-
-def cut(disk: Path) -> None:
-    handle = os.open(disk, os.O_RDONLY)
-    try:
-        fcntl.ioctl(handle, SHUTDOWN, bytes(NO_LAST_FLUSH))
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def mounted(image: Path, disk: Path, commit: int) -> Iterator[Path]:
-    """The image as a file system; its journal is read again, as after a cut."""
-    disk.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", f"{MEAN},commit={commit}", image, disk], check=True)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", disk], check=True)
