@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 import sys
 from pathlib import Path
@@ -32,6 +33,25 @@ def write(path: Path, records: list[Record], resume_step: int | None = None) -> 
 
 def steps(first: int, last: int) -> list[Record]:
     return [{"step": step, "loss": 1 / (step + 2)} for step in range(first, last + 1)]
+
+
+def test_records_kept_on_resume_are_flushed_before_they_take_the_place_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: dict[int, int] = {}
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    path = tmp_path / "metrics.jsonl"
+    write(path, steps(1, 3))
+    monkeypatch.setattr(os, "fsync", recorded)
+    write(path, [], resume_step=2)
+    assert read_jsonl(path) == steps(1, 2)
+    assert flushed[path.stat().st_ino] == path.stat().st_size
+    assert tmp_path.stat().st_ino in flushed
 
 
 def test_floats_come_back_as_the_same_floats(tmp_path: Path) -> None:

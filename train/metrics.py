@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+from train.manifest import write_flushed
 
 Record = Mapping[str, float | int | str]
 
@@ -40,9 +41,8 @@ class JsonlWriter:
                 )
         elif path.exists():
             kept = b"".join(line for line, record in _parsed(path) if record["step"] <= resume_step)
-            partial = path.with_name(path.name + ".partial")
-            partial.write_bytes(kept)
-            os.replace(partial, path)
+            # Flushed, or a power cut soon after would leave none of them.
+            write_flushed(path, kept.decode())
         self._file = path.open("ab", buffering=0)
 
     def write(self, record: Record) -> None:

@@ -44,7 +44,7 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
     reference = straight(layout)[0]
     output, disk = folder / "output.txt", Disk(folder)
     run = disk.path / "run"
-    lost, begun, kept, wrong = 0, 0, dict[int, float](), ""
+    lost, begun, reached, kept, wrong = 0, 0, 0, dict[int, float](), ""
     cuts = chance.choice((1, 2))
     for number in range(cuts):
         with disk.mounted(chance.choice(COMMITS)):
