@@ -11,6 +11,8 @@ from tests.soak.run import Outcome, start, straight
 
 B, LARGER = 64, 128
 KEEP = ["--train.checkpoint.keep-latest", "100"]
+# A loss then tells of its rows alone: parameters stay, and each target weighs the same.
+FROZEN = ["--train.optimizer.learning-rate", "1e-30", "--data.no-packing"]
 
 
 def fewer_devices(folder: Path, chance: random.Random) -> Outcome:
@@ -32,8 +34,11 @@ def fewer_devices(folder: Path, chance: random.Random) -> Outcome:
 def larger_batch(folder: Path, chance: random.Random) -> Outcome:
     """Batch 64 -> 128 at a random instant, then killed once more.
 
-    Bit-equal to a run that nobody disturbed and that went from 64 to 128 at the same row.
+    Bit-equal to a run that nobody disturbed and that went from 64 to 128 at the same row; and with
+    parameters that stay, each loss is the mean of those which two batches of 64 had.
     """
+    if wrong := other_rows(folder, chance):
+        return {"wrong": wrong}
     layout, batch = Layout(1), ["--train.batch-size", str(LARGER)]
     straight_run, seconds = straight(layout, *KEEP)
     run, output, other = folder / "run", folder / "output.txt", folder / "other"
@@ -61,6 +66,24 @@ def larger_batch(folder: Path, chance: random.Random) -> Outcome:
     if not wrong and any(ours[name].tobytes() != theirs[name].tobytes() for name in theirs):
         wrong = "arrays differ"
     return {"wrong": wrong, "at_step": begun}
+
+
+def other_rows(folder: Path, chance: random.Random) -> str:
+    """Whether batches of 128 hold other rows than those of 64 did."""
+    layout = Layout(1)
+    reference, seconds = straight(layout, *FROZEN)
+    run, output = folder / "frozen", folder / "frozen.txt"
+    kill(start(layout, run, output, *FROZEN), run, chance, seconds)
+    code = start(layout, run, output, *FROZEN, "--train.batch-size", str(LARGER)).wait()
+    if code:
+        return f"ended with {code}"
+    begun, found, halves = began_at(output.read_text()), losses(run), losses(reference)
+    for step in range(begun + 1, begun + (STEPS - begun) // 2 + 1):
+        second = begun + 2 * (step - begun)
+        mean = (halves[second - 1] + halves[second]) / 2
+        if abs(found[step] / mean - 1) > 2e-6:
+            return f"step {step} had the loss {found[step]} for {mean}"
+    return ""
 
 
 def kill(job: Job, run: Path, chance: random.Random, seconds: float) -> None:
