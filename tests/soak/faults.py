@@ -64,7 +64,7 @@ FAULTS: dict[str, Fault] = {
             "rollback": "back to the checkpoint before, rows left out; a second run is bit-equal",
         }.items()
     },
-    "bit of one copy of a parameter flipped": Fault(
+    "bit turned over in one copy of a parameter": Fault(
         20, flipped_copy, f"parameter and device named, no checkpoint after it; then {BIT_EQUAL}"
     ),
     "thread that reads data stopped": Fault(
