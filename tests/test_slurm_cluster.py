@@ -45,12 +45,13 @@ def submit(cluster: Cluster, *words: str) -> str:
     return found[1]
 
 
-def submit_stub(cluster: Cluster, run: Path, stub: str, *flags: str) -> str:
-    """A job with our script in which `bash -c STUB` stands for the training."""
+def submit_stub(cluster: Cluster, run: Path, stub: str, *flags: str, srun: str = "srun") -> str:
+    """A job with our script in which `bash -c STUB` stands for the training, begun by `srun`."""
     words = [*flags, "--dry-run", "train", "tiny", "--run-dir", str(run)]
     shown = cluster.run(*arguments("launch", "slurm", *words), cwd=ROOT)
     script, count = re.subn(r"(?m)^train=.*$", lambda _: f"train=(bash -c '{stub}')", shown)
-    assert count == 1
+    assert (count, script.count("\nsrun ")) == (1, 1)
+    script = script.replace("\nsrun ", f"\n{srun} ")
     (run / "logs").mkdir(parents=True)
     (run / "job.sbatch").write_text(script)
     return cluster.run("sbatch", "--parsable", str(run / "job.sbatch")).strip()
@@ -126,6 +127,16 @@ def test_job_that_makes_no_progress_is_given_up(cluster: Cluster, tmp_path: Path
     assert ended["ExitCode"] == "70:0"
     assert log_of(run).count("requeued after code 70, at checkpoint none") == 2
     assert "given up with code 70: 3 tries ended at the same checkpoint (none)" in log_of(run)
+
+
+def test_job_whose_srun_fails_by_itself_is_tried_again(cluster: Cluster, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fails_once = f"srun $(mkdir {run}/tried 2>/dev/null && echo --nodelist=nowhere)"
+    job = submit_stub(cluster, run, "exit 0", srun=fails_once)
+    until(lambda: "srun: error" in log_of(run), run)
+    ended = cluster.wait(job, "COMPLETED", "FAILED")
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), log_of(run)
+    assert "requeued after code 71, at checkpoint none" in log_of(run)
 
 
 def test_job_that_makes_progress_goes_on(cluster: Cluster, tmp_path: Path) -> None:
