@@ -65,7 +65,9 @@ FAULTS: dict[str, Fault] = {
         }.items()
     },
     "bit turned over in one copy of a parameter": Fault(
-        20, flipped_copy, f"parameter and device named, no checkpoint after it; then {BIT_EQUAL}"
+        20,
+        flipped_copy,
+        f"named with its device (or the loss is NaN), no checkpoint after it; then {BIT_EQUAL}",
     ),
     "thread that reads data stopped": Fault(
         10, reader_stopped, f"watchdog ends it with all stacks, {BIT_EQUAL}"

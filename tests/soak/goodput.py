@@ -15,7 +15,7 @@ MINUTES, EVERY_SECONDS = 20.0, 60.0
 LEAST = 0.8
 WORDS = (
     "--train.steps 1000000 --train.eval-every 0 --train.eval-batches 0 --train.log-every 20 "
-    "--train.checkpoint.every-steps None --train.checkpoint.every-minutes 0.1"
+    "--train.checkpoint.every-steps None --train.checkpoint.every-minutes 0.05"
 ).split()
 
 
