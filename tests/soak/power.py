@@ -49,7 +49,7 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
     for number in range(cuts):
         with disk.mounted(chance.choice(COMMITS)):
             job = go_on(layout, run, output)
-            step = chance.randrange(begun, STEPS)
+            step = chance.randint(begun, STEPS)
             job.until(lambda step=step: newest_step(run) >= step)
             # Half a second holds a whole save. Before the first step, start-up is longer.
             pause = time.monotonic() + chance.uniform(0, 0.5 if step else 5)
