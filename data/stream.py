@@ -1,6 +1,8 @@
-"""Reading a finished token store: files are mapped, each block is checked when first touched."""
+"""Reading a finished token store: each block is checked when first touched."""
 
 import json
+import os
+import weakref
 import zipfile
 import zlib
 from functools import cached_property
@@ -63,7 +65,7 @@ class Stream:
 
 
 class Shard:
-    """One token file, mapped when first read."""
+    """One token file, opened when first read."""
 
     def __init__(self, path: Path, counts: dict[str, int], kind: np.dtype) -> None:
         self._path = path.with_name(f"{path.name}.tokens")
@@ -82,13 +84,14 @@ class Shard:
         first, last = start // self._per_block, (stop - 1) // self._per_block
         if any(self._unchecked[first : last + 1]):
             self.check(first, last + 1)
-        return self._map[start:stop]
+        size = self._type.itemsize
+        return np.frombuffer(self._bytes(start * size, stop * size), self._type)
 
     def check(self, first: int, stop: int | None = None) -> None:
         """Compare the blocks first..stop with their checksums; ValueError names a wrong one."""
         for block in range(first, len(self._unchecked) if stop is None else stop):
-            content = self._map[block * self._per_block : (block + 1) * self._per_block]
-            if zlib.crc32(content.tobytes()) != self._checksums[block]:
+            end = min((block + 1) * BLOCK, self.tokens * self._type.itemsize)
+            if zlib.crc32(self._bytes(block * BLOCK, end)) != self._checksums[block]:
                 raise self._damaged(f"its bytes from {block * BLOCK:,} on have a wrong checksum")
             self._unchecked[block] = 0
 
@@ -98,10 +101,22 @@ class Shard:
         file = int(np.searchsorted(self._load("file_ends"), document, side="right"))
         return f"{unpack_names(self._load('files'))[file]} at {self._load('places')[document]}"
 
+    def _bytes(self, start: int, stop: int) -> bytes:
+        """Bytes start..stop of the file.
+
+        They are not mapped: a thread that waits for a page holds Python's lock, so that a disk
+        which does not answer would stop the watchdog too, and a file cut short would be a SIGBUS.
+        """
+        content = os.pread(self._descriptor, stop - start, start)
+        if len(content) < stop - start:
+            raise self._damaged(f"it ends after {start + len(content):,} bytes")
+        return content
+
     @cached_property
-    def _map(self) -> np.ndarray:
-        # A plain array over the map: slicing numpy.memmap itself costs five times as much.
-        return np.asarray(np.memmap(self._path, self._type, "r"))
+    def _descriptor(self) -> int:
+        descriptor = os.open(self._path, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
 
     @cached_property
     def _checksums(self) -> np.ndarray:

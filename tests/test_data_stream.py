@@ -1,5 +1,6 @@
 """Reading stores back, and noticing damage."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,18 @@ def test_a_file_of_another_size_is_found_on_opening(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ValueError, match="it has 0 bytes and not"):
         Store(folder)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    stream = Store(folder).splits["train"]
+    row = np.empty((1, 100), np.int32)
+    stream.read(np.array([0]), row)
+    os.truncate(folder / "00000.train.tokens", BLOCK + 10)
+    with pytest.raises(
+        ValueError, match=rf"00000\.train\.tokens must .* ends after {BLOCK + 10:,}"
+    ):
+        stream.read(np.array([BLOCK // 2]), row)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK cut", None])

@@ -4,7 +4,14 @@ from tests.soak.coordinator import kill_coordinator
 from tests.soak.folders import gone, read_only
 from tests.soak.goodput import killed_every_minute
 from tests.soak.numbers import bad_row, flipped_copy
-from tests.soak.places import damage, disk_full, network_cut, records_full, save_stuck
+from tests.soak.places import (
+    damage,
+    disk_full,
+    network_cut,
+    records_full,
+    save_stuck,
+    token_disk_stops,
+)
 from tests.soak.power import power_cut
 from tests.soak.processes import kill_all, one_of_four, pause, sigterm, sizes
 from tests.soak.records import wandb_raises
@@ -54,6 +61,9 @@ FAULTS: dict[str, Fault] = {
     "disk full during save": Fault(10, disk_full, "clear error, resumes when there is room"),
     "disk full for records": Fault(10, records_full, "the run goes on, says so once, saves"),
     "save stuck (disk frozen)": Fault(10, save_stuck, f"watchdog ends it, {BIT_EQUAL}"),
+    "disk of the tokens stops answering": Fault(
+        10, token_disk_stops, f"watchdog ends it with all stacks, {BIT_EQUAL}"
+    ),
     "network between two hosts cut and back": Fault(10, network_cut, f"both end, {BIT_EQUAL}"),
     **{
         f"{name} in the data, {policy}": Fault(10, bad_row(kind, policy), holds)

@@ -98,12 +98,7 @@ def save_stuck(folder: Path, chance: random.Random) -> Outcome:
     """The disk freezes in the middle of a save: the watchdog ends the run, which then goes on."""
     layout = Layout(1)
     straight(layout)
-    disk, image = folder / "disk", folder / "image"
-    disk.mkdir()
-    subprocess.run(["truncate", "-s", "100M", image], check=True)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
-    try:
+    with image_disk(folder) as disk:
         run, output = disk / "run", folder / "output.txt"
         limit = ["--train.watchdog.phase-minutes", "0.1"]
         job = start(layout, run, output, *limit)
@@ -119,8 +114,47 @@ def save_stuck(folder: Path, chance: random.Random) -> Outcome:
         seconds, code = time.monotonic() - began, job.wait()
         wrong = "" if code == 76 else f"ended with {code}"
         return {"wrong": wrong or finish(layout, run, output), "seconds": round(seconds, 1)}
+
+
+def token_disk_stops(folder: Path, chance: random.Random) -> Outcome:
+    """The disk of the tokens answers no more: the watchdog ends the run, which then goes on."""
+    layout = Layout(1)
+    straight(layout)
+    limit = ["--train.watchdog.phase-minutes", "0.3"]
+    with image_disk(folder) as disk:
+        run, output = folder / "run", folder / "output.txt"
+        job = start(layout, run, output, *limit, "--data.cache-dir", str(disk / "cache"))
+        step = chance.randrange(1, STEPS - 10)
+        job.until(lambda: newest_step(run) >= step)
+        began = time.monotonic()
+        with no_reads(disk, job):
+            job.until(lambda: "hung:" in job.said())
+            seconds = time.monotonic() - began
+        code = job.wait()
+        stacks = job.said().partition("hung:")[2]
+        wrong = "" if code == 76 else f"ended with {code}"
+        if not wrong and "data/stream.py" not in stacks:
+            wrong = "the stacks were not printed"
+        return {"wrong": wrong or finish(layout, run, output), "seconds": round(seconds, 1)}
+
+
+@contextlib.contextmanager
+def no_reads(disk: Path, job: Job) -> Iterator[None]:
+    """Within, the job reads next to nothing from this disk: a byte a second."""
+    place = os.stat(disk).st_dev
+    group = Path("/sys/fs/cgroup/blkio") / f"soak{os.getpid()}"
+    limit = group / "blkio.throttle.read_bps_device"
+    group.mkdir()
+    try:
+        limit.write_text(f"{os.major(place)}:{os.minor(place)} 1")
+        for process in job.tree():
+            (group / "cgroup.procs").write_text(str(process.pid))
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        yield
     finally:
-        subprocess.run(["umount", "-l", disk], check=True)
+        limit.write_text(f"{os.major(place)}:{os.minor(place)} 0")
+        job.wait()
+        group.rmdir()
 
 
 def network_cut(folder: Path, chance: random.Random) -> Outcome:
@@ -182,6 +216,19 @@ def two_hosts() -> Iterator[list[str]]:
 
 def ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
+
+
+@contextlib.contextmanager
+def image_disk(folder: Path) -> Iterator[Path]:
+    disk, image = folder / "disk", folder / "image"
+    disk.mkdir()
+    subprocess.run(["truncate", "-s", "100M", image], check=True)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 @contextlib.contextmanager
