@@ -108,8 +108,11 @@ class Shard:
         which does not answer would stop the watchdog too, and a file cut short would be a SIGBUS.
         """
         content = os.pread(self._descriptor, stop - start, start)
-        if len(content) < stop - start:
-            raise self._damaged(f"it ends after {start + len(content):,} bytes")
+        while len(content) < stop - start:  # some network file systems give less than asked for
+            at = start + len(content)
+            if not (more := os.pread(self._descriptor, stop - at, at)):
+                raise self._damaged(f"it ends after {at:,} bytes")
+            content += more
         return content
 
     @cached_property

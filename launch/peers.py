@@ -36,16 +36,16 @@ class Peers:
 
     def _run(self, job: Coordination) -> None:
         told = False
-        # Without a coordinator the job ends, and nobody is waited for.
-        with contextlib.suppress(ConnectionError):
-            while not self._closed.wait(LOOK * self._step_seconds):
-                since, now = self._phases.beside_since(), time.monotonic()
-                beside = since is not None and now - since > TELL * self._step_seconds
+        while not self._closed.wait(LOOK * self._step_seconds):
+            since, now = self._phases.beside_since(), time.monotonic()
+            beside = since is not None and now - since > TELL * self._step_seconds
+            lasts = now - self._phases.now.mark
+            # A coordinator that does not answer is asked again; one that is gone ends the job.
+            with contextlib.suppress(ConnectionError):
                 if beside and not told:
                     job.publish(FOLDER, "")
                 elif told and not beside:
                     job.withdraw(FOLDER)
                 told = beside
-                lasts = now - self._phases.now.mark
                 if since is None and lasts > ASK * self._step_seconds and job.published(FOLDER):
                     self.held_up_at = time.monotonic()

@@ -59,10 +59,11 @@ class Timeline:
             spans = read(path)
             self._attempt = max((span.attempt for span in spans), default=0)
         self._attempt += 1
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._at = os.lseek(self._file, 0, os.SEEK_END)
-        if self._at and os.pread(self._file, 1, self._at - 1) != b"\n":
-            self._at += os.pwrite(self._file, b"\n", self._at)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._at = os.lseek(file, 0, os.SEEK_END)
+        if self._at and os.pread(file, 1, self._at - 1) != b"\n":
+            self._at += os.pwrite(file, b"\n", self._at)
+        self._file = file
         threading.Thread(target=self._run, name=f"{OWN_THREADS} timeline", daemon=True).start()
 
     def __enter__(self) -> "Timeline":
@@ -92,8 +93,7 @@ class Timeline:
             try:
                 over, now, until = math.inf, self._phases.now, 0.0
                 while over >= now.begin:
-                    # Read first: a phase that begins from here on would come before the one it
-                    # ends.
+                    # Read first: what begins from here on would come before what it ends.
                     now, until = self._phases.now, time.monotonic()
                     over = -math.inf
                     while self._phases.ended:

@@ -17,12 +17,16 @@ import sys, time
 import jax
 from data.pipeline import Rows
 from launch.cli import program
+from launch.coordination import coordination
+from launch.peers import FOLDER
 
 batches = Rows.batches
 def late(*arguments):
     for number, batch in enumerate(batches(*arguments)):
         if number == 8 and jax.process_index() == 1:
             time.sleep(9)  # longer than a step may take: this wait is what is tested
+        while number == 11 and jax.process_index() == 1 and coordination().published(FOLDER):
+            time.sleep(0.01)
         yield batch
 
 Rows.batches = late

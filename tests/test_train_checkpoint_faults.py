@@ -52,6 +52,7 @@ def kill_during(path: Path, names: str) -> None:
         while child.poll() is None:
             if under_way():
                 child.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
                 if under_way():
                     break
                 child.send_signal(signal.SIGCONT)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 LONGEST_SAVE = 24 * 3600  # seconds; whether a save hangs is for the watchdog to say, long before
-# Bytes below which one replica writes an array alone: to cut it among them, each device compiles
-# a program for every shape and place.
+# Bytes of the parts into which replicas cut an array to write it together. If parts were smaller,
+# one writes it alone: to cut, each device compiles a program for every shape and place.
 SMALLEST_PART = 2**20
 
 

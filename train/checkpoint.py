@@ -4,7 +4,6 @@
 name, and which ones are kept.
 """
 
-import contextlib
 import json
 import math
 import time
@@ -54,6 +53,7 @@ class Checkpointer:
         self._writer: ocp.AsyncCheckpointer | None = None
         self._saving: int | None = None
         self._began = 0.0
+        self._has_failed = False
         # Orbax tells of a failed write only to who waits for it; so one thread does.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -198,9 +198,12 @@ class Checkpointer:
             writer, self._writer = self._writer, None
             self._waiter.shutdown()
             if writer is not None:
-                # Orbax tells here again of a save whose failure `wait` has told.
-                with contextlib.suppress(Exception):
+                try:
                     writer.close()
+                except Exception:
+                    # Orbax tells again of a save whose failure we have told.
+                    if not self._has_failed:
+                        raise
 
     def _open(self) -> "ocp.AsyncCheckpointer":
         """Orbax's writer; made at the first save, so that who only reads changes no file."""
@@ -269,6 +272,7 @@ class Checkpointer:
         )
 
     def _unwritable(self, error: Exception) -> ValueError:
+        self._has_failed = True
         last, cause = self.latest_step(), arrays.cause(error)
         good = "there is no good one" if last is None else f"step {last} is the last good one"
         full = "No space left" in cause

@@ -3,16 +3,17 @@
 Each try is one line of a JSONL file; a fault is done when it has its number of tries there.
 """
 
+import contextlib
 import json
 import random
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import tyro
 
 from tests.soak.faults import FAULTS
@@ -67,8 +68,12 @@ def attempt(name: str, number: int) -> Outcome:
     began = time.monotonic()
     try:
         outcome = FAULTS[name].do(folder, random.Random(f"{name} {number}"))
-    except (OSError, RuntimeError, subprocess.SubprocessError, ValueError) as error:
+    except Exception as error:
         outcome = {"wrong": f"{type(error).__name__}: {error}"}
+    finally:
+        for left in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
     if outcome["wrong"]:
         outcome["folder"] = str(folder)
     else:

@@ -1,6 +1,5 @@
 """The faults of the campaign: each does a real harm to a real job and tells what came of it."""
 
-from tests.soak.coordinator import kill_coordinator
 from tests.soak.folders import gone, read_only
 from tests.soak.goodput import killed_every_minute
 from tests.soak.numbers import bad_row, flipped_copy
@@ -82,7 +81,7 @@ FAULTS: dict[str, Fault] = {
     "thread that reads data stopped": Fault(
         10, reader_stopped, f"watchdog ends it with all stacks, {BIT_EQUAL}"
     ),
-    "coordinator killed": Fault(10, kill_coordinator, f"down within 15 s, {BIT_EQUAL}"),
+    "coordinator killed": Fault(10, one_of_four("coordinator"), f"down within 15 s, {BIT_EQUAL}"),
     "checkpoint folder read-only": Fault(
         10, read_only, f"clear error, what stands is intact, then {BIT_EQUAL}"
     ),

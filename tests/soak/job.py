@@ -143,6 +143,12 @@ def newest_step(run: Path) -> int:
     return max(losses(run), default=0)
 
 
+def newest_checkpoint(run: Path) -> int:
+    """The newest step that is called a checkpoint; 0 if none is."""
+    names = [path.name for path in (run / "checkpoints").glob("*")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def began_at(said: str) -> int:
     """The step a resumed run says it went on from; 0 if it began anew."""
     found = re.findall(r"going on from step (\d+)", said)

@@ -93,7 +93,9 @@ def write_letters() -> None:
     if not LETTERS.exists():
         rng = np.random.default_rng(0)
         texts = ("".join(rng.choice(list("abcd"), 120)) for _ in range(600))
-        LETTERS.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        partial = LETTERS.with_suffix(".partial")
+        partial.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        partial.replace(LETTERS)
 
 
 def flipped_copy(folder: Path, chance: random.Random) -> Outcome:

@@ -19,6 +19,7 @@ from tests.soak.job import (
     began_at,
     difference,
     different_arrays,
+    newest_checkpoint,
     newest_step,
 )
 from tests.soak.run import Outcome, finish, start, straight
@@ -173,9 +174,13 @@ def network_cut(folder: Path, chance: random.Random) -> Outcome:
         subprocess.run(["ip", "-n", hosts[0], "link", "set", "wire0", "up"], check=True)
         if 0 in codes:
             return {"wrong": f"ended with {codes}"}
+        stood = newest_checkpoint(run)
         jobs = [start_on(host, index, run, output) for index, host in enumerate(hosts)]
         codes = [job.wait() for job in jobs]
         wrong = f"ended with {codes}" if any(codes) else difference(run, reference)
+        begun = began_at(output.with_suffix(".0.txt").read_text(errors="replace"))
+        if not wrong and begun != stood:
+            wrong = f"went on from step {begun}, though {stood} stood"
         return {"wrong": wrong, "down_seconds": round(down, 1), "at_step": step}
 
 

@@ -54,6 +54,8 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
             # Half a second holds a whole save. Before the first step, start-up is longer.
             pause = time.monotonic() + chance.uniform(0, 0.5 if step else 5)
             job.until(lambda pause=pause: time.monotonic() > pause)
+            if not job.running() and (code := job.wait()):
+                wrong = wrong or f"ended with {code} before the power did"
             stopped = stop_all(job)
             stood, reached = standing(run), newest_step(run)
             if number + 1 < cuts:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from tests.soak.job import EVERY, STEPS, Layout, began_at, difference, losses, newest_step
 from tests.soak.run import Outcome, finish, start, straight
 
@@ -48,6 +50,9 @@ def one_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
         if how in ("raise", "exit"):
             trigger.with_suffix(".new").write_text(f"{victim} {how}")
             os.replace(trigger.with_suffix(".new"), trigger)
+        elif how == "coordinator":
+            (host,) = [process for process in before if hosts_coordinator(process)]
+            host.kill()
         else:
             before[victim].send_signal(getattr(signal, how))
         began = time.monotonic()
@@ -58,11 +63,22 @@ def one_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
         back = time.monotonic() - began
         code = job.wait()
         wrong = f"ended with {code}" if code else difference(run, reference)
+        lost = reached - began_at(output.read_text(errors="replace"))
+        if not wrong and lost > 2 * EVERY:
+            wrong = f"{lost} steps were lost"
         if not wrong and down > 15:
             wrong = f"down only after {down:.0f} s"
-        return {"wrong": wrong, "down_seconds": round(down, 2), "back_seconds": round(back, 2)}
+        seconds = {"down_seconds": round(down, 2), "back_seconds": round(back, 2)}
+        return {"wrong": wrong, "lost": lost, **seconds}
 
     return do
+
+
+def hosts_coordinator(process: psutil.Process) -> bool:
+    """Whether this process takes calls at the port that the job's processes are given."""
+    port = int(process.environ()["JAX_COORDINATOR_ADDRESS"].rpartition(":")[2])
+    taken = process.net_connections("tcp")
+    return any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in taken)
 
 
 def sigterm(processes: int, whom: str, when: str) -> Callable[[Path, random.Random], Outcome]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.soak.job import FLAGS, ROOT, Job, Layout, difference
+from tests.soak.job import FLAGS, ROOT, Job, Layout, began_at, difference, newest_checkpoint
 
 Outcome = dict[str, float | int | str]
 """`wrong`: what did not hold, empty if all did; beside it what was measured."""
@@ -44,7 +44,7 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
 
 
 def code_digest() -> str:
-    """SHA-256 of all that bits depend on: our code, flags, JAX, and Python, which is the corpus."""
+    """SHA-256 of what bits depend on: our code, flags, JAX, and Python with its library."""
     digest = hashlib.sha256(" ".join(FLAGS).encode())
     digest.update(f"{sys.version} {importlib.metadata.version('jaxlib')}".encode())
     for room in ("model", "data", "train", "launch"):
@@ -62,8 +62,12 @@ def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str
 
 
 def finish(layout: Layout, run: Path, output: Path) -> str:
-    """Go on to the end and compare with the undisturbed run; empty if all is bit-equal."""
+    """Go on from the newest checkpoint to the end, bit-equal to the undisturbed run: then empty."""
+    stood = newest_checkpoint(run)
     code = start(layout, run, output).wait()
     if code != 0:
         return f"resume ended with {code}"
+    begun = began_at(output.read_text(errors="replace"))
+    if begun != stood:
+        return f"went on from step {begun}, though {stood} stood"
     return difference(run, straight(layout)[0])

@@ -6,7 +6,17 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.soak.job import EVERY, STEPS, Job, Layout, arrays, began_at, losses, newest_step
+from tests.soak.job import (
+    EVERY,
+    STEPS,
+    Job,
+    Layout,
+    arrays,
+    began_at,
+    losses,
+    newest_checkpoint,
+    newest_step,
+)
 from tests.soak.run import Outcome, start, straight
 
 B, LARGER = 64, 128
@@ -88,10 +98,13 @@ def other_rows(folder: Path, chance: random.Random) -> str:
 
 def kill(job: Job, run: Path, chance: random.Random, seconds: float) -> None:
     """Kill -9 between the first checkpoint and the end."""
-    job.until(lambda: (run / "checkpoints" / str(EVERY)).exists())
+    if not job.until(lambda: (run / "checkpoints" / str(EVERY)).exists()):
+        raise RuntimeError(f"no checkpoint was made; see {job.output}")
     ends = time.monotonic() + chance.uniform(0, seconds / 3)
-    job.until(lambda: time.monotonic() > ends or newest_step(run) > STEPS - EVERY)
+    job.until(lambda: time.monotonic() > ends or newest_step(run) > STEPS - 2 * EVERY)
     job.kill_all()
+    if not EVERY <= newest_checkpoint(run) < STEPS - 1:
+        raise RuntimeError("the kill came too late to prove anything")
 
 
 def rows(run: Path) -> dict[int, int]:
