@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from data.stream import Stream
 from launch.bench import store
 
 
 def test_readers_agree(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 50_000, 100_000, np.uint16)
-    ours = store._ours(tmp_path, values).read
-    checked = store._always_checked(tmp_path, values)
+    ours = Stream([store._shard(tmp_path, values)]).read
+    checked = store._always_checked(store._shard(tmp_path, values))
     other = store._tensorstore(tmp_path / "zarr3", values, cache=0)
     starts = np.array([0, 32_700, 99_700])
     for read in (ours, checked, other):
