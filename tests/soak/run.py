@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from data.cache import only_one
 from tests.soak.job import FLAGS, ROOT, Job, Layout, began_at, difference, newest_checkpoint
 
 Outcome = dict[str, float | int | str]
@@ -31,15 +32,16 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
     name += "".join(f"-{word.lstrip('-')}" for word in words)
     folder = ROOT / ".cache" / "soak" / name
     told = folder / "seconds.json"
-    if not told.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("warm-up", "run"):
-            job = start(layout, folder / name, folder / f"{name}.txt", *words)
-            if job.wait() != 0:
-                raise RuntimeError(f"the undisturbed run failed; see {job.output}")
-            seconds = time.monotonic() - job.began
-        told.write_text(json.dumps(seconds))
+    with only_one(folder.with_suffix(".lock"), lambda _: None):
+        if not told.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for name in ("warm-up", "run"):
+                job = start(layout, folder / name, folder / f"{name}.txt", *words)
+                if job.wait() != 0:
+                    raise RuntimeError(f"the undisturbed run failed; see {job.output}")
+                seconds = time.monotonic() - job.began
+            told.write_text(json.dumps(seconds))
     return folder / "run", json.loads(told.read_text())
 
 
