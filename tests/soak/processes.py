@@ -43,7 +43,7 @@ def one_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
         reference = straight(layout)[0]
         run, output, trigger = folder / "run", folder / "output.txt", folder / "trigger"
         job = start(layout, run, output, MESHLOOM_SOAK_TRIGGER=str(trigger))
-        step, victim = chance.randrange(1, STEPS - 5), chance.randrange(4)
+        step, victim = chance.randrange(1, STEPS - 15), chance.randrange(4)
         if not job.until(lambda: newest_step(run) >= step):
             return {"wrong": f"ended before step {step}, see {output}"}
         before = job.trainers()
