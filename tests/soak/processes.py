@@ -118,7 +118,8 @@ def sigterm(processes: int, whom: str, when: str) -> Callable[[Path, random.Rand
             wrong = f"ended with {code}"
         if not wrong and expected == 75 and (begun != reached or seconds > 10):
             wrong = f"went on from {begun} of {reached}, {seconds:.1f} s after the signal"
-        return {"wrong": wrong, "seconds": round(seconds, 2), "at_step": reached}
+        exited = {"seconds": round(seconds, 2)} if expected == 75 else {}
+        return {"wrong": wrong, **exited, "at_step": reached}
 
     return do
 
