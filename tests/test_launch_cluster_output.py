@@ -18,6 +18,7 @@ from launch.cluster.output import Output
 WAITS = """
 import os, sys
 action = (os.POSIX_SPAWN_OPEN, 0, sys.argv[1], os.O_RDONLY, 0)
+print("begins", flush=True)
 os.posix_spawn("/bin/true", ["true"], {}, file_actions=[action])
 sys.stdin.read()
 """
@@ -51,7 +52,7 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
     (tmp_path / "beat").write_text(json.dumps({"step": 1}))
     waits = [sys.executable, "-ISc", WAITS, str(tmp_path / "fifo")]
     with (
-        subprocess.Popen(waits, stdin=subprocess.PIPE) as process,
+        subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
         contextlib.ExitStack() as closing,
     ):
         closing.callback(process.kill)
@@ -60,6 +61,8 @@ def test_wait_for_a_disk_is_not_standing_still(tmp_path: Path) -> None:
         def state() -> str:
             return stat.read_text().rpartition(")")[2].split()[0]
 
+        # Before, it may have waited for the disk that Python itself lies on.
+        assert process.stdout is not None and process.stdout.readline() == b"begins\n"
         pulse = Pulse(tmp_path / "beat", process.pid, 0.0)
         pulse.look(0.0)
         while state() != "D":
