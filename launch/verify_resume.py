@@ -63,11 +63,12 @@ def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
         f"the first after {undisturbed.start:.1f} s"
     )
     kills = _killed(options, words, killed, undisturbed)
-    if not any(kill.saved for kill in kills):
+    if not any(0 < kill.saved < max(undisturbed.losses) for kill in kills):
         raise ValueError(
-            f"kills={options.kills} must come after a checkpoint at least once, because nothing "
-            "was resumed otherwise; try more --train.steps, --train.checkpoint.every-steps "
-            f"{max(1, len(undisturbed.losses) // 10)}, or more --kills"
+            f"kills={options.kills} must come after a checkpoint and before the last at least "
+            "once, because no step was made after a resume otherwise; try more --train.steps, "
+            f"--train.checkpoint.every-steps {max(1, len(undisturbed.losses) // 10)}, "
+            "or more --kills"
         )
     return verdict(straight, killed, undisturbed.losses, kills)
 

@@ -43,7 +43,7 @@ def test_kills_before_any_checkpoint_prove_nothing(tmp_path: Path) -> None:
     own = ["verify-resume", "--kills", "1", "--folder", str(tmp_path / "both")]
     words = [*own, "tiny", *TRAIN, "--train.checkpoint.every-steps", "None"]
     error = meshloom(*words, expect=1).stderr
-    assert "kills=1 must come after a checkpoint at least once" in error
+    assert "kills=1 must come after a checkpoint and before the last at least once" in error
     assert json.loads((tmp_path / "both" / "killed" / "metrics.jsonl").read_text().splitlines()[-1])
 
 
