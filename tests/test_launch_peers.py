@@ -40,7 +40,7 @@ def test_a_process_that_waits_for_data_is_waited_for(tmp_path: Path) -> None:
     ended = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ended
     waits = [record["data_wait"] for record in records(tmp_path / "run")]
-    assert max(waits) < 4, "process 0 had its data"
+    assert max(waits) < 1, "process 0 had its data"
 
 
 def test_a_peer_that_was_killed_is_told_as_the_end(tmp_path: Path) -> None:
