@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import SMALL, arguments, meshloom, records
+from programs import gone
 
 from launch.cluster import local, supervisor
 
@@ -17,14 +18,6 @@ def run(program: str, processes: int = 3, devices: int = 2) -> int:
     return local.run_local(
         [sys.executable, "-c", program], processes=processes, devices_per_process=devices
     )
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_every_process_gets_its_place_and_its_own_prefix(
