@@ -119,9 +119,17 @@ class Job:
         try:
             root = psutil.Process(self._process.pid)
             every = [root, *root.children(recursive=True)]
-            return [p for p in every if p.status() != psutil.STATUS_ZOMBIE]
-        except psutil.Error:
+        except psutil.NoSuchProcess:
             return []
+        return [process for process in every if alive(process)]
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that waits to be reaped has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def losses(run: Path) -> dict[int, float]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.soak.job import EVERY, STEPS, Layout, began_at, difference, losses, newest_step
+from tests.soak.job import EVERY, STEPS, Layout, alive, began_at, difference, losses, newest_step
 from tests.soak.run import Outcome, finish, start, straight
 
 
@@ -56,7 +56,7 @@ def one_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
         else:
             before[victim].send_signal(getattr(signal, how))
         began = time.monotonic()
-        job.until(lambda: not any(p.is_running() and p.status() != "zombie" for p in before))
+        job.until(lambda: not any(map(alive, before)))
         down = time.monotonic() - began
         reached = newest_step(run)
         job.until(lambda: newest_step(run) > reached or not job.running())
