@@ -187,7 +187,7 @@ def test_a_hung_run_shows_every_stack_and_ends_with_its_code(tmp_path: Path) -> 
         "Recorder.add = stuck\n"
         "program(['train', 'tiny', *sys.argv[1:]])\n"
     )
-    words = [*SMALL, "--train.eval-batches", "0", "--train.watchdog.step-seconds", "0.5"]
+    words = [*SMALL, "--train.eval-batches", "0", "--train.watchdog.step-seconds", "2"]
     done = subprocess.run(
         [sys.executable, "-c", program, *words, "--run-dir", str(tmp_path / "run")],
         cwd=ROOT,
