@@ -99,6 +99,25 @@ def test_a_refusal_is_passed_on_and_not_tried_again(code: int, tmp_path: Path) -
     assert job.said[0].splitlines()[-1] == "error: no"
 
 
+def test_a_refusal_of_all_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = """
+fifo = os.environ["HERE"] + "/fifo"
+if rank == 0:
+    with open(fifo, "wb"):
+        print("error: no", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
+with open(fifo, "rb") as peer:
+    peer.read()
+os._exit(1)
+"""
+    os.mkfifo(tmp_path / "fifo")
+    job = Programs(program, tmp_path)
+    assert job.run() == 1
+    told = "\n".join([*job.said, capfd.readouterr().err])
+    assert told.count("error: no") == 1
+
+
 def test_a_death_that_makes_others_refuse_is_still_the_cause(tmp_path: Path) -> None:
     program = """
 fifo = os.environ["HERE"] + "/fifo"

@@ -93,6 +93,8 @@ class Terminal:
         self._lock = threading.Lock()
         self._held: deque[tuple[float, bytes]] = deque()
         self._mute = False
+        self.dropped = False
+        """Whether something was never shown."""
 
     def write(self, data: bytes) -> None:
         with self._lock:
@@ -105,13 +107,15 @@ class Terminal:
         with self._lock:
             while self._held and (everything or now - self._held[0][0] >= self._hold):
                 data = self._held.popleft()[1]
-                if not self._mute:
+                if self._mute:
+                    self.dropped = True
+                else:
                     put(self._target, data)
 
     def mute(self) -> None:
         with self._lock:
             self._mute = True
-            self._held.clear()
+        self.flush(everything=True)
 
 
 def put(target: IO[str], data: bytes) -> None:

@@ -94,7 +94,7 @@ def supervise(
         if failure is None:
             return DONE
         if failure.is_refusal:
-            if failure.number:
+            if not gang.was_shown(failure.number):
                 say("\n".join([f"{failure.reason()}:", *failure.last_lines]))
             return failure.code
         if signals:
