@@ -82,7 +82,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     [
         ("a.txt", b"ok \xff", r"in .*a\.txt byte 3 \(0xff\) is not UTF-8; try repairing"),
         ("a.jsonl", b'{"text": "x"}\n{"te', r"in .*a\.jsonl the line at byte 14 is no JSON"),
-        ("a.jsonl.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], r"in .*a\.jsonl\.gz its gzip stream breaks"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"x" * 99, mtime=0)[:-9],
+            r"in .*a\.jsonl\.gz its gzip stream breaks",
+        ),
         ("a.parquet", b"PAR1 cut", r"in .*a\.parquet it is no whole Parquet file"),
     ],
 )

@@ -1,10 +1,8 @@
 """Two real processes of one job: what one of them does when the other is late, or gone."""
 
-import re
-import signal
 from pathlib import Path
 
-from command import SMALL, job, lines_until, records
+from command import SMALL, job, records
 
 from launch.exits import UNEXPECTED
 from launch.timeline import read
@@ -43,11 +41,27 @@ def test_a_process_that_waits_for_data_is_waited_for(tmp_path: Path) -> None:
     assert max(waits) < 1, "process 0 had its data"
 
 
-def test_a_peer_that_was_killed_is_told_as_the_end(tmp_path: Path) -> None:
-    processes = job(tmp_path / "run", "tiny", *STEPS, "100000")
+GONE = """
+import os, signal, sys
+import jax
+from train import arrays
+from launch.cli import program
+
+save = arrays.save
+def gone(*arguments):
+    if jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(*arguments)
+
+arrays.save = gone
+program(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_peer_killed_in_a_save_is_told_as_the_end(tmp_path: Path) -> None:
+    saves = ["--train.checkpoint.every-steps", "1"]
+    processes = job(tmp_path / "run", "tiny", *STEPS, "100000", *saves, code=GONE)
     try:
-        lines_until(re.compile(r"\s*3/"), processes[0])
-        processes[1].send_signal(signal.SIGKILL)
         _, errors = processes[0].communicate(timeout=120)
         assert processes[0].returncode == UNEXPECTED, errors
     finally:

@@ -7,7 +7,9 @@ name, and which ones are kept.
 import json
 import math
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -130,7 +132,7 @@ class Checkpointer:
             return False
         self.wait()
         self._saving, self._began = step, time.monotonic()
-        try:
+        with self._to_disk():
             writer = self._open()
             if step in self._losses:
                 return False
@@ -143,8 +145,6 @@ class Checkpointer:
             arrays.save(writer, self.folder.saving(step) / STATE, leaves)
             loss = plain.get("eval_loss", math.nan)
             self._writing = self._waiter.submit(self._finish, step, text, forms, loss)
-        except Exception as error:
-            raise self._unwritable(error) from error
         self._due.restart(step, time.monotonic())
         return True
 
@@ -176,6 +176,8 @@ class Checkpointer:
             )
         try:
             leaves = arrays.restore(path / STATE, wanted, partial=len(found) < len(stored))
+        except jax.errors.JaxRuntimeError:
+            raise
         except Exception as error:
             raise self._unreadable(step, error) from error
         structure = jax.tree.structure(abstract_state)
@@ -185,10 +187,8 @@ class Checkpointer:
         """Return when all that was saved is on disk; ValueError if it could not be written."""
         writing, self._writing = self._writing, None
         if writing is not None:
-            try:
+            with self._to_disk():
                 writing.result()
-            except Exception as error:
-                raise self._unwritable(error) from error
 
     def close(self) -> None:
         """`wait`, then let go of threads; even if the wait raises."""
@@ -270,6 +270,16 @@ class Checkpointer:
             f"checkpoints={self.directory} must hold {wanted}, because the state is read from it; "
             f"try {offer}"
         )
+
+    @contextmanager
+    def _to_disk(self) -> Iterator[None]:
+        """Within, a failure is that of the save, unless JAX tells it: of a peer, or a device."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError:
+            raise
+        except Exception as error:
+            raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> ValueError:
         self._has_failed = True
