@@ -41,11 +41,12 @@ class DataConfig:
                 "data.sources=() must name at least one corpus, because rows are cut from text; "
                 "try --data.sources stdlib"
             )
+        # First, as the other messages show what they refuse.
+        for name in ("sources", "tokenizer", "cache_dir"):
+            _check_no_password(name, str(getattr(self, name)))
         for source in self.sources:
             _check_source(source)
         _check_weights(self.weights, self.sources)
-        for name in ("sources", "tokenizer", "cache_dir"):
-            _check_no_password(name, str(getattr(self, name)))
         if self.sequence_length < 1:
             raise ValueError(
                 f"data.sequence_length={self.sequence_length} must be at least 1, because a row "
@@ -66,8 +67,8 @@ class DataConfig:
 def _check_source(source: str) -> None:
     kind, _, where = source.partition(":")
     if kind not in KINDS:
-        close = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
-        example = close if close == "stdlib" else f"{close}:{where or 'PATH'}"
+        close = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.5) or ["text"]
+        example = "stdlib" if close == ["stdlib"] else f"{close[0]}:{where or 'PATH'}"
         raise ValueError(
             f"data.sources={source!r} must begin with one of {', '.join(KINDS)}, because the kind "
             f"says how to read it; try {example!r}"

@@ -88,6 +88,11 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         _require_some(self, "tokens")
         _require_some(self, "samples")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(
+                f"seed={self.seed} must be at least 0 and below 2**32, because JAX makes keys of "
+                "32 bits; try --seed 0"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from data.config import DataConfig
     ("fields", "message"),
     [
         ({"sources": ()}, r"data\.sources=\(\) must name at least one corpus"),
+        ({"sources": ("foo",)}, r"data\.sources='foo' must begin with .* try 'text:PATH'"),
         ({"sources": ("jsnl:a.jsonl",)}, r"data\.sources='jsnl:a\.jsonl' .* try 'jsonl:a\.jsonl'"),
         ({"sources": ("stdlb",)}, "try 'stdlib'"),
         ({"sources": ("stdlib:3.11",)}, "must be just 'stdlib'"),

@@ -85,7 +85,8 @@ def test_secrets_of_the_environment_are_written_nowhere(tmp_path: Path) -> None:
 
 
 def test_password_in_a_url_is_refused_and_not_repeated(tmp_path: Path) -> None:
-    source = "text:s3://user:fake-secret@bucket/*.txt"
+    # Of no kind that there is, which is wrong, too.
+    source = "s3://user:fake-secret@bucket/*.txt"
     words = ["train", "tiny", "--data.sources", source, "--run-dir", str(tmp_path / "run")]
     done = meshloom(*words, expect=2)
     said = done.stdout + done.stderr

@@ -14,6 +14,9 @@ from train.config import BadNumbersConfig, CheckpointConfig, OptimizerConfig, Tr
         ("accumulation", 0, r"train\.accumulation=0 must be at least 1"),
         ("log_every", 0, r"train\.log_every=0 must be at least 1"),
         ("z_loss", -1.0, r"train\.z_loss=-1\.0 must be at least 0"),
+        ("z_loss", float("nan"), r"train\.z_loss=nan must be at least 0 and finite.*try .* 0\.0"),
+        ("seed", -1, r"train\.seed=-1 must be at least 0 and below 2\*\*32"),
+        ("seed", 2**32, r"train\.seed=4294967296 must be .*--train\.seed 0"),
         ("eval_batches", -1, r"train\.eval_batches=-1 must be at least 0"),
     ],
 )

@@ -5,8 +5,10 @@ match.
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field
+from functools import partial
+from typing import Any, Literal
 
 FREE = {"resume": "free"}
 
@@ -42,35 +44,25 @@ class OptimizerConfig:
     """Keep an exponential moving average of the parameters with this decay, used by evaluation."""
 
     def __post_init__(self) -> None:
-        positive = ("learning_rate", "epsilon")
-        shares = ("final_fraction", "decay_fraction")
-        for name in positive:
-            if not 0 < getattr(self, name) < math.inf:
-                raise _refused(
-                    "train.optimizer", self, name, "be above 0 and finite", "a size", "1e-4"
-                )
+        hold = partial(_require, "train.optimizer", self)
+        for name, why in {
+            "learning_rate": "updates are scaled by it",
+            "epsilon": "it keeps a denominator from zero",
+        }.items():
+            hold(name, lambda x: 0 < x < math.inf, "be above 0 and finite", why)
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _refused(
-                    "train.optimizer", self, name, "be at least 0 and below 1", "a decay", "0.9"
-                )
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise _refused(
-                    "train.optimizer", self, name, "lie between 0 and 1", "a share", "0.9"
-                )
-        if not 0 <= self.weight_decay < math.inf:
-            raise _refused(
-                "train.optimizer", self, "weight_decay", "be at least 0 and finite", "a rate", "0.1"
-            )
-        if self.warmup_steps < 0:
-            raise _refused("train.optimizer", self, "warmup_steps", "be at least 0", "a count", "0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise _refused("train.optimizer", self, "clip_norm", "be above 0", "a size", "None")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise _refused(
-                "train.optimizer", self, "ema_decay", "lie between 0 and 1", "a share", "0.999"
-            )
+            why = "it is the share of a moment that stays at each step"
+            hold(name, lambda x: 0 <= x < 1, "be at least 0 and below 1", why)
+        for name, whole in {"final_fraction": "peak", "decay_fraction": "run"}.items():
+            why = f"it is a share of the {whole}"
+            hold(name, lambda x: 0 <= x <= 1, "lie between 0 and 1", why)
+        why = "matrices shrink by it"
+        hold("weight_decay", lambda x: 0 <= x < math.inf, "be at least 0 and finite", why)
+        hold("warmup_steps", lambda x: x >= 0, "be at least 0", "the rate rises for so many steps")
+        why = "gradients are scaled down to it"
+        hold("clip_norm", lambda x: x is None or x > 0, "be above 0", why)
+        why = "it is the share of the average that stays at each step"
+        hold("ema_decay", lambda x: x is None or 0 < x < 1, "be above 0 and below 1", why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +85,16 @@ class CheckpointConfig:
     if that takes too long, the sizes only."""
 
     def __post_init__(self) -> None:
-        for name in ("every_steps", "keep_latest", "keep_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise _refused("train.checkpoint", self, name, "be at least 1", "a count", "1")
-        if self.every_minutes is not None and not self.every_minutes > 0:
-            raise _refused("train.checkpoint", self, "every_minutes", "be above 0", "a time", "10")
-        if self.keep_best < 0:
-            raise _refused("train.checkpoint", self, "keep_best", "be at least 0", "a count", "0")
+        hold = partial(_require, "train.checkpoint", self)
+        for name, why in {
+            "every_steps": "saves are so many steps apart",
+            "keep_latest": "a run goes on from one",
+            "keep_every": "steps that are kept are its multiples",
+        }.items():
+            hold(name, lambda x: x is None or x >= 1, "be at least 1", why)
+        why = "saves are so far apart"
+        hold("every_minutes", lambda x: x is None or x > 0, "be above 0", why)
+        hold("keep_best", lambda x: x >= 0, "be at least 0", "so many checkpoints are kept")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,16 +124,20 @@ class BadNumbersConfig:
     """The run ends when it would go back once more than this."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < math.inf:
-            raise _refused(
-                "train.bad_numbers", self, "threshold", "be above 0 and finite", "a score", "8"
-            )
-        at_least = {"window": 8, "most_in_a_row": 1, "most_dropped": 0, "dropped_within": 1}
-        for name, least in (at_least | {"rollback_batches": 0, "most_rollbacks": 0}).items():
-            if getattr(self, name) < least:
-                raise _refused(
-                    "train.bad_numbers", self, name, f"be at least {least}", "a count", str(least)
-                )
+        hold = partial(_require, "train.bad_numbers", self)
+        why = "what exceeds it is a spike"
+        hold("threshold", lambda x: 0 < x < math.inf, "be above 0 and finite", why)
+        hold("window", lambda x: x >= 8, "be at least 8", "fewer steps have no steady median")
+        why = "the run ends at so many"
+        hold("most_in_a_row", lambda x: x >= 1, "be at least 1", why)
+        why = "updates are counted over so many steps"
+        hold("dropped_within", lambda x: x >= 1, "be at least 1", why)
+        for name, what in {
+            "most_dropped": "updates",
+            "rollback_batches": "batches",
+            "most_rollbacks": "rollbacks",
+        }.items():
+            hold(name, lambda x: x >= 0, "be at least 0", f"it is a number of {what}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +153,8 @@ class CorruptionConfig:
     """Steps from one check to the next."""
 
     def __post_init__(self) -> None:
-        if self.every_steps < 1:
-            raise _refused("train.corruption", self, "every_steps", "be at least 1", "a count", "1")
+        why = "checks are so many steps apart"
+        _require("train.corruption", self, "every_steps", lambda x: x >= 1, "be at least 1", why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +170,8 @@ class WatchdogConfig:
 
     def __post_init__(self) -> None:
         for name in ("step_seconds", "step_medians", "phase_minutes"):
-            if not getattr(self, name) > 0:
-                raise _refused("train.watchdog", self, name, "be above 0", "a time", "60")
+            why = "at once is too soon for any of them"
+            _require("train.watchdog", self, name, lambda x: x > 0, "be above 0", why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,19 +208,34 @@ class TrainConfig:
     """Hangs."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every"):
-            if getattr(self, name) < 1:
-                raise _refused("train", self, name, "be at least 1", "a count", "1")
-        for name in ("loss_chunk", "eval_every", "eval_batches", "z_loss"):
-            if getattr(self, name) < 0:
-                raise _refused("train", self, name, "be at least 0", "a count or weight", "0")
+        hold = partial(_require, "train", self)
+        for name, why in {
+            "steps": "a run makes some",
+            "batch_size": "a step is made of rows",
+            "accumulation": "a step is cut into so many parts",
+            "log_every": "records are so many steps apart",
+        }.items():
+            hold(name, lambda x: x >= 1, "be at least 1", why)
+        for name, what in {
+            "loss_chunk": "tokens",
+            "eval_every": "steps",
+            "eval_batches": "batches",
+        }.items():
+            hold(name, lambda x: x >= 0, "be at least 0", f"it is a number of {what}")
+        why = "it is the weight of a part of the loss"
+        hold("z_loss", lambda x: 0 <= x < math.inf, "be at least 0 and finite", why)
+        why = "JAX makes keys of 32 bits"
+        hold("seed", lambda x: 0 <= x < 2**32, "be at least 0 and below 2**32", why)
 
 
-def _refused(
-    prefix: str, config: object, name: str, must: str, because: str, example: str
-) -> ValueError:
-    flag = f"--{prefix}.{name}".replace("_", "-")
-    return ValueError(
-        f"{prefix}.{name}={getattr(config, name)} must {must}, because it is {because}; "
-        f"try {flag} {example}"
-    )
+def _require(
+    prefix: str, config: object, name: str, holds: Callable[[Any], bool], must: str, why: str
+) -> None:
+    """ValueError unless it `holds` of the field's value; it names the default to try."""
+    value, default = getattr(config, name), type(config).__dataclass_fields__[name].default
+    if not holds(value):
+        flag = f"--{prefix}.{name}".replace("_", "-")
+        example = 1 if default is MISSING else default
+        raise ValueError(
+            f"{prefix}.{name}={value} must {must}, because {why}; try {flag} {example}"
+        )
