@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,6 +26,9 @@ KINDS = {
     "down": "down: no process ran",
 }
 """Every second of a run is of one of these kinds."""
+
+INDENT = " " * 6
+"""Of what an attempt ended with, where it does not fit in its line."""
 
 
 class Part(NamedTuple):
@@ -114,7 +118,7 @@ def counting(spans: list[Span]) -> list[float]:
     """Of each span, the share of its steps that a later attempt, or a rollback, did not repeat."""
     shares = [1.0] * len(spans)
     repeated_from: int | None = None
-    later: int | None = None
+    goes_on = False
     for index in reversed(range(len(spans))):
         span = spans[index]
         if span.phase != "step" or span.first_step is None or span.last_step is None:
@@ -125,9 +129,9 @@ def counting(spans: list[Span]) -> list[float]:
                 kept = min(max(repeated_from - span.first_step, 0), made)
                 shares[index] = kept / made
             repeated_from = min(span.first_step, repeated_from or span.first_step)
-            later = span.attempt
-        elif later is not None and later != span.attempt:
-            # The last of an attempt: the step under way in it was never finished.
+            goes_on = True
+        elif goes_on and spans[index + 1].attempt != span.attempt:
+            # An attempt ended in it: the step under way was never finished.
             shares[index] = 0.0
     return shares
 
@@ -170,8 +174,12 @@ def table(seconds: dict[str, float], found: list[Attempt]) -> list[str]:
         steps = "none"
         if attempt.first_step is not None:
             steps = f"{attempt.first_step:,}-{attempt.last_step:,}"
-        ended = attempt.ended if len(attempt.ended) <= 30 else attempt.ended[:29] + "…"
+        ended, rest = attempt.ended, ""
+        if len(ended) > 30:
+            ended, _, rest = ended.partition(": ")
+            ended = ended if len(ended) <= 30 else ended[:29] + "…"
         lines.append(f"  {when:<21}{lasted(attempt.end - attempt.begin):>9}   {steps:<15}{ended}")
+        lines += textwrap.wrap(rest, 80, initial_indent=INDENT, subsequent_indent=INDENT)[:4]
         if back := attempt.rollbacks:
             times = f", {len(back)} rollbacks in all" if len(back) > 1 else ""
             lines.append(f"  {'':<33}rollback to step {back[-1]:,}{times}")

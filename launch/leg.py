@@ -142,6 +142,12 @@ def _state(ready: Ready, found: Found | None) -> TrainState:
     say(f"going on from step {place.step}, after {place.examples:,} rows")
     if changed:
         say(f"not bit-equal, because versions changed: {', '.join(changed)}")
+    last = place.step + steps_left(ready.config, place, first_batch_size)
     if first_batch_size != ready.train.batch_size:
-        say(f"steps of the schedule are counted at the first batch size, {first_batch_size}")
+        say(
+            f"length and schedule stay counted in steps of {first_batch_size} rows, the first "
+            f"batch size: --train.steps {ready.train.steps} ends at step {last}"
+        )
+    if last == place.step:
+        say("nothing is left to train: it has made its steps; try a larger --train.steps")
     return state

@@ -143,8 +143,8 @@ def steps_left(config: RunConfig, place: Place, first_batch_size: int) -> int:
     if left <= -batch_size:
         least = -(-place.examples // first_batch_size)
         raise ValueError(
-            f"train.steps={config.train.steps} must be at least {least}, because the run has made "
-            f"that many already; try --train.steps {2 * least}"
+            f"train.steps={config.train.steps} must be at least {least}, because the run has seen "
+            f"the rows of that many already; try --train.steps {2 * least}"
         )
     left = max(0, -(-left // batch_size))
     if config.profile is not None and not place.step <= config.profile[0] < place.step + left:

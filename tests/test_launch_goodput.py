@@ -59,6 +59,12 @@ def test_a_step_that_was_never_finished_is_lost_only_before_another_start() -> N
     assert some(totals(first)) == {"steps": 3}
 
 
+def test_an_attempt_that_ended_in_order_lost_nothing() -> None:
+    first = spans(("step", 3, 1, 3), ("save", 1), ("step", 0.1, 4, 3), ("finish", 1))
+    second = spans(("restore", 1), ("step", 2, 4, 5), attempt=2, at=5.1)
+    assert "lost" not in some(totals(first + second))
+
+
 def test_a_rollback_within_an_attempt_loses_what_it_repeats() -> None:
     told = spans(("step", 8, 1, 8), ("restore", 1), ("step", 5, 5, 9))
     assert some(totals(told)) == {"steps": 4 + 5, "lost": 4, "restore": 1}
@@ -74,6 +80,14 @@ def test_clocks_that_disagree_leave_no_overlap() -> None:
     found = list(parts(first + second))
     assert [part.end for part in found[:-1]] == [part.begin for part in found[1:]]
     assert sum(totals(first + second).values()) == 15.0
+
+
+def test_a_long_end_is_told_below_its_line() -> None:
+    last = Span(1, "step", 0.0, 3.0, 1, 3, 0.0, "a peer ended: JaxRuntimeError: " + "word " * 40)
+    lines = table(totals([last]), attempts([last]))
+    place = next(n for n, line in enumerate(lines) if line.endswith(" a peer ended"))
+    assert lines[place + 1].strip().startswith("JaxRuntimeError: word word")
+    assert len(lines) == place + 4 and max(map(len, lines)) <= 80
 
 
 def test_the_table_fits_a_terminal() -> None:

@@ -92,11 +92,13 @@ def test_two_processes_go_on_with_the_rows_one_would_have_read(
 def test_another_batch_size_goes_on_with_the_next_row(killed: Path, tmp_path: Path) -> None:
     run = copied(killed, tmp_path)
     out = meshloom("train", "--run-dir", str(run), "--resume", "--train.batch-size", "16").stdout
-    assert "steps of the schedule are counted at the first batch size, 8" in out
     step = resumed_at(out)
+    assert f"--train.steps 40 ends at step {step + -(-(320 - 8 * step) // 16)}" in out
     after = [r for r in records(run) if r["step"] > step]
     assert [r["examples_seen"] for r in after] == list(range(8 * step + 16, 321, 16))
     assert [r["step"] for r in after] == list(range(step + 1, step + 1 + len(after)))
+    again = meshloom("train", "--run-dir", str(run), "--resume", "--train.batch-size", "16").stdout
+    assert "nothing is left to train" in again and records(run)[-len(after) :] == after
 
 
 def test_other_data_and_another_model_are_refused_and_nothing_is_lost(

@@ -179,7 +179,8 @@ class TrainConfig:
     """Length, batch, randomness and rhythm of a run."""
 
     steps: int = field(metadata=FREE)
-    """Optimizer steps of the whole run; a resumed run may be given more."""
+    """Optimizer steps of the whole run, counted at the batch size it began with; a resumed run may
+    be given more."""
     batch_size: int = field(metadata=FREE)
     """Rows (windows) in one optimizer step, over all devices."""
     accumulation: int = field(default=1, metadata=FREE)
