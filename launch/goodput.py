@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from launch.options import GoodputOptions
-from launch.report import near
-from launch.run_directory import find_run_directory
+from launch.run_directory import find_run_directory, near
 from launch.timeline import Span, read
 
 KINDS = {

@@ -135,10 +135,13 @@ class Stop:
                 time.sleep(0.5)  # its end ends the others, who leave now by themselves
             self._leave_before_first_step()
 
+    def way_on(self) -> str:
+        """What is appended to the word that it stopped."""
+        return f"; to go on: {self.to_go_on}" if self.to_go_on else ""
+
     def _leave_before_first_step(self) -> NoReturn:
-        way_on = f"; to go on: {self.to_go_on}" if self.to_go_on else ""
         if self._job is None or self._job.is_first:
-            text = f"stopped by {self.asked} before a step was made: nothing to save{way_on}"
+            text = f"stopped by {self.asked} before a step was made: nothing to save{self.way_on()}"
             exits.say(text, sys.stdout)
         exits.tell_end(f"stopped by {self.asked} before a step")
         exits.leave(exits.STOPPED)

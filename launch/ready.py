@@ -9,12 +9,12 @@ from typing import NamedTuple
 import jax
 
 from data.pipeline import Rows, open_rows
-from launch import build
+from launch import build, typed
 from launch.build import Checks
 from launch.config import RunConfig
 from launch.distributed import from_first_process
 from launch.interrupt import Stop
-from launch.report import Report, way_on
+from launch.report import Report
 from launch.resume import Found, find, require_same_rows
 from launch.run_directory import RunDirectory, open_run_directory
 from launch.signing import signing_key
@@ -84,7 +84,7 @@ def prepare(
     first_batch_size = found.first_batch_size if found else train.batch_size
     steps_left(config, place_of(found), first_batch_size)
     run = _open_run(config, run_dir, resume, overwrite)
-    stop.to_go_on = way_on(run)
+    stop.to_go_on = None if typed.launched() else typed.train(run.path)
     if jax.process_index() == 0:
         timeline.open(run.timeline)
     report.begin(run, rows)

@@ -1,16 +1,15 @@
 """What `train` tells: the run in a few lines, its records in every writer, and how it ended."""
 
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import jax
 from rich.console import Console
 
 from data.pipeline import Rows
 from data.tokenizer import Tokenizer
+from launch import typed
 from launch.config import RunConfig, to_dict
 from launch.generate import continuations
 from launch.mesh import shown
@@ -127,9 +126,11 @@ class Report:
         self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
         if self._lead:
             self._draw(run)
-        self.say(f"to go on:    {way_on(run)} --train.steps {2 * self._config.train.steps}")
+        self.say(
+            f"to go on:    {typed.train(run.path)} --train.steps {2 * self._config.train.steps}"
+        )
         if jax.process_count() > 1:
-            sample = shlex.join([*command(), "generate", near(run.path)])
+            sample = shlex.join([*typed.program(), "generate", near(run.path)])
             self.say(f"a sample:    {sample}")
             return
         new = SAMPLE_TOKENS
@@ -149,16 +150,3 @@ class Report:
             self.say(f"loss curve:  not drawn, because {error}")
         else:
             self.say(f"loss curve:  {near(picture)}")
-
-
-def way_on(run: RunDirectory) -> str:
-    """The command that goes on with a run."""
-    return shlex.join([*command(), "train", "--run-dir", near(run.path), "--resume"])
-
-
-def command() -> list[str]:
-    """How this program was started."""
-    started = Path(sys.argv[0])
-    if started.name == "meshloom":
-        return [near(started.absolute())]
-    return ["python", "-m", "launch"]

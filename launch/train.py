@@ -99,7 +99,5 @@ def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Time
     stop = ready.stop
     timeline.ended = f"stopped by {stop.asked}"
     kept = "saved" if place.step else "nothing to save"
-    ready.report.say(
-        f"stopped by {stop.asked} at step {place.step}, {kept}; to go on: {stop.to_go_on}"
-    )
+    ready.report.say(f"stopped by {stop.asked} at step {place.step}, {kept}{stop.way_on()}")
     return exits.STOPPED

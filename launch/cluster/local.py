@@ -16,6 +16,7 @@ from launch.cluster.output import say
 from launch.cluster.restartable import Restartable
 from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
 from launch.options import LocalOptions, TrainOptions
+from launch.typed import told_to_processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -117,7 +118,7 @@ class LocalPlaces:
         self._count = count
 
     def launcher(self) -> list[str]:
-        words = ["meshloom", "launch", "local", "--processes", str(self._count)]
+        words = ["launch", "local", "--processes", str(self._count)]
         if self._gpus:
             return [*words, "--gpus", ",".join(name for share in self._gpus for name in share)]
         return [*words, "--devices-per-process", str(self.devices_per_process)]
@@ -141,6 +142,7 @@ class LocalPlaces:
             "JAX_COORDINATOR_ADDRESS": coordinator,
             "JAX_NUM_PROCESSES": str(self._count),
             "JAX_PROCESS_ID": str(index),
+            **told_to_processes(self.launcher()),
             **devices,
         }
 

@@ -13,6 +13,7 @@ from launch.cluster.gang import Gang
 from launch.cluster.output import say
 from launch.options import TrainOptions
 from launch.run_directory import RunDirectory, check_flags, near, new_directory
+from launch.typed import program
 from train.manifest import MANIFEST
 
 
@@ -32,7 +33,7 @@ class Places(Protocol):
         ...
 
     def launcher(self) -> list[str]:
-        """What started the job on these places, up to the command it runs."""
+        """The words that start the job on these places, from `launch` to the command it runs."""
         ...
 
 
@@ -102,7 +103,7 @@ class Restartable:
 
     def stopped(self) -> None:
         if self._is_made():
-            say(f"to go on with all processes: {shlex.join(self._to_go_on())}")
+            say(f"to go on: {shlex.join(self._to_go_on())}")
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
         to_go_on = self._to_go_on()
@@ -131,7 +132,11 @@ class Restartable:
         return found.st_ino, found.st_mtime_ns
 
     def _to_go_on(self) -> list[str]:
-        return [*self._places.launcher(), *(self._again() if self._is_made() else self._first)]
+        return [
+            *program(),
+            *self._places.launcher(),
+            *(self._again() if self._is_made() else self._first),
+        ]
 
     def _again(self) -> list[str]:
         """The run's own config says all; the trace of a profile is of its first attempt."""
