@@ -233,7 +233,7 @@ def _require(
     prefix: str, config: object, name: str, holds: Callable[[Any], bool], must: str, why: str
 ) -> None:
     """ValueError unless it `holds` of the field's value; it names the default to try."""
-    value, default = getattr(config, name), type(config).__dataclass_fields__[name].default
+    value, default = getattr(config, name), getattr(type(config), name, MISSING)
     if not holds(value):
         flag = f"--{prefix}.{name}".replace("_", "-")
         example = 1 if default is MISSING else default

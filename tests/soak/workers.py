@@ -10,8 +10,9 @@ from pathlib import Path
 from tests.soak.job import STEPS, Layout, newest_step
 from tests.soak.run import Outcome, finish, start, straight
 
-SEIZE, INTERRUPT, ALL_KINDS = 0x4206, 0x4207, 0x40000000  # of ptrace and waitpid
+SEIZE, INTERRUPT, CONTINUE, ALL_KINDS = 0x4206, 0x4207, 7, 0x40000000  # of ptrace and waitpid
 LIMIT = 20.0  # seconds
+GOES_ON = 5.0  # seconds within which a timeline is written anew, several times
 
 
 def reader_stopped(folder: Path, chance: random.Random) -> Outcome:
@@ -25,7 +26,7 @@ def reader_stopped(folder: Path, chance: random.Random) -> Outcome:
     if not job.until(lambda: told.exists() and newest_step(run) >= step):
         return {"wrong": f"ended before step {step}, see {output}"}
     thread = int(told.read_text())
-    stop(thread)
+    stop(thread, run / "timeline.jsonl")
     began = time.monotonic()
     job.until(lambda: has_ended(thread) or time.monotonic() - began > 4 * LIMIT)
     seconds = time.monotonic() - began
@@ -41,13 +42,30 @@ def reader_stopped(folder: Path, chance: random.Random) -> Outcome:
     return {"wrong": wrong, "at_step": step, "seconds": round(seconds, 1)}
 
 
-def stop(thread: int) -> None:
-    """Stop one thread of another process; it stays so until it is killed."""
+def stop(thread: int, timeline: Path) -> None:
+    """Stop one thread of another process; it stays so until it is killed.
+
+    Elsewhere than where it holds Python's lock, which would stop all of the process: the others
+    write the timeline on.
+    """
+    ptrace(SEIZE, thread)
+    while True:
+        ptrace(INTERRUPT, thread)
+        os.waitpid(thread, ALL_KINDS)
+        written, until = {timeline.stat().st_mtime_ns}, time.monotonic() + GOES_ON
+        while time.monotonic() < until:
+            written.add(timeline.stat().st_mtime_ns)
+            if len(written) > 2:  # the first may have been under way
+                return
+            time.sleep(0.01)
+        ptrace(CONTINUE, thread)
+        time.sleep(0.01)
+
+
+def ptrace(request: int, thread: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    for request in SEIZE, INTERRUPT:
-        if libc.ptrace(request, thread, 0, 0):
-            raise OSError(ctypes.get_errno(), "ptrace")
-    os.waitpid(thread, ALL_KINDS)
+    if libc.ptrace(request, thread, 0, 0):
+        raise OSError(ctypes.get_errno(), "ptrace")
 
 
 def has_ended(thread: int) -> bool:
