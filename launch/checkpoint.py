@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from launch.checkpoint_list import described
 from launch.run_directory import find_run_directory
 from launch.signing import signing_key
+from launch.words import run_one_of
 from train import manifest
-from train.checkpoint_folder import REASON, CheckpointFolder, Item
+from train.checkpoint_folder import CheckpointFolder
 from train.config import CheckpointConfig
 from train.manifest import MANIFEST, Fault, check, told
 from train.retention import kept_steps
@@ -24,7 +26,8 @@ from train.retention import kept_steps
 WIDTH = 80
 LONG = 300
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-Step = Annotated[int, tyro.conf.Positional]
+A = Annotated[int, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+B = Annotated[int, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
 
 
 def main(arguments: list[str]) -> int | None:
@@ -36,11 +39,11 @@ def main(arguments: list[str]) -> int | None:
         "diff": diff,
         "prune": prune,
     }
-    return tyro.extras.subcommand_cli_from_dict(
+    return run_one_of(
         commands,
-        args=arguments,
+        arguments,
         prog="meshloom checkpoint",
-        description="Look at a run's checkpoints, verify, compare and delete them.",
+        about="Look at a run's checkpoints, verify, compare and delete them.",
     )
 
 
@@ -51,7 +54,7 @@ def list_steps(run: Run, json: bool = False) -> None:
         run: Run directory.
         json: Print JSON, one object a checkpoint, in place of a table.
     """
-    rows = [_described(item) for item in _folder(run).items()]
+    rows = [described(item) for item in _folder(run).items()]
     if json:
         return _print_json(rows)
     if not rows:
@@ -122,9 +125,9 @@ def show(run: Run, step: int | None = None, json: bool = False) -> None:
     ]
     if json:
         return _print_json({"step": step, "bytes": held.size, "meta": meta, "arrays": arrays})
-    print(f"step {step}: {len(held.files)} files, {_bytes(held.size)}")
+    print(f"step {step}: {len(held.files)} files, {_bytes(held.size)} on disk")
     for name, value in meta.items():
-        text = f"{name}: {_joined(value) if isinstance(value, dict) else value}"
+        text = f"{name}: {_joined(value) or 'none' if isinstance(value, dict) else value}"
         if len(text) > LONG:
             text = f"{name}: long, see --json"
         print(textwrap.fill(text, WIDTH, subsequent_indent="  "))
@@ -135,23 +138,23 @@ def show(run: Run, step: int | None = None, json: bool = False) -> None:
         print(f"{array['name']:<{63 - room}}{shape:>{room}}{array['dtype']:>9}", end="")
         print(f"{_bytes(array['bytes']):>8}")
     total = sum(array["bytes"] for array in arrays)
-    print(f"{len(arrays)} arrays, {_bytes(total)}")
+    print(f"{len(arrays)} arrays, {_bytes(total)} in memory")
 
 
-def diff(run: Run, a: Step, b: Step, other: Path | None = None, json: bool = False) -> None:
+def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) -> None:
     """Tell which arrays of two checkpoints differ, and by how much.
 
     Args:
         run: Run directory.
-        a: Checkpoint to compare.
-        b: Checkpoint to compare it with.
+        a: Step of the checkpoint to compare.
+        b: Step of the one to compare it with.
         other: Run directory that holds the second one, if it is another run.
         json: Print JSON, one object an array, in place of a table.
     """
     pair = []
     for directory, step in ((run, a), (other or run, b)):
         folder = _folder(directory)
-        step = _one(folder, folder.steps(), step)
+        step = _one(folder, folder.steps(), step, flag="")
         _require_good(folder, step, check(folder.of(step), key=signing_key()))
         pair.append(folder.of(step))
     from launch.checkpoint_diff import compared
@@ -196,9 +199,11 @@ def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool =
     rule = CheckpointConfig(keep_latest=keep_latest, keep_every=keep_every)
     keep = kept_steps(sizes, {}, rule)
     doomed = sorted(sizes.keys() - keep)
-    if yes and doomed:
-        newest = max(keep)
-        _require_good(folder, newest, check(folder.of(newest), key=signing_key()))
+    if doomed and (faults := check(folder.of(newest := max(keep)), key=signing_key())):
+        raise ValueError(
+            f"checkpoint={folder.of(newest)} must be as it was written, because it is the newest "
+            f"and older ones go for it, but {told(faults)}; try moving it out of {folder.path}"
+        )
     for step in doomed:
         print(f"{'deleting' if yes else 'would delete'} step {step}, {_bytes(sizes[step])}")
         if yes:
@@ -215,14 +220,16 @@ def _folder(run: Path) -> CheckpointFolder:
     return CheckpointFolder(find_run_directory(run).checkpoints)
 
 
-def _one(folder: CheckpointFolder, steps: list[int], step: int | None) -> int:
-    """The step asked for, or the latest; ValueError if it is not there."""
+def _one(
+    folder: CheckpointFolder, steps: list[int], step: int | None, flag: str = "--step "
+) -> int:
+    """The step asked for, by `flag`, or the latest; ValueError if it is not there."""
     if steps and (step is None or step in steps):
         return steps[-1] if step is None else step
-    offer = f"--step {' or '.join(map(str, steps[-5:]))}" if steps else "a run that has saved"
+    offer = f"{flag}{' or '.join(map(str, steps[-5:]))}" if steps else "a run that has saved"
     wanted = "a checkpoint" if step is None else f"step {step}"
     raise ValueError(
-        f"checkpoints={folder.path} must hold {wanted}, because it is asked for; try {offer}"
+        f"checkpoints={folder.path} must hold {wanted}, because its files are to be read; try {offer}"
     )
 
 
@@ -241,36 +248,6 @@ def _require_good(folder: CheckpointFolder, step: int, faults: list[Fault]) -> N
             f"checkpoint={folder.of(step)} must be as it was written, because it is read, but "
             f"{told(faults)}; try another step"
         )
-
-
-def _described(item: Item) -> dict[str, Any]:
-    """One row of `list`."""
-    row: dict[str, Any] = {"step": item.step, "name": item.path.name, "bytes": 0}
-    row |= {"age": 0.0, "examples_seen": None, "eval_loss": None, "why": ""}
-    try:
-        row["age"] = time.time() - item.path.stat().st_mtime
-        names = manifest.file_names(item.path)
-        row["bytes"] = sum((item.path / name).stat().st_size for name in names)
-        meta = json.loads((item.path / "meta.json").read_text(encoding="utf-8"))
-        row["examples_seen"] = meta.get("examples_seen")
-        row["eval_loss"] = meta.get("metrics", {}).get("eval_loss")
-    except (OSError, ValueError):
-        pass  # What is missing is told by its state.
-    row["state"] = {"saving": "unfinished", "deleting": "being deleted"}.get(item.kind, "set aside")
-    if item.kind == "step":
-        row["why"] = told(check(item.path, sizes_only=True, key=signing_key()))
-        row["state"] = "bad" if row["why"] else "good"
-    elif item.kind == "bad":
-        row["why"] = _why(item.path)
-    return row
-
-
-def _why(path: Path) -> str:
-    try:
-        reason = json.loads((path / REASON).read_text(encoding="utf-8"))
-        return told([Fault(**fault) for fault in reason["faults"]])
-    except (OSError, ValueError, LookupError, TypeError):
-        return f"its {REASON} cannot be read"
 
 
 def _array_bytes(dtype: str, shape: tuple[int, ...]) -> int:

@@ -3,25 +3,18 @@
 Each command's code is imported only when it runs, so that `--help` stays fast.
 """
 
-import dataclasses
-import difflib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from launch.options import TrainOptions
 
 from launch import exits
-
-Options = TypeVar("Options")
-
-
-class UsageError(Exception):
-    """A command line that names no command or preset of ours."""
+from launch.words import UsageError, parse, split_command, unknown, value_of
 
 
 class Command(NamedTuple):
@@ -82,8 +75,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
-        raise UsageError(f"meshloom has no command {name!r}; try {' or '.join(near)}")
+        raise unknown("meshloom", name, COMMANDS)
     _require_own_checkout()
     return COMMANDS[name].run(rest) or 0
 
@@ -123,12 +115,12 @@ def train_options(arguments: list[str]) -> "TrainOptions":
     import launch.config
     from launch.options import TrainOptions
     from launch.presets import preset
-    from launch.run_directory import find_run_directory
+    from launch.run_directory import RunDirectory, find_run_directory
 
     named = bool(arguments) and not arguments[0].startswith("-")
     prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
-    file = _value_of("--config", arguments)
-    directory = _value_of("--run-dir", arguments)
+    file = value_of("--config", arguments)
+    directory = value_of("--run-dir", arguments)
     wants_help = {"-h", "--help"} & set(arguments)
     if named and file is not None:
         raise UsageError(
@@ -145,6 +137,10 @@ def train_options(arguments: list[str]) -> "TrainOptions":
         base = launch.config.load(find_run_directory(Path(directory)).config)
     elif wants_help:
         base = preset("tiny")
+    elif directory is not None and RunDirectory(path=Path(directory).expanduser()).config.is_file():
+        raise UsageError(
+            f"meshloom train needs a preset, or --resume to go on with the run in {directory}"
+        )
     else:
         raise UsageError(
             "meshloom train needs a preset, as in `meshloom train tiny` "
@@ -243,33 +239,6 @@ COMMANDS = {
     "verify-resume": Command(_verify_resume, "prove that killed runs go on bit by bit"),
     "launch": Command(_launch, "start a command as several processes"),
 }
-
-
-def split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
-    """The launcher's own flags, and the command that begins at the first word that is none."""
-    switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
-    here = 0
-    while here < len(arguments) and arguments[here].startswith("-"):
-        name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
-        alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
-        here += 1 if alone else 2
-    return arguments[:here], arguments[here:]
-
-
-def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:
-    import tyro
-
-    return tyro.cli(kind, args=arguments, prog=prog, **settings)
-
-
-def _value_of(flag: str, arguments: list[str]) -> str | None:
-    """The value of a flag that must be known before the parser can be built."""
-    for index, argument in enumerate(arguments):
-        if argument.startswith(flag + "="):
-            return argument.removeprefix(flag + "=")
-        if argument == flag and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
 
 
 def _require_own_checkout() -> None:

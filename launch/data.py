@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from data.config import DataConfig
+from launch.words import UsageError, run_one_of
 
 if TYPE_CHECKING:
     from data.pipeline import Rows
@@ -17,11 +18,13 @@ DEFAULT = DataConfig()
 def main(arguments: list[str]) -> None:
     """Run `meshloom data prepare|tokenizer|show`."""
     commands = {"prepare": prepare, "tokenizer": tokenizer, "show": show}
-    tyro.extras.subcommand_cli_from_dict(
+    if arguments[:1] == ["tokenizer"] and not {"-h", "--help"} & set(arguments):
+        _require_output(arguments)
+    run_one_of(
         commands,
-        args=arguments,
+        arguments,
         prog="meshloom data",
-        description="Prepare token stores and tokenizers; training prepares what is missing.",
+        about="Prepare token stores and tokenizers; training prepares what is missing.",
     )
 
 
@@ -79,6 +82,15 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
     documents = int(batch.segment_ids.max())
     print(f"row {row:,}, from {rows.origin(row)}, {documents} documents:")
     print(rows.tokenizer.decode(batch.tokens[0]))
+
+
+def _require_output(arguments: list[str]) -> None:
+    """Raise UsageError if no word can be the tokenizer to write: the parser would take a source."""
+    if not any(word.endswith(".json") for word in arguments):
+        raise UsageError(
+            "meshloom data tokenizer needs the path of the tokenizer.json to write, as in "
+            "`meshloom data tokenizer corpus/tokenizer.json --data.sources 'text:corpus/*.txt'`"
+        )
 
 
 def _counts(rows: "Rows") -> str:

@@ -116,7 +116,10 @@ class PresetsOptions:
 @dataclass(frozen=True, kw_only=True)
 class LocalOptions:
     """Start a command as one job of several processes on this machine. `train` is started again
-    from its last checkpoint when a process fails."""
+    from its last checkpoint when a process fails.
+
+    The flags are followed by COMMAND, as in `meshloom launch local --processes 2 train tiny`.
+    """
 
     processes: int | None = None
     """Processes of the job; if not given, one for each of --gpus, and without those 2."""
@@ -174,7 +177,11 @@ class LocalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResumeOptions:
-    """Train twice, once undisturbed and once killed at random instants, and compare every bit."""
+    """Train twice, once undisturbed and once killed at random instants, and compare every bit.
+
+    The flags are followed by PRESET and flags of `train`, as in
+    `meshloom verify-resume --kills 5 tiny --train.steps 60`.
+    """
 
     kills: int = 5
     """Times the second run is killed, by signal 9 to all its processes at once."""

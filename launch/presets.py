@@ -224,7 +224,8 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
 def preset(name: str) -> RunConfig:
     """The run of that name; ValueError names the nearest presets when there is none."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or ["tiny"]
+        near = [known for known in PRESETS if known.startswith(name)][:3]
+        near = near or difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or ["tiny"]
         raise ValueError(
             f"preset={name} must be one of the {len(PRESETS)} that `meshloom presets` lists, "
             f"because there is no other; try {' or '.join(near)}"

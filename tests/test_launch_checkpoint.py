@@ -1,6 +1,7 @@
 """`meshloom checkpoint`: what is there, whether it is good, what differs, what may go."""
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -72,14 +73,16 @@ def test_verify_names_the_bad_files_and_fails(
     assert "step 6 is good: " in text
     assert "step 2 is good" in told(capsys, "verify", run, "--step", 2, "--sizes-only")
     assert "step 6 is good" in told(capsys, "verify", run, "--step", 6)
-    assert "must hold step 5" in told(capsys, "verify", run, "--step", 5, expect=1)
+    absent = told(capsys, "verify", run, "--step", 5, expect=1)
+    assert "must hold step 5, because" in absent and "; try --step 2 or 4 or 6\n" in absent
     rows = json.loads(told(capsys, "verify", run, "--json", expect=1))
     assert [row["good"] for row in rows] == [False, False, True]
 
 
 def test_show_lists_meta_and_arrays(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, "show", run)
-    assert text.startswith("step 6: ")
+    assert re.match(r"step 6: \d+ files, \S+ k?B on disk\n", text)
+    assert text.endswith("3 arrays, 80 B in memory\n")
     assert "examples_seen: 6000\n" in text and "long: long, see --json\n" in text
     (row,) = (line for line in text.splitlines() if line.startswith("model/w"))
     assert row.split() == ["model/w", "8,4", "bfloat16", "64", "B"]
@@ -99,14 +102,17 @@ def test_diff_measures_what_differs(
     assert "1 of 3 arrays are equal" in told(capsys, "diff", run, 5, 6)
     assert "3 of 3 arrays are equal" in told(capsys, "diff", run, 6, 6, "--other", run)
     assert "commit_success.txt: missing" in told(capsys, "diff", run, 4, 6, expect=1)
+    absent = told(capsys, "diff", run, 5, 7, expect=1)
+    assert "must hold step 7, because its files are to be read; try 2 or 4 or 5 or 6\n" in absent
 
     (other := tmp_path / "other").mkdir()
     save(preset("tiny"), other / "config.yaml")
     config = CheckpointConfig(every_steps=1)
     with closing(Checkpointer(other / "checkpoints", config)) as checkpointer:
         state = {"model": {"w": jnp.ones((8, 5)), "new": jnp.ones((3,))}, "step": jnp.int32(6)}
-        checkpointer.save(6, state, {})
+        checkpointer.save(6, state, {"empty": {}})
     lines = told(capsys, "diff", run, 6, 6, "--other", other).splitlines()
+    assert "\nempty: none\n" in told(capsys, "show", other)
     found = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert found["model/same"] == "only in the first"
     assert found["model/new"] == "only in the second"
@@ -132,7 +138,9 @@ def test_prune_deletes_nothing_if_what_would_stay_is_damaged(
 ) -> None:
     meta = run / "checkpoints" / "6" / "meta.json"
     meta.write_text(meta.read_text().replace("6000", "6001"))
-    assert "meta.json" in told(capsys, "prune", run, "--keep-latest", 1, "--yes", expect=1)
+    for words in ((), ("--yes",)):
+        refused = told(capsys, "prune", run, "--keep-latest", 1, *words, expect=1)
+        assert f"meta.json: checksum differs; try moving it out of {run / 'checkpoints'}" in refused
     assert (run / "checkpoints" / "2").is_dir()
 
 

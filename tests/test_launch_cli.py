@@ -93,6 +93,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("trian tiny", "no command 'trian'; try train"),
         ("train tinny", "preset=tinny must be one of"),
         ("train gpt2-124", "try gpt2-124m"),
+        ("train gpt2", "try gpt2-124m or gpt2-355m or gpt2-774m"),
         ("train", "needs a preset, as in `meshloom train tiny`"),
         ("train tiny --model.num-layres 3", "--model.num-layers INT"),
         ("train tiny --model.num-layers many", "many"),
@@ -105,11 +106,18 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("generate runs/x --tokens -5", "tokens=-5 must be at least 1"),
         ("evaluate", "RUN"),
         ("presets --jsno", "--json"),
-        ("checkpoint lits", "list, verify, show, diff, prune"),
+        ("checkpoint", "list, verify, show, diff, prune"),
+        ("checkpoint verfy", "meshloom checkpoint has no command 'verfy'; try verify"),
         ("checkpoint list", "RUN"),
-        ("data prepre", "prepare, tokenizer"),
+        ("data prepre", "meshloom data has no command 'prepre'; try prepare"),
+        ("data prepare --data.source X", "run meshloom data prepare --help"),
+        ("data tokenizer --data.sources text:*.txt", "the path of the tokenizer.json to write"),
+        ("data tokenizer --vocab-size 300", "the path of the tokenizer.json to write"),
         ("launch", "needs `local`"),
+        ("launch foo", "meshloom launch has no command 'foo'; try local"),
+        ("launch slurn train tiny", "has no command 'slurn'; try slurm"),
         ("launch local", "needs a command"),
+        ("launch local --processes 2 trian tiny", "meshloom has no command 'trian'; try train"),
         ("launch local --proceses 2 train tiny", "--processes {None}|INT"),
     ],
 )
@@ -121,6 +129,31 @@ def test_wrong_usage_names_the_remedy(
     assert words in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("verify-resume", "PRESET"),
+        ("launch local", "COMMAND"),
+        ("launch slurm", "train PRESET"),
+        ("launch k8s", "train PRESET"),
+        ("launch tpu-vm", "train PRESET"),
+        ("checkpoint diff", "RUN A B"),
+    ],
+)
+def test_help_names_what_must_follow(
+    command: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*command.split(), "--help") == 0
+    assert word in capsys.readouterr().out
+
+
+def test_a_forgotten_resume_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(preset("tiny"), tmp_path / "config.yaml")
+    assert exit_code("train", "--run-dir", str(tmp_path), "--train.steps", "50") == 2
+    shown = capsys.readouterr().err
+    assert f"needs a preset, or --resume to go on with the run in {tmp_path}" in shown
 
 
 def test_config_file_is_a_starting_point_and_flags_change_it(

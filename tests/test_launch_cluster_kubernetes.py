@@ -136,6 +136,7 @@ def test_pods_have_no_rights_they_do_not_need(capsys: pytest.CaptureFixture[str]
     ("tpu", "label", "topology", "nodes"),
     [
         ("v5e-256", "tpu-v5-lite-podslice", "16x16", 64),
+        ("v5e-8", "tpu-v5-lite-podslice", "2x4", 2),
         ("v6e-4", "tpu-v6e-slice", "2x2", 1),
         ("v5p-128", "tpu-v5p-slice", "4x4x4", 16),
         ("v4-8", "tpu-v4-podslice", "2x2x1", 1),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from command import SMALL, meshloom, records
 
-from launch.cli import UsageError
 from launch.cluster.slurm import SlurmOptions, launch_slurm
+from launch.words import UsageError
 
 AWKWARD = 'text:it\'s $HOME `id` "x" \\ ; & *.txt'
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from launch.cli import COMMANDS, UsageError, parse, split_command, train_options
+from launch.cli import COMMANDS, train_options
+from launch.words import UsageError, parse, split_command, unknown
 
 USAGE = (
     "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
@@ -19,9 +20,11 @@ def launch(arguments: list[str]) -> int | None:
     if arguments and arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0
-    if not arguments or arguments[0] not in LAUNCHERS:
+    if not arguments:
         names = " or ".join(f"`{name}`" for name in LAUNCHERS)
         raise UsageError(f"meshloom launch needs {names} as its first word\n{USAGE}")
+    if arguments[0] not in LAUNCHERS:
+        raise unknown("meshloom launch", arguments[0], LAUNCHERS)
     return LAUNCHERS[arguments[0]](arguments[1:])
 
 
@@ -30,8 +33,10 @@ def _local(arguments: list[str]) -> int:
 
     own, command = split_command(arguments, LocalOptions)
     options = parse(LocalOptions, own, prog="meshloom launch local")
-    if not command or command[0] not in COMMANDS:
+    if not command:
         raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
+    if command[0] not in COMMANDS:
+        raise unknown("meshloom", command[0], COMMANDS)
     train = train_options(command[1:]) if command[0] == "train" else None
     from launch.cluster.local import launch_local
 

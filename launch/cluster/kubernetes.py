@@ -21,7 +21,7 @@ LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 QUANTITY = re.compile(r"[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)?")
 
-FLAT = {4: "2x2", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
+FLAT = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 # By TensorCores, of which these chips have two.
 CUBE = {8: "2x2x1", 16: "2x2x2", 32: "2x2x4", 64: "2x4x4", 128: "4x4x4", 256: "4x4x8"}
 CUBE |= {512: "4x8x8", 1024: "8x8x8", 2048: "8x8x16", 4096: "8x16x16", 8192: "16x16x16"}
@@ -41,6 +41,7 @@ class KubernetesOptions:
     """Print the JobSet of a run as YAML, for `kubectl apply --filename -`.
 
     The cluster needs JobSet (jobset.sigs.k8s.io) and a claim that all pods can write at once.
+    The flags are followed by `train PRESET` and flags of it.
     """
 
     image: str
@@ -260,7 +261,7 @@ def _slice(tpu: str) -> tuple[str, str, int, int]:
         sizes = ", ".join(map(str, topologies))
         raise ValueError(
             f"tpu={tpu!r} must be {kind}- and one of {sizes}, because GKE has slices of these "
-            f"sizes; try --tpu {kind}-{next(iter(topologies))}"
+            f"sizes with {CHIPS_PER_NODE} chips a node; try --tpu {kind}-{next(iter(topologies))}"
         )
     chips = 1
     for side in topologies[int(size)].split("x"):

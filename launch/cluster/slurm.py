@@ -64,6 +64,7 @@ class SlurmOptions:
     """Write a Slurm batch script for a run and submit it; the job requeues itself until it is done.
 
     The checkout, the Python that runs this and the run directory must lie where all nodes see them.
+    The flags are followed by `train PRESET` and flags of it.
     """
 
     nodes: int = 1
