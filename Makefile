@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml Makefile $(wildcard requirements/*.txt)
 	@rm -f $(STAMP)
 	$(PYTHON) -m venv $(VENV)
 	@pins=requirements/$$($(PYTHON) -c 'import sys; print("py311" if sys.version_info < (3, 12) else "py312")').txt; \
-	  echo "installing $$(grep -c == $$pins) packages of $$pins"; \
+	  echo "installing the packages of $$pins"; \
 	  $(PIP) --no-compile --require-hashes -r $$pins
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)

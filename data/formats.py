@@ -7,7 +7,7 @@ What cannot be read raises Unreadable, with the place.
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,12 @@ PIECE = 32 << 20
 
 
 class Unreadable(Exception):
-    """A file whose content is not what it should be."""
+    """A file whose content is not what it should be; `texts` are the fields that hold texts, where
+    the one that was asked for is missing."""
+
+    def __init__(self, message: str, texts: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.texts = texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +87,9 @@ def read_parquet(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
 
     with epath.Path(piece.file).open("rb") as stream:
         file = _parquet(stream)
-        if field not in file.schema_arrow.names:
-            raise Unreadable(f"it has no column {field!r} but {', '.join(file.schema_arrow.names)}")
+        if field not in (columns := file.schema_arrow).names:
+            texts = [c.name for c in columns if str(c.type) in ("string", "large_string")]
+            raise Unreadable(f"it has no column {field!r} but {', '.join(columns.names)}", texts)
         counts = [file.metadata.row_group(i).num_rows for i in range(piece.start)]
         row = sum(counts)
         try:
@@ -115,8 +121,15 @@ def _parquet(stream: Any) -> Any:
 def _field(record: Any, field: str, where: str) -> str:
     if not isinstance(record, dict) or field not in record:
         has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise Unreadable(f"{where} has no field {field!r} but {has}")
+        raise Unreadable(f"{where} has no field {field!r} but {has}", fields_of(record, str))
     return _string(record[field], field, where)
+
+
+def fields_of(record: Any, kind: type) -> list[str]:
+    """Names of a record's fields of that type, the longest value first."""
+    fields = record if isinstance(record, dict) else {}
+    found = [name for name, value in fields.items() if isinstance(value, kind)]
+    return sorted(found, key=lambda name: -len(fields[name]))
 
 
 def _string(value: Any, field: str, where: str) -> str:

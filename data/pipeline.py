@@ -116,7 +116,7 @@ class Rows:
         return np.array([order[i] for i in indices.tolist()], np.int64)
 
     def origin(self, index: int) -> str:
-        """Source file and place of the text a row begins with."""
+        """Source file and place of the document that a row begins in."""
         row = int(self.row_ids(np.array([index]))[0])
         source = int(np.searchsorted(self._ends, row, side="right"))
         window = row - int(self._ends[source]) + self._counts[source]
@@ -162,9 +162,10 @@ class Rows:
             raise ValueError(
                 f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens "
                 "of one source for evaluation, because a row and its targets are so many, but it "
-                f"keeps {self.num_tokens:,} in {self.num_documents:,} documents; try a larger "
-                "share, a shorter --data.sequence-length, smaller documents (a file of text is "
-                "one), or --train.eval-batches 0"
+                f"keeps {self.num_tokens:,} in {self.num_documents:,} "
+                f"document{'s' * (self.num_documents != 1)}; try a larger share, a shorter "
+                "--data.sequence-length, smaller documents (a file of text is one), or "
+                "--train.eval-batches 0"
             )
         if self._split == "held_out":
             return

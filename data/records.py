@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.formats import PIECE, Piece, Unreadable
+from data.formats import PIECE, Piece, Unreadable, fields_of
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -65,7 +65,9 @@ def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
     for i in range(piece.start, piece.stop):
         record = source[i]
         if field not in record:
-            raise Unreadable(f"record {i} has no field {field!r} but {', '.join(record)}")
+            has = ", ".join(record)
+            texts = fields_of(record, bytes)
+            raise Unreadable(f"record {i} has no field {field!r} but {has}", texts)
         value = record[field]
         if not isinstance(value, bytes):
             raise Unreadable(f"field {field!r} of record {i} is {type(value).__name__}, no text")

@@ -82,9 +82,11 @@ class Corpus:
             raise self._bad(file, error) from error
 
     def _bad(self, file: str, error: Exception) -> ValueError:
+        texts = error.texts if isinstance(error, Unreadable) else ()
+        other = f"--data.text-field {' or '.join(texts[:3])}, or " if texts else ""
         return ValueError(
             f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
-            f"silently, but in {file} {error}; try repairing that file or moving it away"
+            f"silently, but in {file} {error}; try {other}repairing that file or moving it away"
         )
 
 
@@ -169,7 +171,8 @@ def _content_digest(
     if known.exists():
         return known.read_text()
     total = sum(size for size, _ in stamps)
-    report(f"{spec}: hashing {len(files):,} files, {total / 1e6:,.1f} MB")
+    many = f"{len(files):,} file{'s' * (len(files) != 1)}"
+    report(f"{spec}: hashing {many}, {total / 1e6:,.1f} MB")
     with ThreadPoolExecutor() as pool:
         digest = digest_of(*pool.map(_file_digest, files))
     commit(known, digest.encode())

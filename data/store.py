@@ -172,7 +172,8 @@ def _finish(folder: Path, corpus: Corpus, count: int, kind: str) -> None:
     if not any(record[split]["tokens"] for record in records for split in SPLITS):
         raise ValueError(
             f"data.sources={corpus.spec!r} must hold text, because rows are cut from it, but "
-            f"all of its {len(corpus.files)} files are empty; try another path"
+            f"its {len(corpus.files)} file{'s are' if len(corpus.files) != 1 else ' is'} empty; "
+            "try another path"
         )
     manifest = {
         "format": FORMAT,

@@ -1,6 +1,7 @@
 """Text to token ids and back: UTF-8 bytes, a `tokenizer.json`, or a SentencePiece model."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -111,6 +112,12 @@ def load_tokenizer(spec: str) -> Tokenizer:
         f"data.tokenizer={spec!r} must be 'bytes' or a path that ends in .json or .model, because "
         "the ending says which library reads it; try 'bytes'"
     )
+
+
+def visible(text: str) -> str:
+    """Text for people: control characters other than newline and tab as `\\x1b`, since a terminal
+    would obey them."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _read(path: str) -> bytes:

@@ -229,7 +229,8 @@ def _one(
     offer = f"{flag}{' or '.join(map(str, steps[-5:]))}" if steps else "a run that has saved"
     wanted = "a checkpoint" if step is None else f"step {step}"
     raise ValueError(
-        f"checkpoints={folder.path} must hold {wanted}, because its files are to be read; try {offer}"
+        f"checkpoints={folder.path} must hold {wanted}, because its files are to be read; "
+        f"try {offer}"
     )
 
 

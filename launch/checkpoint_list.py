@@ -1,4 +1,4 @@
-"""One row of `meshloom checkpoint list`: what is known of a checkpoint without reading its arrays."""
+"""One row of `meshloom checkpoint list`: what is known of a checkpoint from its small files."""
 
 import json
 import time

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import tyro
 
@@ -15,6 +15,7 @@ from model.config import ModelConfig
 from train.config import TrainConfig
 
 FREE = {"resume": "free"}
+UNQUOTED = ", because YAML reads off, no, on and yes without quotes as booleans"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,8 @@ def from_dict(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     def exact(value: Any, kind: type) -> Any:
         number = kind is float and isinstance(value, int) and not isinstance(value, bool)
         if type(value) is not kind and not number:
-            raise ValueError(f"{value!r} must be of type {kind.__name__}")
+            quotes = f"{UNQUOTED}; try quotes" if kind is str and isinstance(value, bool) else ""
+            raise ValueError(f"{value!r} must be of type {kind.__name__}{quotes}")
         return kind(value)
 
     def reason(error: BaseException, _: type | None) -> str:
@@ -123,7 +125,7 @@ def from_dict(values: Mapping[str, Any], where: str = "config") -> RunConfig:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind in (int, float, str, bool):
         converter.register_structure_hook(kind, exact)
-    _refuse_unknown(values, RunConfig, "", where)
+    _refuse_unfit(values, RunConfig, "", where)
     try:
         return converter.structure(values, RunConfig)
     except cattrs.BaseValidationError as error:
@@ -192,7 +194,8 @@ def require_resumable(old: Mapping[str, Any], new: RunConfig) -> None:
             "resume must go on with the same model, data and optimizer, because the checkpoint "
             "was made with them; these differ:\n  "
             + "\n  ".join(lines)
-            + "\ntry the old values, or start a new run without --resume"
+            + "\ntry --resume without a preset, which takes the run's own values, and without the "
+            "flags that change them, or start a new run without --resume"
         )
 
 
@@ -212,7 +215,8 @@ def _free_fields(config: type, prefix: str = "") -> Iterator[str]:
             yield from _free_fields(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
 
 
-def _refuse_unknown(values: Any, config: type, prefix: str, where: str) -> None:
+def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
+    """Raise ValueError on a field that there is not, and on a value that is none of its choices."""
     if not isinstance(values, Mapping):
         return
     known = {f.name: f.type for f in dataclasses.fields(config)}
@@ -225,4 +229,13 @@ def _refuse_unknown(values: Any, config: type, prefix: str, where: str) -> None:
             )
         kind = known[name]
         if dataclasses.is_dataclass(kind):
-            _refuse_unknown(value, kind, f"{prefix}{name}.", where)  # type: ignore[arg-type]
+            _refuse_unfit(value, kind, f"{prefix}{name}.", where)  # type: ignore[arg-type]
+        elif get_origin(kind) is Literal and value not in (choices := get_args(kind)):
+            boolean = isinstance(value, bool)
+            word = ("off", "on")[value] if boolean else str(value)
+            (near,) = difflib.get_close_matches(word, choices, n=1, cutoff=0.0)
+            why = UNQUOTED if boolean else ", because only these are known"
+            raise ValueError(
+                f"{prefix}{name}={value!r} in {where} must be one of {', '.join(choices)}{why}; "
+                f"try {f'{near!r} in quotes' if boolean else near}"
+            )

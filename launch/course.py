@@ -35,7 +35,8 @@ class Course:
         return sum(after - first for first, after in self.skipped)
 
     def describe(self, rows: "Rows", first: int, after: int) -> str:
-        """The data rows at the positions from `first` up to `after`, and where some begin."""
+        """The data rows at the positions from `first` up to `after`, and the documents that some
+        begin in."""
         numbers = rows_at(np.arange(first, after), self.skipped)
         places: dict[str, list[str]] = {}
         for number in numbers[:SHOWN_ORIGINS].tolist():

@@ -63,11 +63,14 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
 
     Args:
         data: The data of a run.
-        row: Number of the row in the order of training.
+        row: Number of the row in the order of training, from 0; it never ends.
     """
+    if row < 0:
+        raise ValueError(f"row={row} must be at least 0, because the first row is 0; try --row 0")
     import numpy as np
 
     from data.pipeline import open_rows
+    from data.tokenizer import visible
 
     rows = open_rows(data, "train")
     print(f"digest     {rows.digest}")
@@ -79,9 +82,14 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
             print(f"held out   0 rows: {error}")
     print(f"vocabulary {rows.tokenizer.vocab_size:,} ids")
     batch = rows.batch(np.array([row]))
-    documents = int(batch.segment_ids.max())
-    print(f"row {row:,}, from {rows.origin(row)}, {documents} documents:")
-    print(rows.tokenizer.decode(batch.tokens[0]))
+    file, _, place = rows.origin(row).rpartition(" at ")
+    # With weights each source has epochs of its own.
+    epoch = "" if data.weights else f" of epoch {row // rows.num_rows + 1:,}"
+    print(
+        f"row {row:,}{epoch}, which begins in the document at {place} of {file}, "
+        f"{_counted(int(batch.segment_ids.max()), 'document')}:"
+    )
+    print(visible(rows.tokenizer.decode(batch.tokens[0])))
 
 
 def _require_output(arguments: list[str]) -> None:
@@ -95,6 +103,10 @@ def _require_output(arguments: list[str]) -> None:
 
 def _counts(rows: "Rows") -> str:
     return (
-        f"{rows.num_documents:,} documents, {rows.num_bytes:,} bytes, {rows.num_tokens:,} tokens, "
-        f"{rows.num_rows:,} rows"
+        f"{_counted(rows.num_documents, 'document')}, {rows.num_bytes:,} bytes, "
+        f"{rows.num_tokens:,} tokens, {_counted(rows.num_rows, 'row')}"
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -7,7 +7,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
-from data.tokenizer import Tokenizer
+from data.tokenizer import Tokenizer, visible
 from launch.options import GenerateOptions
 from model.generate import Sampling
 from model.generate import generate as decode
@@ -47,7 +47,7 @@ def continuations(
     seed: int = 0,
 ) -> list[str]:
     """At most `new` tokens written on from each prompt, on the current mesh, the same on every
-    process.
+    process, as `visible` text.
 
     Every prompt follows the end of a document. Raises ValueError when the model's positions end.
     """
@@ -69,7 +69,7 @@ def continuations(
         model, *placed, jax.random.key(seed), new=new, sampling=sampling, end=end
     )
     rows = multihost_utils.process_allgather(written, tiled=True)
-    return [tokenizer.decode(_until(row, end)) for row in rows[: len(prompts)]]
+    return [visible(tokenizer.decode(_until(row, end))) for row in rows[: len(prompts)]]
 
 
 def _part(array: np.ndarray, index: tuple[slice, ...] | None) -> np.ndarray:

@@ -12,8 +12,9 @@ from launch.config import MeshConfig
 IMPLEMENTED = ("replica", "fsdp", "tensor")
 
 
-def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
-    """Size of every axis over `num_devices`, with a -1 filled in.
+def axis_sizes(config: MeshConfig, num_devices: int, *, virtual: bool = False) -> dict[str, int]:
+    """Size of every axis over `num_devices`, with a -1 filled in; of `virtual` ones there can be
+    more.
 
     Raises ValueError on an axis that is not implemented above size 1, on sizes below 1, on two -1
     and on a product that is not the number of devices.
@@ -38,20 +39,21 @@ def axis_sizes(config: MeshConfig, num_devices: int) -> dict[str, int]:
             f"takes the devices that are left; try --mesh.{open_axes[1]} 1"
         )
     fixed = math.prod(size for size in sizes.values() if size != -1)
+    more = f", or JAX_NUM_CPU_DEVICES={fixed} before the command" if virtual else ""
     if open_axes:
         if num_devices % fixed:
             taken = shown({name: size for name, size in sizes.items() if size != -1})
             raise ValueError(
                 f"mesh {taken} must divide the number of devices, {num_devices}, because "
                 f"mesh.{open_axes[0]}=-1 takes the rest and {num_devices} / {fixed} is not whole; "
-                f"try {_suggestion(sizes, num_devices)}"
+                f"try {_suggestion(sizes, num_devices)}{more}"
             )
         sizes[open_axes[0]] = num_devices // fixed
     elif fixed != num_devices:
         raise ValueError(
             f"mesh {shown(sizes)} must multiply to the number of devices, {num_devices}, because "
             f"every device has one place in it, but it multiplies to {fixed}; "
-            f"try {_suggestion(sizes, num_devices)}"
+            f"try {_suggestion(sizes, num_devices)}{more}"
         )
     return sizes
 
@@ -62,7 +64,8 @@ def make_mesh(
 ) -> Mesh:
     """The mesh over `devices` (all of the job by default); ValueError as in `axis_sizes`."""
     devices = jax.devices() if devices is None else devices
-    sizes = axis_sizes(config, len(devices))
+    virtual = devices[0].platform == "cpu" and jax.process_count() == 1
+    sizes = axis_sizes(config, len(devices), virtual=virtual)
     return jax.make_mesh(
         tuple(sizes.values()),
         tuple(sizes),

@@ -151,8 +151,9 @@ def test_parquet_yields_rows_of_all_groups(tmp_path: Path) -> None:
 
 def test_bad_parquet(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", TEXTS * 100, rows=100)
-    with pytest.raises(Unreadable, match="no column 'body' but id, text"):
+    with pytest.raises(Unreadable, match="no column 'body' but id, text") as raised:
         read_parquet(path, "body")
+    assert raised.value.texts == ["text"]
     with pytest.raises(Unreadable, match="field 'id' of row 0 is int, no text"):
         read_parquet(path, "id")
     content = path.read_bytes()

@@ -80,8 +80,9 @@ def test_records_come_once_and_name_the_bad_one(folder: str) -> None:
 
 def test_wrong_fields(folder: str) -> None:
     (piece,) = records.divide_records(folder)
-    with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain"):
+    with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain") as raised:
         next(records.read_records(piece, "text"))
+    assert raised.value.texts == ["note"]
     with pytest.raises(Unreadable, match=r"field 'rain' of record 0 is .*, no text"):
         next(records.read_records(piece, "rain"))
 

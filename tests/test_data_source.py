@@ -50,7 +50,7 @@ def test_content_is_hashed_once(tmp_path: Path) -> None:
     lines: list[str] = []
     for _ in range(2):
         open_corpus(f"text:{tmp_path}/a.txt", "text", str(tmp_path / "cache"), lines.append)
-    assert len(lines) == 1 and "hashing 1 files" in lines[0]
+    assert len(lines) == 1 and "hashing 1 file," in lines[0]
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -87,6 +87,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             gzip.compress(b"x" * 99, mtime=0)[:-9],
             r"in .*a\.jsonl\.gz its gzip stream breaks",
         ),
+        (
+            "a.jsonl",
+            b'{"id": "7", "body": "longer"}',
+            r"no field 'text' but id, body; try --data\.text-field body or id, or repairing that",
+        ),
+        ("a.jsonl", b'{"id": 7}', r"has no field 'text' but id; try repairing that file"),
         ("a.parquet", b"PAR1 cut", r"in .*a\.parquet it is no whole Parquet file"),
     ],
 )

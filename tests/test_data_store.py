@@ -135,7 +135,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path, kind: str) -> None:
         (tmp_path / f"{name}.{kind}").touch()
     spec = f"{kind}:{tmp_path}/*.{kind}"
     corpus = open_corpus(spec, "text", str(tmp_path / "cache"), lambda line: None)
-    message = rf"data\.sources='{kind}:.* must hold text, .* all of its 2 files are empty"
+    message = rf"data\.sources='{kind}:.* must hold text, .* its 2 files are empty"
     with pytest.raises(ValueError, match=message):
         quietly(corpus)
 

@@ -148,6 +148,8 @@ def test_what_cannot_be_restarted_is_refused(here: Path) -> None:
         launch("train", "tiny", "--run-dir", "a")
     with pytest.raises(ValueError, match=r"run_dir=.*/b must hold a run"):
         launch("train", "tiny", "--run-dir", "b", "--resume")
+    with pytest.raises(ValueError, match="resume=True must come with a run directory"):
+        launch("train", "tiny", "--resume")
 
 
 def test_missing_sbatch_is_said_before_anything_is_written(

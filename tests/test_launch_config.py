@@ -89,7 +89,16 @@ def test_any_values_survive_yaml(
         ("train.steps", 1.5, "1.5 must be of type int .*train.steps"),
         ("train.steps", True, "True must be of type int"),
         ("train.steps", "many", "'many' must be of type int"),
-        ("train.bad_numbers.non_finite", "hope", "hope not in literal"),
+        (
+            "train.bad_numbers.non_finite",
+            "skipp",
+            r"^train\.bad_numbers\.non_finite='skipp' in config must be one of stop, skip, "
+            "rollback, because .*; try skip$",
+        ),
+        ("model.activation", "gelo", "must be one of gelu, .*; try gelu$"),
+        ("train.bad_numbers.spikes", False, "YAML reads off, .*; try 'off' in quotes"),
+        ("model.norm", None, "model.norm=None in config must be one of layernorm, rmsnorm"),
+        ("wandb", False, "False must be of type str, because YAML reads off, .*; try quotes"),
         ("data.tokenizer", 3, "3 must be of type str"),
         ("model.num_kv_heads", 3, "model.num_kv_heads=3 must divide"),
     ],
@@ -170,7 +179,9 @@ def test_other_fields_must_match_on_resume() -> None:
         "model.num_layers: was 4, now 5",
         "train.optimizer.learning_rate: was 0.003, now 1.0",
     ]
-    with pytest.raises(ValueError, match=r"model\.num_layers: was 4, now 5"):
+    with pytest.raises(
+        ValueError, match=r"(?s)model\.num_layers: was 4, now 5.*try --resume without a preset"
+    ):
         require_resumable(to_dict(preset("tiny")), new)
 
 

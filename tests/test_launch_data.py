@@ -1,5 +1,6 @@
 """The command `meshloom data`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ def test_prepare_then_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     output = capsys.readouterr()
     assert "digest     " in output.out and "held out   " in output.out
     assert "vocabulary 257 ids" in output.out
-    assert "row 3, from synthetic at " in output.out
+    assert re.search(
+        r"\nrow 3 of epoch 1, which begins in the document at \d+ of synthetic, \d document",
+        output.out,
+    )
     assert output.err == ""
 
 
@@ -35,7 +39,10 @@ def test_show_of_one_document_tells_that_none_is_held_out(
     output = capsys.readouterr().out
     assert "held out   0 rows: data.held_out=0.01 must keep at least 65 tokens" in output
     assert "--train.eval-batches 0" in output and "smaller documents" in output
-    assert "row 0, from " in output
+    assert "\ntrain      1 document, 1,160 bytes, " in output
+    assert (
+        f"\nrow 0 of epoch 1, which begins in the document at 0 of {tmp_path}/one.txt, " in output
+    )
 
 
 def test_a_tokenizer_is_trained_and_used(
@@ -55,3 +62,18 @@ def test_a_source_of_no_known_kind(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises((ValueError, SystemExit)):
         main(["prepare", "--data.sources", "jsnl:a"])
     assert "jsonl:a" in str(capsys.readouterr())
+
+
+def test_rows_are_counted_through_the_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.txt").write_text("\x1b[31mred\a\u009b\r\n\t" * 15)
+    flags = ["--data.sources", f"text:{tmp_path / 'one.txt'}", "--data.cache-dir", str(tmp_path)]
+    flags += ["--data.sequence-length", "64", "--data.held-out", "0"]
+    main(["show", *flags, "--row", "5000"])
+    output = capsys.readouterr().out
+    assert ", 2 rows\n" in output or ", 3 rows\n" in output
+    assert "\nrow 5,000 of epoch " in output
+    assert r"\x1b[31mred\x07\x9b\x0d" + "\n\t" in output
+    with pytest.raises(ValueError, match=r"row=-1 must be at least 0, .*; try --row 0"):
+        main(["show", *flags, "--row", "-1"])

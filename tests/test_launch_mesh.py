@@ -39,12 +39,15 @@ def test_mesh_over_some_devices() -> None:
         (MeshConfig(tensor=0), r"mesh\.tensor=0 must be at least 1"),
         (MeshConfig(replica=-2), r"mesh\.replica=-2 must be at least 1"),
         (MeshConfig(tensor=-1), r"mesh\.tensor=-1 must be given a size.*mesh\.fsdp=-1"),
-        (MeshConfig(tensor=3), r"mesh tensor 3 must divide the number of devices, 8"),
+        (
+            MeshConfig(tensor=3),
+            r"mesh tensor 3 must divide the number of devices, 8.*, or JAX_NUM_CPU_DEVICES=3",
+        ),
         (
             MeshConfig(fsdp=4),
             r"mesh fsdp 4 must multiply to .* 8, .* multiplies to 4; try --mesh.fsdp 8",
         ),
-        (MeshConfig(fsdp=16), r"multiplies to 16"),
+        (MeshConfig(fsdp=16), r"multiplies to 16; try --mesh.fsdp 8 .*, or JAX_NUM_CPU_DEVICES=16"),
         (MeshConfig(fsdp=3, tensor=4), r"try --mesh.fsdp 2 --mesh.tensor 4 --mesh.replica 1"),
         (MeshConfig(fsdp=1), r"mesh of one device must multiply to .* 8"),
     ],

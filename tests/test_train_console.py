@@ -64,6 +64,9 @@ def test_a_terminal_gets_a_bar_and_evaluations_above_it() -> None:
         ({"step_seconds": 400.0, "data_wait": 0.004}, "1.23M tok/s  MFU 45.7%  left 1:06:40"),
         ({"mfu": None}, "1.23M tok/s  4.8 PFLOP/s  data wait 5%  left 0:20"),
         ({"mfu": None, "flops_per_second": 9.5e10}, "95 GFLOP/s  data wait 5%  left 0:20"),
+        ({"mfu": None, "flops_per_second": 1.12e7}, "11.2 MFLOP/s  data wait 5%  left 0:20"),
+        ({"mfu": None, "flops_per_second": 9.0}, "9 FLOP/s  data wait 5%  left 0:20"),
+        ({"tokens_per_second": 2.5e9}, "2.5G tok/s  MFU 45.7%  data wait 5%  left 0:20"),
         ({"tokens_per_second": 912.0}, "912 tok/s  MFU 45.7%  data wait 5%  left 0:20"),
     ],
 )

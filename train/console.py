@@ -81,11 +81,11 @@ def describe(record: Record, steps_left: int) -> str:
     """`loss 3.4567  12.3k tok/s  MFU 41.2%  left 3:20`, from a training record."""
     parts = [f"loss {float(record['loss']):.4f}"]
     if "tokens_per_second" in record:
-        parts.append(f"{_short(float(record['tokens_per_second']))} tok/s")
+        parts.append(f"{''.join(_scaled(record['tokens_per_second']))} tok/s")
     if "mfu" in record:
         parts.append(f"MFU {float(record['mfu']):.1%}")
     elif "flops_per_second" in record:
-        parts.append(f"{_short(float(record['flops_per_second']))}FLOP/s")
+        parts.append(f"{' '.join(_scaled(record['flops_per_second']))}FLOP/s")
     if float(record.get("data_wait", 0.0)) >= 0.01:
         parts.append(f"data wait {float(record['data_wait']):.0%}")
     if "step_seconds" in record:
@@ -103,11 +103,11 @@ def describe_evaluation(record: Record) -> str:
     return "  ".join(parts)
 
 
-def _short(value: float) -> str:
-    for size, prefix in PREFIXES:
-        if value >= size:
-            return f"{value / size:.3g} {prefix}" if size > 1e6 else f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
+def _scaled(value: float | str) -> tuple[str, str]:
+    """Three digits of a number, and the prefix of its unit."""
+    value = float(value)
+    size, prefix = next((each for each in PREFIXES if value >= each[0]), (1.0, ""))
+    return f"{value / size:.3g}", prefix
 
 
 def _clock(seconds: float) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
-from launch.run_directory import new_directory, new_names
+from launch.run_directory import check_flags, new_directory, new_names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIME = re.compile(r"(\d+-)?\d+(:\d{2}){0,2}|\d+-\d+")
@@ -136,6 +136,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     runs = [training(command, line) for line in _lines(options.array)]
     base = runs[0].options.run_dir
     if base is None:
+        check_flags(None, resume=runs[0].options.resume, overwrite=False)
         preset = runs[0].options.run.preset
         base = next(new_names(preset)) if options.dry_run else new_directory(preset)
     base = base.expanduser().absolute()
