@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def list_steps(run: Run, json: bool = False) -> None:
-    """List the checkpoints of a run: sizes and names of all files are compared, no bytes read.
+    """List the checkpoints of a run; sizes and names of files are compared.
 
     Args:
         run: Run directory.
@@ -109,7 +109,7 @@ def verify(run: Run, step: int | None = None, sizes_only: bool = False, json: bo
 
 
 def show(run: Run, step: int | None = None, json: bool = False) -> None:
-    """Tell what a checkpoint holds: its meta, and name, shape, type and bytes of each array.
+    """Tell what a checkpoint holds: its meta, and the form of each array.
 
     Args:
         run: Run directory.
@@ -176,7 +176,7 @@ def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) ->
 
 
 def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool = False) -> None:
-    """Delete old checkpoints; without --yes only tell which. Damaged ones are left alone.
+    """Delete old checkpoints, not damaged ones; without --yes only tell which.
 
     Args:
         run: Run directory.

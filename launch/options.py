@@ -97,7 +97,7 @@ class GenerateOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GoodputOptions:
-    """Where the wall time of a run went, over all its starts; draws goodput.png into it."""
+    """Where the wall time of a run went over all its starts; draws goodput.png."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -115,10 +115,11 @@ class PresetsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalOptions:
-    """Start a command as one job of several processes on this machine. `train` is started again
-    from its last checkpoint when a process fails.
+    """Start a command as one job of several processes on this machine.
 
-    The flags are followed by COMMAND, as in `meshloom launch local --processes 2 train tiny`.
+    When a process fails, `train` is started again from its last checkpoint.
+
+    COMMAND follows the flags: `meshloom launch local --processes 2 train tiny`.
     """
 
     processes: int | None = None
@@ -177,9 +178,9 @@ class LocalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResumeOptions:
-    """Train twice, once undisturbed and once killed at random instants, and compare every bit.
+    """Train twice, once killed at random instants, and compare every bit.
 
-    The flags are followed by PRESET and flags of `train`, as in
+    PRESET and flags of `train` follow the flags:
     `meshloom verify-resume --kills 5 tiny --train.steps 60`.
     """
 

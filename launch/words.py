@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
 
 Options = TypeVar("Options")
 
@@ -35,7 +36,24 @@ def parse(
 ) -> Options:
     import tyro
 
+    if {"-h", "--help"} & set(arguments):
+        _join_lines(kind)
     return tyro.cli(kind, args=arguments, prog=prog, **settings)
+
+
+def _join_lines(kind: Any) -> None:
+    """Give the parser the docstring of every field as one paragraph: it breaks help where a line of
+    the docstring ended, if the next one is indented."""
+    import docstring_parser
+
+    if dataclasses.is_dataclass(kind):
+        told = {p.arg_name: p.description for p in docstring_parser.parse_from_object(kind).params}
+        for field in dataclasses.fields(kind):
+            text = " ".join((told.get(field.name) or "").split())
+            field.metadata = MappingProxyType({**field.metadata, "help": text or None})
+    for part in get_type_hints(kind).values():
+        if dataclasses.is_dataclass(part):
+            _join_lines(part)
 
 
 def value_of(flag: str, arguments: list[str]) -> str | None:

@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import subprocess
@@ -69,6 +70,8 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("\njaxlib " if arguments == "--version" else "meshloom") in done.stdout
+    about = [line for line in done.stdout.splitlines() if not re.match("usage: |[│╭╰]", line)]
+    assert max(map(len, about), default=0) <= 80
 
 
 def test_help_documents_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +82,11 @@ def test_help_documents_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     for here in flags:
         text = lines[here + 1]
         assert re.match(r"[A-Z\[&`]", text), lines[here]
+    text = [line for line in lines[flags[0] :] if not re.match("[╭╰─]", line)]
+    width = max(len(line) for line in text if not line.startswith("--"))
+    for above, below in itertools.pairwise(text):
+        ended = not above or not below or above.endswith((")", ".")) or above.startswith("--")
+        assert ended or len(f"{above} {below.split()[0]}") > width, f"{above!r} / {below!r}"
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

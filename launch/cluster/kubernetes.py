@@ -40,8 +40,9 @@ CHIPS_PER_NODE = 4
 class KubernetesOptions:
     """Print the JobSet of a run as YAML, for `kubectl apply --filename -`.
 
-    The cluster needs JobSet (jobset.sigs.k8s.io) and a claim that all pods can write at once.
-    The flags are followed by `train PRESET` and flags of it.
+    The cluster needs JobSet and a claim that all pods can write at once.
+
+    After the flags come `train PRESET` and flags of it.
     """
 
     image: str

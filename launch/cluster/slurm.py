@@ -61,10 +61,11 @@ FINAL = " | ".join(str(code) for code in (DONE, REFUSED, USAGE))
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmOptions:
-    """Write a Slurm batch script for a run and submit it; the job requeues itself until it is done.
+    """Submit a run as a Slurm job that requeues itself until it is done.
 
-    The checkout, the Python that runs this and the run directory must lie where all nodes see them.
-    The flags are followed by `train PRESET` and flags of it.
+    All nodes must see the checkout, this Python and the run directory.
+
+    After the flags come `train PRESET` and flags of it.
     """
 
     nodes: int = 1

@@ -14,8 +14,9 @@ from launch.cluster.training import Training, training
 class TpuVmOptions:
     """Print the gcloud command that trains on every worker of a TPU VM, or run it.
 
-    Each worker needs the checkout with its .venv; the run directory must be storage they share.
-    The flags are followed by `train PRESET` and flags of it.
+    Each worker needs the checkout with its .venv; they share the run directory.
+
+    After the flags come `train PRESET` and flags of it.
     """
 
     name: str
