@@ -6,10 +6,11 @@ from launch.cli import COMMANDS, train_options
 from launch.words import UsageError, parse, split_command, unknown
 
 USAGE = (
-    "usage: meshloom launch local [FLAGS] COMMAND ...       processes on this machine\n"
-    "       meshloom launch slurm [FLAGS] train PRESET ...  a job of a Slurm cluster\n"
-    "       meshloom launch k8s [FLAGS] train PRESET ...    the JobSet of a run, as YAML\n"
-    "       meshloom launch tpu-vm [FLAGS] train PRESET ... the command for all workers\n"
+    "usage: meshloom launch LAUNCHER [FLAGS] COMMAND ...\n\n"
+    "  local   processes on this machine, of any command\n"
+    "  slurm   a job of a Slurm cluster, of train\n"
+    "  k8s     the JobSet of a train run, as YAML\n"
+    "  tpu-vm  the command that trains on all workers\n\n"
     "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
     "`meshloom launch LAUNCHER --help` documents the flags of each."
 )
