@@ -28,8 +28,9 @@ OWN_THREADS = "meshloom"
 """The names of our threads begin so."""
 
 PEERS_TELL = 1.0  # seconds
-PEER_ENDED = ("by peer", "Broken pipe")
-"""Parts of what JAX says when a connection of a collective is gone."""
+PEER_ENDED = ("by peer", "Broken pipe", "remote process exited")
+"""Parts of what JAX says when a connection of a collective is gone: by gloo, and by NCCL
+(github.com/jax-ml/jax/issues/19307)."""
 HEARD = 1.0  # seconds that a disk which stands still may take of the end
 
 _last_word = threading.RLock()

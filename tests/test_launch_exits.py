@@ -90,3 +90,18 @@ def test_only_one_thread_has_the_last_word() -> None:
         "began.wait(); exits.leave(exits.STOPPED)\n"
     )
     assert (done.returncode, done.stderr) == (exits.STOPPED, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "by_peer"),
+    [
+        ("UNKNOWN: Gloo AllReduce failed: pair.cc: Connection closed by peer", True),
+        ("INTERNAL: NCCL operation async_err failed: remote process exited or there was a", True),
+        ("RESOURCE_EXHAUSTED: Out of memory", False),
+    ],
+)
+def test_the_end_of_a_peer_is_told_first(said: str, by_peer: bool) -> None:
+    from jax.errors import JaxRuntimeError
+
+    prefix = "a peer ended: " if by_peer else ""
+    assert exits.in_short(JaxRuntimeError(said)) == f"{prefix}JaxRuntimeError: {said}"
