@@ -26,8 +26,12 @@ def _watch(path: str, index: str) -> None:
         os.unlink(path)
         if word == "exit":
             os._exit(0)
-        main = ctypes.c_ulong(threading.main_thread().ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(RuntimeError))
+        main = threading.main_thread().ident or 0
+        # Again if it was swallowed: JAX makes a warning of any that comes in its compilation cache.
+        while not _passes(sys._current_frames()[main], "launch/exits.py"):
+            error = ctypes.py_object(RuntimeError)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), error)
+            time.sleep(1)
         return
 
 
@@ -36,17 +40,18 @@ def _tell_reader(path: str) -> None:
         time.sleep(0.02)
         frames = sys._current_frames()
         for thread in threading.enumerate():
-            if thread.ident in frames and _reads_data(frames[thread.ident]):
+            if thread.ident in frames and _passes(frames[thread.ident], "train/feed.py", "_run"):
                 with open(path + ".new", "w", encoding="utf-8") as file:
                     file.write(str(thread.native_id))
                 os.replace(path + ".new", path)
                 return
 
 
-def _reads_data(frame: types.FrameType | None) -> bool:
+def _passes(frame: types.FrameType | None, file: str, function: str = "") -> bool:
+    """Whether the frame or one that called it runs code of that file, of that function if given."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "_run" and code.co_filename.endswith("train/feed.py"):
+        if code.co_filename.endswith(file) and function in ("", code.co_name):
             return True
         frame = frame.f_back
     return False
