@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,7 +84,8 @@ class Corpus:
 
     def _bad(self, file: str, error: Exception) -> ValueError:
         texts = error.texts if isinstance(error, Unreadable) else ()
-        other = f"--data.text-field {' or '.join(texts[:3])}, or " if texts else ""
+        other = " or ".join(map(shlex.quote, texts[:3]))
+        other = f"--data.text-field {other}, or " if texts else ""
         return ValueError(
             f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
             f"silently, but in {file} {error}; try {other}repairing that file or moving it away"

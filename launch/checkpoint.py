@@ -202,7 +202,8 @@ def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool =
     if doomed and (faults := check(folder.of(newest := max(keep)), key=signing_key())):
         raise ValueError(
             f"checkpoint={folder.of(newest)} must be as it was written, because it is the newest "
-            f"and older ones go for it, but {told(faults)}; try moving it out of {folder.path}"
+            f"and older ones are deleted in its favour, but {told(faults)}; "
+            f"try moving it out of {folder.path}"
         )
     for step in doomed:
         print(f"{'deleting' if yes else 'would delete'} step {step}, {_bytes(sizes[step])}")

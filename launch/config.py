@@ -237,5 +237,5 @@ def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
             why = UNQUOTED if boolean else ", because only these are known"
             raise ValueError(
                 f"{prefix}{name}={value!r} in {where} must be one of {', '.join(choices)}{why}; "
-                f"try {f'{near!r} in quotes' if boolean else near}"
+                f"try {f'{near!r} in quotes' if near in ('on', 'off') else near}"
             )

@@ -63,7 +63,7 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
 
     Args:
         data: The data of a run.
-        row: Number of the row in the order of training, from 0; it never ends.
+        row: Number of the row in the order of training, from 0.
     """
     if row < 0:
         raise ValueError(f"row={row} must be at least 0, because the first row is 0; try --row 0")

@@ -175,10 +175,10 @@ def table(seconds: dict[str, float], found: list[Attempt]) -> list[str]:
             steps = f"{attempt.first_step:,}-{attempt.last_step:,}"
         ended, rest = attempt.ended, ""
         if len(ended) > 30:
-            ended, _, rest = ended.partition(": ")
-            ended = ended if len(ended) <= 30 else ended[:29] + "…"
+            head, _, rest = ended.partition(": ")
+            ended, rest = (head, rest) if rest and len(head) <= 30 else (ended[:29] + "…", ended)
         lines.append(f"  {when:<21}{lasted(attempt.end - attempt.begin):>9}   {steps:<15}{ended}")
-        lines += textwrap.wrap(rest, 80, initial_indent=INDENT, subsequent_indent=INDENT)[:4]
+        lines += textwrap.wrap(rest, 80, initial_indent=INDENT, subsequent_indent=INDENT)
         if back := attempt.rollbacks:
             times = f", {len(back)} rollbacks in all" if len(back) > 1 else ""
             lines.append(f"  {'':<33}rollback to step {back[-1]:,}{times}")

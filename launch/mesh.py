@@ -8,6 +8,7 @@ import jax
 from jax.sharding import AxisType, Mesh
 
 from launch.config import MeshConfig
+from launch.typed import launched
 
 IMPLEMENTED = ("replica", "fsdp", "tensor")
 
@@ -64,7 +65,7 @@ def make_mesh(
 ) -> Mesh:
     """The mesh over `devices` (all of the job by default); ValueError as in `axis_sizes`."""
     devices = jax.devices() if devices is None else devices
-    virtual = devices[0].platform == "cpu" and jax.process_count() == 1
+    virtual = devices[0].platform == "cpu" and jax.process_count() == 1 and not launched()
     sizes = axis_sizes(config, len(devices), virtual=virtual)
     return jax.make_mesh(
         tuple(sizes.values()),

@@ -90,8 +90,8 @@ class GenerateOptions:
         _require_some(self, "samples")
         if not 0 <= self.seed < 2**32:
             raise ValueError(
-                f"seed={self.seed} must be at least 0 and below 2**32, because JAX makes keys of "
-                "32 bits; try --seed 0"
+                f"seed={self.seed} must be at least 0 and below 2**32, because JAX takes 32 bits "
+                "of it; try --seed 0"
             )
 
 

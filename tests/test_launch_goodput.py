@@ -82,12 +82,19 @@ def test_clocks_that_disagree_leave_no_overlap() -> None:
     assert sum(totals(first + second).values()) == 15.0
 
 
-def test_a_long_end_is_told_below_its_line() -> None:
-    last = Span(1, "step", 0.0, 3.0, 1, 3, 0.0, "a peer ended: JaxRuntimeError: " + "word " * 40)
+@pytest.mark.parametrize(
+    ("ended", "beside", "below"),
+    [
+        ("a peer ended: JaxRuntimeError: " + "word " * 80 + "end", "a peer ended", "JaxRuntime"),
+        ("stopped by SIGTERM before a step", "stopped by SIGTERM before a s…", "stopped by"),
+    ],
+)
+def test_a_long_end_is_told_in_full_below_its_line(ended: str, beside: str, below: str) -> None:
+    last = Span(1, "step", 0.0, 3.0, 1, 3, 0.0, ended)
     lines = table(totals([last]), attempts([last]))
-    place = next(n for n, line in enumerate(lines) if line.endswith(" a peer ended"))
-    assert lines[place + 1].strip().startswith("JaxRuntimeError: word word")
-    assert len(lines) == place + 4 and max(map(len, lines)) <= 80
+    place = next(n for n, line in enumerate(lines) if line.endswith(f" {beside}"))
+    told = " ".join(line.strip() for line in lines[place + 1 :])
+    assert told.startswith(below) and ended.endswith(told) and max(map(len, lines)) <= 80
 
 
 def test_the_table_fits_a_terminal() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from programs import Programs, gone, hurry
 
-from launch.cluster import heartbeat, supervisor
+from launch.cluster import gang, heartbeat, supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -99,23 +99,27 @@ def test_a_refusal_is_passed_on_and_not_tried_again(code: int, tmp_path: Path) -
     assert job.said[0].splitlines()[-1] == "error: no"
 
 
-def test_a_refusal_of_all_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_of_all_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gang, "HOLD", 60.0)
     program = """
-fifo = os.environ["HERE"] + "/fifo"
+first = os.environ["HERE"] + "/first"
 if rank == 0:
-    with open(fifo, "wb"):
-        print("error: no", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(1)
-with open(fifo, "rb") as peer:
-    peer.read()
+    print("a step", flush=True)
+    print("error: no", file=sys.stderr, flush=True)
+    with open(first + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.replace(first + ".new", first)
+    os._exit(1)
+while not os.path.exists(first) or os.path.exists("/proc/" + open(first).read()):
+    time.sleep(0.01)
 os._exit(1)
 """
-    os.mkfifo(tmp_path / "fifo")
     job = Programs(program, tmp_path)
     assert job.run() == 1
-    told = "\n".join([*job.said, capfd.readouterr().err])
-    assert told.count("error: no") == 1
+    told = "\n".join([*job.said, *capfd.readouterr()])
+    assert told.count("error: no") == told.count("a step") == 1
 
 
 def test_a_death_that_makes_others_refuse_is_still_the_cause(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from train import arrays
 from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig
 from train.manifest import MANIFEST, Fault
@@ -267,3 +268,20 @@ def test_a_damaged_checkpoint_does_not_hinder_the_next(tmp_path: Path, state: St
         assert checkpointer.save(3, state, {})
     assert checkpointer.steps() == [1, 2, 3]
     assert [fault.file for fault in checkpointer.faults(1)] == ["meta.json"]
+
+
+def test_a_device_that_fails_is_told_as_that(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **settings: Any) -> None:
+        raise jax.errors.JaxRuntimeError("INTERNAL: a peer has gone")
+
+    with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
+        checkpointer.save(1, state, {})
+        checkpointer.wait()
+        monkeypatch.setattr(arrays, "restore", fail)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="a peer has gone"):
+            checkpointer.restore(jax.eval_shape(lambda: state))
+        monkeypatch.setattr(arrays, "save", fail)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="a peer has gone"):
+            checkpointer.save(2, state, {})

@@ -125,7 +125,7 @@ class Checkpointer:
         """Start to save if `step` is due (or `force`d) and not saved yet; tell whether it started.
 
         Returns when the arrays are copied. The files follow in the background; what goes wrong
-        there is a ValueError of the next `save`, `wait` or `close`. To be called after every step.
+        there the next `save`, `wait` or `close` raises: a ValueError, or JAX's own error.
         `metrics` are kept in the meta; `keep_best` goes by their `eval_loss`.
         """
         if not (self.is_due(step) or force) or step == self._saving:
@@ -276,13 +276,13 @@ class Checkpointer:
         """Within, a failure is that of the save, unless JAX tells it: of a peer, or a device."""
         try:
             yield
-        except jax.errors.JaxRuntimeError:
-            raise
         except Exception as error:
+            self._has_failed = True
+            if isinstance(error, jax.errors.JaxRuntimeError):
+                raise
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> ValueError:
-        self._has_failed = True
         last, cause = self.latest_step(), arrays.cause(error)
         good = "there is no good one" if last is None else f"step {last} is the last good one"
         full = "No space left" in cause

@@ -170,7 +170,7 @@ class WatchdogConfig:
 
     def __post_init__(self) -> None:
         for name in ("step_seconds", "step_medians", "phase_minutes"):
-            why = "at once is too soon for any of them"
+            why = "no step is made in no time"
             _require("train.watchdog", self, name, lambda x: x > 0, "be above 0", why)
 
 
@@ -225,7 +225,7 @@ class TrainConfig:
             hold(name, lambda x: x >= 0, "be at least 0", f"it is a number of {what}")
         why = "it is the weight of a part of the loss"
         hold("z_loss", lambda x: 0 <= x < math.inf, "be at least 0 and finite", why)
-        why = "JAX makes keys of 32 bits"
+        why = "JAX takes 32 bits of it"
         hold("seed", lambda x: 0 <= x < 2**32, "be at least 0 and below 2**32", why)
 
 

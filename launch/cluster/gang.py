@@ -132,9 +132,9 @@ class Gang:
         """Show no more of what process 0 complains about."""
         self._err.mute()
 
-    def was_shown(self, number: int) -> bool:
-        """Whether all that this process complained about has been on the terminal."""
-        return number == 0 and not self._err.dropped
+    def unseen(self) -> list[str]:
+        """Lines of process 0's complaint that were not shown."""
+        return self._err.dropped()
 
     def close(self) -> None:
         """Kill what still runs, and read everything to its end."""

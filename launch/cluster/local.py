@@ -119,6 +119,10 @@ class LocalPlaces:
 
     def launcher(self) -> list[str]:
         words = ["launch", "local", "--processes", str(self._count)]
+        if self._options.restarts != LocalOptions.restarts:
+            words += ["--restarts", str(self._options.restarts)]
+        if self._options.min_processes is not None:
+            words += ["--min-processes", str(self._options.min_processes)]
         if self._gpus:
             return [*words, "--gpus", ",".join(name for share in self._gpus for name in share)]
         return [*words, "--devices-per-process", str(self.devices_per_process)]

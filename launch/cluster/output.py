@@ -59,9 +59,8 @@ class Output:
     def last_lines(self, count: int) -> list[str]:
         """The last lines that hold something, as a terminal would show them."""
         with self._lock:
-            text = b"".join(self._tail).decode(errors="replace")
-        lines = (CONTROL.sub("", line).rstrip().rpartition("\r")[2] for line in text.split("\n"))
-        return [line for line in lines if line.strip()][-count:]
+            said = b"".join(self._tail)
+        return lines_of(said)[-count:]
 
     def close(self) -> None:
         with self._lock:
@@ -93,8 +92,7 @@ class Terminal:
         self._lock = threading.Lock()
         self._held: deque[tuple[float, bytes]] = deque()
         self._mute = False
-        self.dropped = False
-        """Whether something was never shown."""
+        self._dropped = bytearray()
 
     def write(self, data: bytes) -> None:
         with self._lock:
@@ -108,7 +106,7 @@ class Terminal:
             while self._held and (everything or now - self._held[0][0] >= self._hold):
                 data = self._held.popleft()[1]
                 if self._mute:
-                    self.dropped = True
+                    self._dropped = (self._dropped + data)[-TAIL:]
                 else:
                     put(self._target, data)
 
@@ -116,6 +114,18 @@ class Terminal:
         with self._lock:
             self._mute = True
         self.flush(everything=True)
+
+    def dropped(self) -> list[str]:
+        """The last lines that were never shown."""
+        with self._lock:
+            return lines_of(self._dropped)
+
+
+def lines_of(said: bytes | bytearray) -> list[str]:
+    """The lines that hold something, as a terminal would show them."""
+    text = said.decode(errors="replace")
+    lines = (CONTROL.sub("", line).rstrip().rpartition("\r")[2] for line in text.split("\n"))
+    return [line for line in lines if line.strip()]
 
 
 def put(target: IO[str], data: bytes) -> None:

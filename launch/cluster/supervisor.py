@@ -94,8 +94,8 @@ def supervise(
         if failure is None:
             return DONE
         if failure.is_refusal:
-            if not gang.was_shown(failure.number):
-                say("\n".join([f"{failure.reason()}:", *failure.last_lines]))
+            if lines := failure.last_lines if failure.number else gang.unseen():
+                say("\n".join([f"{failure.reason()}:", *lines]))
             return failure.code
         if signals:
             if len(signals) > 1:
