@@ -285,3 +285,22 @@ def test_a_device_that_fails_is_told_as_that(
         monkeypatch.setattr(arrays, "save", fail)
         with pytest.raises(jax.errors.JaxRuntimeError, match="a peer has gone"):
             checkpointer.save(2, state, {})
+
+
+def test_a_folder_moved_away_as_a_save_begins_is_missed(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, run = arrays.save, tmp_path / "checkpoints"
+
+    def moved(*arguments: Any) -> None:
+        run.rename(tmp_path / "away")
+        save(*arguments)
+
+    with closing(Checkpointer(run, EACH_STEP)) as checkpointer:
+        checkpointer.save(1, state, {})
+        checkpointer.wait()
+        monkeypatch.setattr(arrays, "save", moved)
+        checkpointer.save(2, state, {})
+        with pytest.raises(ValueError, match=r"must be writable.*moved away meanwhile"):
+            checkpointer.wait()
+    assert (tmp_path / "away" / "1" / MANIFEST).is_file()

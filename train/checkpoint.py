@@ -141,10 +141,10 @@ class Checkpointer:
             text = json.dumps({**meta, "metrics": plain}, indent=1) + "\n"
             forms = {n: (np.dtype(x.dtype).name, tuple(x.shape)) for n, x in leaves.items()}
             if jax.process_index() == 0:
-                self.folder.begin(step)
+                (self.folder.begin(step) / META).write_text(text, encoding="utf-8")
             arrays.save(writer, self.folder.saving(step) / STATE, leaves)
             loss = plain.get("eval_loss", math.nan)
-            self._writing = self._waiter.submit(self._finish, step, text, forms, loss)
+            self._writing = self._waiter.submit(self._finish, step, forms, loss)
         self._due.restart(step, time.monotonic())
         return True
 
@@ -227,7 +227,7 @@ class Checkpointer:
         except (OSError, ValueError, LookupError):
             return math.nan  # it is damaged, which is for who reads it to say
 
-    def _finish(self, step: int, meta: str, forms: dict[str, Form], loss: float) -> None:
+    def _finish(self, step: int, forms: dict[str, Form], loss: float) -> None:
         """Runs in the background: make what Orbax wrote a checkpoint, then delete older ones.
 
         Each process flushes and hashes the files it wrote, process 0 also those that belong to
@@ -236,9 +236,9 @@ class Checkpointer:
         assert self._writer is not None
         self._writer.wait_until_finished()
         path, process = self.folder.saving(step), jax.process_index()
-        if process == 0:
-            (path / META).write_text(meta, encoding="utf-8")
         names = manifest.file_names(path)
+        if process == 0 and META not in names:  # Orbax has made the folders anew
+            raise FileNotFoundError(f"{path.parent} was moved away meanwhile")
         entries = manifest.flushed(path, [n for n in names if arrays.written_by(n) == process])
 
         def publish(words: list[str]) -> str:
