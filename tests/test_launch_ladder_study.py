@@ -11,11 +11,11 @@ import yaml
 from command import meshloom
 
 from launch.cli import main
-from launch.config import leaves, to_dict
+from launch.config import RunConfig, leaves, structured, to_dict
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.directory import make_study, open_study
 from launch.ladder.studies import STUDIES, load_study, smoke
-from launch.ladder.study import ASIDE, Power, Row, Study, from_dict
+from launch.ladder.study import ASIDE, REPLACED, Power, Row, Study, from_dict
 
 SHORT = """
 base:
@@ -26,7 +26,7 @@ base:
   train:
     eval_every: 0
     eval_batches: 4
-    optimizer: {learning_rate: 3.0e-4, schedule: wsd, warmup_steps: 10, final_fraction: 0.0}
+    optimizer: {schedule: wsd, warmup_steps: 10, final_fraction: 0.0}
     checkpoint: {every_steps: null, every_minutes: 1.0, keep_latest: 1}
 family: {head_dim: 16, width_per_layer: 16, mlp_ratio: 2.6666666666666665}
 learning_rate: {factor: 4.0e-3}
@@ -168,12 +168,25 @@ def test_only_the_grid_of_a_study_may_change(
     assert open_study(tmp_path).study == (smoke() if told else study)
 
 
+def test_what_each_cell_has_of_its_own_is_what_the_base_may_not_set() -> None:
+    study = smoke()
+    values = dict(leaves(to_dict(study.base)))
+    changed = to_dict(study.base)
+    for name in REPLACED:
+        changed = with_changes(changed, name, 2 * values[name] or 7)
+    base = structured(RunConfig, changed, "here", "a run")
+    wanted = [cell.digest for cell in cells_of(study)]
+    assert [cell.digest for cell in cells_of(dataclasses.replace(study, base=base))] == wanted
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("families", {}, "families in .* must be a field of Study.*try family"),
         ("base.train.optimizer.beta", 0.9, "try base.train.optimizer.beta[12] or"),
         ("base.model.norm", "rms", "base.model.norm='rms' in .*; try rmsnorm"),
+        ("base.train.steps", 300, "base.train.steps=300 in .* must be left out"),
+        ("base.model.num_layers", 2, "base.model.num_layers=2 in .* must be left out"),
         ("base.train.eval_batches", 0, "base.train.eval_batches=0 must be at least 1"),
         ("family.head_dim", 12, "widths=16 must be a multiple of family.head_dim=12.*try 12"),
         ("grid", [], "grid=.* must hold at least one row"),

@@ -203,9 +203,9 @@ def model_of(family: Family, base: ModelConfig, width: int) -> ModelConfig:
     return dataclasses.replace(
         base,
         embed_dim=width,
-        num_layers=max(family.least_layers, round(width / family.width_per_layer)),
+        num_layers=max(1, round(width / family.width_per_layer)),
         num_heads=heads,
-        num_kv_heads=max(1, heads // family.queries_per_kv),
+        num_kv_heads=heads,
         head_dim=family.head_dim,
         mlp_dim=max(8, 8 * round(family.mlp_ratio * width / 8)),
     )

@@ -8,7 +8,7 @@ from data.config import DataConfig
 from launch.config import RunConfig, load_dict
 from launch.ladder.study import Family, Power, Row, Study, from_dict
 from launch.presets import preset
-from train.config import CheckpointConfig, OptimizerConfig
+from train.config import CheckpointConfig
 
 
 def smoke() -> Study:
@@ -62,7 +62,9 @@ def _base(*, length: int, eval_batches: int, warmup: int) -> RunConfig:
         tiny.train,
         eval_every=0,
         eval_batches=eval_batches,
-        optimizer=OptimizerConfig(schedule="wsd", warmup_steps=warmup, final_fraction=0.0),
+        optimizer=dataclasses.replace(
+            tiny.train.optimizer, schedule="wsd", warmup_steps=warmup, final_fraction=0.0
+        ),
         checkpoint=CheckpointConfig(every_steps=None, every_minutes=1.0, keep_latest=1),
     )
     return dataclasses.replace(

@@ -17,6 +17,12 @@ ASIDE = (
 ).split()
 """Fields by which runs with the same result may differ."""
 
+REPLACED = (
+    "model.embed_dim model.num_layers model.num_heads model.num_kv_heads model.head_dim "
+    "model.mlp_dim data.seed train.steps train.batch_size train.seed train.optimizer.learning_rate"
+).split()
+"""Fields of RunConfig that each cell has of its own, by the family, its row and the rules."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -25,16 +31,12 @@ class Family:
     head_dim: int
     """H, the same at every width; the width must be a multiple."""
     width_per_layer: float
-    """D / L; the layers are rounded, and at least `least_layers`."""
+    """D / L; the layers are rounded, and at least one."""
     mlp_ratio: float = 4.0
     """F / D, with F rounded to a multiple of 8; 8/3 if gated has as many parameters as 4 if not."""
-    least_layers: int = 1
-    """Layers of the narrowest models."""
-    queries_per_kv: int = 1
-    """Query heads that share a key/value head."""
 
     def __post_init__(self) -> None:
-        for name in ("head_dim", "width_per_layer", "mlp_ratio", "least_layers", "queries_per_kv"):
+        for name in ("head_dim", "width_per_layer", "mlp_ratio"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(
@@ -146,7 +148,17 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
                 f"base.preset={name} in {where} must be the name of a preset, because the others "
                 "are what differs from it; try base: {preset: tiny}"
             )
-        values = {**values, "base": _merged(to_dict(preset(base["preset"])), base)}
+        own = to_dict(preset(name))
+        merged = _merged(own, base)
+        before, now = dict(leaves(own)), dict(leaves(merged))
+        for replaced in REPLACED:
+            if replaced in now and now[replaced] != before[replaced]:
+                raise ValueError(
+                    f"base.{replaced}={now[replaced]} in {where} must be left out, because each "
+                    "cell has its own, by family, learning_rate, batch_tokens and its row of the "
+                    "grid; try those"
+                )
+        values = {**values, "base": merged}
     return structured(Study, values, where, "a study")
 
 
