@@ -82,7 +82,23 @@ def _sums(cells: list[Cell], hours: float | None) -> None:
     if hours is not None:
         print(f"{hours:.2g} hours of steps on the devices of this machine, one cell at a time;")
         print("evaluation, saving and starting come on top")
+        _text(cells)
     print("FLOPs are of forward and backward, with causal attention counted once")
+
+
+def _text(cells: list[Cell]) -> None:
+    """How much text the losses stand on: of few documents, seeds of one cell differ."""
+    from data.pipeline import open_rows
+
+    config = cells[0].config
+    train, held_out = open_rows(config.data, "train"), open_rows(config.data, "held_out")
+    rows = min(held_out.num_rows, config.train.eval_batches * config.train.batch_size)
+    most = max(cell.tokens for cell in cells) / train.num_tokens
+    print(
+        f"losses are measured on {rows * config.data.sequence_length:,} tokens out of "
+        f"{held_out.num_documents:,} documents;"
+    )
+    print(f"{train.num_tokens:,} tokens to train on are read {most:.2g} times at most")
 
 
 def _name(cell: Cell) -> str:
