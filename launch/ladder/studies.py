@@ -35,8 +35,8 @@ def laptop() -> Study:
     width 80, has eight times the compute of the largest. All are trained with three seeds, in
     batches of 512 tokens, and measured on a tenth of the library, all of it: a hundredth is nine
     files, on which seeds of one cell differ by 0.04 nats.
-    Command: `meshloom ladder run laptop --dir studies/laptop`. Hardware: one CPU core, half an hour
-    for the grid, three quarters for what is held out; a second worker halves that.
+    Command: `meshloom ladder run laptop --dir studies/laptop`. Hardware: one CPU core,
+    three quarters of an hour for the grid and one for what is held out; a second worker halves it.
     docs/studies.md has its result.
     """
     seeds = (0, 1, 2)
