@@ -2,9 +2,12 @@
 
 from typing import Literal, NamedTuple
 
+GIB = 2**30
+MIB = 2**20
+
 
 class Chip(NamedTuple):
-    """One chip, as a cluster counts them: figures of the vendor, in SI units."""
+    """One chip, as a cluster counts them: peaks that the vendor gives, in SI units."""
 
     name: str
     platform: Literal["tpu", "gpu"]
@@ -15,12 +18,134 @@ class Chip(NamedTuple):
     memory_bandwidth: float
     """Bytes a second."""
     link_bandwidth: float
-    """Bytes a second that a chip sends, one way: over one link of the torus of a TPU, over NVLink
-    of a GPU."""
+    """Bytes a second that a chip sends, one way: over one link of the torus of a TPU, which has
+    two a dimension, or over all of NVLink of a GPU."""
     torus: int
     """Dimensions of a TPU's torus; 0 for a GPU."""
     domain: int
-    """Chips that fast links join at most: a TPU's slice, a GPU's node."""
+    """Chips that fast links join at most: a TPU's pod, a GPU's node."""
     network_bandwidth: float
     """Bytes a second a chip, one way, between slices or nodes."""
     source: str
+
+
+# Google's pages write 32 GB on one and 32 GiB on another for the same chip: it is GiB. NVIDIA's
+# 80 GB is what nvidia-smi gives as the memory in all. "Bidirectional" bandwidth of a chip is over
+# all its links, both ways: a quarter (2-D) or a sixth (3-D) of it is one link, half of that one
+# way.
+_BOOK = "jax-ml.github.io/scaling-book/tpus"
+_CLOUD = "docs.cloud.google.com/tpu/docs"
+
+CHIPS: dict[str, Chip] = {
+    chip.name: chip
+    for chip in (
+        Chip(
+            name="v4",
+            platform="tpu",
+            matmul_flops=275e12,
+            memory=32 * GIB,
+            memory_bandwidth=1200e9,
+            link_bandwidth=50e9,
+            torus=3,
+            domain=4096,
+            network_bandwidth=6.25e9,
+            source=f"{_CLOUD}/v4; links: Jouppi et al. 2023 (arXiv 2304.01433); network: {_BOOK}",
+        ),
+        Chip(
+            name="v5e",
+            platform="tpu",
+            matmul_flops=197e12,
+            memory=16 * GIB,
+            memory_bandwidth=819e9,
+            link_bandwidth=50e9,
+            torus=2,
+            domain=256,
+            network_bandwidth=3.125e9,
+            source=f"{_CLOUD}/v5e (400 GB/s of links both ways, 6.4 Tb/s of network a pod)",
+        ),
+        Chip(
+            name="v5p",
+            platform="tpu",
+            matmul_flops=459e12,
+            memory=95 * GIB,
+            memory_bandwidth=2765e9,
+            link_bandwidth=100e9,
+            torus=3,
+            domain=8960,
+            network_bandwidth=6.25e9,
+            source=f"{_CLOUD}/v5p (1,200 GB/s of links both ways, 50 Gb/s of network a chip)",
+        ),
+        Chip(
+            name="v6e",
+            platform="tpu",
+            matmul_flops=918e12,
+            memory=32 * GIB,
+            memory_bandwidth=1638e9,
+            link_bandwidth=100e9,
+            torus=2,
+            domain=256,
+            network_bandwidth=12.5e9,
+            source=f"{_CLOUD}/v6e; network: {_CLOUD}/tpu7x (800 GB/s of links, 100 Gb/s a chip)",
+        ),
+        Chip(
+            name="tpu7x",
+            platform="tpu",
+            matmul_flops=2307e12,
+            memory=192 * GIB,
+            memory_bandwidth=7380e9,
+            link_bandwidth=100e9,
+            torus=3,
+            domain=9216,
+            network_bandwidth=12.5e9,
+            source=f"{_CLOUD}/tpu7x (1,200 GB/s of links both ways, 100 Gb/s of network a chip)",
+        ),
+        Chip(
+            name="a100",
+            platform="gpu",
+            matmul_flops=312e12,
+            memory=81920 * MIB,
+            memory_bandwidth=2039e9,
+            link_bandwidth=300e9,
+            torus=0,
+            domain=8,
+            network_bandwidth=25e9,
+            source="NVIDIA's data sheet, A100 80GB SXM; DGX A100: a port of 200 Gb/s a GPU",
+        ),
+        Chip(
+            name="h100",
+            platform="gpu",
+            matmul_flops=989.4e12,
+            memory=81559 * MIB,
+            memory_bandwidth=3350e9,
+            link_bandwidth=450e9,
+            torus=0,
+            domain=8,
+            network_bandwidth=50e9,
+            source="NVIDIA's data sheet, H100 SXM; DGX H100: a port of 400 Gb/s a GPU",
+        ),
+        Chip(
+            name="h200",
+            platform="gpu",
+            matmul_flops=989.4e12,
+            memory=143771 * MIB,
+            memory_bandwidth=4800e9,
+            link_bandwidth=450e9,
+            torus=0,
+            domain=8,
+            network_bandwidth=50e9,
+            source="NVIDIA's data sheet, H200 SXM; DGX H200: a port of 400 Gb/s a GPU",
+        ),
+        Chip(
+            name="b200",
+            platform="gpu",
+            matmul_flops=2250e12,
+            memory=183359 * MIB,
+            memory_bandwidth=8000e9,
+            link_bandwidth=900e9,
+            torus=0,
+            domain=8,
+            network_bandwidth=50e9,
+            source="NVIDIA's Blackwell brief, HGX B200; DGX B200: a port of 400 Gb/s a GPU",
+        ),
+    )
+}
