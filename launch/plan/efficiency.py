@@ -37,7 +37,7 @@ MATMUL: dict[str, float] = {
     "v6e": 0.573,
 }
 SHARED: dict[str, Shared] = {
-    "gpu": Shared(link=0.441, network=0.679, overlap=0.152),
+    "gpu": Shared(link=0.445, network=0.686, overlap=0.144),
     "tpu": Shared(link=0.746, network=0.707, overlap=0.499),
 }
 NEAREST = {"h200": "h100", "b200": "h100", "tpu7x": "v6e"}
