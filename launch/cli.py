@@ -203,6 +203,12 @@ def _ladder(arguments: list[str]) -> int | None:
     return ladder_main(arguments)
 
 
+def _plan(arguments: list[str]) -> None:
+    from launch.plan.command import main as plan_main
+
+    plan_main(arguments)
+
+
 def _presets(arguments: list[str]) -> None:
     from launch.options import PresetsOptions
 
@@ -241,6 +247,7 @@ COMMANDS = {
     "checkpoint": Command(_checkpoint, "list, verify, compare and prune a run's checkpoints"),
     "goodput": Command(_goodput, "tell where the wall time of a run went"),
     "data": Command(_data, "prepare token stores and tokenizers"),
+    "plan": Command(_plan, "tell what a run will need on a cluster, without it"),
     "ladder": Command(_ladder, "scaling experiments by model size"),
     "presets": Command(_presets, "list the presets with their sizes"),
     "verify-resume": Command(_verify_resume, "prove that killed runs go on bit by bit"),

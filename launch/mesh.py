@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from launch.config import MeshConfig
@@ -67,11 +69,32 @@ def make_mesh(
     devices = jax.devices() if devices is None else devices
     virtual = devices[0].platform == "cpu" and jax.process_count() == 1 and not launched()
     sizes = axis_sizes(config, len(devices), virtual=virtual)
-    return jax.make_mesh(
-        tuple(sizes.values()),
-        tuple(sizes),
-        axis_types=(AxisType.Explicit,) * len(sizes),
-        devices=devices,
+    return Mesh(_placed(sizes, devices), tuple(sizes), (AxisType.Explicit,) * len(sizes))
+
+
+def _placed(
+    sizes: dict[str, int],
+    devices: Sequence[jax.Device],  # pyright: ignore[reportInvalidTypeForm]
+) -> np.ndarray:
+    """Devices along each axis: axes follow the sides of a TPU's torus, which may be cut in parts,
+    and `replica` the slices. ValueError if it cannot."""
+    tpu = devices[0].platform == "tpu"
+    slices = len({getattr(device, "slice_index", None) for device in devices}) if tpu else 1
+    if slices == 1:
+        place = mesh_utils.create_device_mesh
+        return place(tuple(sizes.values()), devices, allow_split_physical_axes=True)
+    if sizes["replica"] % slices:
+        raise ValueError(
+            f"mesh.replica={sizes['replica']} must be a multiple of {slices}, because the devices "
+            f"are in {slices} slices and only replicas are far apart; "
+            f"try --mesh.replica {slices}"
+        )
+    far = {name: slices if name == "replica" else 1 for name in sizes}
+    return mesh_utils.create_hybrid_device_mesh(
+        [size // far[name] for name, size in sizes.items()],
+        list(far.values()),
+        devices,
+        allow_split_physical_axes=True,
     )
 
 

@@ -42,6 +42,30 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Tell what a run will need on a cluster, by the accelerator's own compiler.
+
+    `meshloom plan llama3-8b --on v5p-128 --mesh.fsdp 64`; each field of the run's config can be
+    changed by a flag.
+    """
+
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    config: Path | None = None
+    """Begin from this YAML, as a run directory holds it, in place of a preset."""
+    on: str = ""
+    """The chips: v5p:8x8x8 is a torus, v5p-1024 the vendor's name (v4, v5p and tpu7x count cores
+    there, two a chip), 2xv5e-256 two slices, h100x64 GPUs."""
+    tokens: str | None = None
+    """Tokens of the whole training, as in 300B; it sets train.steps."""
+    batch_tokens: str | None = None
+    """Tokens of a step, as in 4M; it sets train.batch_size, to the nearest that can be cut."""
+    json: bool = False
+    """Print JSON in place of tables."""
+    out: Path | None = None
+    """Folder of the plan's files; if not given, one under runs/plans."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """Loss, perplexity and bits per byte of a run's checkpoint on its held-out rows."""
 

@@ -1,0 +1,92 @@
+"""The command `meshloom plan`: what a run will need on a cluster, told without the cluster."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import launch.config
+from launch.config import RunConfig
+from launch.options import PlanOptions
+from launch.plan.topology import Topology, parse
+from launch.plan.units import count
+from launch.words import UsageError, value_of
+from launch.words import parse as parse_flags
+
+FOLDER = Path("runs") / "plans"
+
+
+def main(arguments: list[str]) -> None:
+    """Run `meshloom plan ARGUMENTS`: print the plan, and write all of it into its folder."""
+    options = plan_options(arguments)
+    topology = parse(options.on)
+    run = with_tokens(options, topology)
+    name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
+    folder = FOLDER / name if options.out is None else options.out
+    from launch.plan.picture import draw
+    from launch.plan.plan import make_plan
+    from launch.plan.show import as_json, as_text
+
+    plan = make_plan(run, topology, folder)
+    told = json.dumps(as_json(plan), indent=2)
+    (folder / "plan.json").write_text(told + "\n", encoding="utf-8")
+    draw(plan, folder / "fit.png")
+    print(told if options.json else as_text(plan))
+
+
+def plan_options(arguments: list[str]) -> PlanOptions:
+    """What `meshloom plan ARGUMENTS` asks; raises UsageError, exits as the parser does."""
+    from launch.presets import preset
+
+    named = bool(arguments) and not arguments[0].startswith("-")
+    file = value_of("--config", arguments)
+    if named and file is not None:
+        raise UsageError(
+            f"meshloom plan takes a preset or --config, not both; leave out {arguments[0]}"
+        )
+    if named:
+        try:
+            base = preset(arguments[0])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    elif file is not None:
+        base = launch.config.load(Path(file))
+    elif {"-h", "--help"} & set(arguments):
+        base = preset("llama3-8b")
+    else:
+        raise UsageError(
+            "meshloom plan needs a preset, as in `meshloom plan llama3-8b --on v5p-128 "
+            "--mesh.fsdp 64` (`meshloom presets` lists all)"
+        )
+    options = parse_flags(
+        PlanOptions,
+        arguments[1:] if named else arguments,
+        prog=f"meshloom plan {base.preset if named else 'PRESET'}",
+        description=f"Defaults shown are those of {base.preset}; `meshloom presets` lists all.",
+        default=PlanOptions(run=base),
+    )
+    if not options.on:
+        raise UsageError("meshloom plan needs --on, the chips to plan for, as in --on v5p-128")
+    return options
+
+
+def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
+    """The run with the batch of --batch-tokens and the length of --tokens.
+
+    A batch is the nearest number of rows that every micro-batch on every device can share.
+    """
+    run = options.run
+    train, length = run.train, run.data.sequence_length
+    if options.batch_tokens is not None:
+        wanted = count(options.batch_tokens, "batch_tokens") / length
+        mesh = dataclasses.asdict(run.mesh)
+        fixed = math.prod(size for size in mesh.values() if size > 0)
+        if mesh["fsdp"] == -1:
+            mesh["fsdp"] = max(1, topology.devices // fixed)
+        parts = max(1, mesh["replica"]) * mesh["fsdp"] * train.accumulation
+        rows = max(1, round(wanted / parts)) * parts
+        train = dataclasses.replace(train, batch_size=rows)
+    if options.tokens is not None:
+        steps = math.ceil(count(options.tokens, "tokens") / (train.batch_size * length))
+        train = dataclasses.replace(train, steps=steps)
+    return dataclasses.replace(run, train=train)

@@ -1,0 +1,154 @@
+"""The planning process's child: compiles a run's train step for chips that are not there.
+
+`python -m launch.plan.compile_step REQUEST ANSWER`, both JSON. `launch.plan.compiler` starts it
+in an environment of its own, so that neither flags nor platforms leak out of it or into it.
+"""
+
+import json
+import re
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+
+from launch import build
+from launch.config import from_dict
+from launch.mesh import make_mesh
+from launch.plan.gpu_target import TARGETS
+from launch.plan.shapes import memory
+from launch.plan.topology import Topology, parse
+from train.state import TrainState
+from train.step import make_train_step
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
+LEFT = re.compile(r"available HBM \(([\d.]+)([KMGTP]?)\)|of ([\d.]+)([KMGTP]?) hbm")
+TAKEN = re.compile(r"[Uu]sed ([\d.]+)([KMGTP]?) of|temporaries \(([\d.]+)([KMGTP]?)\)")
+
+
+def main(request: Path, answer: Path) -> None:
+    asked = json.loads(request.read_text(encoding="utf-8"))
+    topology = parse(asked["topology"])
+    devices = described(topology)
+    told: dict[str, Any] = {"limit": memory_of(topology, devices)}
+    try:
+        compile_step(asked["config"], topology, devices, Path(asked["hlo"]), told)
+    except ValueError as error:
+        told["refused"] = str(error)
+    except jax.errors.JaxRuntimeError as error:
+        traceback.print_exc()
+        over = TAKEN.search(str(error))
+        if over:
+            told["needed"] = size(over)
+        else:
+            told["failed"] = str(error).splitlines()[0]
+    told["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    answer.write_text(json.dumps(told), encoding="utf-8")
+
+
+def described(topology: Topology) -> list[Any]:
+    """The devices of the topology, which nothing can run on."""
+    if topology.chip.platform == "gpu":
+        nodes, each = topology.shape
+        target = TARGETS[topology.chip.name].proto
+        told = {"target_config": target, "topology": f"1x{nodes}x{each}"}
+        return topologies.get_topology_desc(f"{nodes}x{each}", platform="cuda", **told).devices
+    shape = topology.shape
+    options: dict[str, Any] = {"topology_name": f"{topology.chip.name}:{'x'.join(map(str, shape))}"}
+    if topology.chips == topology.slices:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    if topology.chip.name == "v4":  # as real jobs see it: one device of both cores
+        options["chip_config_name"] = "megacore"
+    if topology.slices > 1:
+        options["num_slices"] = topology.slices
+    return topologies.get_topology_desc(platform="tpu", **options).devices
+
+
+def memory_of(topology: Topology, devices: list[Any]) -> int:
+    """Bytes that a program may take on one device.
+
+    A TPU's compiler keeps some of the chip for itself and tells what is left only when it runs
+    out, so it is given an array that no chip can hold.
+    """
+    if topology.chip.platform == "gpu":
+        return TARGETS[topology.chip.name].memory
+    huge = jax.ShapeDtypeStruct((2**42,), np.int8, sharding=SingleDeviceSharding(devices[0]))
+    try:
+        jax.jit(lambda x: x + 1).lower(huge).compile()
+    except jax.errors.JaxRuntimeError as error:
+        found = LEFT.search(str(error))
+        assert found, str(error)
+        return size(found)
+    raise AssertionError("an array of 4 TiB fits a chip")
+
+
+def size(found: re.Match[str]) -> int:
+    """Bytes of a size such as 95.74G, as the compiler rounds it."""
+    number, unit = (part for part in found.groups() if part is not None)
+    return round(float(number) * UNITS[unit])
+
+
+def compile_step(
+    config: dict[str, Any], topology: Topology, devices: list[Any], hlo: Path, told: dict[str, Any]
+) -> None:
+    """Compile the train step of the config and write down in `told` what is known so far.
+
+    Raises ValueError if the config does not suit the devices, JaxRuntimeError of the compiler.
+    """
+    run = from_dict(config)
+    length, packed = run.data.sequence_length, run.data.packing
+    mesh = make_mesh(run.mesh, devices)
+    with jax.set_mesh(mesh):
+        model = build.resolve_model(run.model, topology.chip.platform)
+        train = build.resolve_train(run.train, model, topology.chip.platform)
+        build.check_batch(train, length, model)
+        state, *rest = build.step_arguments(
+            jax.eval_shape(build.fresh_state(model, train)), train, length
+        )
+        told["attention"], told["loss_chunk"] = model.attention, train.loss_chunk
+        told["mesh"], told["logical"] = dict(mesh.shape), logical(state, rest, packed=packed)
+        began = time.perf_counter()
+        lowered = make_train_step(train, packed=packed).lower(state, *rest)
+        told["lower_seconds"] = time.perf_counter() - began
+        try:
+            program = lowered.compile()
+        finally:
+            told["seconds"] = time.perf_counter() - began
+    text, found = program.as_text(), program.memory_analysis()
+    assert text is not None and found is not None, "compilers for devices tell both"
+    hlo.write_text(text, encoding="utf-8")
+    told["bytes"] = {
+        "arguments": found.argument_size_in_bytes,
+        "outputs": found.output_size_in_bytes,
+        "aliased": found.alias_size_in_bytes,
+        "temporaries": found.temp_size_in_bytes,
+        "code": found.generated_code_size_in_bytes,
+        "peak": found.peak_memory_in_bytes,
+        "host": found.host_argument_size_in_bytes + found.host_temp_size_in_bytes,
+    }
+
+
+def logical(state: TrainState, rest: list[Any], *, packed: bool) -> dict[str, int]:
+    """Bytes that a device holds of what the step is given, without padding.
+
+    A step that does not take its rows apart is not given their positions and segments.
+    """
+    batch, *scalars = rest
+    unread = () if packed else ("positions", "segment_ids")
+    read = [part for name, part in batch._asdict().items() if name not in unread]
+    return {
+        "parameters": memory(state.model).device,
+        "optimizer": memory(state.optimizer).device,
+        "average": memory(state.average).device,
+        "batch": memory((state.step, read, scalars)).device,
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

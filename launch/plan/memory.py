@@ -1,0 +1,105 @@
+"""Whether a step fits a device, and what fills it: the compiler's peak, split by arithmetic."""
+
+import os
+from typing import Literal, NamedTuple
+
+from launch.config import RunConfig
+from launch.plan.compiler import Compiled, TooLarge
+from launch.plan.shapes import GIB
+from launch.plan.topology import Topology, sizes_from
+from launch.plan.work import Origin
+from model.flops import parameter_count
+from train.config import OptimizerConfig
+
+Verdict = Literal["fits", "fits if a process may take more", "does not fit"]
+SHARE = 0.75
+"""Of a GPU's memory, what JAX takes if XLA_PYTHON_CLIENT_MEM_FRACTION says nothing else."""
+MOST = 0.95
+"""Of a GPU's memory, what leaves room for CUDA itself."""
+
+
+class Part(NamedTuple):
+    """Bytes on one device that are there for one reason."""
+
+    name: str
+    bytes: int
+    origin: Origin
+
+
+class Fit(NamedTuple):
+    """What a step takes of one device."""
+
+    verdict: Verdict
+    peak: int
+    """By the compiler; of a step that does not fit, what it wanted."""
+    limit: int
+    """What the compiler gives a program on a TPU; all memory of a GPU."""
+    share: float
+    """Of the limit, what JAX takes."""
+    parts: tuple[Part, ...]
+    """They sum to the peak."""
+    host: int
+    """Bytes in the memory of the host, by the compiler."""
+
+
+def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
+    """The compiler's peak with what is known of it by arithmetic taken out; the rest is what the
+    step computes in between.
+
+    Gradients are as large as the parameters, in float32, all at once, unless the compiler found
+    less room enough.
+    """
+    logical = dict(result.logical)
+    kept = {
+        "parameters": logical["parameters"],
+        "optimizer": logical["optimizer"],
+        "moving average": logical["average"],
+        "batch": logical["batch"],
+    }
+    given = sum(kept.values())
+    if isinstance(result, Compiled):
+        peak, padding, host = result.peak, result.arguments - given, result.host
+    else:
+        peak, padding, host = result.needed, 0, 0
+    rest = max(0, peak - given - padding)
+    gradients = min(kept["parameters"], rest)
+    parts = [Part(name, size, "arithmetic") for name, size in kept.items() if size]
+    parts += [
+        Part("padding of these", padding, "compiler"),
+        Part("gradients", gradients, "arithmetic"),
+        Part("activations and temporaries", rest - gradients, "compiler"),
+    ]
+    share = 1.0
+    if topology.chip.platform == "gpu":
+        share = float(os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", SHARE))
+    verdict: Verdict = "does not fit"
+    if isinstance(result, Compiled) and peak <= share * result.limit:
+        verdict = "fits"
+    elif isinstance(result, Compiled) and share < MOST and peak <= MOST * result.limit:
+        verdict = "fits if a process may take more"
+    return Fit(verdict, peak, result.limit, share, tuple(p for p in parts if p.bytes), host)
+
+
+def state_bytes(config: OptimizerConfig) -> int:
+    """Bytes that training keeps of each parameter from step to step, in float32."""
+    moments = {"adamw": 2, "lion": 1}[config.name]
+    return 4 * (1 + moments + (config.ema_decay is not None))
+
+
+def require_possible(run: RunConfig, topology: Topology) -> None:
+    """ValueError if no layout can hold even the state: it names the least memory, and chips that
+    would do."""
+    parameters = parameter_count(run.model)
+    state = parameters * state_bytes(run.train.optimizer)
+    room = topology.chips * topology.chip.memory
+    if state <= room:
+        return
+    whole = state + 4 * parameters
+    enough = next(t for t in sizes_from(topology.chip) if t.chips * t.chip.memory > whole)
+    raise ValueError(
+        f"on={topology.name} must hold the parameters and the optimizer's state, because every "
+        f"layout keeps all of them, but the {parameters:,} parameters take at least "
+        f"{state / GIB:,.0f} GiB and its chips have {room / GIB:,.0f} GiB (arithmetic); "
+        f"try {enough.name}, {enough.chips:,} chips, which hold the gradients too, "
+        f"{whole / GIB:,.0f} GiB in all"
+    )

@@ -1,0 +1,66 @@
+"""All that is told of a run on a cluster before it is there: one record, made in one place."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.config import MeshConfig, RunConfig
+from launch.mesh import axis_sizes
+from launch.plan.compiler import Compiled, compile_step
+from launch.plan.memory import Fit, fit_of, require_possible
+from launch.plan.topology import Topology
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run on a topology. What comes from arithmetic and what from the compiler is marked in each
+    part."""
+
+    config: RunConfig
+    topology: Topology
+    mesh: dict[str, int]
+    attention: str
+    """The kernel."""
+    fit: Fit
+    seconds: float
+    """That the compiler took."""
+    rss: int
+    """Bytes that the compiling process held at most."""
+    folder: Path
+    """Where the compiled program and what the compiler said lie."""
+    hlo: Path | None
+    """The compiled program as text, if it fits."""
+
+
+def make_plan(config: RunConfig, topology: Topology, folder: Path) -> Plan:
+    """Compile the train step of `config` for the topology and tell what is known of it.
+
+    Raises ValueError if no layout can hold the model, for a layout that is not given or does not
+    suit, and if the compiler is missing or fails.
+    """
+    require_possible(config, topology)
+    require_layout(config, topology)
+    axis_sizes(config.mesh, topology.devices)
+    result = compile_step(config, topology, folder)
+    return Plan(
+        config=config,
+        topology=topology,
+        mesh=result.mesh,
+        attention=result.attention,
+        fit=fit_of(result, topology),
+        seconds=result.seconds,
+        rss=result.rss,
+        folder=folder,
+        hlo=result.hlo if isinstance(result, Compiled) else None,
+    )
+
+
+def require_layout(config: RunConfig, topology: Topology) -> None:
+    """ValueError if the mesh is that of no flags at all: how a run is cut is what is planned."""
+    if config.mesh == MeshConfig() and topology.devices > 1:
+        example = dataclasses.replace(config.mesh, fsdp=topology.devices)
+        raise ValueError(
+            f"mesh.fsdp=-1 must be given with {topology.devices:,} devices, because how the run is "
+            "cut decides what it needs; "
+            f"try --mesh.fsdp {example.fsdp}, with --mesh.tensor or --mesh.replica, or --search"
+        )

@@ -1,0 +1,85 @@
+"""A plan as text of at most 80 columns and as JSON."""
+
+from typing import Any
+
+from launch.config import to_dict
+from launch.mesh import shown
+from launch.plan.memory import Fit
+from launch.plan.plan import Plan
+from launch.plan.shapes import GIB
+from launch.plan.topology import Topology
+from launch.run_directory import near
+
+
+def as_text(plan: Plan) -> str:
+    """All parts, one below the other."""
+    run, train = plan.config, plan.config.train
+    rows, length = train.batch_size, run.data.sequence_length
+    micro = f" in {train.accumulation} micro-batches" if train.accumulation > 1 else ""
+    lines = [
+        f"{run.preset} on {plan.topology.told}",
+        f"mesh: {shown(plan.mesh)}; remat {run.model.remat}, attention {plan.attention}",
+        f"batch: {rows:,} rows of {length:,} tokens = {rows * length:,} tokens{micro}",
+        "",
+        *fit_lines(plan.fit, plan.topology),
+        "",
+        f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB",
+        f"files: {near(plan.folder)}",
+    ]
+    return "\n".join(lines)
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The same, with all digits."""
+    fit, topology = plan.fit, plan.topology
+    return {
+        "config": to_dict(plan.config),
+        "topology": {
+            "name": topology.name,
+            "chip": topology.chip.name,
+            "chips": topology.chips,
+            "slices": topology.slices,
+            "shape": topology.shape,
+            "devices": topology.devices,
+        },
+        "mesh": plan.mesh,
+        "attention": plan.attention,
+        "fit": {**fit._asdict(), "parts": [part._asdict() for part in fit.parts]},
+        "compiler": {
+            "seconds": plan.seconds,
+            "rss": plan.rss,
+            "folder": str(plan.folder),
+            "hlo": None if plan.hlo is None else str(plan.hlo),
+        },
+    }
+
+
+def fit_lines(fit: Fit, topology: Topology) -> list[str]:
+    """The table of what fills a device."""
+    many = topology.devices_per_chip
+    each = "a chip" if many == 1 else f"each of {many} devices of a chip"
+    lines = [f"{'memory of ' + each:<36}{'GiB':>10}{'share':>9}   from"]
+    lines.append("-" * len(lines[0]))
+    for part in fit.parts:
+        lines.append(_line(part.name, part.bytes, fit.limit, part.origin))
+    lines.append("-" * len(lines[0]))
+    wanted = "peak" if fit.verdict != "does not fit" else "wanted"
+    lines.append(_line(wanted, fit.peak, fit.limit, "compiler"))
+    lines.append(_line("there is", fit.limit, fit.limit, "compiler"))
+    if fit.host:
+        lines.append(_line("in the host's memory", fit.host, fit.limit, "compiler"))
+    return [*lines, "", *_verdict(fit)]
+
+
+def _line(name: str, size: int, limit: int, origin: str) -> str:
+    return f"{name:<36}{size / GIB:>10.2f}{size / limit:>9.1%}   {origin}"
+
+
+def _verdict(fit: Fit) -> list[str]:
+    if fit.share == 1:
+        return [fit.verdict]
+    may = f"JAX takes {fit.share:.0%} of a GPU, {fit.share * fit.limit / GIB:.2f} GiB"
+    if fit.verdict != "fits if a process may take more":
+        return [f"{fit.verdict}: {may}"]
+    more = f"{min(0.95, fit.peak / fit.limit + 0.02):.2f}"
+    return [f"{may};", f"fits with XLA_PYTHON_CLIENT_MEM_FRACTION={more} or more"]
