@@ -51,6 +51,11 @@ def choose_kernel(config: ModelConfig, backend: str) -> str:
             f"model.attention=cudnn must run on a GPU, because cuDNN is NVIDIA's and the backend "
             f"is {backend}; try --model.attention auto"
         )
+    if config.attention == "splash" and backend != "tpu":
+        raise ValueError(
+            f"model.attention=splash must run on a TPU, because it is a kernel for TPU cores and "
+            f"the backend is {backend}; try --model.attention auto"
+        )
     half, narrow = config.dtype == "bfloat16", config.head_dim <= CUDNN_HEAD_DIM
     if config.attention == "cudnn" and not half:
         raise ValueError(
@@ -66,9 +71,8 @@ def choose_kernel(config: ModelConfig, backend: str) -> str:
         )
     if config.attention != "auto":
         return config.attention
-    if backend == "cpu":
-        return "blocked"
-    return "cudnn" if backend == "gpu" and half and narrow else "xla"
+    best = {"cpu": "blocked", "tpu": "splash", "gpu": "cudnn" if half and narrow else "xla"}
+    return best.get(backend, "xla")
 
 
 def visible(
@@ -172,6 +176,10 @@ class Attention(nnx.Module):
         if self.config.positions == "rotary":
             rates = rope_rates(self.config)
             q, k = rotate(q, context.positions, rates), rotate(k, context.positions, rates)
+        kernel = self.config.attention if cache is None else "xla"
+        if kernel == "splash":
+            y = self.splash(q, k, v, context.segment_ids, window)
+            return linear(y, self.w_o, self.b_o), Keys(k, v)
         seen, causal = context, False
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
@@ -181,9 +189,30 @@ class Attention(nnx.Module):
             causal = True
         mask = None if causal else visible(context, seen, window)
         kept = Keys(k, v)
-        kernel = self.config.attention if cache is None else "xla"
         y = attend(q, self.per_shard(k), self.per_shard(v), mask, causal=causal, kernel=kernel)
         return linear(y, self.w_o, self.b_o), kept
+
+    def splash(
+        self,
+        q: Float[Array, "B T N H"],
+        k: Float[Array, "B T K H"],
+        v: Float[Array, "B T K H"],
+        segment_ids: Int[Array, "B T"] | None,
+        window: Int[Array, ""] | None,
+    ) -> Float[Array, "B T N H"]:
+        """What this layer's queries attend to, by the kernel that needs no mask array."""
+        # Pallas takes 0.2 s to import, and only a TPU needs it.
+        from model.splash import splash_attention
+
+        mixed = window is not None and self.config.window_layers == "alternate"
+        return splash_attention(
+            q,
+            self.per_shard(k),
+            self.per_shard(v),
+            segment_ids,
+            window=self.config.window,
+            banded=window == self.config.window if mixed else None,
+        )
 
     def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
         """Keys or values with one head for every query head if the heads' shards cannot share

@@ -78,7 +78,9 @@ class ModelConfig:
     remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
     """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in
     host memory."""
-    attention: Literal["auto", "xla", "blocked", "cudnn"] = field(default="auto", metadata=FREE)
+    attention: Literal["auto", "xla", "blocked", "cudnn", "splash"] = field(
+        default="auto", metadata=FREE
+    )
     """Attention kernel; auto takes the best one the backend has and the log names it."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from launch.presets import preset
 from model.sharding import abstract_mesh
 from train.step import make_train_step
 
-CHANGES = {"vocab_multiple": 8, "remat": "full", "dtype": "bfloat16", "attention": "xla"}
+CHANGES = {"vocab_multiple": 8, "remat": "full", "dtype": "bfloat16", "attention": "splash"}
 
 
 @pytest.mark.parametrize("name", ["gpt3-175b", "llama3-405b", "palm-540b"])
@@ -24,6 +24,7 @@ def test_train_step_lowers_without_devices_and_keeps_every_layout(name: str) -> 
         traced = step.trace(*step_arguments(shapes, train, run.data.sequence_length))
         text = traced.lower(lowering_platforms=("tpu",)).as_text()
     assert "num_partitions = 256" in text
+    assert "splash_mha_fwd_segmented" in text
     state, _ = traced.out_info
     before, after = jax.tree.leaves(shapes), jax.tree.leaves(state)
     assert len(before) == len(after)

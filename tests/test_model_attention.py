@@ -70,11 +70,21 @@ def test_attention_is_the_softmax_of_scaled_scores() -> None:
     np.testing.assert_allclose(masked, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "tpu"])
-def test_a_kernel_the_backend_does_not_have_is_refused(backend: str) -> None:
-    config = dataclasses.replace(GPT, attention="cudnn")
+@pytest.mark.parametrize(
+    ("kernel", "device", "backend"),
+    [
+        ("cudnn", "GPU", "cpu"),
+        ("cudnn", "GPU", "tpu"),
+        ("splash", "TPU", "cpu"),
+        ("splash", "TPU", "gpu"),
+    ],
+)
+def test_a_kernel_the_backend_does_not_have_is_refused(
+    kernel: str, device: str, backend: str
+) -> None:
+    config = dataclasses.replace(GPT, attention=kernel)
     with pytest.raises(
-        ValueError, match=rf"attention=cudnn must run on a GPU.*backend is {backend}"
+        ValueError, match=rf"attention={kernel} must run on a {device}.*backend is {backend}"
     ):
         choose_kernel(config, backend)
 
@@ -96,7 +106,10 @@ def test_what_cudnn_does_not_take_is_refused(changes: dict[str, object], words: 
     ("backend", "changes", "kernel"),
     [
         ("cpu", {}, "blocked"),
-        ("tpu", {"dtype": "bfloat16"}, "xla"),
+        ("tpu", {"dtype": "bfloat16"}, "splash"),
+        ("tpu", {"dtype": "float32", "head_dim": 256}, "splash"),
+        ("tpu", {"attention": "splash", "dtype": "bfloat16"}, "splash"),
+        ("tpu", {"attention": "xla", "dtype": "bfloat16"}, "xla"),
         ("gpu", {"dtype": "bfloat16"}, "cudnn"),
         ("gpu", {"dtype": "float32"}, "xla"),
         ("gpu", {"dtype": "bfloat16", "head_dim": 256}, "xla"),
