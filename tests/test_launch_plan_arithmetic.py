@@ -16,6 +16,7 @@ from launch.plan.chips import CHIPS
 from launch.plan.work import Work
 from launch.presets import preset
 from model.config import ModelConfig
+from model.flops import matrix_parameters
 from model.sharding import abstract_mesh
 from train.config import OptimizerConfig, TrainConfig
 from train.step import make_train_step
@@ -121,6 +122,19 @@ def test_only_rows_of_one_document_spare_cudnn_the_later_keys() -> None:
     )
     scores = 3.5 * 4 * 4 * 128 * 128 * 8 * 16 * model.num_layers
     assert packed - plain == pytest.approx(scores / 2)
+
+
+def test_splash_computes_the_blocks_that_hold_a_visible_key() -> None:
+    """Of 2 x 2 blocks of 512 tokens 3, in every other layer with a window of 1 only 2; one pass
+    forward, 3.5 backward."""
+    dense = dataclasses.replace(SMALL, attention="splash")
+    banded = dataclasses.replace(dense, window=1)
+    train = TrainConfig(steps=1, batch_size=2)
+    whole = 4 * 2 * 1024 * 1024 * 8 * 16 * 4.5
+    bare = work(dense, train, 1024, {}, V5P).matmul_flops - 6 * whole * 3 / 4
+    assert bare == pytest.approx(3 * 2 * 2 * 1024 * (matrix_parameters(SMALL) + 512 * 64))
+    both = work(banded, train, 1024, {}, V5P).matmul_flops
+    assert both - bare == pytest.approx(3 * whole * (3 / 4 + 2 / 4))
 
 
 def totals(found: Work) -> tuple[float, float, float]:

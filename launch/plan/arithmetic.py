@@ -19,6 +19,10 @@ HALF = 2
 """Bytes of an activation, and of a weight or gradient on its way: bfloat16."""
 LOGITS_BYTES = 512 * 2**20
 """Float32 logits of a chunk, as `launch.build` bounds them on an accelerator."""
+PASSES = {"xla": 3.0, "blocked": 3.5, "cudnn": 3.5, "splash": 4.5}
+"""Forward passes that attention costs a step by its kernel: one forward, two backward, and half of
+one each time that the backward pass computes the scores anew; `splash` does so for the gradients of
+queries and of keys, and finds the gradient of the probabilities twice."""
 
 
 class Sizes(NamedTuple):
@@ -41,7 +45,7 @@ class Sizes(NamedTuple):
     again: float
     """Share of a layer's forward products that the backward pass computes again."""
     attention: float
-    """Forward products of attention that a step makes, those of the backward pass included."""
+    """Forward passes that attention costs, those of the backward pass and again included."""
 
 
 class Memory(NamedTuple):
@@ -75,8 +79,6 @@ def sizes_of(
         )
     settled = dataclasses.replace(model, dtype="bfloat16")
     kernel = choose_kernel(settled, chip.platform)
-    masked = packed or model.window is not None
-    keys = {"cudnn": 1.0 if masked else 0.5, "blocked": 0.625, "xla": 1.0}[kernel]
     D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
     tensor = sizes.get("tensor", 1)
     cut = tensor if model.num_kv_heads % tensor == 0 else 1
@@ -90,17 +92,34 @@ def sizes_of(
         + (3 if model.gated else 2) * D * F / tensor,
         table=model.padded_vocab_size * D / tensor,
         tables=1 if model.tied_embedding else 2,
-        keys=keys,
-        scores=kernel != "cudnn",
+        keys=_keys(model, length, kernel, packed),
+        scores=kernel in ("xla", "blocked"),
         again=1 - _unread(model) if model.remat == "full" else 0.0,
-        attention=attention_passes(kernel == "xla", model.remat != "none"),
+        attention=PASSES[kernel] + (model.remat != "none"),
     )
 
 
-def attention_passes(keeps_scores: bool, again: bool) -> float:
-    """Forward passes that attention costs a step: one, two backward, half of one if the backward
-    pass has to compute the scores anew, and one `again` for what is not kept."""
-    return (3 if keeps_scores else 3.5) + again
+def _keys(model: ModelConfig, length: int, kernel: str, packed: bool) -> float:
+    """Share of the T x T scores that a kernel computes, on the average of the layers."""
+    if kernel == "blocked":
+        return 0.625 if length % 4 == 0 else 1.0
+    if kernel == "cudnn":
+        return 1.0 if packed or model.window is not None else 0.5
+    if kernel == "xla":
+        return 1.0
+    dense = _blocks(length, length)
+    if model.window is None:
+        return dense
+    banded = 1.0 if model.window_layers == "all" else model.num_layers // 2 / model.num_layers
+    return banded * _blocks(length, model.window) + (1 - banded) * dense
+
+
+def _blocks(length: int, window: int) -> float:
+    """Share of blocks of scores, 512 tokens wide at most, that hold a key some query sees."""
+    length += -length % 128
+    size = math.gcd(length, 512)
+    number, back = length // size, -(-(window - 1) // size)
+    return sum(min(block, back) + 1 for block in range(number)) / number**2
 
 
 def _unread(model: ModelConfig) -> float:

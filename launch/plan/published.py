@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from launch.plan.arithmetic import attention_passes, sizes_of, work_of
+from launch.plan.arithmetic import PASSES, sizes_of, work_of
 from launch.plan.chips import CHIPS, Chip
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
 from launch.plan.placement import Placement, cube, place
@@ -64,7 +64,7 @@ def case_of(run: Run) -> Case:
         keys=1.0 if run.scores else 0.5,
         scores=run.scores,
         again=run.again,
-        attention=attention_passes(run.scores, run.attend_again),
+        attention=PASSES["xla" if run.scores else "cudnn"] + run.attend_again,
     )
     shape = run.shape
     if chip.torus and not shape:
