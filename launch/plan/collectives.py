@@ -1,0 +1,157 @@
+"""Every collective of a compiled program, by kind, mesh axes and line of source."""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from launch.plan.executed import Executed
+from launch.plan.groups import Group, groups_of, permuted, span
+from launch.plan.hlo import Computation, Instruction, Program
+from launch.plan.trips import SAME, Scope, body_of
+from launch.plan.work import Collective, Kind
+
+KINDS: dict[str, Kind] = {
+    "all-gather": "all-gather",
+    "all-reduce": "all-reduce",
+    "reduce-scatter": "reduce-scatter",
+    "all-to-all": "all-to-all",
+    "ragged-all-to-all": "all-to-all",
+    "collective-permute": "collective-permute",
+}
+UNCOUNTED = ("send", "recv", "collective-broadcast")
+"""Opcodes that move bytes between chips in ways not counted here: refused."""
+SCATTER = "all-reduce-scatter"
+"""Computation that TPU programs hold a reduce-scatter in: an all-reduce, then each chip's part."""
+WINDOWED: dict[str, Kind] = {
+    "windowed_dot_general_body_ag": "all-gather",
+    "windowed_dot_general_body_rs": "reduce-scatter",
+}
+"""Loops that send parts round a ring during a product, by what they take the place of."""
+
+
+class Sent(NamedTuple):
+    """What one instruction sends."""
+
+    kind: Kind
+    group: Group
+    runs: int
+    bytes: float
+    elements: tuple[int, ...]
+    """Of each array that is gathered, whole; of other kinds none."""
+    where: str
+
+
+def collectives(found: Iterable[Sent]) -> tuple[Collective, ...]:
+    """Merged by kind, axes and line, the most bytes first."""
+    merged: dict[tuple[Kind, Group, str], tuple[int, float]] = {}
+    for one in found:
+        key = (one.kind, one.group, one.where)
+        count, total = merged.get(key, (0, 0.0))
+        merged[key] = (count + one.runs, total + one.bytes)
+    rows = [
+        Collective(kind, group.axes, group.size, count, total, where)
+        for (kind, group, where), (count, total) in merged.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.bytes))
+
+
+def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) -> list[Sent]:
+    """What every collective sends in a step, a started one counted where it starts.
+
+    `sizes` are the mesh's axes, slowest first. Groups of one chip send nothing and are left out.
+    Raises ValueError for what moves bytes in a way that is not known.
+    """
+    group_of = functools.lru_cache(maxsize=None)(lambda text: _group(text, dict(sizes)))
+    found = []
+    for one in steps:
+        opcode = one.instruction.opcode
+        base = opcode.removesuffix("-start")
+        if base in UNCOUNTED:
+            raise ValueError(
+                f"{one.instruction.name} of the compiled program must be a collective whose bytes "
+                f"are known, because all traffic is counted, but it is a {opcode}; try another "
+                "mesh, and report it"
+            )
+        if opcode == "while" and (kind := _window(body_of(program, one.instruction).name)):
+            # Its permutes bring the bytes, the loop itself the count.
+            group = _ring(program, one.instruction, group_of)
+            found.append(Sent(kind, group, one.times, 0.0, (), program.where(one.instruction)))
+        elif base in KINDS:
+            group = group_of(_grouping(one.instruction))
+            if group.size > 1:
+                found.append(_one(program, one, KINDS[base], group))
+    return found
+
+
+def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
+    instruction, n = one.instruction, group.size
+    arrays = [
+        shape for name in instruction.operands for shape in one.scope.computation[name].shapes
+    ]
+    held = sum(shape.bytes for shape in arrays)
+    where = program.where(instruction)
+    if kind == "all-gather":
+        whole = tuple(shape.size * n for shape in arrays)
+        return Sent(kind, group, one.times, one.times * held * (n - 1), whole, where)
+    if kind == "collective-permute":
+        kind = _replaced(program, one) or kind
+        runs = one.times if kind == "collective-permute" else 0
+        return Sent(kind, group, runs, one.times * held, (), where)
+    if kind == "all-reduce" and one.scope.computation.name.startswith(SCATTER):
+        kind = "reduce-scatter"
+    rounds = 2 if kind == "all-reduce" else 1
+    return Sent(kind, group, one.times, one.times * rounds * held * (n - 1) / n, (), where)
+
+
+def _replaced(program: Program, permute: Executed) -> Kind | None:
+    """What a permute is a part of: it is inside a windowed loop, makes a part of what one begins
+    with, or sends on what one ended with."""
+    scope: Scope | None = permute.scope
+    while scope is not None:
+        if kind := _window(scope.computation.name):
+            return kind
+        scope = scope.parent
+    computation, name = permute.scope.computation, permute.instruction.name
+    source = _origin(computation, permute.instruction.operands[0])
+    loops = [source] if source.opcode == "while" else []
+    for loop in computation.instructions.values():
+        if loop.opcode == "while":
+            state = computation[loop.operands[0]].operands
+            if any(_origin(computation, element).name == name for element in state):
+                loops.append(loop)
+    return next((_window(body_of(program, loop).name) for loop in loops), None)
+
+
+def _origin(computation: Computation, name: str) -> Instruction:
+    """What made a value that was only handed on since."""
+    one = computation[name]
+    while one.opcode in (*SAME, "get-tuple-element", "collective-permute-done"):
+        one = computation[one.operands[0]]
+    return one
+
+
+def _window(computation: str) -> Kind | None:
+    return next((kind for name, kind in WINDOWED.items() if name in computation), None)
+
+
+def _ring(program: Program, loop: Instruction, group_of: Callable[[str], Group]) -> Group:
+    """Of a windowed loop: that of its permutes."""
+    body = body_of(program, loop)
+    permutes = [
+        one
+        for one in body.instructions.values()
+        if one.opcode.removesuffix("-start") == "collective-permute"
+    ]
+    return group_of(_grouping(permutes[0])) if permutes else Group((), 1)
+
+
+def _grouping(instruction: Instruction) -> str:
+    """The attributes without what differs where groups are the same."""
+    return re.sub(r"channel_id=\d+|, (?:metadata|backend_config)=.*", "", instruction.attributes)
+
+
+def _group(attributes: str, sizes: dict[str, int]) -> Group:
+    if "source_target_pairs=" in attributes:
+        return permuted(attributes, sizes)
+    return span(groups_of(attributes, sizes), sizes)

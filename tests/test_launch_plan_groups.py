@@ -1,0 +1,81 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.plan.groups import Group, groups_of, permuted, span
+
+MESH = {"replica": 2, "stage": 1, "fsdp": 4, "tensor": 2}
+
+
+def listed(groups: list[list[int]]) -> str:
+    text = ",".join("{" + ",".join(map(str, group)) + "}" for group in groups)
+    return f"replica_groups={{{text}}}, dimensions={{0}}"
+
+
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    chosen=st.lists(st.booleans(), min_size=4, max_size=4),
+)
+def test_axes_of_every_form_are_those_the_groups_were_made_of(
+    sizes: list[int], chosen: list[bool]
+) -> None:
+    """The groups of some axes, cut out of the mesh by NumPy, written in all three forms."""
+    mesh = {f"axis_{dim}": size for dim, size in enumerate(sizes)}
+    inner = [dim for dim in range(len(sizes)) if chosen[dim]]
+    outer = [dim for dim in range(len(sizes)) if not chosen[dim]]
+    members = math.prod(sizes[dim] for dim in inner)
+    places = np.arange(math.prod(sizes)).reshape(sizes)
+    groups = places.transpose(outer + inner).reshape(-1, members).tolist()
+    wanted = Group(tuple(f"axis_{dim}" for dim in inner if sizes[dim] > 1), members)
+    shape, order = ",".join(map(str, sizes)), ",".join(map(str, outer + inner))
+    names = ",".join(f"'{name}'={size}" for name, size in mesh.items())
+    joined = ",".join(f"'axis_{dim}'" for dim in inner)
+    for text in (
+        listed(groups),
+        f"replica_groups=[{len(groups)},{members}]<=[{shape}]T({order}), dimensions={{0}}",
+        f"replica_groups=mesh[{names}] {{{joined}}}, dimensions={{0}}",
+    ):
+        assert groups_of(text, mesh) == groups
+        assert span(groups_of(text, mesh), mesh) == wanted
+
+
+def test_mesh_form_may_order_devices_and_split_axes() -> None:
+    ordered = "replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}, to_apply=%add"
+    assert groups_of(ordered, MESH) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    one_by_one = "replica_groups=mesh['a'=2,'b'=2], device_ids=(0,3,1,2) {'b'}"
+    assert groups_of(one_by_one, MESH) == [[0, 3], [1, 2]]
+    split = "replica_groups=mesh['a'=2,'b'=8] {'a','b':(2)4}"
+    assert groups_of(split, MESH)[0] == [0, 1, 2, 3, 8, 9, 10, 11]
+    first = "replica_groups=mesh['b'=8] {'b':(1)2}"
+    assert groups_of(first, MESH) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
+def test_no_groups_are_all_devices() -> None:
+    assert span(groups_of("channel_id=1, replica_groups={}, to_apply=%add", MESH), MESH) == Group(
+        ("replica", "fsdp", "tensor"), 16
+    )
+
+
+def test_groups_along_no_axes_have_none() -> None:
+    assert span([[0, 1], [2, 4]], MESH) == Group((), 2)
+    assert span([[0, 1], [2]], MESH) == Group((), 2)
+
+
+def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
+    def pairs(found) -> str:
+        return "source_target_pairs={" + ",".join(f"{{{a},{b}}}" for a, b in found) + "}"
+
+    ring = [(one, one - one % 8 + (one + 2) % 8) for one in range(16)]
+    assert permuted(pairs(ring), MESH) == Group(("fsdp",), 4)
+    both = itertools.chain(ring[:3], [(3, 2), (4, 4)])
+    assert permuted(pairs(both), MESH) == Group(("fsdp", "tensor"), 8)
+    assert permuted(pairs([(0, 0), (1, 1)]), MESH) == Group((), 1)
+
+
+def test_unknown_forms_are_refused() -> None:
+    with pytest.raises(ValueError, match="replica_groups of the compiled program must be written"):
+        groups_of("replica_groups=@mesh0<fsdp>, to_apply=%add", MESH)
