@@ -18,7 +18,7 @@ class Collective(NamedTuple):
     """Mesh axes that the group spans, slowest first; empty if it follows no axes."""
     group: int
     """Chips in a group."""
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     """How often it runs in a step, trips of loops counted."""
     bytes: float
     """Sent by a chip in a step, by a ring: of a result of G bytes over n chips, G (n - 1) / n for

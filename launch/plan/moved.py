@@ -1,0 +1,88 @@
+"""An estimate of the bytes that a compiled program moves between a chip and its main memory.
+
+Operands and results of what is not fused, times trips. Loops, tuples and views move nothing; a
+slice is read and an update written where it is, not the array around it. It is no measurement:
+caches are not known, and what the layout pads is left out.
+"""
+
+from launch.plan.executed import Executed
+from launch.plan.hlo import HBM, Computation, Instruction, Program
+
+NOTHING = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
+    "call", "opt-barrier", "after-all", "partition-id", "replica-id", "iota", "domain",
+    "add-dependency", "broadcast-done",
+}  # fmt: skip
+"""Opcodes that only name what is there, or whose parts are counted by themselves."""
+VIEWS = ("bitcast", "reshape", "copy")
+READS = ("dynamic-slice", "slice", "gather")
+
+
+def moved_bytes(program: Program, one: Executed) -> float:
+    """Of one run of an instruction."""
+    instruction, computation = one.instruction, one.scope.computation
+    opcode = instruction.opcode
+    named = opcode == "custom-call" and not instruction.operands
+    if one.fused or named or opcode in NOTHING or opcode.endswith("-update"):
+        return 0.0
+    if opcode.endswith("-done"):
+        return _held(instruction)
+    operands = [computation[name] for name in instruction.operands]
+    if opcode in ("fusion", "async-start"):
+        inner = program.computations[instruction.called[0]]
+        sizes = zip(operands, inner.parameters, strict=True)
+        read = sum(min(_held(given), _read(inner, named)) for given, named in sizes)
+        written = 0.0 if opcode == "async-start" else _written(inner, instruction)
+        return read + written
+    if opcode in READS:
+        return 2 * _held(instruction)
+    if opcode == "dynamic-update-slice":
+        return 2 * _held(operands[1])
+    if opcode == "scatter":
+        return 3 * _held(operands[2])
+    read = sum(map(_held, operands))
+    return read if opcode.endswith("-start") else read + _held(instruction)
+
+
+def _held(instruction: Instruction) -> float:
+    """Bytes of a result in main memory."""
+    return sum(shape.bytes for shape in instruction.shapes if shape.space == HBM)
+
+
+def _read(inner: Computation, parameter: Instruction) -> float:
+    """Bytes that a fusion reads of a parameter: parts, if it takes only those."""
+    total = 0.0
+    for user in inner.instructions.values():
+        if parameter.name not in user.operands:
+            continue
+        whole = user.operands[0] != parameter.name
+        if user.opcode in READS and not whole:
+            total += sum(shape.bytes for shape in user.shapes)
+        elif user.opcode == "dynamic-update-slice" and not whole:
+            continue
+        elif user.opcode in VIEWS:
+            total += _read(inner, user)
+        else:
+            return _bytes(parameter)
+    return total
+
+
+def _bytes(instruction: Instruction) -> float:
+    return sum(shape.bytes for shape in instruction.shapes)
+
+
+def _written(inner: Computation, fusion: Instruction) -> float:
+    """Bytes that a fusion writes to main memory: of an array that it updates, the update."""
+    root = inner[inner.root]
+    results = [inner[name] for name in root.operands] if root.opcode == "tuple" else [root]
+    if len(results) != len(fusion.shapes):
+        return _held(fusion)
+    total = 0.0
+    for result, shape in zip(results, fusion.shapes, strict=True):
+        if shape.space != HBM:
+            continue
+        while result.opcode in VIEWS:
+            result = inner[result.operands[0]]
+        updated = result.opcode == "dynamic-update-slice"
+        total += _bytes(inner[result.operands[1]]) if updated else shape.bytes
+    return total
