@@ -1,0 +1,128 @@
+"""The least that a layout has to send in a step, by arithmetic from the sizes alone."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from launch.plan.work import Kind
+from model.config import ModelConfig
+from train.config import TrainConfig
+
+SINGLE = 4
+"""Bytes of a float32: a gradient that is added up over micro-batches, a sum of the loss."""
+
+
+class Need(NamedTuple):
+    """One reason to send."""
+
+    what: str
+    axis: str
+    kind: Kind
+    bytes: float
+    """A chip in a step, by a ring."""
+
+
+class Local(NamedTuple):
+    """Sizes as one chip sees them."""
+
+    blocks: dict[str, int]
+    """Elements of each matrix of one layer, cut over `tensor` but whole over `fsdp`."""
+    shared: int
+    """Elements of those matrices of a layer that `tensor` does not cut: of too few keys."""
+    table: int
+    """Elements of one [V, D] table, likewise."""
+    vectors: int
+    """Elements of all norms, biases and positions, which `fsdp` does not cut."""
+    tokens: float
+    """Of a micro-batch."""
+    width: int
+    """Bytes of an activation."""
+
+
+def local_sizes(
+    model: ModelConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+) -> Local:
+    """The model and its batch cut over the mesh; `model.dtype` is settled."""
+    D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
+    tensor = sizes.get("tensor", 1)
+    shared = tensor if model.num_kv_heads % tensor == 0 else 1
+    heads, kv_heads = model.num_heads // tensor, model.num_kv_heads // shared
+    blocks = {
+        "w_q": D * heads * H, "w_k": D * kv_heads * H, "w_v": D * kv_heads * H,
+        "w_o": heads * H * D, "w_up": D * F // tensor, "w_down": F // tensor * D,
+    }  # fmt: skip
+    if model.gated:
+        blocks["w_gate"] = blocks["w_up"]
+    norm = D * (2 if model.norm == "layernorm" and model.bias else 1)
+    biases = H * (heads + 2 * kv_heads) + 2 * D + F // tensor if model.bias else 0
+    vectors = model.num_layers * ((1 if model.parallel_block else 2) * norm + biases) + norm
+    if model.positions == "learned":
+        vectors += model.max_length * D
+    shards = sizes.get("replica", 1) * sizes.get("fsdp", 1)
+    return Local(
+        blocks=blocks,
+        shared=2 * blocks["w_k"] if shared < tensor else 0,
+        table=model.padded_vocab_size // tensor * D,
+        vectors=vectors,
+        tokens=train.batch_size * length / shards / train.accumulation,
+        width={"float32": 4, "bfloat16": 2}[model.dtype],
+    )
+
+
+def least(
+    model: ModelConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+) -> list[Need]:
+    """What has to be sent over each axis of the mesh; axes of size 1 and single numbers left out.
+
+    Over `fsdp` each matrix is gathered for the forward and once more for the backward pass of each
+    micro-batch, a table once for each use, and their gradients are scattered. Over `tensor` what a
+    block adds to the residual stream is summed, and the gradient of what it read; with
+    remat=full the sum in the middle of a block once more. Over `replica` gradients are summed once
+    a step. A gradient that may be summed once a step is sent in float32 then, if that is less.
+    """
+    one = local_sizes(model, train, length, sizes)
+    micro, L = train.accumulation, model.num_layers
+    blocks, tables = L * sum(one.blocks.values()), 1 if model.tied_embedding else 2
+    once = min(micro * one.width, SINGLE)
+    fsdp, tensor, replica = (sizes.get(axis, 1) for axis in ("fsdp", "tensor", "replica"))
+    held = (blocks + tables * one.table) / fsdp
+    sums = _sums(model, one)
+    needs = [
+        Need("layers, forward", "fsdp", "all-gather", micro * one.width * blocks),
+        Need("layers, backward", "fsdp", "all-gather", micro * one.width * blocks),
+        Need("tables", "fsdp", "all-gather", micro * one.width * 2 * one.table),
+        Need("gradients of layers", "fsdp", "reduce-scatter", micro * one.width * blocks),
+        Need("gradients of tables", "fsdp", "reduce-scatter", once * tables * one.table),
+        Need("gradients of vectors", "fsdp", "all-reduce", once * one.vectors),
+        Need("gradients", "replica", "all-reduce", once * (held + one.vectors)),
+        Need("activations, forward", "tensor", "all-reduce", micro * sums.forward),
+        Need("activations, backward", "tensor", "all-reduce", micro * sums.backward),
+        Need("gradients of shared keys", "tensor", "all-reduce", once * L * one.shared / fsdp),
+        Need("logits", "tensor", "all-reduce", micro * sums.logits),
+    ]
+    sent = []
+    for need in needs:
+        n = {"fsdp": fsdp, "tensor": tensor, "replica": replica}[need.axis]
+        rounds = 2 if need.kind == "all-reduce" else 1
+        if n > 1 and need.bytes:
+            sent.append(need._replace(bytes=rounds * need.bytes * (n - 1) / n))
+    return sent
+
+
+class _Sums(NamedTuple):
+    """Bytes of the arrays that are summed over `tensor` in a micro-batch."""
+
+    forward: float
+    backward: float
+    logits: float
+
+
+def _sums(model: ModelConfig, one: Local) -> _Sums:
+    hidden = one.tokens * model.embed_dim * one.width
+    ends = 1 if model.parallel_block else 2
+    again = 1 if model.remat == "full" and not model.parallel_block else 0
+    maximum_total_target = 3 * one.tokens * SINGLE
+    return _Sums(
+        forward=hidden * (1 + model.num_layers * ends),
+        backward=hidden * model.num_layers * (ends + again),
+        logits=hidden + maximum_total_target,
+    )

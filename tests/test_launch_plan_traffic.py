@@ -1,0 +1,144 @@
+"""Traffic and work of real train steps, compiled for 8 devices, against numbers found by hand."""
+
+import dataclasses
+
+import jax
+import numpy as np
+from families import LLAMA, QUICK
+from jax.sharding import NamedSharding, PartitionSpec
+from models import TRAIN, mesh_of
+
+from launch.build import fresh_state, step_arguments
+from launch.plan.compiled import Read, read, work_of
+from launch.plan.hlo import Program
+from launch.plan.traffic import record, table, traffic
+from launch.plan.work import Collective
+from model.config import ModelConfig
+from model.flops import flops_per_token, matrix_parameters
+from train.config import TrainConfig
+from train.step import make_train_step
+
+T = 16
+L, D, F, N, H, V = 2, 16, 32, 8, 4, 32
+ITEM = 4  # bytes of a float32
+LAYERS = dataclasses.replace(LLAMA, remat="full")
+
+
+def program_of(model: ModelConfig, train: TrainConfig, **sizes: int) -> Program:
+    with jax.set_mesh(mesh_of(**sizes)):
+        state = jax.eval_shape(fresh_state(model, train))
+        arguments = step_arguments(state, train, T)
+        lowered = make_train_step(train, packed=True).lower(*arguments)
+        text = lowered.compile(compiler_options=QUICK).as_text()
+    assert text is not None
+    return Program(text)
+
+
+def by_kind(found: Read, kind: str, *axes: str) -> list[Collective]:
+    rows = found.work.collectives
+    return [row for row in rows if row.kind == kind and row.axes == axes]
+
+
+def expected_flops(model: ModelConfig, tokens: int) -> float:
+    """Of a chip: six a parameter and token; scores are made whole, also where a mask hides half of
+    them; of each layer all but its last product is computed again."""
+    scores = 4 * N * H * T
+    again = 2 * (matrix_parameters(model) / L - D * F) + scores
+    return tokens * (flops_per_token(model, T) + L * (3 * scores / 2 + again))
+
+
+def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
+    model = dataclasses.replace(LAYERS, num_kv_heads=N)
+    train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
+    sizes = {"fsdp": 8}
+    program = program_of(model, train, **sizes)
+    found = read(program, sizes)
+    square = 2 * L * 2 * D * D * ITEM * 7 / 8  # micro-batches x layers x gathers
+    gathers = {row.where.split(":")[0]: 0.0 for row in by_kind(found, "all-gather", "fsdp")}
+    for row in by_kind(found, "all-gather", "fsdp"):
+        gathers[row.where.split(":")[0]] += row.bytes
+        assert row.group == 8
+    assert gathers.pop("model/attention.py") == 4 * 2 * square  # N H is twice D
+    assert gathers.pop("model/mlp.py") == 3 * 2 * square  # and so is F
+    # Tables are the same for both micro-batches: gathered before the loop, once for each use.
+    assert gathers == {"model/transformer.py": V * D * ITEM * 7 / 8, "train/loss.py": 1792.0}
+    gathered = by_kind(found, "all-gather", "fsdp")
+    assert sum(row.count for row in gathered) == 2 * L * 2 * 7 + 2
+    # XLA's CPU backend sums whole gradients where others scatter them.
+    gradients = sum(row.bytes for row in by_kind(found, "all-reduce", "fsdp"))
+    assert gradients // 1000 == 2 * (7 * 2 * square / 2 + 2 * 2 * L * D * ITEM * 7 / 8) // 1000
+    assert found.work.matmul_flops == expected_flops(model, 16 * T // 8)
+    assert work_of(program, sizes) == found.work
+    told = traffic(found, model, train, T, sizes)
+    assert told.unasked == [] and told.uncounted == {}
+
+
+def test_tensor_sums_activations() -> None:
+    model = dataclasses.replace(LAYERS, num_kv_heads=N)
+    train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
+    sizes = {"replica": 1, "fsdp": 2, "tensor": 4}
+    found = read(program_of(model, train, **sizes), sizes)
+    rows = by_kind(found, "all-reduce", "tensor")
+    hidden = (16 // 2 // 2) * T * D * ITEM * 2 * 3 / 4
+    (output,) = [row for row in rows if row.bytes == 2 * L * 2 * hidden and row.count == 2 * L * 2]
+    assert output.where.startswith("model/attention.py:")  # w_o, forward and again
+    assert output.group == 4
+    (lookup,) = [row for row in rows if row.where.startswith("model/transformer.py:")]
+    assert (lookup.count, lookup.bytes) == (2, 2 * hidden)
+    chunks = 2 * (16 // 2 // 2) * T // TRAIN.loss_chunk
+    (logits,) = [row for row in rows if row.where.startswith("train/loss.py:")]
+    assert logits.count == 3 * chunks
+    assert logits.bytes == 2 * hidden + chunks * 3 * TRAIN.loss_chunk * ITEM * 2 * 3 / 4
+    assert found.work.matmul_flops == expected_flops(model, 16 * T // 2) / 4
+    told = traffic(found, model, train, T, sizes)
+    assert told.unasked == []
+    needed = {need.what: need.bytes for need in told.needs}
+    assert needed["activations, forward"] == 2 * (2 * L + 1) * hidden
+    assert needed["logits"] == logits.bytes
+
+
+def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
+    mesh = mesh_of(fsdp=4, tensor=2)
+
+    def moved(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rows = jax.sharding.reshard(x, PartitionSpec(None, "fsdp"))
+        return rows * 2, jax.sharding.reshard(x * 3, PartitionSpec(None, None))
+
+    with jax.set_mesh(mesh):
+        x = jax.ShapeDtypeStruct(
+            (64, 32), np.float32, sharding=NamedSharding(mesh, PartitionSpec("fsdp", None))
+        )
+        text = jax.jit(moved).lower(x).compile().as_text()
+    assert text is not None
+    sizes = dict(mesh.shape)
+    told = traffic(read(Program(text), sizes), LAYERS, TRAIN, T, sizes)
+    assert {one.kind: one.bytes for one in told.unasked} == {
+        "all-to-all": 64 * 32 / 4 * ITEM * 3 / 4,
+        "all-gather": 64 * 32 * ITEM * 3 / 4,
+    }
+    assert all("test_launch_plan_traffic.py:" in one.where for one in told.unasked)
+    lines = table(told).splitlines()
+    flagged = lines[lines.index("the layout does not ask for") + 1 :]
+    assert flagged[0].startswith("all-gather over fsdp")
+    assert flagged[1].strip() == told.unasked[0].where
+    assert max(map(len, lines)) <= 80
+
+
+def test_replicas_sum_the_gradients_they_hold_once() -> None:
+    sizes = {"replica": 2, "fsdp": 4}
+    found = read(program_of(LAYERS, TRAIN, **sizes), sizes)
+    held = matrix_parameters(LAYERS) + 2 * V * D
+    rows = by_kind(found, "all-reduce", "replica")
+    # The lookup's gradient is summed over replicas before it is cut over fsdp.
+    assert sum(row.bytes for row in rows) == (held / 4 + V * D * 3 / 4) * ITEM * 2 * 1 / 2
+    assert {row.group for row in rows} == {2}
+    assert {row.group for row in by_kind(found, "all-gather", "fsdp")} == {4}
+    assert found.work.matmul_flops == expected_flops(LAYERS, 8 * T // 8)
+    told = traffic(found, LAYERS, TRAIN, T, sizes)
+    needed = {need.what: need.bytes for need in told.needs}
+    assert needed["layers, forward"] == matrix_parameters(LAYERS) * ITEM * 3 / 4
+    gathers = sum(row.bytes for row in by_kind(found, "all-gather", "fsdp"))
+    assert gathers == sum(need.bytes for need in told.needs if need.kind == "all-gather")
+    kept = record(told)
+    assert kept["bytes"] == sum(one.bytes for one in found.work.collectives)
+    assert kept["least"] == sum(needed.values())
