@@ -59,6 +59,8 @@ class PlanOptions:
     """Tokens of the whole training, as in 300B; it sets train.steps."""
     batch_tokens: str | None = None
     """Tokens of a step, as in 4M; it sets train.batch_size, to the nearest that can be cut."""
+    price: float | None = None
+    """Price of a chip-hour, in any currency: the plan tells the cost too."""
     json: bool = False
     """Print JSON in place of tables."""
     out: Path | None = None

@@ -19,6 +19,7 @@ FOLDER = Path("runs") / "plans"
 def main(arguments: list[str]) -> None:
     """Run `meshloom plan ARGUMENTS`: print the plan, and write all of it into its folder."""
     options = plan_options(arguments)
+    require_price(options.price)
     topology = parse(options.on)
     run = with_tokens(options, topology)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> None:
     from launch.plan.plan import make_plan
     from launch.plan.show import as_json, as_text
 
-    plan = make_plan(run, topology, folder)
+    plan = make_plan(run, topology, folder, price=options.price)
     told = json.dumps(as_json(plan), indent=2)
     (folder / "plan.json").write_text(told + "\n", encoding="utf-8")
     draw(plan, folder / "fit.png")
@@ -68,6 +69,15 @@ def plan_options(arguments: list[str]) -> PlanOptions:
     if not options.on:
         raise UsageError("meshloom plan needs --on, the chips to plan for, as in --on v5p-128")
     return options
+
+
+def require_price(price: float | None) -> None:
+    """ValueError for a price that cannot be one."""
+    if price is not None and not 0 <= price < math.inf:
+        raise ValueError(
+            f"price={price} must be at least 0 and finite, because it is paid for a chip-hour; "
+            "try --price 2.5"
+        )
 
 
 def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:

@@ -8,6 +8,8 @@ from launch.config import MeshConfig, RunConfig
 from launch.mesh import axis_sizes
 from launch.plan.compiler import Compiled, compile_step
 from launch.plan.memory import Fit, fit_of, require_possible
+from launch.plan.roofline import Course, StepTime
+from launch.plan.timing import course_of, time_of
 from launch.plan.topology import Topology
 
 
@@ -22,6 +24,8 @@ class Plan:
     attention: str
     """The kernel."""
     fit: Fit
+    time: StepTime
+    course: Course
     seconds: float
     """That the compiler took."""
     rss: int
@@ -32,8 +36,11 @@ class Plan:
     """The compiled program as text, if it fits."""
 
 
-def make_plan(config: RunConfig, topology: Topology, folder: Path) -> Plan:
-    """Compile the train step of `config` for the topology and tell what is known of it.
+def make_plan(
+    config: RunConfig, topology: Topology, folder: Path, *, price: float | None = None
+) -> Plan:
+    """Compile the train step of `config` for the topology and tell what is known of it; `price` is
+    that of a chip-hour.
 
     Raises ValueError if no layout can hold the model, for a layout that is not given or does not
     suit, and if the compiler is missing or fails.
@@ -42,12 +49,15 @@ def make_plan(config: RunConfig, topology: Topology, folder: Path) -> Plan:
     require_layout(config, topology)
     axis_sizes(config.mesh, topology.devices)
     result = compile_step(config, topology, folder)
+    time = time_of(config, result.mesh, topology)
     return Plan(
         config=config,
         topology=topology,
         mesh=result.mesh,
         attention=result.attention,
         fit=fit_of(result, topology),
+        time=time,
+        course=course_of(config, topology, time.seconds, price),
         seconds=result.seconds,
         rss=result.rss,
         folder=folder,

@@ -64,11 +64,12 @@ class Course(NamedTuple):
     tokens_per_second: float
     utilization: float
     """MFU: FLOPs of the model (`model.flops`; nothing for recomputation) over the chips' peak."""
-    days: float | None
-    """For the tokens asked for, without stops; None without tokens."""
-    chip_hours: float | None
+    tokens: float
+    days: float
+    """Without stops."""
+    chip_hours: float
     cost: float | None
-    """At the price of a chip-hour; None without tokens or a price."""
+    """At the price of a chip-hour; None without one."""
 
 
 def step_time(work: Work, chip: Chip, placement: Placement, shares: Efficiency) -> StepTime:
@@ -115,14 +116,12 @@ def course(
     chip: Chip,
     chips: int,
     *,
-    tokens: float | None = None,
+    tokens: float,
     price: float | None = None,
 ) -> Course:
     """A run of steps of so many seconds, each on `batch_size` rows; `price` is per chip-hour."""
     rate = batch_size * length / seconds
     used = rate * flops_per_token(model, length) / (chips * chip.matmul_flops)
-    if tokens is None:
-        return Course(rate, used, None, None, None)
     hours = tokens / rate / 3600
     spent = hours * chips
-    return Course(rate, used, hours / 24, spent, None if price is None else spent * price)
+    return Course(rate, used, tokens, hours / 24, spent, None if price is None else spent * price)

@@ -7,6 +7,7 @@ from launch.mesh import shown
 from launch.plan.memory import Fit
 from launch.plan.plan import Plan
 from launch.plan.shapes import GIB
+from launch.plan.time_table import time_lines
 from launch.plan.topology import Topology
 from launch.run_directory import near
 
@@ -22,6 +23,8 @@ def as_text(plan: Plan) -> str:
         f"batch: {rows:,} rows of {length:,} tokens = {rows * length:,} tokens{micro}",
         "",
         *fit_lines(plan.fit, plan.topology),
+        "",
+        *time_lines(plan.time, plan.course, plan.topology),
         "",
         f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB",
         f"files: {near(plan.folder)}",
@@ -45,6 +48,15 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "mesh": plan.mesh,
         "attention": plan.attention,
         "fit": {**fit._asdict(), "parts": [part._asdict() for part in fit.parts]},
+        "time": {
+            **plan.time._asdict(),
+            "communication": [
+                {**part._asdict(), "seconds": part.seconds} for part in plan.time.communication
+            ],
+            "exposed": plan.time.exposed,
+            "seconds": plan.time.seconds,
+        },
+        "course": plan.course._asdict(),
         "compiler": {
             "seconds": plan.seconds,
             "rss": plan.rss,

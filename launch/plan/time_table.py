@@ -1,0 +1,38 @@
+"""A plan's step time as a table of at most 80 columns."""
+
+from launch.plan.efficiency import efficiency, fitted_on
+from launch.plan.roofline import Communication, Course, StepTime
+from launch.plan.topology import Topology
+
+SOURCES = {"compiler": "the compiler's program", "arithmetic": "arithmetic"}
+
+
+def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
+    """Seconds of a step by what they are spent on, then the whole run."""
+    chip, shares = topology.chip.name, efficiency(topology.chip)
+    like = fitted_on(topology.chip)
+    head = f"{'time of a step':<36}{'seconds':>10}"
+    lines = [f"time: arithmetic roofline over {SOURCES[time.origin]}", head, "-" * len(head)]
+    lines.append(_line("products", time.compute, f"{shares.matmul:.0%} of peak, fitted on {like}"))
+    lines.append(_line("memory traffic", time.memory, "beside the products"))
+    lines += [_line(_over(part), part.seconds, f"by {part.slower}") for part in time.communication]
+    if time.hidden:
+        lines.append(_line("hidden behind the products", -time.hidden))
+    lines += ["-" * len(head), _line("step", time.seconds, f"MFU {course.utilization:.1%}"), ""]
+    if like != chip:
+        lines.append(f"how near a step comes to the peaks of {chip} is unknown: as on {like}")
+    cost = "" if course.cost is None else f", cost {course.cost:,.0f}"
+    return [
+        *lines,
+        f"{course.tokens_per_second:,.0f} tokens/s; {course.tokens:,.0f} tokens take "
+        f"{course.days:,.1f} days,",
+        f"{course.chip_hours:,.0f} chip-hours{cost}",
+    ]
+
+
+def _line(name: str, seconds: float, note: str = "") -> str:
+    return f"{name:<36}{seconds:>10.3f}   {note}".rstrip()
+
+
+def _over(part: Communication) -> str:
+    return f"collectives over {' x '.join(part.axes) or 'other groups'}"

@@ -1,0 +1,83 @@
+import dataclasses
+
+import pytest
+
+from launch.config import RunConfig
+from launch.plan.command import require_price
+from launch.plan.time_table import time_lines
+from launch.plan.timing import course_of, device_of, time_of
+from launch.plan.topology import parse
+from launch.plan.work import Collective, Work
+from launch.presets import preset
+
+
+def run(remat: str = "full", **changes: int) -> RunConfig:
+    base = preset("llama3-8b")
+    return dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, remat=remat),
+        train=dataclasses.replace(base.train, **changes),
+    )
+
+
+def test_devices_of_a_chip_share_its_figures() -> None:
+    """JAX shows two devices of a TPU7x, side by side."""
+    topology = parse("tpu7x:4x4x4")
+    device, shape = device_of(topology)
+    assert topology.chip.matmul_flops == 2 * device.matmul_flops
+    assert shape == (4, 4, 8)
+    assert device_of(parse("v5p:4x4x4")) == (parse("v5p:4x4x4").chip, (4, 4, 4))
+    assert device_of(parse("h100x64"))[1] == ()
+
+
+def test_a_chip_of_two_devices_multiplies_as_fast_as_one_of_one() -> None:
+    topology = parse("tpu7x:4x4x4")
+    halves = time_of(run(), {"fsdp": 128}, topology)
+    whole = time_of(run(), {"fsdp": 64}, parse("v6e:8x8"))
+    ratio = parse("v6e:8x8").chip.matmul_flops / topology.chip.matmul_flops
+    assert halves.compute == pytest.approx(whole.compute * ratio)
+
+
+@pytest.mark.parametrize(
+    ("on", "sizes"),
+    [
+        ("v5p:8x8x8", {"fsdp": 64, "tensor": 8}),
+        ("2xv5e-256", {"replica": 2, "fsdp": 256}),
+        ("b200x64", {"replica": 2, "fsdp": 32}),
+        ("h100x8", {"fsdp": 8}),
+    ],
+)
+def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict[str, int]) -> None:
+    config, topology = run(), parse(on)
+    time = time_of(config, sizes, topology)
+    lines = time_lines(time, course_of(config, topology, time.seconds, 3.5), topology)
+    assert lines[0] == "time: arithmetic roofline over arithmetic"
+    assert max(map(len, lines)) <= 80
+    assert all(line == line.rstrip() for line in lines)
+    assert ("peaks of b200 is unknown: as on h100" in "\n".join(lines)) == on.startswith("b200")
+    assert "cost" in lines[-1]
+
+
+def test_a_compiled_program_is_asked_before_arithmetic() -> None:
+    config, topology = run(), parse("v5p:4x4x4")
+    sizes = {"fsdp": 64}
+    gather = Collective("all-gather", ("fsdp",), 64, 1, 600e9)
+    time = time_of(config, sizes, topology, Work(459e12, 0.0, (gather,), "compiler"))
+    assert [part.fast for part in time.communication] == pytest.approx([1 / 0.746], rel=0.05)
+    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    assert lines[0] == "time: arithmetic roofline over the compiler's program"
+    assert "cost" not in lines[-1]
+
+
+def test_a_run_takes_its_steps() -> None:
+    config, topology = run(steps=1000, batch_size=512), parse("v5p:4x4x4")
+    whole = course_of(config, topology, 10.0, price=2.0)
+    assert whole.tokens == 1000 * 512 * 8192
+    assert whole.days == pytest.approx(10_000 / 86400)
+    assert whole.cost == pytest.approx(2 * 64 * 10_000 / 3600)
+
+
+def test_a_price_below_nothing_is_refused() -> None:
+    require_price(0.0)
+    with pytest.raises(ValueError, match=r"price=-1.0 must be at least 0"):
+        require_price(-1.0)
