@@ -4,6 +4,8 @@ import pytest
 
 from launch.config import RunConfig
 from launch.plan.command import require_price
+from launch.plan.compiled import Read
+from launch.plan.efficiency import efficiency
 from launch.plan.time_table import time_lines
 from launch.plan.timing import course_of, device_of, time_of
 from launch.plan.topology import parse
@@ -60,13 +62,25 @@ def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict
 
 def test_a_compiled_program_is_asked_before_arithmetic() -> None:
     config, topology = run(), parse("v5p:4x4x4")
-    sizes = {"fsdp": 64}
+    sizes, shares = {"fsdp": 64}, efficiency(parse("v5p:4x4x4").chip)
     gather = Collective("all-gather", ("fsdp",), 64, 1, 600e9)
-    time = time_of(config, sizes, topology, Work(459e12, 0.0, (gather,), "compiler"))
-    assert [part.fast for part in time.communication] == pytest.approx([1 / 0.746], rel=0.05)
+    found = Read(Work(459e12, 0.0, (gather,), "compiler"), [], {})
+    time = time_of(config, sizes, topology, found)
+    assert time.communication[0].fast == pytest.approx(1 / shares.link)
+    assert time.compute == pytest.approx(1 / shares.matmul)
     lines = time_lines(time, course_of(config, topology, time.seconds), topology)
     assert lines[0] == "time: arithmetic roofline over the compiler's program"
     assert "cost" not in lines[-1]
+
+
+def test_products_of_closed_kernels_are_counted_by_arithmetic() -> None:
+    config, topology, sizes = run(), parse("v5p:4x4x4"), {"fsdp": 64}
+    found = Read(Work(459e12, 0.0, (), "compiler"), [], {"tpu_custom_call": 32})
+    time = time_of(config, sizes, topology, found)
+    assert time.compute == time_of(config, sizes, topology).compute
+    assert (time.origin, time.products, time.communication) == ("compiler", "arithmetic", ())
+    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    assert "products are arithmetic's" in "\n".join(lines)
 
 
 def test_a_run_takes_its_steps() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from launch.config import MeshConfig, RunConfig
 from launch.mesh import axis_sizes
+from launch.plan.compiled import Read, read
 from launch.plan.compiler import Compiled, compile_step
+from launch.plan.hlo import Program
 from launch.plan.memory import Fit, fit_of, require_possible
 from launch.plan.roofline import Course, StepTime
 from launch.plan.timing import course_of, time_of
@@ -24,6 +26,8 @@ class Plan:
     attention: str
     """The kernel."""
     fit: Fit
+    read: Read | None
+    """What the compiled program asks of a device, if it fits."""
     time: StepTime
     course: Course
     seconds: float
@@ -49,19 +53,22 @@ def make_plan(
     require_layout(config, topology)
     axis_sizes(config.mesh, topology.devices)
     result = compile_step(config, topology, folder)
-    time = time_of(config, result.mesh, topology)
+    compiled = isinstance(result, Compiled)
+    found = read(Program(result.hlo.read_text(encoding="utf-8")), result.mesh) if compiled else None
+    time = time_of(config, result.mesh, topology, found)
     return Plan(
         config=config,
         topology=topology,
         mesh=result.mesh,
         attention=result.attention,
         fit=fit_of(result, topology),
+        read=found,
         time=time,
         course=course_of(config, topology, time.seconds, price),
         seconds=result.seconds,
         rss=result.rss,
         folder=folder,
-        hlo=result.hlo if isinstance(result, Compiled) else None,
+        hlo=result.hlo if compiled else None,
     )
 
 

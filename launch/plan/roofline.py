@@ -42,6 +42,8 @@ class StepTime(NamedTuple):
     """Communication while products run."""
     origin: Origin
     """Where the work comes from."""
+    products: Origin
+    """Where its matrix products come from."""
 
     @property
     def chip(self) -> float:
@@ -91,7 +93,7 @@ def step_time(work: Work, chip: Chip, placement: Placement, shares: Efficiency) 
     parts = tuple(sorted(sums.values(), key=lambda part: -part.seconds))
     ahead = sum(part.seconds for part in parts if part.axes and "tensor" not in part.axes)
     hidden = min(shares.overlap * ahead, max(compute, memory))
-    return StepTime(compute, memory, parts, hidden, work.origin)
+    return StepTime(compute, memory, parts, hidden, work.origin, work.origin)
 
 
 def _seconds(

@@ -21,6 +21,8 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
     lines += ["-" * len(head), _line("step", time.seconds, f"MFU {course.utilization:.1%}"), ""]
     if like != chip:
         lines.append(f"how near a step comes to the peaks of {chip} is unknown: as on {like}")
+    if time.products != time.origin:
+        lines.append("products are arithmetic's, as the program's kernels do not tell theirs")
     cost = "" if course.cost is None else f", cost {course.cost:,.0f}"
     return [
         *lines,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from launch.config import RunConfig
 from launch.plan.arithmetic import work
 from launch.plan.chips import Chip
+from launch.plan.compiled import Read
 from launch.plan.efficiency import efficiency
 from launch.plan.placement import place
 from launch.plan.roofline import Course, StepTime, course, step_time
 from launch.plan.topology import Topology
-from launch.plan.work import Work
 
 
 def device_of(topology: Topology) -> tuple[Chip, tuple[int, ...]]:
@@ -30,20 +30,23 @@ def device_of(topology: Topology) -> tuple[Chip, tuple[int, ...]]:
 
 
 def time_of(
-    config: RunConfig, sizes: Mapping[str, int], topology: Topology, found: Work | None = None
+    config: RunConfig, sizes: Mapping[str, int], topology: Topology, read: Read | None = None
 ) -> StepTime:
-    """Of one step on a mesh of those axes; `found` is the work of the compiled program."""
+    """Of one step on a mesh of those axes; `read` is what the compiled program asks of a device.
+
+    Where kernels of the program do not tell their products, arithmetic's are taken for all.
+    """
     device, shape = device_of(topology)
-    axes = dict(sizes)
-    asked = found or work(
-        config.model,
-        config.train,
-        config.data.sequence_length,
-        axes,
-        device,
-        packed=config.data.packing,
-    )
-    return step_time(asked, device, place(device, axes, shape), efficiency(device))
+    axes, length = dict(sizes), config.data.sequence_length
+    packed = config.data.packing
+    asked = work(config.model, config.train, length, axes, device, packed=packed)
+    products = "arithmetic"
+    if read is not None and read.uncounted:
+        asked = read.work._replace(matmul_flops=asked.matmul_flops)
+    elif read is not None:
+        asked, products = read.work, "compiler"
+    time = step_time(asked, device, place(device, axes, shape), efficiency(device))
+    return time._replace(products=products)
 
 
 def course_of(
