@@ -61,6 +61,9 @@ class PlanOptions:
     """Tokens of a step, as in 4M; it sets train.batch_size, to the nearest that can be cut."""
     price: float | None = None
     """Price of a chip-hour, in any currency: the plan tells the cost too."""
+    elastic: bool = False
+    """In place of a plan, the best layout on 64 to 8,192 such chips, by arithmetic alone: where
+    scaling stops, and which collective stops it."""
     json: bool = False
     """Print JSON in place of tables."""
     out: Path | None = None

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> None:
     require_price(options.price)
     topology = parse(options.on)
     run = with_tokens(options, topology)
+    if options.elastic:
+        return tell_elastic(run, topology, options)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
     folder = FOLDER / name if options.out is None else options.out
     from launch.plan.picture import draw
@@ -69,6 +71,16 @@ def plan_options(arguments: list[str]) -> PlanOptions:
     if not options.on:
         raise UsageError("meshloom plan needs --on, the chips to plan for, as in --on v5p-128")
     return options
+
+
+def tell_elastic(run: RunConfig, topology: Topology, options: PlanOptions) -> None:
+    """Print the run on more and more of the topology's chips."""
+    from launch.plan.elastic import elastic
+    from launch.plan.elastic_table import elastic_json, elastic_text
+
+    rows = elastic(run, topology.chip, options.price)
+    text = elastic_text(run, topology.chip.name, rows)
+    print(json.dumps(elastic_json(rows), indent=2) if options.json else text)
 
 
 def require_price(price: float | None) -> None:

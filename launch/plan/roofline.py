@@ -25,6 +25,11 @@ class Communication(NamedTuple):
         return max(self.fast, self.network)
 
     @property
+    def early(self) -> bool:
+        """Whether it can begin before its result is asked for."""
+        return bool(self.axes) and "tensor" not in self.axes
+
+    @property
     def slower(self) -> str:
         return "network" if self.network > self.fast else "links"
 
@@ -59,6 +64,13 @@ class StepTime(NamedTuple):
     def seconds(self) -> float:
         return self.chip + self.exposed
 
+    def waiting(self, part: Communication) -> float:
+        """Seconds of the exposed communication that are for one part of it."""
+        if not part.early:
+            return part.seconds
+        early = sum(other.seconds for other in self.communication if other.early)
+        return part.seconds * (1 - self.hidden / early) if early else 0.0
+
 
 class Course(NamedTuple):
     """What a whole run takes."""
@@ -91,8 +103,8 @@ def step_time(work: Work, chip: Chip, placement: Placement, shares: Efficiency) 
             collective.axes, known.fast + fast, known.network + network
         )
     parts = tuple(sorted(sums.values(), key=lambda part: -part.seconds))
-    ahead = sum(part.seconds for part in parts if part.axes and "tensor" not in part.axes)
-    hidden = min(shares.overlap * ahead, max(compute, memory))
+    early = sum(part.seconds for part in parts if part.early)
+    hidden = min(shares.overlap * early, max(compute, memory))
     return StepTime(compute, memory, parts, hidden, work.origin, work.origin)
 
 
