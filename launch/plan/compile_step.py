@@ -28,8 +28,10 @@ from train.state import TrainState
 from train.step import make_train_step
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
-LEFT = re.compile(r"available HBM \(([\d.]+)([KMGTP]?)\)|of ([\d.]+)([KMGTP]?) hbm")
-TAKEN = re.compile(r"[Uu]sed ([\d.]+)([KMGTP]?) of|temporaries \(([\d.]+)([KMGTP]?)\)")
+SIZE = r"([\d.]+)([KMGTP]?)"
+LEFT = re.compile(rf"available HBM \({SIZE}\)")
+TEMPORARIES = re.compile(rf"HLO temporaries \({SIZE}\)")
+USED = re.compile(rf"[Uu]sed {SIZE} of {SIZE} hbm")
 
 
 def main(request: Path, answer: Path) -> None:
@@ -43,9 +45,10 @@ def main(request: Path, answer: Path) -> None:
         told["refused"] = str(error)
     except jax.errors.JaxRuntimeError as error:
         traceback.print_exc()
-        over = TAKEN.search(str(error))
-        if over:
-            told["needed"] = size(over)
+        if used := USED.search(str(error)):
+            told["needed"] = size(*used.group(1, 2))
+        elif alone := TEMPORARIES.search(str(error)):
+            told["needed"] = size(*alone.groups()) + sum(told["logical"].values())
         else:
             told["failed"] = str(error).splitlines()[0]
     told["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -84,13 +87,12 @@ def memory_of(topology: Topology, devices: list[Any]) -> int:
     except jax.errors.JaxRuntimeError as error:
         found = LEFT.search(str(error))
         assert found, str(error)
-        return size(found)
+        return size(*found.groups())
     raise AssertionError("an array of 4 TiB fits a chip")
 
 
-def size(found: re.Match[str]) -> int:
+def size(number: str, unit: str) -> int:
     """Bytes of a size such as 95.74G, as the compiler rounds it."""
-    number, unit = (part for part in found.groups() if part is not None)
     return round(float(number) * UNITS[unit])
 
 

@@ -55,6 +55,7 @@ class TooLarge(NamedTuple):
     limit: int
     logical: dict[str, int]
     needed: int
+    """By the compiler; where it tells of the temporaries alone, with what the step is given."""
     mesh: dict[str, int]
     attention: str
     seconds: float
@@ -88,7 +89,8 @@ def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compile
     if "refused" in told:
         raise ValueError(told["refused"])
     if done.returncode or "failed" in told or not told:
-        what = told.get("failed") or f"its process ended with code {done.returncode}"
+        last = [line for line in said.read_text().splitlines() if line.strip()][-1:]
+        what = told.get("failed") or "".join(last) or f"exit code {done.returncode}"
         raise ValueError(
             f"on={topology.name} must be a topology that the compiler takes this run for, but it "
             f"said: {what}; try another layout, or read all of it in {near(said)}"

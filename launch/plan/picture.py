@@ -23,7 +23,7 @@ LIMIT = "#d1495b"
 
 def draw(plan: Plan, picture: Path) -> None:
     """Draw one stacked bar of the parts against what the chip has, as a PNG."""
-    figure = Figure(figsize=(8, 2.6), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8, 3), dpi=150, layout="constrained")
     axes = figure.subplots()
     left = 0.0
     for part in plan.fit.parts:
@@ -38,7 +38,7 @@ def draw(plan: Plan, picture: Path) -> None:
     axes.set_yticks([])
     axes.set_xlabel("GiB of a device")
     axes.spines[["left", "right", "top"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     title = f"{plan.config.preset} on {plan.topology.told}, mesh {shown(plan.mesh)}"
     figure.suptitle(f"{title}: {plan.fit.verdict}", fontsize=10)
     partial = picture.with_name(picture.name + ".partial")

@@ -1,0 +1,123 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from models import SMALL, TRAIN, changed, mesh_of
+
+from launch.build import fresh_state, step_arguments
+from launch.config import MeshConfig
+from launch.plan.compile_step import logical
+from launch.plan.compiler import Compiled, TooLarge
+from launch.plan.memory import Fit, fit_of, require_possible, state_bytes
+from launch.plan.plan import require_layout
+from launch.plan.shapes import memory
+from launch.plan.show import fit_lines
+from launch.plan.topology import parse
+from launch.presets import preset
+from model.flops import parameter_count
+from model.sharding import abstract_mesh
+from train.step import make_train_step
+
+LOGICAL = {"parameters": 400, "optimizer": 804, "average": 0, "batch": 20}
+TOLD = {"logical": LOGICAL, "mesh": {}, "attention": "xla", "seconds": 1.0, "rss": 1}
+EMA = changed(TRAIN, ema_decay=0.9)
+
+
+def compiled(*, limit: int, peak: int) -> Compiled:
+    sizes: dict[str, Any] = dict.fromkeys(("outputs", "aliased", "temporaries", "code", "host"), 0)
+    where = Path("step.hlo")
+    return Compiled(**sizes, **TOLD, limit=limit, arguments=1300, peak=peak, hlo=where)
+
+
+def parts(fit: Fit) -> dict[str, int]:
+    return {part.name: part.bytes for part in fit.parts}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_logical_bytes_are_those_of_the_compiled_arguments(packed: bool) -> None:
+    with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
+        state, *rest = step_arguments(jax.eval_shape(fresh_state(SMALL, EMA)), EMA, 16)
+        told = logical(state, rest, packed=packed)
+        program = make_train_step(EMA, packed=packed).lower(state, *rest).compile()
+    found = program.memory_analysis()
+    assert found is not None
+    assert sum(told.values()) == found.argument_size_in_bytes
+    assert told["average"] == told["parameters"] > 0
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_bytes_of_a_parameter_are_those_of_the_state(name: str, ema: float | None) -> None:
+    train = changed(TRAIN, name=name, ema_decay=ema)
+    with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=2)):
+        state = jax.eval_shape(fresh_state(SMALL, train))
+    counters = 8  # two whole numbers
+    assert parameter_count(SMALL) * state_bytes(train.optimizer) == memory(state).total - counters
+
+
+def test_parts_sum_to_the_peak() -> None:
+    fit = fit_of(compiled(limit=5000, peak=3000), parse("v5p-8"))
+    assert fit.verdict == "fits"
+    assert parts(fit) == {
+        "parameters": 400,
+        "optimizer": 804,
+        "batch": 20,
+        "padding of these": 76,
+        "gradients": 400,
+        "activations and temporaries": 1300,
+    }
+    assert {part.name: part.origin for part in fit.parts}["gradients"] == "arithmetic"
+    assert all(len(line) <= 80 for line in fit_lines(fit, parse("tpu7x-8")))
+
+
+def test_gradients_are_no_more_than_the_compiler_left_room_for() -> None:
+    fit = fit_of(compiled(limit=5000, peak=1500), parse("v5p-8"))
+    assert parts(fit)["gradients"] == 200
+    assert sum(parts(fit).values()) == 1500
+
+
+def test_what_did_not_fit_is_told_with_what_it_wanted() -> None:
+    wanted = TooLarge(limit=1000, needed=9000, message=Path("log"), **TOLD)
+    fit = fit_of(wanted, parse("v5p-8"))
+    assert (fit.verdict, fit.peak, sum(parts(fit).values())) == ("does not fit", 9000, 9000)
+
+
+@pytest.mark.parametrize(
+    ("peak", "fraction", "verdict"),
+    [
+        (3700, None, "fits"),
+        (3800, None, "fits if a process may take more"),
+        (3800, "0.9", "fits"),
+        (4900, None, "does not fit"),
+    ],
+)
+def test_jax_takes_a_share_of_a_gpu(
+    peak: int, fraction: str | None, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    if fraction is not None:
+        monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", fraction)
+    fit = fit_of(compiled(limit=5000, peak=peak), parse("h100x8"))
+    assert fit.verdict == verdict
+    assert verdict.startswith("fits") == ("fits" in fit_lines(fit, parse("h100x8"))[-1])
+
+
+def test_model_that_no_layout_holds_is_refused_with_chips_that_would_do() -> None:
+    run = preset("llama3-405b")
+    with pytest.raises(ValueError, match=r"4,536 GiB .* 760 GiB .*try v5p:4x4x4, 64 chips"):
+        require_possible(run, parse("v5p-16"))
+    require_possible(run, parse("v5p-128"))
+    with pytest.raises(ValueError, match=r"try h100x80, 80 chips"):
+        require_possible(run, parse("h100x8"))
+    with pytest.raises(ValueError, match=r"try 2xv5e:16x16, 512 chips"):
+        require_possible(run, parse("v5e-256"))
+
+
+def test_layout_must_be_given() -> None:
+    run = preset("tiny")
+    with pytest.raises(ValueError, match=r"try --mesh.fsdp 8.*--search"):
+        require_layout(run, parse("v5p-16"))
+    require_layout(run, parse("v5e-1"))
+    require_layout(dataclasses.replace(run, mesh=MeshConfig(fsdp=8)), parse("v5p-16"))
