@@ -14,6 +14,7 @@ from launch.build import Checks
 from launch.config import RunConfig
 from launch.distributed import from_first_process
 from launch.interrupt import Stop
+from launch.plan.room import require_room, room, told_of
 from launch.report import Report
 from launch.resume import Found, find, require_same_rows
 from launch.run_directory import RunDirectory, open_run_directory
@@ -92,9 +93,10 @@ def prepare(
     checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
     closing.callback(checkpointer.close)
     phases.enter("compile")
-    shapes = jax.eval_shape(fresh)
+    shapes, there = jax.eval_shape(fresh), room()
+    report.say(require_room(shapes, there))
     train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
-    report.say(f"train step compiled in {seconds:.1f} s")
+    report.say(f"train step compiled in {seconds:.1f} s{told_of(train_step, there)}")
     measure = None
     if held_out is not None:
         measure = build.make_evaluate(train, held_out, batches=train.eval_batches, packed=packed)

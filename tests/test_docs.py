@@ -34,6 +34,9 @@ SMALLER = {
     "meshloom generate": "--tokens 8",
     "meshloom ladder plan": "--no-measure",
     "meshloom data tokenizer": "--data.sources text:corpus/*.txt --vocab-size 300",
+    "meshloom plan": "--model.num-layers 1 --model.embed-dim 64 --model.num-heads 2 "
+    "--model.num-kv-heads 2 --model.head-dim 32 --model.mlp-dim 64 --model.vocab-size 300 "
+    "--data.sequence-length 128",
     "meshloom verify-resume": f"{TRAIN} --train.steps 30 --kills 2",
     "python -m launch.bench": "--parts step --rounds 1 --sizes.num-layers 1 --sizes.embed-dim 16 "
     "--sizes.mlp-dim 16 --sizes.vocab-size 64 --sizes.length 16 --sizes.batch 2",
@@ -188,7 +191,14 @@ def test_commands_stand_nowhere_else() -> None:
 
 
 def test_flags_and_commands_named_in_prose_exist() -> None:
-    shown = [["train", "tiny"], ["evaluate"], ["generate"], ["presets"], ["launch", "local"]]
+    shown = [
+        ["train", "tiny"],
+        ["plan", "tiny"],
+        ["evaluate"],
+        ["generate"],
+        ["presets"],
+        ["launch", "local"],
+    ]
     shown += [["goodput"], *(["launch", name] for name in ("slurm", "k8s", "tpu-vm"))]
     shown += [["ladder", name] for name in ("plan", "run", "fit")]
     shown += [["data", name] for name in ("prepare", "tokenizer", "show")]

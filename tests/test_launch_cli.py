@@ -48,6 +48,7 @@ def exit_code(*arguments: str) -> int:
         "checkpoint list --help",
         "data --help",
         "data prepare --help",
+        "plan --help",
         "presets --help",
         "launch --help",
         "launch local --help",

@@ -1,4 +1,4 @@
-"""Numbers with a unit, as people write tokens: 300B, 4M, 1.5T."""
+"""Numbers with a unit: tokens as people write them (300B, 4M, 1.5T), and bytes."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
@@ -18,3 +18,8 @@ def count(text: str, flag: str) -> int:
             f"nothing, because it counts; try --{flag.replace('_', '-')} 300B"
         )
     return value
+
+
+def size(count: int) -> str:
+    """Bytes in words: 3.2 MiB, 95.74 GiB."""
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
