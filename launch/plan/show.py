@@ -11,6 +11,8 @@ from launch.plan.time_table import time_lines
 from launch.plan.topology import Topology
 from launch.run_directory import near
 
+CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
+
 
 def as_text(plan: Plan) -> str:
     """All parts, one below the other."""
@@ -23,6 +25,7 @@ def as_text(plan: Plan) -> str:
         f"batch: {rows:,} rows of {length:,} tokens = {rows * length:,} tokens{micro}",
         "",
         *fit_lines(plan.fit, plan.topology),
+        *([CUDNN] if plan.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.course, plan.topology),
         "",
@@ -77,7 +80,8 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     lines.append("-" * len(lines[0]))
     wanted = "peak" if fit.verdict != "does not fit" else "wanted"
     lines.append(_line(wanted, fit.peak, fit.limit, "compiler"))
-    lines.append(_line("there is", fit.limit, fit.limit, "compiler"))
+    told_by = "compiler" if topology.chip.platform == "tpu" else "CUDA's figure"
+    lines.append(_line("there is", fit.limit, fit.limit, told_by))
     if fit.host:
         lines.append(_line("in the host's memory", fit.host, fit.limit, "compiler"))
     return [*lines, "", *_verdict(fit)]
