@@ -25,10 +25,11 @@ class Executed(NamedTuple):
 
 
 def executed(program: Program) -> Iterator[Executed]:
-    """Every instruction with its count. Of a conditional, the branch with the most instructions is
-    taken to run: that of a train step's is the update, which a good step makes.
+    """Every instruction with its count.
 
-    Raises ValueError for a loop whose trips the text does not tell.
+    Of a conditional the branch with the most instructions is taken to run, the first of equals:
+    the update of a train step, which a good step makes, and dense attention where some layers see
+    a band only. Raises ValueError for a loop whose trips the text does not tell.
     """
     scope = Scope(program.computations[program.entry], None, None)
     yield from _walk(program, scope, 1, False)

@@ -18,7 +18,7 @@ HBM = 0
 ITEM_BYTES = {"pred": 1.0, "bf16": 2.0, "token": 0.0, "opaque": 0.0}
 
 _HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
-_NAME = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = ")
+_NAME = re.compile(r" +(?:ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"[\])}] ([a-z][a-z0-9\-]*)\(")
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](?:\{[^}]*?(?:S\((\d+)\))?[^}]*\})?")
 _OPERAND = re.compile(r"%([\w.\-]+)")
@@ -151,22 +151,26 @@ class Program:
 
     def _read(self, text: str) -> None:
         table: dict[int, str] = {}
-        computation = Computation("")
+        computation: Computation | None = None
+        last: Instruction | None = None
         for line in text.splitlines():
-            if line.startswith(" "):
-                instruction, root = _instruction(line)
-                if instruction is not None:
-                    computation.instructions[instruction.name] = instruction
-                    if root:
-                        computation.root = instruction.name
+            if computation is not None:
+                if line == "}":
+                    computation = None
+                elif made := _instruction(line):
+                    last = made
+                    computation.instructions[last.name] = last
+                    if line.startswith("  ROOT "):
+                        computation.root = last.name
+                elif last is not None:  # what a kernel says of itself has lines of its own
+                    last.attributes += line
             elif line[:1].isdigit():
                 number, _, value = line.partition(" ")
                 table[int(number)] = value
             elif line in _TABLES:
                 table = self._tables.setdefault(line, {})
             elif line.endswith("{") and (head := _HEAD.match(line)):
-                computation = Computation(head[2])
-                self.computations[head[2]] = computation
+                computation = self.computations[head[2]] = Computation(head[2])
                 if head[1]:
                     self.entry = head[2]
 
@@ -184,17 +188,15 @@ def item_bytes(dtype: str) -> float:
     return int(bits[1]) / 8
 
 
-def _instruction(line: str) -> tuple[Instruction | None, bool]:
+def _instruction(line: str) -> Instruction | None:
     name = _NAME.match(line)
     opcode = _OPCODE.search(line, name.end()) if name else None
     if name is None or opcode is None:
-        return None, False
+        return None
     start = opcode.end()
     end = _closing(line, start)
-    made = Instruction(
-        name[2], line[name.end() : opcode.start() + 1], opcode[1], line[start:end], line[end + 1 :]
-    )
-    return made, name[1] is not None
+    kind = line[name.end() : opcode.start() + 1]
+    return Instruction(name[1], kind, opcode[1], line[start:end], line[end + 1 :])
 
 
 def _closing(line: str, start: int) -> int:
@@ -223,8 +225,11 @@ def _numbers(text: str) -> list[int]:
 
 
 def _short(line: str) -> str:
-    """A path inside this repository from its top, one of a package marked as outside."""
+    """A path inside this repository from its top, one of a package marked as outside, another by
+    its last two parts."""
     _, package, inside = line.rpartition("/site-packages/")
     if package:
         return OUTSIDE + inside
-    return line.removeprefix(f"{ROOT}/")
+    if line.startswith(f"{ROOT}/"):
+        return line.removeprefix(f"{ROOT}/")
+    return "/".join(line.split("/")[-2:])

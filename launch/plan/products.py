@@ -13,6 +13,9 @@ CUBLAS = ("__cublas$gemm", "__cublas$lt$matmul", "__cublas$lt$matmul$f8")
 CUDNN_ATTENTION = "__cudnn$fmha"
 SCORES_AND_VALUES, BACKWARD = 2, 5
 """Products of flash attention: the backward pass computes the scores again."""
+SPLASH = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
+"""Products of each block of JAX's splash attention for TPU: scores and values; both backward
+kernels compute scores and the gradient of probabilities again."""
 NO_PRODUCT = (
     "AllocateBuffer",
     "AssumeGatherIndicesInBound",
@@ -42,7 +45,21 @@ def product_flops(one: Executed) -> float | None:
         return 2.0 * instruction.shapes[0].size * _sizes(left, summed[1]) if summed else None
     if target.startswith(CUDNN_ATTENTION):
         return _attention(one, BACKWARD if "Backward" in target else SCORES_AND_VALUES)
+    for kernel, products in SPLASH.items():
+        if f"/{kernel}" in instruction.attributes and target == "tpu_custom_call":
+            return _splash(one, products)
     return 0.0 if target in NO_PRODUCT else None
+
+
+def _splash(one: Executed, products: int) -> float:
+    """On [.. N T H], after the blocks that each block meets: [1, n, n] for a causal mask, one side
+    shorter for a band. Of n blocks a side the i-th meets i, or the band's if those are fewer."""
+    operands = [one.operand(place).shapes[0] for place in range(len(one.instruction.operands))]
+    queries = next(shape for shape in operands if shape.dtype.startswith(("bf", "f")))
+    *rows, length, head = queries.dims
+    width, number = sorted(operands[0].dims[1:])
+    met = sum(min(block, width) for block in range(1, number + 1))
+    return products * 2.0 * math.prod(rows) * met * (length // number) ** 2 * head
 
 
 def _attention(one: Executed, products: int) -> float | None:
