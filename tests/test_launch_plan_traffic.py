@@ -11,8 +11,10 @@ from models import TRAIN, mesh_of
 from launch.build import fresh_state, step_arguments
 from launch.plan.compiled import Read, read, work_of
 from launch.plan.hlo import Program
-from launch.plan.traffic import record, table, traffic
+from launch.plan.traffic import Traffic, traffic
+from launch.plan.traffic_table import record, traffic_lines
 from launch.plan.work import Collective
+from launch.presets import preset
 from model.config import ModelConfig
 from model.flops import flops_per_token, matrix_parameters
 from train.config import TrainConfig
@@ -37,6 +39,12 @@ def program_of(model: ModelConfig, train: TrainConfig, **sizes: int) -> Program:
 def by_kind(found: Read, kind: str, *axes: str) -> list[Collective]:
     rows = found.work.collectives
     return [row for row in rows if row.kind == kind and row.axes == axes]
+
+
+def compared(found: Read, model: ModelConfig, train: TrainConfig, sizes: dict[str, int]) -> Traffic:
+    run = preset("tiny")
+    data = dataclasses.replace(run.data, sequence_length=T)
+    return traffic(found, dataclasses.replace(run, model=model, train=train, data=data), sizes)
 
 
 def expected_flops(model: ModelConfig, tokens: int) -> float:
@@ -69,7 +77,7 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     assert gradients // 1000 == 2 * (7 * 2 * square / 2 + 2 * 2 * L * D * ITEM * 7 / 8) // 1000
     assert found.work.matmul_flops == expected_flops(model, 16 * T // 8)
     assert work_of(program, sizes) == found.work
-    told = traffic(found, model, train, T, sizes)
+    told = compared(found, model, train, sizes)
     assert told.unasked == [] and told.uncounted == {}
 
 
@@ -90,7 +98,7 @@ def test_tensor_sums_activations() -> None:
     assert logits.count == 3 * chunks
     assert logits.bytes == 2 * hidden + chunks * 3 * TRAIN.loss_chunk * ITEM * 2 * 3 / 4
     assert found.work.matmul_flops == expected_flops(model, 16 * T // 2) / 4
-    told = traffic(found, model, train, T, sizes)
+    told = compared(found, model, train, sizes)
     assert told.unasked == []
     needed = {need.what: need.bytes for need in told.needs}
     assert needed["activations, forward"] == 2 * (2 * L + 1) * hidden
@@ -111,13 +119,13 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
         text = jax.jit(moved).lower(x).compile().as_text()
     assert text is not None
     sizes = dict(mesh.shape)
-    told = traffic(read(Program(text), sizes), LAYERS, TRAIN, T, sizes)
+    told = compared(read(Program(text), sizes), LAYERS, TRAIN, sizes)
     assert {one.kind: one.bytes for one in told.unasked} == {
         "all-to-all": 64 * 32 / 4 * ITEM * 3 / 4,
         "all-gather": 64 * 32 * ITEM * 3 / 4,
     }
     assert all("test_launch_plan_traffic.py:" in one.where for one in told.unasked)
-    lines = table(told).splitlines()
+    lines = traffic_lines(told)
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")
     assert flagged[1].strip() == told.unasked[0].where
@@ -134,7 +142,7 @@ def test_replicas_sum_the_gradients_they_hold_once() -> None:
     assert {row.group for row in rows} == {2}
     assert {row.group for row in by_kind(found, "all-gather", "fsdp")} == {4}
     assert found.work.matmul_flops == expected_flops(LAYERS, 8 * T // 8)
-    told = traffic(found, LAYERS, TRAIN, T, sizes)
+    told = compared(found, LAYERS, TRAIN, sizes)
     needed = {need.what: need.bytes for need in told.needs}
     assert needed["layers, forward"] == matrix_parameters(LAYERS) * ITEM * 3 / 4
     gathers = sum(row.bytes for row in by_kind(found, "all-gather", "fsdp"))

@@ -90,7 +90,8 @@ def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
         shape for name in instruction.operands for shape in one.scope.computation[name].shapes
     ]
     held = sum(shape.bytes for shape in arrays)
-    where = program.where(instruction)
+    caller = one.scope.caller
+    where = program.where(instruction) or (program.where(caller) if caller else "")
     if kind == "all-gather":
         whole = tuple(shape.size * n for shape in arrays)
         return Sent(kind, group, one.times, one.times * held * (n - 1), whole, where)

@@ -13,6 +13,7 @@ from launch.plan.memory import Fit, fit_of, require_possible
 from launch.plan.roofline import Course, StepTime
 from launch.plan.timing import course_of, time_of
 from launch.plan.topology import Topology
+from launch.plan.traffic import Traffic, traffic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class Plan:
     fit: Fit
     read: Read | None
     """What the compiled program asks of a device, if it fits."""
+    traffic: Traffic | None
+    """What that program sends, beside what its layout needs."""
     time: StepTime
     course: Course
     seconds: float
@@ -63,6 +66,7 @@ def make_plan(
         attention=result.attention,
         fit=fit_of(result, topology),
         read=found,
+        traffic=traffic(found, config, result.mesh) if found else None,
         time=time,
         course=course_of(config, topology, time.seconds, price),
         seconds=result.seconds,

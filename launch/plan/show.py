@@ -9,6 +9,7 @@ from launch.plan.plan import Plan
 from launch.plan.shapes import GIB
 from launch.plan.time_table import time_lines
 from launch.plan.topology import Topology
+from launch.plan.traffic_table import record, traffic_lines
 from launch.run_directory import near
 
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
@@ -29,6 +30,7 @@ def as_text(plan: Plan) -> str:
         "",
         *time_lines(plan.time, plan.course, plan.topology),
         "",
+        *(traffic_lines(plan.traffic) if plan.traffic else []),
         f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB",
         f"files: {near(plan.folder)}",
     ]
@@ -59,6 +61,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "exposed": plan.time.exposed,
             "seconds": plan.time.seconds,
         },
+        "traffic": None if plan.traffic is None else record(plan.traffic),
         "course": plan.course._asdict(),
         "compiler": {
             "seconds": plan.seconds,
