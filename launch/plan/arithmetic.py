@@ -152,7 +152,8 @@ def work_of(model: ModelConfig, train: TrainConfig, length: int, one: Sizes) -> 
     micro, L = train.accumulation, model.num_layers
     return Work(
         matmul_flops=micro * (L * _layer_flops(model, length, one) + 6 * one.tokens * one.table),
-        memory_bytes=micro * (L * _layer_traffic(model, length, one) + _head_traffic(model, one))
+        memory_bytes=micro
+        * (L * _layer_traffic(model, length, one) + _head_traffic(model, train, one))
         + _update_traffic(model, train, one),
         collectives=tuple(
             found for found in _collectives(model, micro, one) if found.group > 1 and found.bytes
@@ -187,9 +188,18 @@ def _widths(model: ModelConfig, one: Sizes) -> float:
     return 4 * D + heads + mlp
 
 
-def _head_traffic(model: ModelConfig, one: Sizes) -> float:
+def _head_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
+    """Logits made, read thrice and their gradient read twice; for every chunk of them the table is
+    read twice and its float32 gradient read and written."""
     logits = one.tokens * model.padded_vocab_size / one.tensor
-    return 3 * (2 * MASTER) * logits + 3 * HALF * one.table
+    chunks = math.ceil(one.tokens / _chunk(model, train, one))
+    return (4 * MASTER + HALF) * logits + chunks * (2 * HALF + 2 * MASTER) * one.table
+
+
+def _chunk(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
+    """Tokens whose logits exist at a time."""
+    wanted = train.loss_chunk or LOGITS_BYTES // (MASTER * model.padded_vocab_size)
+    return min(wanted, one.tokens)
 
 
 def _update_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
@@ -273,7 +283,5 @@ def _temporaries(model: ModelConfig, train: TrainConfig, length: int, one: Sizes
     layer = HALF * (2 * one.tokens * _widths(model, one) + 3 * one.layer)
     layer += (2 * MASTER + HALF) * scores
     columns = model.padded_vocab_size / one.tensor
-    chunk = train.loss_chunk or LOGITS_BYTES // (MASTER * model.padded_vocab_size)
-    chunk = min(chunk, one.tokens)
-    head = (2 * MASTER + HALF) * chunk * columns + (MASTER + HALF) * one.table
+    head = (2 * MASTER + HALF) * _chunk(model, train, one) * columns + (MASTER + HALF) * one.table
     return max(layer, head) + 2 * HALF * one.tokens * model.embed_dim

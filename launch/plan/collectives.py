@@ -77,7 +77,7 @@ def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) 
             # Its permutes bring the bytes, the loop itself the count.
             group = _ring(program, one.instruction, group_of)
             found.append(Sent(kind, group, one.times, 0.0, (), program.where(one.instruction)))
-        elif base in KINDS:
+        elif base in KINDS and one.instruction.name not in one.scope.computation.continued:
             group = group_of(_grouping(one.instruction))
             if group.size > 1:
                 found.append(_one(program, one, KINDS[base], group))

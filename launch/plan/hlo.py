@@ -15,6 +15,7 @@ OUTSIDE = "package "
 SHARED = "model/layers.py"
 """What every layer calls: whoever called it tells more."""
 HBM = 0
+BEGINS, CHAIN = "AsyncCollectiveStart", "chain_id="
 ITEM_BYTES = {"pred": 1.0, "bf16": 2.0, "token": 0.0, "opaque": 0.0}
 
 _HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
@@ -105,6 +106,17 @@ class Computation:
         """By their numbers."""
         found = [one for one in self.instructions.values() if one.opcode == "parameter"]
         return sorted(found, key=lambda one: int(one.literal))
+
+    @functools.cached_property
+    def continued(self) -> set[str]:
+        """Collectives that another computation began, and that go on beside this one's own work.
+
+        TPU programs spread one collective over many fusions, each of which shows the whole of it.
+        """
+        calls = [one for one in self.instructions.values() if one.opcode == "custom-call"]
+        if any(BEGINS in (one.attribute("custom_call_target") or "") for one in calls):
+            return set()
+        return {one.name for one in self.instructions.values() if CHAIN in one.attributes}
 
 
 class Program:

@@ -53,7 +53,7 @@ def _read(inner: Computation, parameter: Instruction) -> float:
     """Bytes that a fusion reads of a parameter: parts, if it takes only those."""
     total = 0.0
     for user in inner.instructions.values():
-        if parameter.name not in user.operands:
+        if parameter.name not in user.operands or _handed_on(inner, user):
             continue
         whole = user.operands[0] != parameter.name
         if user.opcode in READS and not whole:
@@ -67,6 +67,13 @@ def _read(inner: Computation, parameter: Instruction) -> float:
     return total
 
 
+def _handed_on(inner: Computation, user: Instruction) -> bool:
+    """Whether an instruction only passes on what it is given: a tuple, or what is left of a
+    collective that began before."""
+    ends = inner.continued and user.opcode == "custom-call"
+    return user.opcode == "tuple" or user.name in inner.continued or bool(ends)
+
+
 def _bytes(instruction: Instruction) -> float:
     return sum(shape.bytes for shape in instruction.shapes)
 
@@ -74,12 +81,14 @@ def _bytes(instruction: Instruction) -> float:
 def _written(inner: Computation, fusion: Instruction) -> float:
     """Bytes that a fusion writes to main memory: of an array that it updates, the update."""
     root = inner[inner.root]
+    if inner.continued and root.opcode == "custom-call":
+        return 0.0
     results = [inner[name] for name in root.operands] if root.opcode == "tuple" else [root]
     if len(results) != len(fusion.shapes):
         return _held(fusion)
     total = 0.0
     for result, shape in zip(results, fusion.shapes, strict=True):
-        if shape.space != HBM:
+        if shape.space != HBM or result.opcode == "parameter" or result.name in inner.continued:
             continue
         while result.opcode in VIEWS:
             result = inner[result.operands[0]]

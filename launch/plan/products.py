@@ -19,6 +19,9 @@ kernels compute scores and the gradient of probabilities again."""
 NO_PRODUCT = (
     "AllocateBuffer",
     "AssumeGatherIndicesInBound",
+    "AsyncCollectiveDone",
+    "AsyncCollectiveStart",
+    "ConcatBitcast",
     "Sharding",
     "SPMDFullToShardShape",
     "SPMDShardToFullShape",

@@ -1,0 +1,77 @@
+"""What only TPU programs have, from the text of one."""
+
+import pytest
+
+from launch.plan.compiled import read
+from launch.plan.executed import executed
+from launch.plan.hlo import Program
+from launch.plan.moved import moved_bytes
+
+GATHER = (
+    "all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={1}, "
+    'use_global_device_ids=true, frontend_attributes={chain_id="0"}'
+)
+START = 'custom_call_target="AsyncCollectiveStart"'
+# One gather of [8, 8], begun in one fusion, going on beside a product in two, ended in the last.
+SPREAD = f"""HloModule spread
+
+%begin (p: bf16[8,2]) -> (bf16[8,2], bf16[8,8]) {{
+  %p = bf16[8,2] parameter(0)
+  %gather.1 = bf16[8,8] {GATHER}
+  ROOT %start = (bf16[8,2], bf16[8,8]) custom-call(%gather.1), {START}
+}}
+
+%beside (p: bf16[8,2], w: bf16[8,8], x: bf16[16,8], y: bf16[8,8]) -> (bf16[16,8], bf16[8,8]) {{
+  %p = bf16[8,2] parameter(0)
+  %w = bf16[8,8] parameter(1)
+  %x = bf16[16,8] parameter(2)
+  %y = bf16[8,8] parameter(3)
+  %gather.2 = bf16[8,8] {GATHER}
+  %product = bf16[16,8] dot(%x, %y), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}
+  ROOT %both = (bf16[16,8], bf16[8,8]) tuple(%product, %gather.2)
+}}
+
+%end (p: bf16[8,2], w: bf16[8,8]) -> bf16[8,8] {{
+  %p = bf16[8,2] parameter(0)
+  %w = bf16[8,8] parameter(1)
+  %gather.3 = bf16[8,8] {GATHER}
+  ROOT %done = bf16[8,8] custom-call(%w, %gather.3), custom_call_target="AsyncCollectiveDone"
+}}
+
+ENTRY %main (p: bf16[8,2], x: bf16[16,8], y: bf16[8,8]) -> bf16[8,8] {{
+  %p = bf16[8,2] parameter(0)
+  %x = bf16[16,8] parameter(1)
+  %y = bf16[8,8] parameter(2)
+  %begun = (bf16[8,2], bf16[8,8]) fusion(%p), kind=kCustom, calls=%begin
+  %part = bf16[8,2] get-tuple-element(%begun), index=0
+  %whole = bf16[8,8] get-tuple-element(%begun), index=1
+  %beside.1 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole, %x, %y), kind=kCustom, calls=%beside
+  %x.2 = bf16[16,8] get-tuple-element(%beside.1), index=0
+  %whole.2 = bf16[8,8] get-tuple-element(%beside.1), index=1
+  %beside.2 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole.2, %x.2, %y), kind=kCustom, calls=%beside
+  %whole.3 = bf16[8,8] get-tuple-element(%beside.2), index=1
+  ROOT %ended = bf16[8,8] fusion(%part, %whole.3), kind=kCustom, calls=%end
+}}
+"""
+
+
+def test_a_gather_spread_over_fusions_is_one() -> None:
+    found = read(Program(SPREAD), {"fsdp": 4})
+    (gather,) = found.work.collectives
+    assert (gather.kind, gather.axes, gather.count) == ("all-gather", ("fsdp",), 1)
+    assert gather.bytes == 3 * 8 * 2 * 2
+    assert found.work.matmul_flops == 2 * (2 * 16 * 8 * 8)
+
+
+def test_its_arrays_are_moved_once() -> None:
+    """The part is read and written on and the whole written where it begins; the products beside
+    it read and write their own."""
+    program = Program(SPREAD)
+    moved = {
+        one.instruction.name: moved_bytes(program, one)
+        for one in executed(program)
+        if one.instruction.opcode == "fusion"
+    }
+    product = 2 * (16 * 8 + 8 * 8 + 16 * 8)
+    assert moved["begun"] == pytest.approx(2 * (8 * 2 + 8 * 2 + 8 * 8))
+    assert (moved["beside.1"], moved["beside.2"], moved["ended"]) == (product, product, 0)
