@@ -13,7 +13,7 @@ GATHER = (
 )
 START = 'custom_call_target="AsyncCollectiveStart"'
 # One gather of [8, 8], begun in one fusion, going on beside a product in two, ended in the last.
-SPREAD = f"""HloModule spread
+SPREAD = f"""HloModule spread, num_partitions=4
 
 %begin (p: bf16[8,2]) -> (bf16[8,2], bf16[8,8]) {{
   %p = bf16[8,2] parameter(0)

@@ -1,6 +1,7 @@
 """Every collective of a compiled program, by kind, mesh axes and line of source."""
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -19,8 +20,10 @@ KINDS: dict[str, Kind] = {
     "ragged-all-to-all": "all-to-all",
     "collective-permute": "collective-permute",
 }
-UNCOUNTED = ("send", "recv", "collective-broadcast")
+UNKNOWN = ("send", "recv", "collective-broadcast")
 """Opcodes that move bytes between chips in ways not counted here: refused."""
+BETWEEN_SLICES = "xla_megascale_runtime"
+"""Who hands on what a TPU's slice sends to the others: each runs a program of its own."""
 SCATTER = "all-reduce-scatter"
 """Computation that TPU programs hold a reduce-scatter in: an all-reduce, then each chip's part."""
 WINDOWED: dict[str, Kind] = {
@@ -62,18 +65,22 @@ def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) 
     `sizes` are the mesh's axes, slowest first. Groups of one chip send nothing and are left out.
     Raises ValueError for what moves bytes in a way that is not known.
     """
-    group_of = functools.lru_cache(maxsize=None)(lambda text: _group(text, dict(sizes)))
+    slices, inside = _slices(program, sizes)
+    group_of = functools.cache(lambda text: _group(text, inside))
     found = []
     for one in steps:
         opcode = one.instruction.opcode
         base = opcode.removesuffix("-start")
-        if base in UNCOUNTED:
+        if base in ("send", "recv") and BETWEEN_SLICES in one.instruction.attributes:
+            if base == "send":
+                found.append(_to_slices(program, one, slices))
+        elif base in UNKNOWN:
             raise ValueError(
                 f"{one.instruction.name} of the compiled program must be a collective whose bytes "
                 f"are known, because all traffic is counted, but it is a {opcode}; try another "
                 "mesh, and report it"
             )
-        if opcode == "while" and (kind := _window(body_of(program, one.instruction).name)):
+        elif opcode == "while" and (kind := _window(body_of(program, one.instruction).name)):
             # Its permutes bring the bytes, the loop itself the count.
             group = _ring(program, one.instruction, group_of)
             found.append(Sent(kind, group, one.times, 0.0, (), program.where(one.instruction)))
@@ -84,14 +91,51 @@ def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) 
     return found
 
 
+def _slices(program: Program, sizes: Mapping[str, int]) -> tuple[Group, dict[str, int]]:
+    """The slices as a group, and the mesh inside each of them: they lie along its slowest axis."""
+    inside = dict(sizes)
+    number, rest = divmod(math.prod(sizes.values()), program.partitions)
+    if number == 1 and not rest:
+        return Group((), 1), inside
+    axis = next((axis for axis, size in sizes.items() if size > 1), "")
+    if rest or not axis or inside[axis] % number:
+        raise ValueError(
+            f"mesh {dict(sizes)} must be that of the compiled program, because groups are read by "
+            f"places in it, but that runs on {program.partitions}; try the mesh it was compiled for"
+        )
+    inside[axis] //= number
+    return Group((axis,), number), inside
+
+
+def _to_slices(program: Program, one: Executed, slices: Group) -> Sent:
+    transfer = re.search(r'_xla_megascale_transfer_type="(\w+)"', one.instruction.attributes)
+    if transfer is None or transfer[1] != "ALL_REDUCE":
+        raise ValueError(
+            f"{one.instruction.name} of the compiled program must sum over slices, because no "
+            f"other way between them is counted, but it is {transfer and transfer[1]}; try another "
+            "mesh, and report it"
+        )
+    computation, name = one.scope.computation, one.instruction.operands[0]
+    held = sum(shape.bytes for shape in computation[name].shapes)
+    size = one.times * 2 * held * (slices.size - 1) / slices.size
+    return Sent("all-reduce", slices, one.times, size, (), _where(program, one))
+
+
+def _where(program: Program, one: Executed) -> str:
+    """The line that asked for it; if it has lost that, the line of the fusion around it, or of
+    what made its operand."""
+    scope = one.scope
+    near = [one.instruction, scope.caller, _origin(scope.computation, one.instruction.operands[0])]
+    return next((line for item in near if item and (line := program.where(item))), "")
+
+
 def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
     instruction, n = one.instruction, group.size
     arrays = [
         shape for name in instruction.operands for shape in one.scope.computation[name].shapes
     ]
     held = sum(shape.bytes for shape in arrays)
-    caller = one.scope.caller
-    where = program.where(instruction) or (program.where(caller) if caller else "")
+    where = _where(program, one)
     if kind == "all-gather":
         whole = tuple(shape.size * n for shape in arrays)
         return Sent(kind, group, one.times, one.times * held * (n - 1), whole, where)

@@ -113,10 +113,12 @@ class Computation:
 
         TPU programs spread one collective over many fusions, each of which shows the whole of it.
         """
-        calls = [one for one in self.instructions.values() if one.opcode == "custom-call"]
-        if any(BEGINS in (one.attribute("custom_call_target") or "") for one in calls):
-            return set()
-        return {one.name for one in self.instructions.values() if CHAIN in one.attributes}
+        every = self.instructions.values()
+        chained = {one.name for one in every if CHAIN in one.attributes}
+        if not chained:
+            return chained
+        begun = [one for one in every if one.opcode == "custom-call" and BEGINS in one.attributes]
+        return chained.difference(*(one.operands for one in begun))
 
 
 class Program:
@@ -125,6 +127,9 @@ class Program:
     def __init__(self, text: str) -> None:
         self.computations: dict[str, Computation] = {}
         self.entry = ""
+        partitions = re.search(r"^HloModule .*?num_partitions=(\d+)", text)
+        self.partitions = int(partitions[1]) if partitions else 1
+        """Devices that it runs on; of several slices of TPUs, those of one."""
         self._tables: dict[str, dict[int, str]] = {}
         self._asked: dict[str, str] = {}
         self._read(text)

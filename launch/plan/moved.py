@@ -11,7 +11,7 @@ from launch.plan.hlo import HBM, Computation, Instruction, Program
 NOTHING = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
     "call", "opt-barrier", "after-all", "partition-id", "replica-id", "iota", "domain",
-    "add-dependency", "broadcast-done",
+    "add-dependency", "recv",
 }  # fmt: skip
 """Opcodes that only name what is there, or whose parts are counted by themselves."""
 VIEWS = ("bitcast", "reshape", "copy")
@@ -41,7 +41,7 @@ def moved_bytes(program: Program, one: Executed) -> float:
     if opcode == "scatter":
         return 3 * _held(operands[2])
     read = sum(map(_held, operands))
-    return read if opcode.endswith("-start") else read + _held(instruction)
+    return read if opcode == "send" or opcode.endswith("-start") else read + _held(instruction)
 
 
 def _held(instruction: Instruction) -> float:

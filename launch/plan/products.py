@@ -16,17 +16,11 @@ SCORES_AND_VALUES, BACKWARD = 2, 5
 SPLASH = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 """Products of each block of JAX's splash attention for TPU: scores and values; both backward
 kernels compute scores and the gradient of probabilities again."""
-NO_PRODUCT = (
-    "AllocateBuffer",
-    "AssumeGatherIndicesInBound",
-    "AsyncCollectiveDone",
-    "AsyncCollectiveStart",
-    "ConcatBitcast",
-    "Sharding",
-    "SPMDFullToShardShape",
-    "SPMDShardToFullShape",
-    "TopK",
-)
+NO_PRODUCT = {
+    "AllocateBuffer", "AssumeGatherIndicesInBound", "AsyncCollectiveDone", "AsyncCollectiveStart",
+    "ConcatBitcast", "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "SliceId", "TopK",
+    "ZeroCrop",
+}  # fmt: skip
 """Custom calls that multiply no matrices."""
 
 
