@@ -135,6 +135,20 @@ def mt_nlg(name: str) -> RunConfig:
     return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
 
 
+def megatron(name: str) -> RunConfig:
+    """Megatron-LM's largest model: GPT-2's block, 128 layers of width 25,600, 450 B tokens.
+
+    Command: `meshloom train megatron-1t --mesh.replica 4 --mesh.fsdp 64 --mesh.tensor 8
+    --model.vocab-multiple 128`. Hardware: the command's 2,048 accelerators; the paper used 3,072
+    of 80 GB at 52 % of their peak, and reckons 84 days. It was timed and never trained: rate and
+    warm-up are those of Megatron-Turing NLG 530B.
+    Source: Narayanan et al. 2021, Table 1 and section 5.1, with GPT-2's vocabulary.
+    """
+    size = Size(128, 25600, 160, 160, 102400, 3072, 5e-5, 71_526)
+    model = _gpt_model(size, length=2048, init_std=3.6e-3)
+    return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
+
+
 PALM_SIZES = {
     "8b": Size(32, 4096, 16, 1, 16384, 512, 3e-4, 743_866),
     "62b": Size(64, 8192, 32, 1, 32768, 1024, 1.5e-4, 371_933),
@@ -217,6 +231,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     **{f"gpt3-{label}": partial(gpt3, f"gpt3-{label}") for label in GPT3_SIZES},
     **{f"palm-{label}": partial(palm, f"palm-{label}") for label in PALM_SIZES},
     "mt-nlg-530b": partial(mt_nlg, "mt-nlg-530b"),
+    "megatron-1t": partial(megatron, "megatron-1t"),
     **{f"llama3-{label}": partial(llama3, f"llama3-{label}") for label in LLAMA3_SIZES},
 }
 

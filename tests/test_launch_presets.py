@@ -18,7 +18,8 @@ EXACT = {
     "llama3-70b": 70_553_706_496,
     "llama3-405b": 405_853_388_800,
 }
-# In millions: Brown et al. 2020, Table D.1; Chowdhery et al. 2022, Table 1; Smith et al. 2022.
+# In millions: Brown et al. 2020, Table D.1; Chowdhery et al. 2022, Table 1; Smith et al. 2022;
+# Narayanan et al. 2021, Table 1.
 ROUNDED = {
     "gpt3-125m": 125,
     "gpt3-350m": 356,
@@ -32,6 +33,7 @@ ROUNDED = {
     "palm-62b": 62_500,
     "palm-540b": 540_350,
     "mt-nlg-530b": 530_000,
+    "megatron-1t": 1_008_000,
 }
 
 
