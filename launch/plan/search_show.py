@@ -1,0 +1,71 @@
+"""A search as text of at most 80 columns and as JSON."""
+
+from typing import Any
+
+from launch.config import RunConfig
+from launch.mesh import shown
+from launch.plan.layouts import flags
+from launch.plan.plan import Plan
+from launch.plan.search import Estimate, Search
+from launch.plan.shapes import GIB
+
+HEAD = f"{'':<30}{'micro-':>8}{'GiB a device':>19}{'seconds a step':>19}\n"
+HEAD += f"{'mesh':<23}{'remat':<7}{'batches':>8}"
+HEAD += f"{'arithm.':>9}{'compiler':>10}{'arithm.':>9}{'compiled':>10}"
+
+
+def as_text(search: Search, given: RunConfig) -> str:
+    """Every layout that was compiled, and the flags of the best."""
+    return "\n".join(
+        [
+            f"{len(search.estimates):,} layouts, the best by arithmetic compiled:",
+            "",
+            HEAD,
+            "-" * 76,
+            *(_line(estimate, plan, search) for estimate, plan in search.plans),
+            "",
+            "* the fastest of those that fit; to have it:",
+            f"  {flags(search.best.config, given)}",
+            "",
+        ]
+    )
+
+
+def as_json(search: Search, given: RunConfig) -> dict[str, Any]:
+    """The same, with all digits, and the estimates of all layouts."""
+    return {
+        "flags": flags(search.best.config, given),
+        "layouts": [_estimated(estimate) for estimate in search.estimates],
+        "compiled": [
+            {
+                **_estimated(estimate),
+                "compiler_bytes": plan.fit.peak,
+                "verdict": plan.fit.verdict,
+                "compiled_seconds": None if plan.time is None else plan.time.seconds,
+                "folder": str(plan.folder),
+            }
+            for estimate, plan in search.plans
+        ],
+    }
+
+
+def _estimated(estimate: Estimate) -> dict[str, Any]:
+    mesh, config = estimate.config.mesh, estimate.config
+    return {
+        "mesh": {"replica": mesh.replica, "fsdp": mesh.fsdp, "tensor": mesh.tensor},
+        "remat": config.model.remat,
+        "accumulation": config.train.accumulation,
+        "arithmetic_bytes": estimate.bytes,
+        "arithmetic_seconds": estimate.seconds,
+    }
+
+
+def _line(estimate: Estimate, plan: Plan, search: Search) -> str:
+    axes = shown(plan.mesh).replace(" x ", " ").replace("replica", "rep").replace("tensor", "tp")
+    seconds = "no room" if plan.time is None else f"{plan.time.seconds:.3g}"
+    mark = " *" if plan is search.best else ""
+    return (
+        f"{axes:<23}{plan.config.model.remat:<7}{plan.config.train.accumulation:>8}"
+        f"{estimate.bytes / GIB:>9.1f}{plan.fit.peak / GIB:>10.1f}{estimate.seconds:>9.3g}"
+        f"{seconds:>10}{mark}"
+    )
