@@ -64,6 +64,8 @@ class PlanOptions:
     elastic: bool = False
     """In place of a plan, the best layout on 64 to 8,192 such chips, by arithmetic alone: where
     scaling stops, and which collective stops it."""
+    search: bool = False
+    """Look for the layout a step is fastest in: mesh, micro-batches and remat are replaced."""
     json: bool = False
     """Print JSON in place of tables."""
     out: Path | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 
 import launch.config
@@ -26,15 +27,28 @@ def main(arguments: list[str]) -> None:
         return tell_elastic(run, topology, options)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
     folder = FOLDER / name if options.out is None else options.out
-    from launch.plan.picture import draw
+    from launch.plan import picture, search, search_picture, search_show, show
     from launch.plan.plan import make_plan
-    from launch.plan.show import as_json, as_text
 
-    plan = make_plan(run, topology, folder, price=options.price)
-    told = json.dumps(as_json(plan), indent=2)
-    (folder / "plan.json").write_text(told + "\n", encoding="utf-8")
-    draw(plan, folder / "fit.png")
-    print(told if options.json else as_text(plan))
+    found, before = None, ""
+    if options.search:
+        found = search.search(run, topology, folder, _progress, price=options.price)
+        search_picture.draw(found, folder / "search.png")
+        before = search_show.as_text(found, run) + "\n"
+        plan = found.best
+    else:
+        plan = make_plan(run, topology, folder, price=options.price)
+    told = show.as_json(plan)
+    if found:
+        told["search"] = search_show.as_json(found, run)
+    written = json.dumps(told, indent=2)
+    (folder / "plan.json").write_text(written + "\n", encoding="utf-8")
+    picture.draw(plan, folder / "fit.png")
+    print(written if options.json else before + show.as_text(plan))
+
+
+def _progress(told: str) -> None:
+    print(told, file=sys.stderr, flush=True)
 
 
 def plan_options(arguments: list[str]) -> PlanOptions:

@@ -1,17 +1,18 @@
 """The layout a run is fastest in: all of them by arithmetic, the few best by the compiler."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config import RunConfig
-from launch.plan.arithmetic import memory, work
-from launch.plan.efficiency import efficiency
-from launch.plan.layouts import layouts
-from launch.plan.placement import place
+from launch.config import MeshConfig, RunConfig
+from launch.mesh import shown
+from launch.plan.arithmetic import memory
+from launch.plan.layouts import flags, layouts
 from launch.plan.plan import Plan, make_plan
-from launch.plan.roofline import step_time
+from launch.plan.shapes import GIB
+from launch.plan.timing import device_of, time_of
 from launch.plan.topology import Topology
 
 FITTING, COMPILED = 3, 6
@@ -46,21 +47,33 @@ class Search:
     """The fastest of those that fit, by what the compiler says of all of them."""
 
 
-def search(config: RunConfig, topology: Topology, folder: Path, report: Report) -> Search:
+def search(
+    config: RunConfig,
+    topology: Topology,
+    folder: Path,
+    report: Report,
+    *,
+    price: float | None = None,
+) -> Search:
     """Estimate every layout of `config` on the topology, compile the best, and take the fastest.
 
     What the compiler says of a layout's memory corrects the estimates of those that recompute the
     same. Raises ValueError if no layout cuts the batch, or none of those compiled fits.
     """
+    if config.mesh != MeshConfig():
+        raise ValueError(
+            f"mesh={shown(dataclasses.asdict(config.mesh))} must not be given with --search, "
+            "because the search finds one; try without --search, or without the --mesh flags"
+        )
     estimates = sorted(estimates_of(config, topology), key=_order)
-    report(f"{len(estimates):,} layouts by arithmetic; compiling the best")
     plans: list[tuple[Estimate, Plan]] = []
     fitting: list[Plan] = []
     for estimate in _candidates(estimates, topology, plans):
-        plan = make_plan(estimate.config, topology, folder / f"layout-{len(plans) + 1}")
+        number = len(plans) + 1
+        report(f"compiling layout {number}: {flags(estimate.config, config)}")
+        plan = make_plan(estimate.config, topology, folder / f"layout-{number}", price=price)
         plans.append((estimate, plan))
-        report(_told(estimate, plan))
-        if plan.fits:
+        if fits(plan):
             fitting.append(plan)
         if len(fitting) == FITTING or len(plans) == COMPILED:
             break
@@ -71,15 +84,17 @@ def search(config: RunConfig, topology: Topology, folder: Path, report: Report) 
 
 def estimates_of(config: RunConfig, topology: Topology) -> Iterator[Estimate]:
     """Every layout that the topology can hold as a mesh, with its memory and time by arithmetic."""
-    chip, length = topology.chip, config.data.sequence_length
-    shares = efficiency(chip)
-    shape = topology.shape if chip.torus else ()
-    for found in layouts(config, topology.chips, topology.slices):
-        sizes = {"replica": found.mesh.replica, "fsdp": found.mesh.fsdp, "tensor": found.mesh.tensor}
-        asked = (found.model, found.train, length, sizes, chip)
-        packed = found.data.packing
-        time = step_time(work(*asked, packed=packed), chip, place(chip, sizes, shape), shares)
-        yield Estimate(found, memory(*asked, packed=packed).total, time.seconds)
+    device, _ = device_of(topology)
+    length, packed = config.data.sequence_length, config.data.packing
+    for found in layouts(config, topology.devices, topology.slices):
+        sizes = dataclasses.asdict(found.mesh)
+        held = memory(found.model, found.train, length, sizes, device, packed=packed)
+        yield Estimate(found, held.total, time_of(found, sizes, topology).seconds)
+
+
+def fits(plan: Plan) -> bool:
+    """Whether the compiler found room, if need be by a process that may take more of a GPU."""
+    return plan.fit.verdict != "does not fit"
 
 
 def _order(estimate: Estimate) -> tuple[int, float]:
@@ -94,16 +109,17 @@ def _candidates(
     Of one mesh with the same recomputation, micro-batches of another size are not compiled once
     one fits.
     """
+    device, _ = device_of(topology)
     left = list(estimates)
     while left:
         corrected = {e.config.model.remat: plan.fit.peak / e.bytes for e, plan in plans}
-        done = {_kind(e) for e, plan in plans if plan.fits}
+        done = {_kind(e) for e, plan in plans if fits(plan)}
         left = [e for e in left if _kind(e) not in done]
 
         def corrected_bytes(e: Estimate, by: dict[str, float] = corrected) -> float:
             return e.bytes * by.get(e.config.model.remat, 1.0)
 
-        room = (e for e in left if corrected_bytes(e) <= topology.chip.memory)
+        room = (e for e in left if corrected_bytes(e) <= device.memory)
         if not (chosen := next(room, None) or min(left, key=corrected_bytes, default=None)):
             return
         left.remove(chosen)

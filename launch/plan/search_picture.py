@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from launch.mesh import shown
-from launch.plan.search import Estimate, Search
+from launch.plan.search import Estimate, Search, fits
 from launch.plan.shapes import GIB
 
 COLORS = {"none": "#d9b44a", "dots": "#6a9f58", "full": "#1f5fa8"}
@@ -35,14 +35,20 @@ def draw(search: Search, picture: Path) -> None:
         drawstyle="steps-post", label="none is better in both",
     )  # fmt: skip
     for estimate, plan in search.plans:
-        if plan.time is None:
+        if not fits(plan):
             continue
         at = (plan.time.seconds, plan.fit.peak / GIB)
         axes.plot(
             [estimate.seconds, at[0]], [estimate.bytes / GIB, at[1]], color=INK, lw=0.6, ls=":"
         )
         best = plan is search.best
-        axes.plot(*at, "*" if best else "o", color=INK, mfc=LIMIT if best else "white", ms=13 if best else 7)
+        axes.plot(
+            *at,
+            "*" if best else "o",
+            color=INK,
+            mfc=LIMIT if best else "white",
+            ms=13 if best else 7,
+        )
     axes.plot([], [], "o", color=INK, mfc="white", ms=7, label="compiled, by the compiler")
     chosen = f"chosen: {shown(search.best.mesh)}, remat {search.best.config.model.remat}"
     axes.plot([], [], "*", color=INK, mfc=LIMIT, ms=13, label=chosen)

@@ -6,7 +6,7 @@ from launch.config import RunConfig
 from launch.mesh import shown
 from launch.plan.layouts import flags
 from launch.plan.plan import Plan
-from launch.plan.search import Estimate, Search
+from launch.plan.search import Estimate, Search, fits
 from launch.plan.shapes import GIB
 
 HEAD = f"{'':<30}{'micro-':>8}{'GiB a device':>19}{'seconds a step':>19}\n"
@@ -41,7 +41,7 @@ def as_json(search: Search, given: RunConfig) -> dict[str, Any]:
                 **_estimated(estimate),
                 "compiler_bytes": plan.fit.peak,
                 "verdict": plan.fit.verdict,
-                "compiled_seconds": None if plan.time is None else plan.time.seconds,
+                "compiled_seconds": plan.time.seconds if fits(plan) else None,
                 "folder": str(plan.folder),
             }
             for estimate, plan in search.plans
@@ -62,7 +62,7 @@ def _estimated(estimate: Estimate) -> dict[str, Any]:
 
 def _line(estimate: Estimate, plan: Plan, search: Search) -> str:
     axes = shown(plan.mesh).replace(" x ", " ").replace("replica", "rep").replace("tensor", "tp")
-    seconds = "no room" if plan.time is None else f"{plan.time.seconds:.3g}"
+    seconds = f"{plan.time.seconds:.3g}" if fits(plan) else "no room"
     mark = " *" if plan is search.best else ""
     return (
         f"{axes:<23}{plan.config.model.remat:<7}{plan.config.train.accumulation:>8}"
