@@ -106,8 +106,8 @@ def _candidates(
 ) -> Iterator[Estimate]:
     """Layouts to compile, the fastest first of those that seem to fit by what is known then.
 
-    Of one mesh with the same recomputation, micro-batches of another size are not compiled once
-    one fits.
+    Of those that cut and recompute a layer the same, no other is compiled once one fits: they
+    differ in what arithmetic tells well.
     """
     device, _ = device_of(topology)
     left = list(estimates)
@@ -126,8 +126,8 @@ def _candidates(
         yield chosen
 
 
-def _kind(estimate: Estimate) -> tuple[object, str]:
-    return estimate.config.mesh, estimate.config.model.remat
+def _kind(estimate: Estimate) -> tuple[int, str]:
+    return estimate.config.mesh.tensor, estimate.config.model.remat
 
 
 def _nothing_fits(

@@ -25,10 +25,20 @@ def as_text(search: Search, given: RunConfig) -> str:
             *(_line(estimate, plan, search) for estimate, plan in search.plans),
             "",
             "* the fastest of those that fit; to have it:",
-            f"  {flags(search.best.config, given)}",
-            "",
+            *_lines(flags(search.best.config, given)),
         ]
     )
+
+
+def _lines(told: str) -> list[str]:
+    """Flags as a shell reads them over several lines, each of at most 80 columns."""
+    lines = [""]
+    for flag in told.split(" --"):
+        flag = flag if flag.startswith("--") else f"--{flag}"
+        if len(lines[-1]) + len(flag) > 74:
+            lines.append("")
+        lines[-1] += f" {flag}"
+    return [f" {line} \\" for line in lines[:-1]] + [f" {lines[-1]}"]
 
 
 def as_json(search: Search, given: RunConfig) -> dict[str, Any]:
