@@ -130,5 +130,7 @@ def environment(topology: Topology) -> dict[str, str]:
         "TPU_ACCELERATOR_TYPE": f"{topology.chip.name}-8",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         # Kernels are timed on the GPU, which is not there.
-        "XLA_FLAGS": "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false" if topology.chip.platform == "gpu" else "",
+        "XLA_FLAGS": "--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+        if topology.chip.platform == "gpu"
+        else "",
     }

@@ -78,7 +78,7 @@ def search(
         if len(fitting) == FITTING or len(plans) == COMPILED:
             break
     if not fitting:
-        raise _nothing_fits(topology, estimates, plans)
+        raise nothing_fits(topology, estimates, plans)
     return Search(estimates, plans, min(fitting, key=lambda plan: plan.time.seconds))
 
 
@@ -130,9 +130,10 @@ def _kind(estimate: Estimate) -> tuple[int, str]:
     return estimate.config.mesh.tensor, estimate.config.model.remat
 
 
-def _nothing_fits(
+def nothing_fits(
     topology: Topology, estimates: list[Estimate], plans: list[tuple[Estimate, Plan]]
 ) -> ValueError:
+    """The error for a search whose plans all lack room."""
     least = min(plan.fit.peak for _, plan in plans)
     return ValueError(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "

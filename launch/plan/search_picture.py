@@ -62,9 +62,7 @@ def draw(search: Search, picture: Path) -> None:
         for ticks in ("set_major_formatter", "set_minor_formatter"):
             getattr(axis, ticks)(FuncFormatter(lambda value, _: f"{value:.3g}"))
         axis.set_tick_params(which="both", labelsize=8)
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8
-    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8)
     axes.spines[["right", "top"]].set_visible(False)
     figure.suptitle(
         f"{search.best.config.preset} on {topology.told}: {len(search.estimates):,} layouts",

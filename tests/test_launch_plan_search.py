@@ -1,0 +1,103 @@
+"""The search over layouts, with the real compiler of TPUs on one chip that is not there."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from command import meshloom
+
+from launch.config import MeshConfig, RunConfig
+from launch.plan import search_show
+from launch.plan.layouts import layouts
+from launch.plan.search import Search, estimates_of, fits, nothing_fits, search
+from launch.plan.search_picture import draw, pareto
+from launch.plan.topology import parse
+from launch.presets import preset
+
+CHIP = parse("v5e-1")
+
+
+@pytest.fixture(scope="module")
+def given() -> RunConfig:
+    tiny = preset("tiny")
+    model = dataclasses.replace(tiny.model, num_layers=1)
+    return dataclasses.replace(
+        tiny, model=model, train=dataclasses.replace(tiny.train, batch_size=2)
+    )
+
+
+@pytest.fixture(scope="module")
+def found(given: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    return search(given, CHIP, tmp_path_factory.mktemp("search"), lambda told: None)
+
+
+def test_the_fastest_of_those_that_fit_is_taken(found: Search) -> None:
+    assert len(found.estimates) == 6
+    remats = {plan.config.model.remat for _, plan in found.plans}
+    assert remats == {"none", "dots", "full"}, "layouts that differ in little are left out"
+    assert all(fits(plan) and plan.time.origin == "compiler" for _, plan in found.plans)
+    assert found.best.time.seconds == min(plan.time.seconds for _, plan in found.plans)
+    assert found.best.config.model.remat != "full", "what fits needs nothing computed again"
+
+
+def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: RunConfig) -> None:
+    told = search_show.as_text(found, given).splitlines()
+    assert max(map(len, told)) <= 80
+    assert (
+        told[-1].split() == f"--mesh.fsdp 1 --model.remat {found.best.config.model.remat}".split()
+    )
+    assert sum(line.endswith("*") for line in told) == 1
+    json = search_show.as_json(found, given)
+    assert len(json["layouts"]) == 6 and len(json["compiled"]) == 3
+
+
+def test_the_picture_is_drawn(found: Search, tmp_path: Path) -> None:
+    draw(found, tmp_path / "search.png")
+    assert (tmp_path / "search.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_estimates_grow_with_what_a_layout_keeps_and_recomputes() -> None:
+    run = preset("llama3-8b")
+    at = {
+        (e.config.mesh.tensor, e.config.train.accumulation, e.config.model.remat): e
+        for e in estimates_of(run, parse("v5p-128"))
+        if e.config.mesh.replica == 1
+    }
+    kept = [at[1, 4, remat].bytes for remat in ("none", "dots", "full")]
+    assert kept == sorted(kept, reverse=True) and kept[0] > kept[2]
+    assert at[1, 4, "full"].seconds > at[1, 4, "none"].seconds
+    assert at[1, 16, "full"].bytes < at[1, 4, "full"].bytes
+    assert len(at) == len({*at}) and len(list(layouts(run, 64))) >= len(at)
+
+
+def test_nothing_beats_what_stands_on_the_front() -> None:
+    estimates = list(estimates_of(preset("llama3-8b"), parse("v5p-128")))
+    front = pareto(estimates)
+    for one in front:
+        assert not any(
+            other.seconds <= one.seconds and other.bytes < one.bytes for other in estimates
+        )
+    assert min(e.seconds for e in estimates) == front[0].seconds
+    assert min(e.bytes for e in estimates) == front[-1].bytes
+
+
+def test_a_mesh_that_is_given_is_not_searched_for(given: RunConfig, tmp_path: Path) -> None:
+    run = dataclasses.replace(given, mesh=MeshConfig(tensor=2))
+    with pytest.raises(ValueError, match=r"mesh=.*tensor 2 must not be given with --search"):
+        search(run, CHIP, tmp_path, lambda told: None)
+
+
+def test_a_model_that_no_layout_can_hold_is_refused_before_the_search(tmp_path: Path) -> None:
+    told = meshloom(
+        "plan", "gpt3-6.7b", "--on", "v5e-1", "--search", "--out", str(tmp_path), expect=1
+    ).stderr
+    assert "on=v5e:1x1 must hold the parameters" in told
+
+
+def test_no_layout_that_fits_is_told_with_the_least(found: Search) -> None:
+    least = min(plan.fit.peak for _, plan in found.plans) / 2**30
+    told = str(nothing_fits(CHIP, found.estimates, found.plans))
+    assert (
+        f"of 6 layouts the 3 that promised most were compiled, and the least of them takes {least:,.1f} GiB"
+        in told
+    )
