@@ -97,7 +97,5 @@ def test_a_model_that_no_layout_can_hold_is_refused_before_the_search(tmp_path: 
 def test_no_layout_that_fits_is_told_with_the_least(found: Search) -> None:
     least = min(plan.fit.peak for _, plan in found.plans) / 2**30
     told = str(nothing_fits(CHIP, found.estimates, found.plans))
-    assert (
-        f"of 6 layouts the 3 that promised most were compiled, and the least of them takes {least:,.1f} GiB"
-        in told
-    )
+    assert "of 6 layouts the 3 that promised most were compiled" in told
+    assert f"the least of them takes {least:,.1f} GiB" in told
