@@ -122,30 +122,25 @@ def gpt3(name: str) -> RunConfig:
     )
 
 
-def mt_nlg(name: str) -> RunConfig:
-    """Megatron-Turing NLG 530B: GPT-2's block, 105 layers of width 20,480, 270 B tokens.
-
-    Command: `meshloom train mt-nlg-530b --mesh.replica 30 --mesh.fsdp 8 --mesh.tensor 8
-    --model.vocab-multiple 128`. Hardware: the command's 1,920 accelerators of 80 GB; the paper used
-    2,240 to 3,360 at 60 to 44 seconds a step, and tables no loss.
-    Source: Smith et al. 2022, sections 2.3 and 3.1, with GPT-2's vocabulary.
-    """
-    size = Size(105, 20480, 128, 128, 81920, 1920, 5e-5, 68_665)
-    model = _gpt_model(size, length=2048, init_std=4e-3)
-    return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
+MEGATRON_SIZES = {
+    "mt-nlg-530b": (Size(105, 20480, 128, 128, 81920, 1920, 5e-5, 68_665), 4e-3),
+    "megatron-1t": (Size(128, 25600, 160, 160, 102400, 3072, 5e-5, 71_526), 3.6e-3),
+}
+"""And the standard deviation of the initial weights."""
 
 
 def megatron(name: str) -> RunConfig:
-    """Megatron-LM's largest model: GPT-2's block, 128 layers of width 25,600, 450 B tokens.
+    """Megatron-Turing NLG 530B and Megatron-LM's 1T: GPT-2's block over 2,048 tokens.
 
-    Command: `meshloom train megatron-1t --mesh.replica 4 --mesh.fsdp 64 --mesh.tensor 8
-    --model.vocab-multiple 128`. Hardware: the command's 2,048 accelerators; the paper used 3,072
-    of 80 GB at 52 % of their peak, and reckons 84 days. It was timed and never trained: rate and
-    warm-up are those of Megatron-Turing NLG 530B.
-    Source: Narayanan et al. 2021, Table 1 and section 5.1, with GPT-2's vocabulary.
+    Command: `meshloom train mt-nlg-530b --mesh.replica 30 --mesh.fsdp 8 --mesh.tensor 8
+    --model.vocab-multiple 128`. Hardware: the command's 1,920 accelerators of 80 GB; 530b had
+    2,240 to 3,360 at 60 to 44 seconds a step for 270 B tokens, and tables no loss. 1t was timed on
+    3,072 and never trained: 450 B tokens are the paper's, rate and warm-up those of 530b. The
+    vocabulary is GPT-2's.
+    Source: Smith et al. 2022, sections 2.3 and 3.1; Narayanan et al. 2021, Table 1.
     """
-    size = Size(128, 25600, 160, 160, 102400, 3072, 5e-5, 71_526)
-    model = _gpt_model(size, length=2048, init_std=3.6e-3)
+    size, std = MEGATRON_SIZES[name]
+    model = _gpt_model(size, length=2048, init_std=std)
     return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
 
 
@@ -230,8 +225,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     **{f"gpt2-{label}": partial(gpt2, f"gpt2-{label}") for label in GPT2_SIZES},
     **{f"gpt3-{label}": partial(gpt3, f"gpt3-{label}") for label in GPT3_SIZES},
     **{f"palm-{label}": partial(palm, f"palm-{label}") for label in PALM_SIZES},
-    "mt-nlg-530b": partial(mt_nlg, "mt-nlg-530b"),
-    "megatron-1t": partial(megatron, "megatron-1t"),
+    **{label: partial(megatron, label) for label in MEGATRON_SIZES},
     **{f"llama3-{label}": partial(llama3, f"llama3-{label}") for label in LLAMA3_SIZES},
 }
 
