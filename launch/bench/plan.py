@@ -60,7 +60,7 @@ def line(found: Search, searched: float, alone: float) -> str:
     best, config = found.best, found.best.config
     micro, rows = config.train.accumulation, config.train.batch_size
     layout = f"{shown(best.mesh)}, remat {config.model.remat}"
-    layout += f", {micro} micro-batches of {rows // micro:,} rows"
+    layout += f", {rows // micro:,} rows at a time" if micro > 1 else ""
     held = max(plan.rss for _, plan in found.plans) / GIB
     return (
         f"| {config.preset} on {best.topology.told} | {layout} "
