@@ -4,9 +4,11 @@ Imports no jax at the top, because XLA reads its flags when jax starts.
 """
 
 import ctypes
+import importlib.util
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.config import DistributedConfig, MeshConfig
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 # glibc's mallopt parameters, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+PCI = Path("/sys/bus/pci/devices")
+MAKERS = {"0x1ae0", "0x10de", "0x1002"}
+"""Google, NVIDIA and AMD, as vendors of PCI devices."""
 PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
@@ -34,6 +39,7 @@ def start(
     reproducible GPU kernels and takes autotuning away.
     """
     keep_freed_memory()
+    leave_out_absent_tpu()
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
     import jax
@@ -49,6 +55,16 @@ def start(
     if launch.distributed.start(distributed) is not None and jax.default_backend() == "cpu":
         keep_programs_of_every_process()
     return launch.mesh.make_mesh(mesh)
+
+
+def leave_out_absent_tpu(devices: Path = PCI) -> None:
+    """Keep jax from starting libtpu where it is installed for its compiler alone: it would ask a
+    cloud what machine this is, and complain. Where `devices` holds one of a maker of accelerators,
+    or JAX_PLATFORMS says what to take, jax looks for itself."""
+    if "JAX_PLATFORMS" in os.environ or importlib.util.find_spec("libtpu") is None:
+        return
+    if not MAKERS & {path.read_text().strip() for path in devices.glob("*/vendor")}:
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def keep_programs_of_every_process() -> None:

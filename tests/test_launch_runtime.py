@@ -1,4 +1,4 @@
-"""Where compiled programs are kept."""
+"""Where compiled programs are kept, and which accelerators jax looks for."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch.cluster.local import run_local
+from launch.runtime import leave_out_absent_tpu
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
@@ -81,3 +82,30 @@ def test_a_process_whose_launcher_died_before_it_could_ask_dies_too(alive: bool,
     environment = os.environ | {"MESHLOOM_LAUNCHER": str(launcher)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=60)
     assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("vendors", "wished", "found"),
+    [
+        ([], None, "cpu"),
+        (["0x8086", "0x1af4"], None, "cpu"),
+        (["0x8086", "0x1ae0"], None, None),
+        (["0x10de"], None, None),
+        ([], "tpu,cpu", "tpu,cpu"),
+    ],
+)
+def test_a_tpu_that_is_not_there_is_not_started(
+    vendors: list[str],
+    wished: str | None,
+    found: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number, vendor in enumerate(vendors):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "vendor").write_text(f"{vendor}\n")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if wished:
+        monkeypatch.setenv("JAX_PLATFORMS", wished)
+    leave_out_absent_tpu(tmp_path)
+    assert os.environ.pop("JAX_PLATFORMS", None) == found

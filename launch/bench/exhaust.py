@@ -1,0 +1,53 @@
+"""Every layout of a small space compiled, and what the search would have taken:
+`python -m launch.bench.exhaust`. It takes some minutes and the compiler of GPUs."""
+
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import tyro
+
+from launch.plan.layouts import flags
+from launch.plan.plan import make_plan
+from launch.plan.search import estimates_of, fits, search
+from launch.plan.topology import parse
+from launch.presets import preset
+
+
+def main(on: str = "h100x8", rows: int = 8, length: int = 2048, layers: int = 4) -> None:
+    """Print how far the layout that the search takes is from the fastest of all that fit.
+
+    Args:
+        on: The chips.
+        rows: Of a batch.
+        length: Tokens of a row.
+        layers: Of llama3-1b.
+    """
+    base = preset("llama3-1b")
+    config = dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, num_layers=layers),
+        data=dataclasses.replace(base.data, sequence_length=length),
+        train=dataclasses.replace(base.train, batch_size=rows),
+    )
+    topology = parse(on)
+    with tempfile.TemporaryDirectory() as folder:
+        taken = search(config, topology, Path(folder), _progress).best
+        plans = []
+        for estimate in estimates_of(config, topology):
+            plans.append(make_plan(estimate.config, topology, Path(folder) / "one"))
+            _progress(f"{len(plans)}: {flags(estimate.config, config)}")
+    best = min(filter(fits, plans), key=lambda plan: plan.time.seconds)
+    off = taken.time.seconds / best.time.seconds - 1
+    print(f"{len(plans)} layouts of llama3-1b with {layers} layers on {topology.told}")
+    print(f"fastest: {best.time.seconds * 1e3:.2f} ms, {flags(best.config, config)}")
+    print(f"taken:   {taken.time.seconds * 1e3:.2f} ms, {flags(taken.config, config)}: {off:+.1%}")
+
+
+def _progress(told: str) -> None:
+    print(told, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
