@@ -113,26 +113,16 @@ def _train(arguments: list[str]) -> int:
 def train_options(arguments: list[str]) -> "TrainOptions":
     """What `meshloom train ARGUMENTS` would do; raises UsageError, exits as the parser does."""
     import launch.config
-    from launch.options import TrainOptions
+    from launch.options import TrainOptions, begun_from
     from launch.presets import preset
     from launch.run_directory import RunDirectory, find_run_directory
 
     named = bool(arguments) and not arguments[0].startswith("-")
     prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
-    file = value_of("--config", arguments)
     directory = value_of("--run-dir", arguments)
     wants_help = {"-h", "--help"} & set(arguments)
-    if named and file is not None:
-        raise UsageError(
-            f"meshloom train takes a preset or --config, not both; leave out {arguments[0]}"
-        )
-    if named:
-        try:
-            base = preset(arguments[0])
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    elif file is not None:
-        base = launch.config.load(Path(file))
+    if (begun := begun_from(arguments, "train")) is not None:
+        base = begun
     elif directory is not None and "--resume" in arguments:
         base = launch.config.load(find_run_directory(Path(directory)).config)
     elif wants_help:

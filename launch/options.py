@@ -7,7 +7,27 @@ from typing import Annotated
 
 import tyro
 
-from launch.config import DistributedConfig, MeshConfig, RunConfig
+from launch.config import DistributedConfig, MeshConfig, RunConfig, load
+from launch.words import UsageError, value_of
+
+
+def begun_from(arguments: list[str], command: str) -> RunConfig | None:
+    """The preset that the arguments begin with, or the file of their --config; None without either.
+    Raises UsageError for both, and for an unknown preset."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    file = value_of("--config", arguments)
+    if named and file is not None:
+        raise UsageError(
+            f"meshloom {command} takes a preset or --config, not both; leave out {arguments[0]}"
+        )
+    if named:
+        from launch.presets import preset
+
+        try:
+            return preset(arguments[0])
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    return None if file is None else load(Path(file))
 
 
 @dataclass(frozen=True, kw_only=True)

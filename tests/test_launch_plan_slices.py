@@ -11,7 +11,7 @@ from launch.plan.work import Collective
 SLICES = """HloModule step, is_scheduled=true, num_partitions=4
 
 FileNames
-1 "/work/model/mlp.py"
+1 "/code/model/mlp.py"
 
 FunctionNames
 1 "Mlp.__call__"

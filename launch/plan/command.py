@@ -6,12 +6,12 @@ import math
 import sys
 from pathlib import Path
 
-import launch.config
 from launch.config import RunConfig
-from launch.options import PlanOptions
+from launch.options import PlanOptions, begun_from
 from launch.plan.topology import Topology, parse
 from launch.plan.units import count
-from launch.words import UsageError, value_of
+from launch.presets import preset
+from launch.words import UsageError
 from launch.words import parse as parse_flags
 
 FOLDER = Path("runs") / "plans"
@@ -53,21 +53,9 @@ def _progress(told: str) -> None:
 
 def plan_options(arguments: list[str]) -> PlanOptions:
     """What `meshloom plan ARGUMENTS` asks; raises UsageError, exits as the parser does."""
-    from launch.presets import preset
-
     named = bool(arguments) and not arguments[0].startswith("-")
-    file = value_of("--config", arguments)
-    if named and file is not None:
-        raise UsageError(
-            f"meshloom plan takes a preset or --config, not both; leave out {arguments[0]}"
-        )
-    if named:
-        try:
-            base = preset(arguments[0])
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    elif file is not None:
-        base = launch.config.load(Path(file))
+    if (begun := begun_from(arguments, "plan")) is not None:
+        base = begun
     elif {"-h", "--help"} & set(arguments):
         base = preset("llama3-8b")
     else:
