@@ -155,7 +155,12 @@ def test_tpu_behind_vfio_needs_its_library_too(
     (tmp_path / "libtpu" / "__init__.py").touch()
     assert not has_tpu(tmp_path)
     (tmp_path / "vfio" / "0").touch()
-    assert not has_tpu(tmp_path)
+    # The tests' own environment holds libtpu, for its compiler.
+    monkeypatch.delitem(sys.modules, "libtpu", raising=False)
+    with monkeypatch.context() as without:
+        without.setattr(sys, "path", [])
+        alone = has_tpu(tmp_path)
+    assert not alone
     monkeypatch.syspath_prepend(tmp_path)
     assert has_tpu(tmp_path)
     assert not has_tpu(tmp_path / "libtpu")
