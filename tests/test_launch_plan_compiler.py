@@ -39,6 +39,7 @@ def test_plan_of_two_slices_by_the_compiler_of_tpus(tmp_path: Path) -> None:
     assert "num_partitions=4" in hlo, "a slice runs a program of its own"
     assert json.loads((tmp_path / "plan.json").read_text()) == told
     assert (tmp_path / "fit.png").stat().st_size > 10_000
+    assert told["compiler"]["rss"] < 8 * 2**30
 
 
 def test_step_without_room_tells_what_it_wanted(tmp_path: Path) -> None:

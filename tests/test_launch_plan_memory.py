@@ -21,7 +21,14 @@ from model.sharding import abstract_mesh
 from train.step import make_train_step
 
 LOGICAL = {"parameters": 400, "optimizer": 804, "average": 0, "batch": 20}
-TOLD = {"logical": LOGICAL, "mesh": {}, "attention": "xla", "seconds": 1.0, "rss": 1}
+TOLD = {
+    "logical": LOGICAL,
+    "mesh": {},
+    "attention": "xla",
+    "seconds": 1.0,
+    "cpu_seconds": 1.0,
+    "rss": 1,
+}
 EMA = changed(TRAIN, ema_decay=0.9)
 
 

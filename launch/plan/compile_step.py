@@ -24,6 +24,7 @@ from launch.mesh import make_mesh
 from launch.plan.gpu_target import TARGETS
 from launch.plan.shapes import memory
 from launch.plan.topology import Topology, parse
+from launch.runtime import die_with_launcher
 from train.state import TrainState
 from train.step import make_train_step
 
@@ -35,6 +36,7 @@ USED = re.compile(rf"[Uu]sed {SIZE} of {SIZE} hbm")
 
 
 def main(request: Path, answer: Path) -> None:
+    die_with_launcher()
     asked = json.loads(request.read_text(encoding="utf-8"))
     topology = parse(asked["topology"])
     devices = described(topology)
@@ -51,7 +53,8 @@ def main(request: Path, answer: Path) -> None:
             told["needed"] = size(*alone.groups()) + sum(told["logical"].values())
         else:
             told["failed"] = str(error).splitlines()[0]
-    told["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    told |= {"rss": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
     answer.write_text(json.dumps(told), encoding="utf-8")
 
 

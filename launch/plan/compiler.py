@@ -43,6 +43,8 @@ class Compiled(NamedTuple):
     """Name of the kernel."""
     seconds: float
     """Of tracing, lowering and compiling."""
+    cpu_seconds: float
+    """Of the whole compiling process, over all cores."""
     rss: int
     """The most that the compiling process held."""
     hlo: Path
@@ -59,6 +61,7 @@ class TooLarge(NamedTuple):
     mesh: dict[str, int]
     attention: str
     seconds: float
+    cpu_seconds: float
     rss: int
     message: Path
     """All that the compiler said."""
@@ -123,6 +126,7 @@ def environment(topology: Topology) -> dict[str, str]:
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join(paths),
+        "MESHLOOM_LAUNCHER": str(os.getpid()),  # it dies when this process does
         "JAX_PLATFORMS": "cpu",
         # libtpu would ask a cloud's metadata server what machine this is, and be alone on it.
         "TPU_SKIP_MDS_QUERY": "1",

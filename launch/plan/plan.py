@@ -35,6 +35,8 @@ class Plan:
     course: Course
     seconds: float
     """That the compiler took."""
+    cpu_seconds: float
+    """Of the compiling process, over all cores."""
     rss: int
     """Bytes that the compiling process held at most."""
     folder: Path
@@ -70,6 +72,7 @@ def make_plan(
         time=time,
         course=course_of(config, topology, time.seconds, price),
         seconds=result.seconds,
+        cpu_seconds=result.cpu_seconds,
         rss=result.rss,
         folder=folder,
         hlo=result.hlo if compiled else None,

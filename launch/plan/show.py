@@ -31,7 +31,8 @@ def as_text(plan: Plan) -> str:
         *time_lines(plan.time, plan.course, plan.topology),
         "",
         *(traffic_lines(plan.traffic) if plan.traffic else []),
-        f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB",
+        f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB and "
+        f"{plan.cpu_seconds:.0f} s of CPU",
         f"files: {near(plan.folder)}",
     ]
     return "\n".join(lines)
@@ -52,7 +53,11 @@ def as_json(plan: Plan) -> dict[str, Any]:
         },
         "mesh": plan.mesh,
         "attention": plan.attention,
-        "fit": {**fit._asdict(), "parts": [part._asdict() for part in fit.parts]},
+        "fit": {
+            **fit._asdict(),
+            "parts": [part._asdict() for part in fit.parts],
+            "origins": {"peak": "compiler", "limit": _limit_from(topology), "host": "compiler"},
+        },
         "time": {
             **plan.time._asdict(),
             "communication": [
@@ -65,6 +70,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "course": plan.course._asdict(),
         "compiler": {
             "seconds": plan.seconds,
+            "cpu_seconds": plan.cpu_seconds,
             "rss": plan.rss,
             "folder": str(plan.folder),
             "hlo": None if plan.hlo is None else str(plan.hlo),
@@ -83,11 +89,14 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     lines.append("-" * len(lines[0]))
     wanted = "peak" if fit.verdict != "does not fit" else "wanted"
     lines.append(_line(wanted, fit.peak, fit.limit, "compiler"))
-    told_by = "compiler" if topology.chip.platform == "tpu" else "CUDA's figure"
-    lines.append(_line("there is", fit.limit, fit.limit, told_by))
+    lines.append(_line("there is", fit.limit, fit.limit, _limit_from(topology)))
     if fit.host:
         lines.append(_line("in the host's memory", fit.host, fit.limit, "compiler"))
     return [*lines, "", *_verdict(fit)]
+
+
+def _limit_from(topology: Topology) -> str:
+    return "compiler" if topology.chip.platform == "tpu" else "CUDA's figure"
 
 
 def _line(name: str, size: int, limit: int, origin: str) -> str:
