@@ -85,6 +85,12 @@ def test_slices_sum_over_replica_and_a_chain_of_fusions_gathers_once() -> None:
     ]
 
 
+def test_groups_are_places_inside_a_slice() -> None:
+    whole = SLICES.replace("{{0,2},{1,3}}, use_global_device_ids=true, to_apply", "{}, to_apply")
+    (scattered,) = [one for one in found_in(whole, MESH) if one.kind == "reduce-scatter"]
+    assert (scattered.axes, scattered.group) == (("fsdp", "tensor"), 4)
+
+
 def test_other_ways_between_chips_are_refused() -> None:
     permuted = SLICES.replace('type="ALL_REDUCE"', 'type="ONE_TO_ONE"')
     with pytest.raises(ValueError, match="send of the compiled program must sum over slices"):

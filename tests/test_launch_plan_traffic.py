@@ -107,21 +107,26 @@ def test_tensor_sums_activations() -> None:
 def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     mesh = mesh_of(fsdp=4, tensor=2)
 
-    def moved(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def moved(x: jax.Array, w: jax.Array) -> tuple[jax.Array, ...]:
+        """Rows become columns, activations are gathered, and a weight over another axis."""
         rows = jax.sharding.reshard(x, PartitionSpec(None, "fsdp"))
-        return rows * 2, jax.sharding.reshard(x * 3, PartitionSpec(None, None))
+        whole = PartitionSpec(None, None)
+        return rows * 2, jax.sharding.reshard(x * 3, whole), jax.sharding.reshard(w, whole)
+
+    def array(rows: int, columns: int, axis: str) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, PartitionSpec(axis, None))
+        return jax.ShapeDtypeStruct((rows, columns), np.float32, sharding=sharding)
 
     with jax.set_mesh(mesh):
-        x = jax.ShapeDtypeStruct(
-            (64, 32), np.float32, sharding=NamedSharding(mesh, PartitionSpec("fsdp", None))
-        )
-        text = jax.jit(moved).lower(x).compile().as_text()
+        lowered = jax.jit(moved).lower(array(64, 32, "fsdp"), array(D, F // 2, "tensor"))
+        text = lowered.compile().as_text()
     assert text is not None
     sizes = dict(mesh.shape)
     told = compared(read(Program(text), sizes), LAYERS, TRAIN, sizes)
-    assert {one.kind: one.bytes for one in told.unasked} == {
-        "all-to-all": 64 * 32 / 4 * ITEM * 3 / 4,
-        "all-gather": 64 * 32 * ITEM * 3 / 4,
+    assert {(one.kind, *one.axes): one.bytes for one in told.unasked} == {
+        ("all-to-all", "fsdp"): 64 * 32 / 4 * ITEM * 3 / 4,
+        ("all-gather", "fsdp"): 64 * 32 * ITEM * 3 / 4,
+        ("all-gather", "tensor"): D * F // 2 * ITEM * 1 / 2,
     }
     assert all("test_launch_plan_traffic.py:" in one.where for one in told.unasked)
     lines = traffic_lines(told)
@@ -144,6 +149,8 @@ def test_replicas_sum_the_gradients_they_hold_once() -> None:
     told = compared(found, LAYERS, TRAIN, sizes)
     needed = {need.what: need.bytes for need in told.needs}
     assert needed["layers, forward"] == matrix_parameters(LAYERS) * ITEM * 3 / 4
+    norms = (2 * L + 1) * D
+    assert needed["gradients"] == (held / 4 + norms) * ITEM * 2 * 1 / 2
     gathers = sum(row.bytes for row in by_kind(found, "all-gather", "fsdp"))
     assert gathers == sum(need.bytes for need in told.needs if need.kind == "all-gather")
     kept = record(told)

@@ -41,7 +41,7 @@ LOOP = """HloModule loops
   %end = f32[4]{{0}} get-tuple-element(%inner), index=2
   %one = s32[] constant(1)
   %j.1 = s32[] add(%j, %one)
-  ROOT %back = (s32[], s32[], f32[4]{{0}}) tuple(%j.1, %bound, %end)
+  ROOT %back = (s32[], s32[], f32[4]{{0}}) tuple(%j.1, %{passed}, %end)
 }}
 
 ENTRY %main (p: f32[4], given: s32[]) -> f32[4] {{
@@ -55,7 +55,8 @@ ENTRY %main (p: f32[4], given: s32[]) -> f32[4] {{
 }}
 """  # noqa: E501
 USUAL = {
-    "step": 1, "kept": "n", "compared": "%i.1, %n.1", "direction": "LT", "first": 0, "limit": "ten"
+    "step": 1, "kept": "n", "compared": "%i.1, %n.1", "direction": "LT", "first": 0, "limit": "ten",
+    "passed": "bound",
 }  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def test_trips_follow_the_counter_into_the_loops_around(changes: dict, trips: in
     [
         {"limit": "given"},  # known at run time only
         {"kept": "next"},  # the bound moves too
+        {"passed": "j.1"},  # it differs from trip to trip of the loop around
         {"step": 0},
         {"step": -1},
         {"step": 3, "direction": "NE"},  # passes the bound
