@@ -1,6 +1,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,16 @@ from launch.plan.compiler import compile_step, environment, require_packages
 from launch.plan.topology import Topology, parse
 from launch.presets import preset
 
+MESHES = """
+from launch.config import MeshConfig
+from launch.mesh import make_mesh
+from launch.plan.compile_step import described
+from launch.plan.topology import parse
+devices = described(parse("2xv5e-4"))
+mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2), devices)
+print([sorted(device.slice_index for device in part.flat) for part in mesh.devices])
+make_mesh(MeshConfig(), devices)
+"""
 TINY = [*SMALL, "--model.num-layers", "1", "--model.vocab-size", "300"]
 WIDTHS = {"f32": 4, "s32": 4, "bf16": 2, "u32": 4, "pred": 1}
 
@@ -40,6 +52,17 @@ def test_plan_of_two_slices_by_the_compiler_of_tpus(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "plan.json").read_text()) == told
     assert (tmp_path / "fit.png").stat().st_size > 10_000
     assert told["compiler"]["rss"] < 8 * 2**30
+
+
+def test_replicas_are_slices() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MESHES],
+        env=environment(parse("2xv5e-4")),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[[0, 0, 0, 0], [1, 1, 1, 1]]\n", done.stderr
+    assert "mesh.replica=1 must be a multiple of 2" in done.stderr
 
 
 def test_step_without_room_tells_what_it_wanted(tmp_path: Path) -> None:
