@@ -21,7 +21,8 @@ ITEM_BYTES = {"pred": 1.0, "bf16": 2.0, "token": 0.0, "opaque": 0.0}
 _HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
 _NAME = re.compile(r" +(?:ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"[\])}] ([a-z][a-z0-9\-]*)\(")
-_SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](?:\{[^}]*?(?:S\((\d+)\))?[^}]*\})?")
+_SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
+_SPACE = re.compile(r"S\((\d+)\)")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
 _PLACE = re.compile(
@@ -229,12 +230,12 @@ def _closing(line: str, start: int) -> int:
 
 @functools.cache
 def _shapes(text: str) -> tuple[Shape, ...]:
-    return tuple(
-        Shape(
-            dtype, tuple(int(dim.lstrip("<=")) for dim in dims.split(",") if dim), int(space or 0)
-        )
-        for dtype, dims, space in _SHAPE.findall(text)
-    )
+    found = []
+    for dtype, dims, layout in _SHAPE.findall(text):
+        space = _SPACE.search(layout)
+        sizes = tuple(int(dim.lstrip("<=")) for dim in dims.split(",") if dim)
+        found.append(Shape(dtype, sizes, int(space[1]) if space else HBM))
+    return tuple(found)
 
 
 def _numbers(text: str) -> list[int]:

@@ -14,6 +14,8 @@ NOTHING = {
     "add-dependency", "recv",
 }  # fmt: skip
 """Opcodes that only name what is there, or whose parts are counted by themselves."""
+SCRATCH = ("s8", "u8")
+"""Of a kernel's results, room to work in: how much of it is used is not known."""
 VIEWS = ("bitcast", "reshape", "copy")
 READS = ("dynamic-slice", "slice", "gather")
 
@@ -41,6 +43,12 @@ def moved_bytes(program: Program, one: Executed) -> float:
     if opcode == "scatter":
         return 3 * _held(operands[2])
     read = sum(map(_held, operands))
+    if opcode == "custom-call" and len(instruction.shapes) > 1:
+        return read + sum(
+            shape.bytes
+            for shape in instruction.shapes
+            if shape.space == HBM and shape.dtype not in SCRATCH
+        )
     return read if opcode == "send" or opcode.endswith("-start") else read + _held(instruction)
 
 
