@@ -136,6 +136,24 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_a_sum_in_two_halves_is_asked_for() -> None:
+    """Programs of several slices scatter inside a slice, sum over slices and gather again."""
+    groups = "replica_groups={{0,1},{2,3}}, dimensions={0}"
+    text = f"""HloModule halves, num_partitions=4
+
+ENTRY %main (x: f32[64]) -> f32[64] {{
+  %x = f32[64]{{0}} parameter(0)
+  %part = f32[32]{{0}} reduce-scatter(%x), {groups}, to_apply=%add
+  ROOT %whole = f32[64]{{0}} all-gather(%part), {groups}
+}}
+"""
+    sizes = {"fsdp": 2, "tensor": 2}
+    assert compared(read(Program(text), sizes), LAYERS, TRAIN, sizes).unasked == []
+    alone = text.replace("reduce-scatter(%x)", "negate(%x)")
+    (gather,) = compared(read(Program(alone), sizes), LAYERS, TRAIN, sizes).unasked
+    assert (gather.kind, gather.axes, gather.bytes) == ("all-gather", ("tensor",), 32 * ITEM)
+
+
 def test_replicas_sum_the_gradients_they_hold_once() -> None:
     sizes = {"replica": 2, "fsdp": 4}
     found = read(program_of(LAYERS, TRAIN, **sizes), sizes)

@@ -60,22 +60,21 @@ def traffic(found: Read, config: RunConfig, sizes: Mapping[str, int]) -> Traffic
     one = local_sizes(model, train, length, sizes)
     matrices = {one.table, *one.blocks.values()}
     weights = matrices | {model.num_layers * size for size in matrices}
+    halved = {one.group.axes for one in found.sent if one.kind == "reduce-scatter"}
     return Traffic(
         sizes=dict(sizes),
         rows=sorted(rows.values(), key=lambda row: -row.bytes),
         needs=needs,
-        unasked=list(collectives(one for one in found.sent if not _asked(one, weights))),
+        unasked=list(collectives(one for one in found.sent if not _asked(one, weights, halved))),
         uncounted=found.uncounted,
     )
 
 
-def _asked(one: Sent, weights: set[int]) -> bool:
-    """Whether the layout asks for such a collective: sums over any axes, weights gathered and
-    their gradients scattered over `fsdp`."""
-    if one.kind == "all-reduce":
-        return True
-    if one.group.axes != ("fsdp",):
-        return False
-    if one.kind == "all-gather":
+def _asked(one: Sent, weights: set[int], halved: set[tuple[str, ...]]) -> bool:
+    """Whether the layout asks for such a collective: sums over any axes, whole or in two halves, a
+    scatter and a gather over the same axes; and weights gathered over `fsdp`."""
+    if one.kind == "all-gather" and one.group.axes == ("fsdp",):
         return all(elements in weights for elements in one.elements)
-    return one.kind == "reduce-scatter"
+    if one.kind == "all-gather":
+        return one.group.axes in halved
+    return one.kind in ("all-reduce", "reduce-scatter")
