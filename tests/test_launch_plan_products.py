@@ -122,3 +122,32 @@ def test_bytes_that_one_instruction_moves(
 ) -> None:
     program = one_line(result, line, **operands)
     assert sum(moved_bytes(program, one) for one in executed(program)) == moved
+
+
+def test_of_two_branches_the_one_with_more_products_counts() -> None:
+    """Banded attention is the longer branch here, dense attention has more products."""
+    text = """HloModule branches
+
+%dense (a: f32[8,8]) -> f32[8,8] {
+  %a = f32[8,8]{1,0} parameter(0)
+  ROOT %b = f32[8,8]{1,0} dot(%a, %a), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%banded (c: f32[8,8]) -> f32[8,8] {
+  %c = f32[8,8]{1,0} parameter(0)
+  %d = f32[8,8]{1,0} negate(%c)
+  ROOT %e = f32[8,8]{1,0} add(%c, %d)
+}
+
+ENTRY %main (p: pred[], x: f32[8,8]) -> f32[8,8] {
+  %p = pred[] parameter(0)
+  %x = f32[8,8]{1,0} parameter(1)
+  ROOT %y = f32[8,8]{1,0} conditional(%p, %x, %x), BRANCHES
+}
+"""
+    for branches in (
+        "true_computation=%banded, false_computation=%dense",
+        "branch_computations={%dense, %banded}",
+    ):
+        found = read(Program(text.replace("BRANCHES", branches)), {"fsdp": 1})
+        assert found.work.matmul_flops == 2 * 8 * 8 * 8

@@ -34,9 +34,9 @@ def read(program: Program, sizes: Mapping[str, int]) -> Read:
     uncounted: Counter[str] = Counter()
     steps = list(executed(program))
     for one in steps:
-        multiplied = product_flops(one)
+        multiplied = product_flops(one.instruction, one.scope.computation)
         if multiplied is None:
-            uncounted[target_of(one)] += one.times
+            uncounted[target_of(one.instruction)] += one.times
         else:
             flops += one.times * multiplied
         moved += one.times * moved_bytes(program, one)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from launch.plan.hlo import Instruction, Program
+from launch.plan.products import products_in
 from launch.plan.trips import Scope, body_of, trips
 
 CONTROL = ("while", "conditional", "call", "async-start", "fusion")
@@ -27,9 +28,9 @@ class Executed(NamedTuple):
 def executed(program: Program) -> Iterator[Executed]:
     """Every instruction with its count.
 
-    Of a conditional the branch with the most instructions is taken to run, the first of equals:
-    the update of a train step, which a good step makes, and dense attention where some layers see
-    a band only. Raises ValueError for a loop whose trips the text does not tell.
+    Of a conditional the branch with the most products is taken to run, of equals the longest: the
+    update of a train step, which a good step makes, and dense attention where some layers see a
+    band only. Raises ValueError for a loop whose trips the text does not tell.
     """
     scope = Scope(program.computations[program.entry], None, None)
     yield from _walk(program, scope, 1, False)
@@ -46,6 +47,6 @@ def _walk(program: Program, scope: Scope, times: int, fused: bool) -> Iterator[E
             inner = body_of(program, instruction)
             count = times * trips(program, instruction, scope)
         elif instruction.opcode == "conditional":
-            inner = max(called, key=lambda branch: len(branch.instructions))
+            inner = max(called, key=lambda one: (products_in(program, one), len(one.instructions)))
         within = fused or instruction.opcode in FUSED
         yield from _walk(program, Scope(inner, instruction, scope), count, within)

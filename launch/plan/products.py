@@ -3,11 +3,11 @@
 import functools
 import math
 import re
+from typing import NamedTuple
 
 import numpy as np
 
-from launch.plan.executed import Executed
-from launch.plan.hlo import Shape
+from launch.plan.hlo import Computation, Instruction, Program, Shape
 
 CUBLAS = ("__cublas$gemm", "__cublas$lt$matmul", "__cublas$lt$matmul$f8")
 CUDNN_ATTENTION = "__cudnn$fmha"
@@ -24,9 +24,29 @@ NO_PRODUCT = {
 """Custom calls that multiply no matrices."""
 
 
-def product_flops(one: Executed) -> float | None:
+class Call(NamedTuple):
+    """An instruction where it stands."""
+
+    instruction: Instruction
+    computation: Computation
+
+    def operand(self, index: int) -> Instruction:
+        return self.computation[self.instruction.operands[index]]
+
+
+def products_in(program: Program, computation: Computation) -> float:
+    """FLOPs of the products that stand in a computation and in what it calls, loops run once."""
+    total = 0.0
+    for instruction in computation.instructions.values():
+        total += product_flops(instruction, computation) or 0.0
+        if instruction.opcode in ("fusion", "call", "while", "conditional"):
+            total += sum(products_in(program, program.computations[n]) for n in instruction.called)
+    return total
+
+
+def product_flops(instruction: Instruction, computation: Computation) -> float | None:
     """FLOPs of one run of an instruction; None of a call to a kernel whose work is not known."""
-    instruction = one.instruction
+    one = Call(instruction, computation)
     if instruction.opcode == "dot":
         (result,) = instruction.shapes
         summed = instruction.attribute("lhs_contracting_dims") or ""
@@ -35,7 +55,7 @@ def product_flops(one: Executed) -> float | None:
         return _convolution(one)
     if instruction.opcode != "custom-call":
         return 0.0
-    target = target_of(one)
+    target = target_of(instruction)
     if target in CUBLAS:
         summed = re.search(r'lhs_contracting_dimensions":\s*\[([^\]]*)\]', instruction.attributes)
         left = one.operand(0).shapes[0]
@@ -48,7 +68,7 @@ def product_flops(one: Executed) -> float | None:
     return 0.0 if target in NO_PRODUCT else None
 
 
-def _splash(one: Executed, products: int) -> float:
+def _splash(one: Call, products: int) -> float:
     """On [.. N T H], after the blocks that each block meets: [1, n, n] for a causal mask, one side
     shorter for a band. Of n blocks a side the i-th meets i, or the band's if those are fewer."""
     operands = [one.operand(place).shapes[0] for place in range(len(one.instruction.operands))]
@@ -59,7 +79,7 @@ def _splash(one: Executed, products: int) -> float:
     return products * 2.0 * math.prod(rows) * met * (length // number) ** 2 * head
 
 
-def _attention(one: Executed, products: int) -> float | None:
+def _attention(one: Call, products: int) -> float | None:
     """cuDNN's flash attention on [B T N H]: each product is over all scores, with a causal mask
     half of them."""
     attributes = one.instruction.attributes
@@ -71,12 +91,12 @@ def _attention(one: Executed, products: int) -> float | None:
     return products * 2.0 * math.prod(_numbers(scores[1])) * head / (2 if causal else 1)
 
 
-def target_of(one: Executed) -> str:
+def target_of(instruction: Instruction) -> str:
     """Name of the kernel that a custom call runs."""
-    return (one.instruction.attribute("custom_call_target") or "").strip('"')
+    return (instruction.attribute("custom_call_target") or "").strip('"')
 
 
-def _convolution(one: Executed) -> float:
+def _convolution(one: Call) -> float:
     """TPU programs have their products as convolutions, batches among the window's dimensions;
     only what meets no padding and no hole between dilated elements is multiplied."""
     attributes = one.instruction.attributes
