@@ -1,6 +1,7 @@
 import os
 
 import jax
+import numpy as np
 import pytest
 from models import SMALL, TRAIN, mesh_of
 
@@ -25,6 +26,10 @@ def test_compilers_peak_is_told() -> None:
         step, _ = compile_train_step(shapes, TRAIN, length=16, packed=False)
     assert told_of(step, GIB).endswith("(compiler)")
     assert told_of(step, 1).endswith("more than there is")
+    # A product is held between the two, beside the megabyte that is given.
+    square = jax.ShapeDtypeStruct((512, 512), np.float32)
+    products = jax.jit(lambda x: (jax.numpy.sin(x @ x) @ x).sum()).lower(square).compile()
+    assert told_of(products, 3 * 2**19).endswith("more than there is")
 
 
 def test_virtual_devices_share_the_machine() -> None:

@@ -41,10 +41,12 @@ def require_room(state: TrainState, there: int) -> str:
 
 
 def told_of(compiled: jax.stages.Compiled, there: int) -> str:
-    """The compiler's peak against what a device has, in words; nothing if it does not tell."""
+    """What the compiler gives the step against what a device has, in words; nothing if it does not
+    tell. Its peak is not taken: on CPU it leaves the temporaries out."""
     found = compiled.memory_analysis()
-    if found is None or not found.peak_memory_in_bytes:
+    if found is None:
         return ""
-    peak = found.peak_memory_in_bytes
+    peak = found.argument_size_in_bytes + found.temp_size_in_bytes
+    peak += found.output_size_in_bytes - found.alias_size_in_bytes
     more = ", more than there is" if peak > there else ""
     return f"; it takes {size(peak)} of a device (compiler){more}"
