@@ -27,14 +27,23 @@ def given() -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def found(given: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Search:
-    return search(given, CHIP, tmp_path_factory.mktemp("search"), lambda told: None)
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(given: RunConfig, told: list[str], tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """A search whose third layout fails, as its program cannot be written."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "layout-3" / "step.hlo").mkdir(parents=True)
+    return search(given, CHIP, folder, told.append)
 
 
 def test_the_fastest_of_those_that_fit_is_taken(found: Search) -> None:
     assert len(found.estimates) == 6
-    remats = {plan.config.model.remat for _, plan in found.plans}
-    assert remats == {"none", "dots", "full"}, "layouts that differ in little are left out"
+    tried = [e for e, _ in found.plans] + [e for e, _ in found.failed]
+    assert {e.config.model.remat for e in tried} == {"none", "dots", "full"}
+    assert len(tried) == 3, "layouts that differ in little are left out"
     assert all(fits(plan) and plan.time.origin == "compiler" for _, plan in found.plans)
     assert found.best.time.seconds == min(plan.time.seconds for _, plan in found.plans)
     assert found.best.config.model.remat != "full", "what fits needs nothing computed again"
@@ -48,7 +57,16 @@ def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: 
     )
     assert sum(line.endswith("*") for line in told) == 1
     json = search_show.as_json(found, given)
-    assert len(json["layouts"]) == 6 and len(json["compiled"]) == 3
+    assert len(json["layouts"]) == 6 and len(json["compiled"]) == 2
+
+
+def test_a_layout_that_the_compiler_fails_for_is_set_aside(
+    found: Search, given: RunConfig, told: list[str]
+) -> None:
+    ((_, message),) = found.failed
+    assert "step.hlo" in message and told[-1] == f"set aside: {message}"
+    assert sum("failed" in line for line in search_show.as_text(found, given).splitlines()) == 1
+    assert search_show.as_json(found, given)["failed"][0]["message"] == message
 
 
 def test_the_picture_is_drawn(found: Search, tmp_path: Path) -> None:
@@ -97,5 +115,5 @@ def test_a_model_that_no_layout_can_hold_is_refused_before_the_search(tmp_path: 
 def test_no_layout_that_fits_is_told_with_the_least(found: Search) -> None:
     least = min(plan.fit.peak for _, plan in found.plans) / 2**30
     told = str(nothing_fits(CHIP, found.estimates, found.plans))
-    assert "of 6 layouts the 3 that promised most were compiled" in told
+    assert "of 6 layouts the 2 that promised most were compiled" in told
     assert f"the least of them takes {least:,.1f} GiB" in told

@@ -51,6 +51,10 @@ class Compiled(NamedTuple):
     """The compiled program as text."""
 
 
+class CompilerFailed(ValueError):
+    """The compiler broke off for a reason of its own; all that it said lies in a file."""
+
+
 class TooLarge(NamedTuple):
     """A step for which the compiler found no room."""
 
@@ -70,8 +74,8 @@ class TooLarge(NamedTuple):
 def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compiled | TooLarge:
     """Compile the train step of `config` for the topology; files go into `folder`.
 
-    Raises ValueError if the compiler is not installed, fails, or the config does not suit the
-    devices.
+    Raises CompilerFailed if the compiler does, and another ValueError if it is not installed or
+    the config does not suit the devices.
     """
     require_packages(topology)
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +98,7 @@ def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compile
     if "failed" in told or not told:
         last = [line for line in said.read_text().splitlines() if line.strip()][-1:]
         what = told.get("failed") or "".join(last) or f"exit code {done.returncode}"
-        raise ValueError(
+        raise CompilerFailed(
             f"on={topology.name} must be a topology that the compiler takes this run for, but it "
             f"said: {what}; try another layout, or read all of it in {near(said)}"
         )

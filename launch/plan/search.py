@@ -9,6 +9,7 @@ from pathlib import Path
 from launch.config import MeshConfig, RunConfig
 from launch.mesh import shown
 from launch.plan.arithmetic import memory
+from launch.plan.compiler import CompilerFailed
 from launch.plan.layouts import flags, layouts
 from launch.plan.plan import Plan, make_plan
 from launch.plan.shapes import GIB
@@ -43,6 +44,8 @@ class Search:
     """The fastest first."""
     plans: list[tuple[Estimate, Plan]]
     """Those that were compiled, in that order."""
+    failed: list[tuple[Estimate, str]]
+    """Those that the compiler failed for, with what is told of it."""
     best: Plan
     """The fastest of those that fit, by what the compiler says of all of them."""
 
@@ -58,7 +61,8 @@ def search(
     """Estimate every layout of `config` on the topology, compile the best, and take the fastest.
 
     What the compiler says of a layout's memory corrects the estimates of those that recompute the
-    same. Raises ValueError if no layout cuts the batch, or none of those compiled fits.
+    same. A layout that the compiler fails for is set aside. Raises ValueError if no layout cuts the
+    batch, or none of those compiled fits.
     """
     if config.mesh != MeshConfig():
         raise ValueError(
@@ -67,19 +71,27 @@ def search(
         )
     estimates = sorted(estimates_of(config, topology), key=_order)
     plans: list[tuple[Estimate, Plan]] = []
+    failed: list[tuple[Estimate, str]] = []
     fitting: list[Plan] = []
-    for estimate in _candidates(estimates, topology, plans):
-        number = len(plans) + 1
+    for estimate in _candidates(estimates, topology, plans, failed):
+        number = len(plans) + len(failed) + 1
         report(f"compiling layout {number}: {flags(estimate.config, config)}")
-        plan = make_plan(estimate.config, topology, folder / f"layout-{number}", price=price)
-        plans.append((estimate, plan))
-        if fits(plan):
-            fitting.append(plan)
-        if len(fitting) == FITTING or len(plans) == COMPILED:
+        try:
+            plan = make_plan(estimate.config, topology, folder / f"layout-{number}", price=price)
+        except CompilerFailed as error:
+            report(f"set aside: {error}")
+            failed.append((estimate, str(error)))
+        else:
+            plans.append((estimate, plan))
+            if fits(plan):
+                fitting.append(plan)
+        if len(fitting) == FITTING or number == COMPILED:
             break
+    if not plans:
+        raise CompilerFailed(failed[-1][1])
     if not fitting:
         raise nothing_fits(topology, estimates, plans)
-    return Search(estimates, plans, min(fitting, key=lambda plan: plan.time.seconds))
+    return Search(estimates, plans, failed, min(fitting, key=lambda plan: plan.time.seconds))
 
 
 def estimates_of(config: RunConfig, topology: Topology) -> Iterator[Estimate]:
@@ -102,18 +114,21 @@ def _order(estimate: Estimate) -> tuple[int, float]:
 
 
 def _candidates(
-    estimates: list[Estimate], topology: Topology, plans: list[tuple[Estimate, Plan]]
+    estimates: list[Estimate],
+    topology: Topology,
+    plans: list[tuple[Estimate, Plan]],
+    failed: list[tuple[Estimate, str]],
 ) -> Iterator[Estimate]:
     """Layouts to compile, the fastest first of those that seem to fit by what is known then.
 
-    Of those that cut and recompute a layer the same, no other is compiled once one fits: they
-    differ in what arithmetic tells well.
+    Of those that cut and recompute a layer the same, no other is compiled once one fits, as they
+    differ in what arithmetic tells well, or once the compiler failed for one.
     """
     device, _ = device_of(topology)
     left = list(estimates)
     while left:
         corrected = {e.config.model.remat: plan.fit.peak / e.bytes for e, plan in plans}
-        done = {_kind(e) for e, plan in plans if fits(plan)}
+        done = {_kind(e) for e, plan in plans if fits(plan)} | {_kind(e) for e, _ in failed}
         left = [e for e in left if _kind(e) not in done]
 
         def corrected_bytes(e: Estimate, by: dict[str, float] = corrected) -> float:

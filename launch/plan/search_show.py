@@ -1,5 +1,6 @@
 """A search as text of at most 80 columns and as JSON."""
 
+import dataclasses
 from typing import Any
 
 from launch.config import RunConfig
@@ -23,6 +24,11 @@ def as_text(search: Search, given: RunConfig) -> str:
             HEAD,
             "-" * 76,
             *(_line(estimate, plan, search) for estimate, plan in search.plans),
+            *(
+                f"{_layout(estimate)}{estimate.bytes / GIB:>9.1f}{'failed':>10}"
+                f"{estimate.seconds:>9.3g}{'':>10}"
+                for estimate, _ in search.failed
+            ),
             "",
             "* the fastest of those that fit; to have it:",
             *_lines(flags(search.best.config, given)),
@@ -56,6 +62,9 @@ def as_json(search: Search, given: RunConfig) -> dict[str, Any]:
             }
             for estimate, plan in search.plans
         ],
+        "failed": [
+            {**_estimated(estimate), "message": message} for estimate, message in search.failed
+        ],
     }
 
 
@@ -70,12 +79,17 @@ def _estimated(estimate: Estimate) -> dict[str, Any]:
     }
 
 
+def _layout(estimate: Estimate) -> str:
+    config = estimate.config
+    axes = shown(dataclasses.asdict(config.mesh)).replace(" x ", " ")
+    axes = axes.replace("replica", "rep").replace("tensor", "tp")
+    return f"{axes:<23}{config.model.remat:<7}{config.train.accumulation:>8}"
+
+
 def _line(estimate: Estimate, plan: Plan, search: Search) -> str:
-    axes = shown(plan.mesh).replace(" x ", " ").replace("replica", "rep").replace("tensor", "tp")
     seconds = f"{plan.time.seconds:.3g}" if fits(plan) else "no room"
     mark = " *" if plan is search.best else ""
     return (
-        f"{axes:<23}{plan.config.model.remat:<7}{plan.config.train.accumulation:>8}"
-        f"{estimate.bytes / GIB:>9.1f}{plan.fit.peak / GIB:>10.1f}{estimate.seconds:>9.3g}"
-        f"{seconds:>10}{mark}"
+        f"{_layout(estimate)}{estimate.bytes / GIB:>9.1f}{plan.fit.peak / GIB:>10.1f}"
+        f"{estimate.seconds:>9.3g}{seconds:>10}{mark}"
     )
