@@ -36,6 +36,13 @@ def test_batch_is_the_nearest_that_can_be_cut_and_tokens_set_the_length() -> Non
     assert with_tokens(fixed, parse(fixed.on)).train.batch_size == 32
 
 
+def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
+    flags = "llama3-405b --on h100x16384 --search --batch-tokens".split()
+    for tokens, rows in (("16M", 2048), ("4M", 512), ("200M", 24_576)):
+        options = plan_options([*flags, tokens])
+        assert with_tokens(options, parse(options.on)).train.batch_size == rows
+
+
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.config import RunConfig
 from launch.options import PlanOptions, begun_from
+from launch.plan.layouts import nearest_batch
 from launch.plan.topology import Topology, parse
 from launch.plan.units import count
 from launch.presets import preset
@@ -97,20 +98,32 @@ def require_price(price: float | None) -> None:
 def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
     """The run with the batch of --batch-tokens and the length of --tokens.
 
-    A batch is the nearest number of rows that every micro-batch on every device can share.
+    A batch is the nearest number of rows that every micro-batch on every device can share, or
+    that some layout cuts where one is looked for.
     """
     run = options.run
     train, length = run.train, run.data.sequence_length
     if options.batch_tokens is not None:
         wanted = count(options.batch_tokens, "batch_tokens") / length
-        mesh = dataclasses.asdict(run.mesh)
-        fixed = math.prod(size for size in mesh.values() if size > 0)
-        if mesh["fsdp"] == -1:
-            mesh["fsdp"] = max(1, topology.devices // fixed)
-        parts = max(1, mesh["replica"]) * mesh["fsdp"] * train.accumulation
-        rows = max(1, round(wanted / parts)) * parts
+        if options.search or options.elastic:
+            whole = dataclasses.replace(train, batch_size=max(1, round(wanted)))
+            rows = nearest_batch(
+                dataclasses.replace(run, train=whole), topology.devices, topology.slices
+            )
+        else:
+            rows = nearest_cut(wanted, run, topology.devices)
         train = dataclasses.replace(train, batch_size=rows)
     if options.tokens is not None:
         steps = math.ceil(count(options.tokens, "tokens") / (train.batch_size * length))
         train = dataclasses.replace(train, steps=steps)
     return dataclasses.replace(run, train=train)
+
+
+def nearest_cut(wanted: float, run: RunConfig, devices: int) -> int:
+    """Rows nearest to `wanted` that the mesh of the run and its micro-batches share evenly."""
+    mesh = dataclasses.asdict(run.mesh)
+    fixed = math.prod(size for size in mesh.values() if size > 0)
+    if mesh["fsdp"] == -1:
+        mesh["fsdp"] = max(1, devices // fixed)
+    parts = max(1, mesh["replica"]) * mesh["fsdp"] * run.train.accumulation
+    return max(1, round(wanted / parts)) * parts

@@ -1,4 +1,4 @@
-"""Every layout that a run can have on so many chips: mesh, micro-batches, what is recomputed.
+"""Every layout that a run can have on so many devices: mesh, micro-batches, what is recomputed.
 
 Imports no jax.
 """
@@ -12,7 +12,7 @@ from launch.config import RunConfig
 REMAT = ("none", "dots", "full")
 
 
-def layouts(config: RunConfig, chips: int, slices: int = 1) -> Iterator[RunConfig]:
+def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunConfig]:
     """`config` in every layout that cuts its dimensions and its batch evenly.
 
     Slices are joined by `replica` alone, as the network between them is slow. The vocabulary is
@@ -20,8 +20,8 @@ def layouts(config: RunConfig, chips: int, slices: int = 1) -> Iterator[RunConfi
     there is none.
     """
     found = False
-    for tensor in _tensors(config, chips, slices):
-        shards = chips // tensor
+    for tensor in _tensors(config, devices, slices):
+        shards = devices // tensor
         rows = config.train.batch_size // shards
         if rows * shards != config.train.batch_size:
             continue
@@ -44,7 +44,7 @@ def layouts(config: RunConfig, chips: int, slices: int = 1) -> Iterator[RunConfi
                         train=dataclasses.replace(config.train, accumulation=accumulation),
                     )
     if not found:
-        raise _uncut(config, chips, slices)
+        raise _uncut(config, devices, slices)
 
 
 def flags(chosen: RunConfig, given: RunConfig) -> str:
@@ -61,10 +61,10 @@ def flags(chosen: RunConfig, given: RunConfig) -> str:
     return " ".join(found)
 
 
-def _tensors(config: RunConfig, chips: int, slices: int) -> list[int]:
+def _tensors(config: RunConfig, devices: int, slices: int) -> list[int]:
     """Sizes of `tensor` that cut heads and feed-forward width evenly, inside a slice."""
     both = math.gcd(config.model.num_heads, config.model.mlp_dim)
-    return [size for size in _divisors(both) if chips // slices % size == 0]
+    return [size for size in _divisors(both) if devices // slices % size == 0]
 
 
 def _vocab_multiple(config: RunConfig, tensor: int) -> int:
@@ -77,22 +77,38 @@ def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def _uncut(config: RunConfig, chips: int, slices: int) -> ValueError:
-    """Why no layout cuts the batch and the width, with the nearest batch that would be cut."""
-    width, batch = config.model.embed_dim, config.train.batch_size
-    shards = [
-        chips // tensor
-        for tensor in _tensors(config, chips, slices)
+def nearest_batch(config: RunConfig, devices: int, slices: int = 1) -> int:
+    """The number of rows nearest to train.batch_size that some layout cuts evenly."""
+    batch, shards = config.train.batch_size, _shards(config, devices, slices)
+
+    def nearest(parts: list[int]) -> int:
+        near = (max(1, round(batch / n)) * n for n in parts)
+        return min(near, key=lambda size: abs(size - batch))
+
+    # Beyond a node of 8, `tensor` costs more than a batch that is a little off.
+    usual = nearest([number for number in shards if number * 8 >= devices] or shards)
+    return usual if abs(usual - batch) <= batch / 4 else nearest(shards)
+
+
+def _shards(config: RunConfig, devices: int, slices: int) -> list[int]:
+    """In how many parts a batch can be cut."""
+    width = config.model.embed_dim
+    return [
+        devices // tensor
+        for tensor in _tensors(config, devices, slices)
         if any(
-            replica % slices == 0 and width % (chips // tensor // replica) == 0
-            for replica in _divisors(chips // tensor)
+            replica % slices == 0 and width % (devices // tensor // replica) == 0
+            for replica in _divisors(devices // tensor)
         )
     ]
-    # Beyond a node of 8 chips, `tensor` costs more than a batch that is a little off.
-    usual = [number for number in shards if number * 8 >= chips] or shards
-    near = min((max(1, round(batch / n)) * n for n in usual), key=lambda size: abs(size - batch))
+
+
+def _uncut(config: RunConfig, devices: int, slices: int) -> ValueError:
+    """Why no layout cuts the batch and the width, with the nearest batch that would be cut."""
+    shards = ", ".join(map(str, _shards(config, devices, slices)))
     return ValueError(
-        f"train.batch_size={batch} must be a multiple of one of {', '.join(map(str, shards))}, "
-        f"because {chips:,} chips are that many shards of the batch, times a mesh.tensor that "
-        f"divides {config.model.num_heads} heads; try --train.batch-size {near}"
+        f"train.batch_size={config.train.batch_size} must be a multiple of one of {shards}, "
+        f"because {devices:,} devices are that many shards of the batch, times a mesh.tensor that "
+        f"divides {config.model.num_heads} heads; "
+        f"try --train.batch-size {nearest_batch(config, devices, slices)}"
     )
