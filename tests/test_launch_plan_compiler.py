@@ -70,8 +70,8 @@ def test_step_without_room_tells_what_it_wanted(tmp_path: Path) -> None:
     said = meshloom("plan", "tiny", *TINY, *flags, str(tmp_path)).stdout
     assert "\ndoes not fit\n" in said
     assert "there is                                 15.75" in said
-    wanted = re.search(r"\nwanted +([\d.]+)", said)
-    assert wanted and float(wanted[1]) > 15.75
+    wanted = re.search(r"\nwanted +([\d.,]+)", said)
+    assert wanted and float(wanted[1].replace(",", "")) > 15.75
     assert "RESOURCE_EXHAUSTED" in (tmp_path / "compiler.log").read_text()
 
 

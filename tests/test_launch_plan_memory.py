@@ -79,6 +79,14 @@ def test_parts_sum_to_the_peak() -> None:
     assert all(len(line) <= 80 for line in fit_lines(fit, parse("tpu7x-8")))
 
 
+def test_a_small_peak_is_told_in_a_smaller_unit() -> None:
+    for peak, unit, number in ((3 * 2**20, "MiB", "3.00"), (5 * 2**30, "GiB", "5.00")):
+        fit = fit_of(compiled(limit=8 * 2**30, peak=peak), parse("v5p-8"))
+        lines = fit_lines(fit, parse("v5p-8"))
+        assert lines[0].split()[-3:] == [unit, "share", "from"]
+        assert next(line.split()[1] for line in lines if line.startswith("peak")) == number
+
+
 def test_gradients_are_no_more_than_the_compiler_left_room_for() -> None:
     fit = fit_of(compiled(limit=5000, peak=1500), parse("v5p-8"))
     assert parts(fit)["gradients"] == 200

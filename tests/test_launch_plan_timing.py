@@ -60,6 +60,24 @@ def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict
     assert "cost" in lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("layers", "steps", "unit", "lasting"),
+    [(1, 1000, "ms", "minutes"), (32, 10_000, "seconds", "hours")],
+)
+def test_a_short_step_is_told_in_a_smaller_unit(
+    layers: int, steps: int, unit: str, lasting: str
+) -> None:
+    config, topology = run(steps=steps, batch_size=64), parse("v5p:4x4x4")
+    model = dataclasses.replace(config.model, num_layers=layers)
+    config = dataclasses.replace(config, model=model)
+    time = time_of(config, {"fsdp": 64}, topology)
+    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    assert lines[1].split()[-1] == unit
+    step = next(line.split()[1] for line in lines if line.startswith("step"))
+    assert float(step) == pytest.approx(time.seconds * (1000 if unit == "ms" else 1), abs=1e-3)
+    assert lines[-2].endswith(f"{lasting},")
+
+
 def test_a_compiled_program_is_asked_before_arithmetic() -> None:
     config, topology = run(), parse("v5p:4x4x4")
     sizes, shares = {"fsdp": 64}, efficiency(parse("v5p:4x4x4").chip)

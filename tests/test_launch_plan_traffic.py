@@ -138,6 +138,13 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_a_device_alone_has_no_table() -> None:
+    alone = Traffic({"fsdp": 1}, [], [], [], {"kernel": 3})
+    first, *rest = traffic_lines(alone)
+    assert first == "traffic of a step: none, as a device alone sends nothing"
+    assert any("kernel" in line for line in rest), "what is not counted is told all the same"
+
+
 def test_a_sum_in_two_halves_is_asked_for() -> None:
     """Programs of several slices scatter inside a slice, sum over slices and gather again."""
     groups = "replica_groups={{0,1},{2,3}}, dimensions={0}"

@@ -38,11 +38,11 @@ def _shared(rows: Sequence[Row | Gap]) -> list[Row]:
 def _line(row: Row | Gap) -> str:
     if isinstance(row, Gap):
         return f"{row.chips:>6,}  {row.why}"
-    mesh, spent = row.config.mesh, row.course.cost
+    mesh, spent, seconds = row.config.mesh, row.course.cost, row.time.seconds
     layout = f"{mesh.replica} x {mesh.fsdp} x {mesh.tensor}"
     return (
         f"{row.topology.chips:>6,}  {layout:<16}{row.config.model.remat:<6}"
-        f"{row.config.train.accumulation:>5}{row.time.seconds:>10.3f}"
+        f"{row.config.train.accumulation:>5}{seconds:>10,{'.3f' if seconds >= 0.1 else '.3g'}}"
         f"{row.course.utilization:>6.0%}"
         f"{row.course.chip_hours if spent is None else spent:>13,.0f}  {_waits(row)}"
     )

@@ -82,25 +82,24 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     """The table of what fills a device."""
     many = topology.devices_per_chip
     each = "a chip" if many == 1 else f"each of {many} devices of a chip"
-    lines = [f"{'memory of ' + each:<36}{'GiB':>10}{'share':>9}   from"]
-    lines.append("-" * len(lines[0]))
-    for part in fit.parts:
-        lines.append(_line(part.name, part.bytes, fit.limit, part.origin))
-    lines.append("-" * len(lines[0]))
+    unit, factor = ("GiB", GIB) if fit.peak >= GIB else ("MiB", 2**20)
+
+    def line(name: str, size: int, origin: str) -> str:
+        return f"{name:<36}{size / factor:>10,.2f}{size / fit.limit:>9.1%}   {origin}"
+
+    head = f"{'memory of ' + each:<36}{unit:>10}{'share':>9}   from"
+    ruler = "-" * len(head)
+    lines = [head, ruler, *(line(part.name, part.bytes, part.origin) for part in fit.parts), ruler]
     wanted = "peak" if fit.verdict != "does not fit" else "wanted"
-    lines.append(_line(wanted, fit.peak, fit.limit, "compiler"))
-    lines.append(_line("there is", fit.limit, fit.limit, _limit_from(topology)))
+    lines.append(line(wanted, fit.peak, "compiler"))
+    lines.append(line("there is", fit.limit, _limit_from(topology)))
     if fit.host:
-        lines.append(_line("in the host's memory", fit.host, fit.limit, "compiler"))
+        lines.append(line("in the host's memory", fit.host, "compiler"))
     return [*lines, "", *_verdict(fit)]
 
 
 def _limit_from(topology: Topology) -> str:
     return "compiler" if topology.chip.platform == "tpu" else "CUDA's figure"
-
-
-def _line(name: str, size: int, limit: int, origin: str) -> str:
-    return f"{name:<36}{size / GIB:>10.2f}{size / limit:>9.1%}   {origin}"
 
 
 def _verdict(fit: Fit) -> list[str]:

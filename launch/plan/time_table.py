@@ -11,14 +11,19 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
     """Seconds of a step by what they are spent on, then the whole run."""
     chip, shares = topology.chip.name, efficiency(topology.chip)
     like = fitted_on(topology.chip)
-    head = f"{'time of a step':<36}{'seconds':>10}"
+    unit, factor = ("seconds", 1.0) if time.seconds >= 1 else ("ms", 1e3)
+
+    def line(name: str, seconds: float, note: str = "") -> str:
+        return f"{name:<36}{seconds * factor:>10.3f}   {note}".rstrip()
+
+    head = f"{'time of a step':<36}{unit:>10}"
     lines = [f"time: arithmetic roofline over {SOURCES[time.origin]}", head, "-" * len(head)]
-    lines.append(_line("products", time.compute, f"{shares.matmul:.0%} of peak, fitted on {like}"))
-    lines.append(_line("memory traffic", time.memory, "beside the products"))
-    lines += [_line(_over(part), part.seconds, f"by {part.slower}") for part in time.communication]
+    lines.append(line("products", time.compute, f"{shares.matmul:.0%} of peak, fitted on {like}"))
+    lines.append(line("memory traffic", time.memory, "beside the products"))
+    lines += [line(_over(part), part.seconds, f"by {part.slower}") for part in time.communication]
     if time.hidden:
-        lines.append(_line("hidden behind the products", -time.hidden))
-    lines += ["-" * len(head), _line("step", time.seconds, f"MFU {course.utilization:.1%}"), ""]
+        lines.append(line("hidden behind the products", -time.hidden))
+    lines += ["-" * len(head), line("step", time.seconds, f"MFU {course.utilization:.1%}"), ""]
     if like != chip:
         lines.append(f"how near a step comes to the peaks of {chip} is unknown: as on {like}")
     if time.products != time.origin:
@@ -27,13 +32,20 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
     return [
         *lines,
         f"{course.tokens_per_second:,.0f} tokens/s; {course.tokens:,.0f} tokens take "
-        f"{course.days:,.1f} days,",
-        f"{course.chip_hours:,.0f} chip-hours{cost}",
+        f"{_lasting(course.days)},",
+        f"{_few(course.chip_hours)} chip-hours{cost}",
     ]
 
 
-def _line(name: str, seconds: float, note: str = "") -> str:
-    return f"{name:<36}{seconds:>10.3f}   {note}".rstrip()
+def _lasting(days: float) -> str:
+    for unit, many in (("days", 1), ("hours", 24), ("minutes", 1440)):
+        if days * many >= 1:
+            return f"{days * many:,.1f} {unit}"
+    return f"{days * 86_400:,.1f} seconds"
+
+
+def _few(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _over(part: Communication) -> str:

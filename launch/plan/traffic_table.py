@@ -11,6 +11,8 @@ SMALL = 1e-3
 def traffic_lines(told: Traffic) -> list[str]:
     """Kinds and axes with both counts of bytes, then what nobody asked for; each part ends with an
     empty line."""
+    if not (told.rows or told.needs):
+        return ["traffic of a step: none, as a device alone sends nothing", "", *_flags(told)]
     lines = [
         "traffic of a step, sent by each device",
         _line("", "runs", "compiler", "least", "ratio"),
