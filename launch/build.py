@@ -20,13 +20,10 @@ from train.config import TrainConfig
 from train.corruption import Recompute, Replicas
 from train.evaluate import evaluate
 from train.feed import local_rows
+from train.loss import choose_chunk
 from train.optimizer import learning_rate
 from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
-
-# Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x
-# slower.
-LOGITS_BYTES = {"cpu": 16 * 2**20, "accelerator": 512 * 2**20}
 
 
 def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
@@ -47,18 +44,10 @@ def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
 
 
 def resolve_train(config: TrainConfig, model: ModelConfig, backend: str) -> TrainConfig:
-    """`config` with the tokens whose logits exist at a time: on CPU, as many as stay in its
-    cache; elsewhere a power of two."""
-    if config.loss_chunk:
-        return config
-    size = LOGITS_BYTES.get(backend, LOGITS_BYTES["accelerator"])
-    tokens = max(1, size // (4 * model.padded_vocab_size))
-    if backend != "cpu":
-        # Matrices of odd sizes are cut badly into a TPU's tiles: for gpt3-175b on 512 v5p chips its
-        # compiler took 349 s of CPU and 6.5 GiB with chunks of 2,341 tokens, 53 s and 1.5 GiB with
-        # 2,048.
-        tokens = 2 ** (tokens.bit_length() - 1)
-    return dataclasses.replace(config, loss_chunk=tokens)
+    """`config` with the tokens whose logits exist at a time settled for the backend."""
+    return dataclasses.replace(
+        config, loss_chunk=config.loss_chunk or choose_chunk(model.padded_vocab_size, backend)
+    )
 
 
 def check_vocabulary(model: ModelConfig, rows: Rows, tokenizer: str) -> None:

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 from models import SMALL, TRAIN
 
-from launch.build import LOGITS_BYTES, resolve_train
+from launch.build import resolve_train
+from train.loss import LOGITS_BYTES
 
 WANTED = dataclasses.replace(TRAIN, loss_chunk=0)
 

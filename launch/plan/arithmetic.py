@@ -12,13 +12,12 @@ from model.attention import choose_kernel
 from model.config import ModelConfig
 from model.flops import matrix_parameters
 from train.config import TrainConfig
+from train.loss import choose_chunk
 
 MASTER = 4
 """Bytes of a parameter, a moment and an accumulated gradient: float32."""
 HALF = 2
 """Bytes of an activation, and of a weight or gradient on its way: bfloat16."""
-LOGITS_BYTES = 512 * 2**20
-"""Float32 logits of a chunk, as `launch.build` bounds them on an accelerator."""
 PASSES = {"xla": 3.0, "blocked": 3.5, "cudnn": 3.5, "splash": 4.5}
 """Forward passes that attention costs a step by its kernel: one forward, two backward, and half of
 one each time that the backward pass computes the scores anew; `splash` does so for the gradients of
@@ -198,7 +197,7 @@ def _head_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
 
 def _chunk(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
     """Tokens whose logits exist at a time."""
-    wanted = train.loss_chunk or LOGITS_BYTES // (MASTER * model.padded_vocab_size)
+    wanted = train.loss_chunk or choose_chunk(model.padded_vocab_size, "accelerator")
     return min(wanted, one.tokens)
 
 
