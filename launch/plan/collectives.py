@@ -9,6 +9,7 @@ from typing import NamedTuple
 from launch.plan.executed import Executed
 from launch.plan.groups import Group, groups_of, permuted, span
 from launch.plan.hlo import Computation, Instruction, Program
+from launch.plan.sums import stands_for
 from launch.plan.trips import SAME, Scope, body_of
 from launch.plan.work import Collective, Kind
 
@@ -143,10 +144,12 @@ def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
         kind = _replaced(program, one) or kind
         runs = one.times if kind == "collective-permute" else 0
         return Sent(kind, group, runs, one.times * held, (), where)
+    rounds, whole = 2 if kind == "all-reduce" else 1, ()
     if kind == "all-reduce" and one.scope.computation.name.startswith(SCATTER):
-        kind = "reduce-scatter"
-    rounds = 2 if kind == "all-reduce" else 1
-    return Sent(kind, group, one.times, one.times * rounds * held * (n - 1) / n, (), where)
+        kind, rounds = "reduce-scatter", 1
+    elif kind == "all-reduce" and (kind := stands_for(program, one)) == "all-gather":
+        whole = tuple(shape.size for shape in arrays)
+    return Sent(kind, group, one.times, one.times * rounds * held * (n - 1) / n, whole, where)
 
 
 def _replaced(program: Program, permute: Executed) -> Kind | None:

@@ -52,7 +52,8 @@ def _flags(told: Traffic) -> list[str]:
 def _against(row: Row) -> tuple[str, str]:
     if not row.least:
         return "", ""
-    return _size(row.least), f"{row.bytes / row.least:.2f}"
+    ratio = row.bytes / row.least
+    return _size(row.least), f"{ratio:.2f}" if ratio < 1000 else "> 999"
 
 
 def _line(name: str, *columns: str) -> str:
