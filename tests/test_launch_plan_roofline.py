@@ -10,7 +10,7 @@ from launch.plan.work import Collective, Work
 from launch.presets import preset
 from model.flops import flops_per_token
 
-V5P, H100 = CHIPS["v5p"], CHIPS["h100"]
+V5P, V5E, H100 = CHIPS["v5p"], CHIPS["v5e"], CHIPS["h100"]
 PEAK = Efficiency(matmul=1.0, link=1.0, network=1.0, overlap=0.0)
 
 
@@ -45,6 +45,19 @@ def test_gather_over_nodes_is_bounded_by_the_nics_of_the_group_by_hand() -> None
     time = step_time(work(gather("fsdp", 32, 3.2e9)), H100, alone, PEAK)
     assert time.seconds == pytest.approx(62e-3)
     assert time.communication[0].fast == 0
+
+
+def test_a_sum_that_the_compiler_cut_at_the_border_of_slices_by_hand() -> None:
+    """Four replicas in two slices: each sums 800 MB in halves over its own two chips by links, on
+    a line of 50 GB/s, and sends half of them, 400 MB, between slices over its own 3.125 GB/s."""
+    two = place(V5E, {"replica": 4, "fsdp": 128}, (16, 16))
+    scattered = Collective("reduce-scatter", ("replica",), 2, 1, 400e6)
+    between = Collective("all-reduce", ("replica",), 2, 1, 400e6, apart=True)
+    time = step_time(work(scattered, between), V5E, two, PEAK)
+    assert [part.fast for part in time.communication] == pytest.approx([8e-3])
+    assert [part.network for part in time.communication] == pytest.approx([128e-3])
+    whole = Collective("all-reduce", ("replica",), 4, 1, 1200e6)
+    assert step_time(work(whole), V5E, two, PEAK).seconds == pytest.approx(192e-3)
 
 
 def test_products_and_memory_run_together_and_waiting_is_added() -> None:

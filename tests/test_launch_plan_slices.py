@@ -80,7 +80,7 @@ def test_slices_sum_over_replica_and_a_chain_of_fusions_gathers_once() -> None:
     half = GATHERED / 2
     assert sorted(found_in(SLICES, MESH)) == [
         Collective("all-gather", ("fsdp",), 2, 1, half, ""),
-        Collective("all-reduce", ("replica",), 2, 1, 2 * half / 2, line),
+        Collective("all-reduce", ("replica",), 2, 1, 2 * half / 2, line, apart=True),
         Collective("reduce-scatter", ("fsdp",), 2, 1, half, line),
     ]
 

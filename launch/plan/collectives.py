@@ -54,7 +54,7 @@ def collectives(found: Iterable[Sent]) -> tuple[Collective, ...]:
         count, total = merged.get(key, (0, 0.0))
         merged[key] = (count + one.runs, total + one.bytes)
     rows = [
-        Collective(kind, group.axes, group.size, count, total, where)
+        Collective(kind, group.axes, group.size, count, total, where, group.apart)
         for (kind, group, where), (count, total) in merged.items()
     ]
     return tuple(sorted(rows, key=lambda row: -row.bytes))
@@ -105,7 +105,7 @@ def _slices(program: Program, sizes: Mapping[str, int]) -> tuple[Group, dict[str
             f"places in it, but that runs on {program.partitions}; try the mesh it was compiled for"
         )
     inside[axis] //= number
-    return Group((axis,), number), inside
+    return Group((axis,), number, apart=True), inside
 
 
 def _to_slices(program: Program, one: Executed, slices: Group) -> Sent:

@@ -19,6 +19,8 @@ class Group(NamedTuple):
     every group."""
     size: int
     """Members of the largest group."""
+    apart: bool = False
+    """Whether each member is in another slice, so that only the network joins them."""
 
 
 def groups_of(attributes: str, sizes: dict[str, int]) -> list[list[int]]:

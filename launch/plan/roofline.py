@@ -114,12 +114,16 @@ def _seconds(
     """On the fast links and on the network.
 
     Of what a ring sends in all, the chips of a group that share a slice or node carry equal parts
-    across its border.
+    across its border. A TPU's program is that of one slice: what it sends between slices it has
+    cut before, and its other groups, which are no larger, use no network.
     """
+    network = collective.bytes / (chip.network_bandwidth * shares.network)
+    if collective.apart:
+        return 0.0, network
     span = placement.joined(collective.axes)
     fast = collective.bytes / (span.links * chip.link_bandwidth * shares.link)
-    network = collective.bytes / (span.inner * chip.network_bandwidth * shares.network)
-    return fast if span.inner > 1 else 0.0, network if span.outer > 1 else 0.0
+    inside = span.outer == 1 or (chip.torus > 0 and collective.group <= span.inner)
+    return fast if span.inner > 1 else 0.0, 0.0 if inside else network / span.inner
 
 
 def course(

@@ -25,6 +25,9 @@ class Collective(NamedTuple):
     a gather or a scatter, twice that for an all-reduce."""
     where: str = ""
     """Line of the source that asked for it, if the compiler says."""
+    apart: bool = False
+    """Whether the chips are in slices of their own, as the compiler sums between slices after what
+    it did inside each."""
 
 
 class Work(NamedTuple):
