@@ -1,11 +1,9 @@
-"""Products and bytes moved, of lines as the compilers of TPUs and GPUs write them."""
+"""Products of lines as the compilers of TPUs and GPUs write them."""
 
 import pytest
 
 from launch.plan.compiled import read
-from launch.plan.executed import executed
 from launch.plan.hlo import Program
-from launch.plan.moved import moved_bytes
 
 SPLASH = """custom-call(%mask, %mask, %q, %k, %k), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
 "xprof_metadata":"{{\\"block_q\\": 512}}"
@@ -99,29 +97,6 @@ def test_a_kernel_that_is_not_known_is_named() -> None:
     line = 'custom-call(%x), custom_call_target="tpu_custom_call", metadata={op_name="mine"}'
     found = read(one_line("f32[8]", line, x="f32[8]"), {"fsdp": 1})
     assert (found.work.matmul_flops, found.uncounted) == (0, {"tpu_custom_call": 1})
-
-
-@pytest.mark.parametrize(
-    ("result", "line", "operands", "moved"),
-    [
-        ("f32[4,8]", "add(%x, %x)", {"x": "f32[4,8]"}, 3 * 128),
-        ("f32[4,8]{1,0:T(8,128)S(1)}", "add(%x, %x)", {"x": "f32[4,8]"}, 2 * 128),
-        ("f32[2,8]", "dynamic-slice(%x, %i)", {"x": "f32[64,8]", "i": "s32[]"}, 2 * 64),
-        (
-            "f32[64,8]",
-            "dynamic-update-slice(%x, %y, %i)",
-            {"x": "f32[64,8]", "y": "f32[2,8]", "i": "s32[]"},
-            2 * 64,
-        ),
-        ("f32[8,4]", "bitcast(%x)", {"x": "f32[4,8]"}, 0),
-        ("(bf16[4,8], s8[33554432])", CUBLAS, {"x": "bf16[4,4]", "w": "bf16[4,8]"}, 32 + 64 + 64),
-    ],
-)
-def test_bytes_that_one_instruction_moves(
-    result: str, line: str, operands: dict[str, str], moved: float
-) -> None:
-    program = one_line(result, line, **operands)
-    assert sum(moved_bytes(program, one) for one in executed(program)) == moved
 
 
 def test_of_two_branches_the_one_with_more_products_counts() -> None:

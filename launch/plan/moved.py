@@ -33,7 +33,7 @@ def moved_bytes(program: Program, one: Executed) -> float:
     if opcode in ("fusion", "async-start"):
         inner = program.computations[instruction.called[0]]
         sizes = zip(operands, inner.parameters, strict=True)
-        read = sum(min(_held(given), _read(inner, named)) for given, named in sizes)
+        read = sum(min(_held(given), _read(program, inner, named)) for given, named in sizes)
         written = 0.0 if opcode == "async-start" else _written(inner, instruction)
         return read + written
     if opcode in READS:
@@ -57,8 +57,9 @@ def _held(instruction: Instruction) -> float:
     return sum(shape.bytes for shape in instruction.shapes if shape.space == HBM)
 
 
-def _read(inner: Computation, parameter: Instruction) -> float:
-    """Bytes that a fusion reads of a parameter: parts, if it takes only those."""
+def _read(program: Program, inner: Computation, parameter: Instruction) -> float:
+    """Bytes that a fusion reads of a parameter: parts, if it takes only those, also where a fusion
+    within it does."""
     total = 0.0
     for user in inner.instructions.values():
         if parameter.name not in user.operands or _handed_on(inner, user):
@@ -69,7 +70,13 @@ def _read(inner: Computation, parameter: Instruction) -> float:
         elif user.opcode == "dynamic-update-slice" and not whole:
             continue
         elif user.opcode in VIEWS:
-            total += _read(inner, user)
+            total += _read(program, inner, user)
+        elif user.opcode == "fusion":
+            within = program.computations[user.called[0]]
+            given = zip(user.operands, within.parameters, strict=True)
+            total += sum(
+                _read(program, within, one) for name, one in given if name == parameter.name
+            )
         else:
             return _bytes(parameter)
     return total
