@@ -151,9 +151,9 @@ def test_of_all_layers_weights_a_fusion_within_a_fusion_reads_one_layer() -> Non
             4 * WEIGHT + 4 + WEIGHT,
         ),
         (  # where to cut is read whole
-            {"w": STACK, "i": "s32[3]"},
+            {"w": STACK, "i": "s32[64]"},
             ["ROOT %o = bf16[1,8,8] gather(%w, %i)"],
-            WEIGHT + 12 + WEIGHT,
+            WEIGHT + 4 * 64 + WEIGHT,
         ),
         (  # what lies in the chip's small memory is not read from the main one
             {"w": "bf16[4,8,8]{2,1,0:T(8,128)(2,1)S(1)}", "i": "s32[]"},
@@ -203,3 +203,12 @@ def test_what_a_fusion_writes(
     result: str, operands: dict[str, str], lines: list[str], expected: float
 ) -> None:
     assert fused(result, operands, *lines) == expected
+
+
+def test_what_runs_beside_the_program_is_written_where_it_is_done() -> None:
+    slicing = LAYER.replace("%deeper", "%inner")
+    started = "((bf16[4,8,8], s32[]), bf16[8,8], u32[])"
+    operands = {"w": STACK, "i": "s32[]"}
+    line = "async-start(%w, %i), calls=%inner"
+    assert moved(started, line, operands, slicing) == WEIGHT + 4
+    assert moved("bf16[8,8]", "async-done(%begun)", {"begun": started}) == WEIGHT
