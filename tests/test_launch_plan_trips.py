@@ -101,3 +101,70 @@ def test_trips_follow_the_counter_into_the_loops_around(changes: dict, trips: in
 def test_trips_that_the_text_does_not_tell_are_never_guessed(changes: dict) -> None:
     with pytest.raises(ValueError, match="loop inner of the compiled program must tell how often"):
         times(**changes)
+
+
+BRANCHES = """HloModule branches
+
+%body (s: (s32[], s32[])) -> (s32[], s32[]) {{
+  %s = (s32[], s32[]) parameter(0)
+  %i = s32[] get-tuple-element(%s), index=0
+  %n = s32[] get-tuple-element(%s), index=1
+  %one = s32[] constant(1)
+  %j = s32[] add(%i, %one)
+  %y = s32[] negate(%i)
+  ROOT %o = (s32[], s32[]) tuple(%j, %n)
+}}
+
+%condition (s.1: (s32[], s32[])) -> pred[] {{
+  %s.1 = (s32[], s32[]) parameter(0)
+  %i.1 = s32[] get-tuple-element(%s.1), index=0
+  %n.1 = s32[] get-tuple-element(%s.1), index=1
+  ROOT %more = pred[] compare(%i.1, %n.1), direction=LT
+}}
+
+%long (t: x) -> s32[] {{
+  {limit}
+  %zero = s32[] constant(0)
+  %begin = (s32[], s32[]) tuple(%zero, %limit)
+  %loop = (s32[], s32[]) while(%begin), condition=%condition, body=%body
+  ROOT %r = s32[] get-tuple-element(%loop), index=0
+}}
+
+%short (k: s32[]) -> s32[] {{
+  ROOT %k = s32[] parameter(0)
+}}
+
+ENTRY %main (which: s32[]) -> s32[] {{
+  %which = {which}
+  %ten = s32[] constant(10)
+  %pair = (s32[], s32[]) tuple(%which, %ten)
+  %seven = s32[] constant(7)
+  ROOT %z = s32[] conditional(%which, {operands}), {branches}
+}}
+"""
+
+
+TRUE, FALSE = "true_computation=", "false_computation="
+
+
+@pytest.mark.parametrize(
+    ("which", "operands", "branches"),
+    [
+        ("s32[] constant(1)", "%seven, {given}", "branch_computations={%short, %long}"),
+        ("s32[] parameter(0)", "{given}, %seven", "branch_computations={%long, %short}"),
+        ("pred[] parameter(0)", "{given}, %seven", TRUE + "%long, " + FALSE + "%short"),
+        ("pred[] parameter(0)", "%seven, {given}", TRUE + "%short, " + FALSE + "%long"),
+    ],
+)  # fmt: skip
+def test_each_branch_has_an_operand_after_what_chooses_it(
+    which: str, operands: str, branches: str
+) -> None:
+    scalar = "%limit = s32[] parameter(0)"
+    element = "%t = (s32[], s32[]) parameter(0)\n  %limit = s32[] get-tuple-element(%t), index=1"
+    for given, limit in (("%ten", scalar), ("%pair", element)):
+        text = BRANCHES.format(
+            limit=limit, which=which, branches=branches,
+            operands=operands.format(given=given),
+        )  # fmt: skip
+        found = executed(Program(text))
+        assert [one.times for one in found if one.instruction.opcode == "negate"] == [10]

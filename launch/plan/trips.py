@@ -109,7 +109,7 @@ class _Scalars:
         if one.opcode == "fusion":
             return self.line(*self._inside(one, scope))
         if one.opcode == "parameter" and scope.caller and scope.parent:
-            return self.line(scope.parent, scope.caller.operands[int(one.literal)])
+            return self.line(scope.parent, _given(scope.caller, scope, one))
         if one.opcode in ("add", "subtract", "multiply"):
             left, right = (self.line(scope, operand) for operand in one.operands)
             return _combined(one.opcode, left, right) if left and right else None
@@ -132,7 +132,7 @@ class _Scalars:
             return Line(0, 1, index)
         if scope.caller.opcode == "while":
             return self._kept(scope.caller, scope.parent, index)
-        return self._element(scope.parent, scope.caller.operands[int(one.literal)], index)
+        return self._element(scope.parent, _given(scope.caller, scope, one), index)
 
     def _kept(self, loop: Instruction, scope: Scope, index: int) -> Line | None:
         """What an element of another loop's state is at all times, if it never changes."""
@@ -143,6 +143,14 @@ class _Scalars:
     def _inside(self, fusion: Instruction, scope: Scope) -> tuple[Scope, str]:
         inner = self._program.computations[fusion.called[0]]
         return Scope(inner, fusion, scope), inner.root
+
+
+def _given(caller: Instruction, scope: Scope, parameter: Instruction) -> str:
+    """The operand of its caller that a parameter is: each branch of a conditional has one, after
+    what chooses the branch."""
+    if caller.opcode == "conditional":
+        return caller.operands[1 + caller.called.index(scope.computation.name)]
+    return caller.operands[int(parameter.literal)]
 
 
 def _begin(program: Program, loop: Instruction, scope: Scope, index: int) -> int | None:
