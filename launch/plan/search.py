@@ -73,8 +73,10 @@ def search(
     plans: list[tuple[Estimate, Plan]] = []
     failed: list[tuple[Estimate, str]] = []
     fitting: list[Plan] = []
-    for estimate in _candidates(estimates, topology, plans, failed):
-        number = len(plans) + len(failed) + 1
+    for number in range(1, COMPILED + 1):
+        estimate = next_of(estimates, topology, plans, failed)
+        if estimate is None:
+            break
         report(f"compiling layout {number}: {flags(estimate.config, config)}")
         try:
             plan = make_plan(estimate.config, topology, folder / f"layout-{number}", price=price)
@@ -85,7 +87,7 @@ def search(
             plans.append((estimate, plan))
             if fits(plan):
                 fitting.append(plan)
-        if len(fitting) == FITTING or number == COMPILED:
+        if len(fitting) == FITTING:
             break
     if not plans:
         raise CompilerFailed(failed[-1][1])
@@ -113,32 +115,28 @@ def _order(estimate: Estimate) -> tuple[int, float]:
     return round(math.log(estimate.seconds) / ALIKE), estimate.bytes
 
 
-def _candidates(
+def next_of(
     estimates: list[Estimate],
     topology: Topology,
     plans: list[tuple[Estimate, Plan]],
     failed: list[tuple[Estimate, str]],
-) -> Iterator[Estimate]:
-    """Layouts to compile, the fastest first of those that seem to fit by what is known then.
+) -> Estimate | None:
+    """The layout to compile next: the first of the estimates that seems to fit by what is known.
 
     Of those that cut and recompute a layer the same, no other is compiled once one fits, as they
     differ in what arithmetic tells well, or once the compiler failed for one.
     """
     device, _ = device_of(topology)
-    left = list(estimates)
-    while left:
-        corrected = {e.config.model.remat: plan.fit.peak / e.bytes for e, plan in plans}
-        done = {_kind(e) for e, plan in plans if fits(plan)} | {_kind(e) for e, _ in failed}
-        left = [e for e in left if _kind(e) not in done]
+    corrected = {e.config.model.remat: plan.fit.peak / e.bytes for e, plan in plans}
+    done = {_kind(e) for e, plan in plans if fits(plan)} | {_kind(e) for e, _ in failed}
+    tried = [id(e) for e, _ in plans]
+    left = [e for e in estimates if _kind(e) not in done and id(e) not in tried]
 
-        def corrected_bytes(e: Estimate, by: dict[str, float] = corrected) -> float:
-            return e.bytes * by.get(e.config.model.remat, 1.0)
+    def corrected_bytes(e: Estimate) -> float:
+        return e.bytes * corrected.get(e.config.model.remat, 1.0)
 
-        room = (e for e in left if corrected_bytes(e) <= device.memory)
-        if not (chosen := next(room, None) or min(left, key=corrected_bytes, default=None)):
-            return
-        left.remove(chosen)
-        yield chosen
+    room = (e for e in left if corrected_bytes(e) <= device.memory)
+    return next(room, None) or min(left, key=corrected_bytes, default=None)
 
 
 def _kind(estimate: Estimate) -> tuple[int, str]:
