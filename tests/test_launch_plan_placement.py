@@ -1,17 +1,24 @@
 import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from launch.config import MeshConfig
+from launch.mesh import make_mesh
 from launch.plan.chips import CHIPS
 from launch.plan.placement import Span, cube, place
+from model.sharding import AXES
 
 V5P, V5E, H100 = CHIPS["v5p"], CHIPS["v5e"], CHIPS["h100"]
 
 
 def spans(chip, shape=(), **sizes: int) -> dict[str, Span]:
-    return {axis: place(chip, sizes, shape).spans[axis] for axis in sizes}
+    return {axis: place(chip, sizes, shape).joined((axis,)) for axis in sizes}
 
 
 @pytest.mark.parametrize(
@@ -65,13 +72,51 @@ def test_every_chip_has_one_place(powers: tuple[int, ...], name: str) -> None:
     replica, fsdp, tensor = (2**n for n in powers)
     sizes = {"replica": replica, "fsdp": fsdp, "tensor": tensor}
     placement = place(CHIPS[name], sizes)
-    domain = math.prod(span.inner for span in placement.spans.values())
+    found = {axis: placement.joined((axis,)) for axis in AXES}
+    domain = math.prod(span.inner for span in found.values())
     assert domain == (
         min(8, math.prod(sizes.values())) if name == "h100" else math.prod(sizes.values())
     )
-    for axis, span in placement.spans.items():
+    for axis, span in found.items():
         assert span.inner * span.outer == sizes.get(axis, 1)
         assert 1 <= span.links <= placement.links
+
+
+def test_an_axis_that_does_not_divide_a_node_is_as_slow_as_its_worst_group() -> None:
+    """Of 24 GPUs {6, 7, 8} lie in two nodes, one of them alone; {0, 12} and {0, 3, 6, 9, ..}."""
+    assert spans(H100, replica=8, fsdp=3) == {"replica": (2, 3, 1), "fsdp": (1, 2, 1)}
+    assert spans(H100, replica=2, fsdp=12) == {"replica": (1, 2, 1), "fsdp": (4, 2, 1)}
+    assert place(H100, {"replica": 8, "fsdp": 3}).joined(("replica", "fsdp")) == (8, 3, 1)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a mesh asks of a device; those of a node follow each other."""
+
+    id: int
+    platform: str = "gpu"
+    device_kind: str = "NVIDIA H100"
+
+
+@given(
+    sizes=st.fixed_dictionaries(
+        {axis: st.sampled_from([1, 2, 3, 4, 5, 8, 12]) for axis in ("replica", "fsdp", "tensor")}
+    ),
+    axes=st.sets(st.sampled_from(["replica", "fsdp", "tensor"]), min_size=1),
+)
+def test_groups_of_gpus_lie_where_the_mesh_puts_them(sizes: dict[str, int], axes: set[str]) -> None:
+    chips = math.prod(sizes.values())
+    assume(chips < 8 or chips % 8 == 0)
+    gpus: list[Any] = [Gpu(number) for number in range(chips)]
+    mesh = make_mesh(MeshConfig(**sizes), gpus).devices
+    groups: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+    for at in np.ndindex(mesh.shape):
+        others = (place for axis, place in zip(AXES, at, strict=True) if axis not in axes)
+        gpu: Any = mesh[at]
+        groups[*others][gpu.id // 8] += 1
+    span = place(H100, sizes).joined(tuple(axis for axis in AXES if axis in axes))
+    assert span.inner == min(min(nodes.values()) for nodes in groups.values())
+    assert span.outer == max(map(len, groups.values()))
 
 
 def test_a_mesh_that_leaves_chips_of_a_slice_idle_is_refused() -> None:

@@ -5,6 +5,8 @@ import itertools
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from launch.plan.chips import Chip
 from model.sharding import AXES
 
@@ -13,9 +15,9 @@ class Span(NamedTuple):
     """Where the groups of one mesh axis, or of several, lie."""
 
     inner: int
-    """Chips of a group that fast links join."""
+    """Chips of a group that fast links join, in the slice or node that has the fewest of them."""
     outer: int
-    """Parts of a group that only the network joins: slices or nodes."""
+    """Slices or nodes, which only the network joins, that a group lies in at most."""
     links: int
     """Links of a chip that the group's ring or rings use at once, each one way; 1 for NVLink."""
 
@@ -23,18 +25,35 @@ class Span(NamedTuple):
 class Placement(NamedTuple):
     """Every axis of a mesh on a machine."""
 
-    spans: dict[str, Span]
+    sizes: tuple[int, ...]
+    """Of all axes."""
+    domain: int
+    """Chips of a slice or node, which follow each other in the mesh, the last axis first."""
+    rings: dict[str, int]
+    """Links that the rings of each axis use inside a slice of a torus."""
     links: int
     """Links of a chip in all, as `Span.links` counts them."""
 
     def joined(self, axes: tuple[str, ...]) -> Span:
-        """The span of groups over several axes; over all of them if none is named."""
-        spans = [self.spans[axis] for axis in axes or AXES]
-        return Span(
-            math.prod(span.inner for span in spans),
-            math.prod(span.outer for span in spans),
-            min(self.links, max(1, sum(span.links for span in spans if span.inner > 1))),
-        )
+        """The span of groups over these axes; over all of them if none is named."""
+        axes = axes or AXES
+        links = sum(self.rings.get(axis, 0) for axis in axes)
+        return Span(*_parts_of(self.sizes, self.domain, axes), min(self.links, max(1, links)))
+
+
+@functools.cache
+def _parts_of(sizes: tuple[int, ...], domain: int, axes: tuple[str, ...]) -> tuple[int, int]:
+    """Of groups over these axes the fewest members in a domain and the most domains of a group: in
+    axes that do not divide a domain they are not the same everywhere."""
+    domains = np.arange(math.prod(sizes)).reshape(sizes) // domain
+    along = [AXES.index(axis) for axis in axes]
+    size = math.prod(sizes[axis] for axis in along)
+    groups = np.moveaxis(domains, along, range(-len(along), 0)).reshape(-1, size)
+    number = domains.max() + 1
+    parts, members = np.unique(
+        groups + number * np.arange(len(groups))[:, None], return_counts=True
+    )
+    return int(members.min()), int(np.bincount(parts // number).max())
 
 
 @functools.cache
@@ -66,21 +85,17 @@ def place(chip: Chip, sizes: dict[str, int], shape: tuple[int, ...] = ()) -> Pla
         domain = math.prod(shape)
     else:
         domain = min(chip.domain, chips)
-    left, inner = domain, {}
-    for axis in reversed(AXES):
-        inner[axis] = math.gcd(sizes.get(axis, 1), left)
-        left //= inner[axis]
-    if left != 1:
+    if chips % domain:
         where = f"slices of {'x'.join(map(str, shape))}" if chip.torus else "nodes of"
         raise ValueError(
             f"mesh of {chips} chips must fill {where} {domain} chips, because the rest of one "
             f"would stand idle; try axes whose product is a multiple of {domain}"
         )
-    links = _torus(shape, inner) if chip.torus else _all(1)
-    spans = {
-        axis: Span(inner[axis], sizes.get(axis, 1) // inner[axis], links[axis]) for axis in AXES
-    }
-    return Placement(spans, 2 * chip.torus or 1)
+    whole = tuple(sizes.get(axis, 1) for axis in AXES)
+    if not chip.torus:
+        return Placement(whole, domain, {}, 1)
+    inner = {axis: _parts_of(whole, domain, (axis,))[0] for axis in AXES}
+    return Placement(whole, domain, _torus(shape, inner), 2 * chip.torus)
 
 
 def _torus(shape: tuple[int, ...], inner: dict[str, int]) -> dict[str, int]:
@@ -90,7 +105,7 @@ def _torus(shape: tuple[int, ...], inner: dict[str, int]) -> dict[str, int]:
     A ring uses both links of its dimension, a line of chips (a part of a side, or a side without a
     link from its last chip to its first) one of them.
     """
-    free, links = list(shape), _all(1)
+    free, links = list(shape), {}
     wrapped = len(shape) == 3 and all(side % 4 == 0 for side in shape)
     for axis in reversed(AXES):
         if inner[axis] == 1:
@@ -125,10 +140,6 @@ def _parts(free: list[int], size: int) -> tuple[list[int], int]:
         size //= part
         used += part > 1
     return left, used
-
-
-def _all(links: int) -> dict[str, int]:
-    return dict.fromkeys(AXES, links)
 
 
 def _divisors(number: int) -> list[int]:
