@@ -85,7 +85,8 @@ class PlanOptions:
     """In place of a plan, the best layout on 64 to 8,192 such chips, by arithmetic alone: where
     scaling stops, and which collective stops it."""
     search: bool = False
-    """Look for the layout a step is fastest in: mesh, micro-batches and remat are replaced."""
+    """Look for the layout a step is fastest in: its mesh, micro-batches and remat, which are not
+    given then."""
     json: bool = False
     """Print JSON in place of tables."""
     out: Path | None = None

@@ -1,6 +1,7 @@
 import pytest
 
 from launch.plan.chips import CHIPS, Chip
+from launch.plan.gpu_target import TARGETS
 
 
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=CHIPS)
@@ -23,3 +24,10 @@ def test_links_add_up_to_the_bandwidth_the_vendor_gives_a_chip(
     chip = CHIPS[name]
     assert chip.torus == dimensions
     assert chip.link_bandwidth * 2 * chip.torus * 2 == both_ways
+
+
+def test_cuda_gives_no_more_memory_than_a_gpu_has() -> None:
+    gpus = {name for name, chip in CHIPS.items() if chip.platform == "gpu"}
+    assert gpus == TARGETS.keys()
+    for name, target in TARGETS.items():
+        assert 0.97 * CHIPS[name].memory < target.memory <= CHIPS[name].memory, name

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,8 @@ def test_batch_is_the_nearest_that_can_be_cut_and_tokens_set_the_length() -> Non
     assert (train.steps - 1) * 480 * 8192 < 15e12 <= train.steps * 480 * 8192
     fixed = plan_options([*flags, "--mesh.replica", "8", "--mesh.fsdp", "2", "--batch-tokens", "1"])
     assert with_tokens(fixed, parse(fixed.on)).train.batch_size == 32
+    left = plan_options([*flags, "--mesh.replica=-1", "--mesh.fsdp", "1", "--batch-tokens", "1"])
+    assert with_tokens(left, parse(left.on)).train.batch_size == 32, "16 replicas in two parts"
 
 
 def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
@@ -55,10 +58,20 @@ def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
         ("llama3-8b --on v5p-8 --mesh.fsdp 3", 1, "number of devices, 4"),
         ("llama3-405b --on v5p-8 --mesh.fsdp 4", 1, "64 chips"),
         ("llama3-8b --on v5p-8 --tokens many", 1, "--tokens 300B"),
+        ("llama3-1b --on v5p-8 --mesh.fsdp 4 --model.dtype float32", 1, "must be bfloat16"),
+        ("llama3-1b --on v5p-8 --elastic --model.dtype float32", 1, "must be bfloat16"),
+        ("llama3-8b --on v5p-8 --mesh.fsdp 3 --batch-tokens 4M", 1, "number of devices, 4"),
     ],
 )
 def test_bad_input(
-    words: str, code: int, expected: str, capsys: pytest.CaptureFixture[str]
+    words: str,
+    code: int,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert cli.main(["plan", *words.split()]) == code
     assert re.search(re.escape(expected), capsys.readouterr().err)
+    assert not list(tmp_path.iterdir()), "the compiler was not asked"

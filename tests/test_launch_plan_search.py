@@ -116,4 +116,5 @@ def test_no_layout_that_fits_is_told_with_the_least(found: Search) -> None:
     least = min(plan.fit.peak for _, plan in found.plans) / 2**30
     told = str(nothing_fits(CHIP, found.estimates, found.plans))
     assert "of 6 layouts the 2 that promised most were compiled" in told
-    assert f"the least of them takes {least:,.1f} GiB" in told
+    room = found.best.fit.limit / 2**30
+    assert f"the least of them takes {least:,.1f} GiB of {room:,.1f} GiB a device" in told

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from launch.config import RunConfig
 from launch.options import PlanOptions, begun_from
+from launch.plan.given import require_used
 from launch.plan.layouts import nearest_batch
 from launch.plan.topology import Topology, parse
 from launch.plan.units import count
@@ -73,6 +74,7 @@ def plan_options(arguments: list[str]) -> PlanOptions:
     )
     if not options.on:
         raise UsageError("meshloom plan needs --on, the chips to plan for, as in --on v5p-128")
+    require_used(options, arguments)
     return options
 
 
@@ -120,10 +122,12 @@ def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
 
 
 def nearest_cut(wanted: float, run: RunConfig, devices: int) -> int:
-    """Rows nearest to `wanted` that the mesh of the run and its micro-batches share evenly."""
-    mesh = dataclasses.asdict(run.mesh)
-    fixed = math.prod(size for size in mesh.values() if size > 0)
-    if mesh["fsdp"] == -1:
-        mesh["fsdp"] = max(1, devices // fixed)
-    parts = max(1, mesh["replica"]) * mesh["fsdp"] * run.train.accumulation
+    """Rows nearest to `wanted` that the mesh of the run and its micro-batches share evenly.
+
+    Raises ValueError for a mesh that the devices do not fill.
+    """
+    from launch.mesh import axis_sizes
+
+    sizes = axis_sizes(run.mesh, devices)
+    parts = sizes["replica"] * sizes["fsdp"] * run.train.accumulation
     return max(1, round(wanted / parts)) * parts

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from launch.config import RunConfig
 from launch.plan.arithmetic import memory
 from launch.plan.chips import Chip
-from launch.plan.layouts import layouts
+from launch.plan.layouts import Uncut, layouts
 from launch.plan.roofline import Communication, Course, StepTime
 from launch.plan.shapes import GIB
 from launch.plan.timing import course_of, device_of, time_of
@@ -77,7 +77,7 @@ def _best(config: RunConfig, topology: Topology, price: float | None) -> Row | G
             if best is None or time.seconds < best.time.seconds:
                 course = course_of(found, topology, time.seconds, price)
                 best = Row(topology, found, time, course)
-    except ValueError:
+    except Uncut:
         return Gap(topology.chips, f"no mesh cuts a batch of {config.train.batch_size} rows evenly")
     if best is None:
         room = ROOM * device.memory / GIB

@@ -88,7 +88,7 @@ TARGETS = {
         cores=132,
         fpus=128,
         clock=1.98,
-        memory=151_397_597_184,
+        memory=150_109_880_320,
         bandwidth=4_800_000_000_000,
         l2=50 * 2**20,
         shared=228 * 2**10,
@@ -105,4 +105,6 @@ TARGETS = {
         shared=228 * 2**10,
     ),
 }
-"""Figures: what CUDA's device properties give, as XLA's own target_config/specs record them."""
+"""Figures: what CUDA's device properties give, as XLA's own target_config/specs record them; of
+H200's memory these have 141 GiB, more than it has, so that it is the total_memory that PyTorch
+reports on such machines, the 139.80 GiB of its messages when it runs out."""

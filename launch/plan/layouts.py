@@ -12,11 +12,15 @@ from launch.config import RunConfig
 REMAT = ("none", "dots", "full")
 
 
+class Uncut(ValueError):
+    """No layout cuts the batch and the width evenly."""
+
+
 def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunConfig]:
     """`config` in every layout that cuts its dimensions and its batch evenly.
 
     Slices are joined by `replica` alone, as the network between them is slow. The vocabulary is
-    padded where `tensor` does not divide it. ValueError, with a batch size that could be cut, if
+    padded where `tensor` does not divide it. Raises Uncut, with a batch size that could be cut, if
     there is none.
     """
     found = False
@@ -103,10 +107,10 @@ def _shards(config: RunConfig, devices: int, slices: int) -> list[int]:
     ]
 
 
-def _uncut(config: RunConfig, devices: int, slices: int) -> ValueError:
+def _uncut(config: RunConfig, devices: int, slices: int) -> Uncut:
     """Why no layout cuts the batch and the width, with the nearest batch that would be cut."""
     shards = ", ".join(map(str, _shards(config, devices, slices)))
-    return ValueError(
+    return Uncut(
         f"train.batch_size={config.train.batch_size} must be a multiple of one of {shards}, "
         f"because {devices:,} devices are that many shards of the batch, times a mesh.tensor that "
         f"divides {config.model.num_heads} heads; "

@@ -1,21 +1,17 @@
 """Whether a step fits a device, and what fills it: the compiler's peak, split by arithmetic."""
 
-import os
 from typing import Literal, NamedTuple
 
 from launch.config import RunConfig
 from launch.plan.compiler import Compiled, TooLarge
 from launch.plan.shapes import GIB
+from launch.plan.share import MOST, share_of
 from launch.plan.topology import Topology, sizes_from
 from launch.plan.work import Origin
 from model.flops import parameter_count
 from train.config import OptimizerConfig
 
 Verdict = Literal["fits", "fits if a process may take more", "does not fit"]
-SHARE = 0.75
-"""Of a GPU's memory, what JAX takes if XLA_PYTHON_CLIENT_MEM_FRACTION says nothing else."""
-MOST = 0.95
-"""Of a GPU's memory, what leaves room for CUDA itself."""
 
 
 class Part(NamedTuple):
@@ -40,6 +36,11 @@ class Fit(NamedTuple):
     """They sum to the peak."""
     host: int
     """Bytes in the memory of the host, by the compiler."""
+
+    @property
+    def most(self) -> float:
+        """Bytes that a process can be given."""
+        return self.limit * max(self.share, MOST)
 
 
 def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
@@ -69,9 +70,7 @@ def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
         Part("gradients", gradients, "arithmetic"),
         Part("activations and temporaries", rest - gradients, "compiler"),
     ]
-    share = 1.0
-    if topology.chip.platform == "gpu":
-        share = float(os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", SHARE))
+    share = share_of(topology)
     verdict: Verdict = "does not fit"
     if isinstance(result, Compiled) and peak <= share * result.limit:
         verdict = "fits"

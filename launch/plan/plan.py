@@ -11,6 +11,7 @@ from launch.plan.compiler import Compiled, compile_step
 from launch.plan.hlo import Program
 from launch.plan.memory import Fit, fit_of, require_possible
 from launch.plan.roofline import Course, StepTime
+from launch.plan.share import share_of
 from launch.plan.timing import course_of, time_of
 from launch.plan.topology import Topology
 from launch.plan.traffic import Traffic, traffic
@@ -52,11 +53,13 @@ def make_plan(
     that of a chip-hour.
 
     Raises ValueError if no layout can hold the model, for a layout that is not given or does not
-    suit, and if the compiler is missing or fails.
+    suit, for a dtype without a known peak, and if the compiler is missing or fails.
     """
     require_possible(config, topology)
     require_layout(config, topology)
-    axis_sizes(config.mesh, topology.devices)
+    # What could not be told of the compiled program is refused before a minute goes into it.
+    share_of(topology)
+    time_of(config, axis_sizes(config.mesh, topology.devices), topology)
     result = compile_step(config, topology, folder)
     compiled = isinstance(result, Compiled)
     found = read(Program(result.hlo.read_text(encoding="utf-8")), result.mesh) if compiled else None

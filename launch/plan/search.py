@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.config import MeshConfig, RunConfig
-from launch.mesh import shown
+from launch.config import RunConfig
 from launch.plan.arithmetic import memory
 from launch.plan.compiler import CompilerFailed
+from launch.plan.given import require_no_mesh
 from launch.plan.layouts import flags, layouts
 from launch.plan.plan import Plan, make_plan
 from launch.plan.shapes import GIB
@@ -64,11 +64,7 @@ def search(
     same. A layout that the compiler fails for is set aside. Raises ValueError if no layout cuts the
     batch, or none of those compiled fits.
     """
-    if config.mesh != MeshConfig():
-        raise ValueError(
-            f"mesh={shown(dataclasses.asdict(config.mesh))} must not be given with --search, "
-            "because the search finds one; try without --search, or without the --mesh flags"
-        )
+    require_no_mesh(config, "--search")
     estimates = sorted(estimates_of(config, topology), key=_order)
     plans: list[tuple[Estimate, Plan]] = []
     failed: list[tuple[Estimate, str]] = []
@@ -147,10 +143,10 @@ def nothing_fits(
     topology: Topology, estimates: list[Estimate], plans: list[tuple[Estimate, Plan]]
 ) -> ValueError:
     """The error for a search whose plans all lack room."""
-    least = min(plan.fit.peak for _, plan in plans)
+    fit = min((plan.fit for _, plan in plans), key=lambda fit: fit.peak)
     return ValueError(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "
         f"once, but of {len(estimates):,} layouts the {len(plans)} that promised most were "
-        f"compiled, and the least of them takes {least / GIB:,.1f} GiB of "
-        f"{topology.chip.memory / GIB:,.1f} GiB a chip; try more chips, or a smaller batch"
+        f"compiled, and the least of them takes {fit.peak / GIB:,.1f} GiB of "
+        f"{fit.most / GIB:,.1f} GiB a device; try more chips, or a smaller batch"
     )

@@ -53,11 +53,13 @@ def draw(search: Search, picture: Path) -> None:
     axes.plot([], [], "o", color=INK, mfc="white", ms=7, label="compiled, by the compiler")
     chosen = f"chosen: {shown(search.best.mesh)}, remat {search.best.config.model.remat}"
     axes.plot([], [], "*", color=INK, mfc=LIMIT, ms=13, label=chosen)
-    axes.axhline(topology.chip.memory / GIB, color=LIMIT, lw=1.4, label="memory of a chip")
+    axes.axhline(
+        search.best.fit.most / GIB, color=LIMIT, lw=1.4, label="what a device gives a step"
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("seconds a step")
-    axes.set_ylabel("GiB a chip")
+    axes.set_ylabel("GiB a device")
     for axis in (axes.xaxis, axes.yaxis):
         for ticks in ("set_major_formatter", "set_minor_formatter"):
             getattr(axis, ticks)(FuncFormatter(lambda value, _: f"{value:.3g}"))

@@ -7,6 +7,7 @@ from launch.mesh import shown
 from launch.plan.memory import Fit
 from launch.plan.plan import Plan
 from launch.plan.shapes import GIB
+from launch.plan.share import wanted
 from launch.plan.time_table import time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
@@ -90,8 +91,8 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     head = f"{'memory of ' + each:<36}{unit:>10}{'share':>9}   from"
     ruler = "-" * len(head)
     lines = [head, ruler, *(line(part.name, part.bytes, part.origin) for part in fit.parts), ruler]
-    wanted = "peak" if fit.verdict != "does not fit" else "wanted"
-    lines.append(line(wanted, fit.peak, "compiler"))
+    name = "peak" if fit.verdict != "does not fit" else "wanted"
+    lines.append(line(name, fit.peak, "compiler"))
     lines.append(line("there is", fit.limit, _limit_from(topology)))
     if fit.host:
         lines.append(line("in the host's memory", fit.host, "compiler"))
@@ -108,5 +109,4 @@ def _verdict(fit: Fit) -> list[str]:
     may = f"JAX takes {fit.share:.0%} of a GPU, {fit.share * fit.limit / GIB:.2f} GiB"
     if fit.verdict != "fits if a process may take more":
         return [f"{fit.verdict}: {may}"]
-    more = f"{min(0.95, fit.peak / fit.limit + 0.02):.2f}"
-    return [f"{may};", f"fits with XLA_PYTHON_CLIENT_MEM_FRACTION={more} or more"]
+    return [f"{may};", f"fits with {wanted(fit.peak / fit.limit)} or more"]

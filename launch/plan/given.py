@@ -1,0 +1,45 @@
+"""What is given to a plan that looks for layouts, and would be thrown away, is refused."""
+
+import dataclasses
+
+from launch.config import MeshConfig, RunConfig
+from launch.options import PlanOptions
+from launch.words import value_of
+
+FOUND = ("--model.remat", "--train.accumulation")
+"""Flags of what a layout settles beside the mesh; a preset's own values are replaced."""
+
+
+def require_used(options: PlanOptions, arguments: list[str]) -> None:
+    """ValueError for flags among the arguments that --search or --elastic would not heed."""
+    if options.elastic and options.search:
+        raise ValueError(
+            "search=True must not be given with --elastic, because that tries every layout by "
+            "arithmetic alone; try one of the two"
+        )
+    if options.elastic and options.out is not None:
+        raise ValueError(
+            f"out={options.out} must not be given with --elastic, because that writes no files; "
+            "try without --out, and --json for all digits"
+        )
+    if not (options.elastic or options.search):
+        return
+    flag = "--elastic" if options.elastic else "--search"
+    require_no_mesh(options.run, flag)
+    for name in FOUND:
+        if (value := value_of(name, arguments)) is not None:
+            raise ValueError(
+                f"{name.removeprefix('--')}={value} must not be given with {flag}, because that "
+                f"finds one; try without {flag}, or without {name}"
+            )
+
+
+def require_no_mesh(run: RunConfig, flag: str) -> None:
+    """ValueError for a mesh of the run's own, where the flag asks for the best one."""
+    if run.mesh != MeshConfig():
+        from launch.mesh import shown
+
+        raise ValueError(
+            f"mesh={shown(dataclasses.asdict(run.mesh))} must not be given with {flag}, because "
+            f"that finds one; try without {flag}, or without the --mesh flags"
+        )

@@ -1,0 +1,30 @@
+import pytest
+
+from launch import cli
+from launch.plan.command import plan_options
+
+
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ("--elastic --search", "search=True must not be given with --elastic"),
+        ("--elastic --out there", "out=there must not be given with --elastic"),
+        ("--elastic --mesh.tensor 2", "tensor 2 must not be given with --elastic"),
+        ("--elastic --model.remat full", "model.remat=full must not be given with --elastic"),
+        ("--search --model.remat=dots", "model.remat=dots must not be given with --search"),
+        ("--search --train.accumulation 2", "train.accumulation=2 must not be given with --search"),
+        ("--search --mesh.fsdp 8", "mesh=fsdp 8 must not be given with --search"),
+    ],
+)
+def test_what_would_be_thrown_away_is_refused(
+    flags: str, refused: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["plan", "llama3-8b", "--on", "v5e-256", *flags.split()]) == 1
+    told = capsys.readouterr().err
+    assert refused in told and "; try " in told
+
+
+@pytest.mark.parametrize("flag", ["--search", "--elastic"])
+def test_what_a_preset_says_is_replaced(flag: str) -> None:
+    options = plan_options(["gpt3-175b", "--on", "v5p:8x8x8", flag, "--train.batch-size", "512"])
+    assert options.run.train.batch_size == 512
