@@ -31,14 +31,14 @@ class Shared(NamedTuple):
 MATMUL: dict[str, float] = {
     "a100": 0.712,
     "h100": 0.62,
-    "v4": 0.692,
-    "v5e": 0.775,
-    "v5p": 0.827,
-    "v6e": 0.573,
+    "v4": 0.691,
+    "v5e": 0.771,
+    "v5p": 0.824,
+    "v6e": 0.57,
 }
 SHARED: dict[str, Shared] = {
     "gpu": Shared(link=0.445, network=0.686, overlap=0.144),
-    "tpu": Shared(link=0.746, network=0.707, overlap=0.499),
+    "tpu": Shared(link=0.754, network=0.626, overlap=0.544),
 }
 NEAREST = {"h200": "h100", "b200": "h100", "tpu7x": "v6e"}
 """Chips without a published run here, and the one before them, whose share they are given."""
