@@ -216,7 +216,8 @@ def _held(model: ModelConfig, one: Sizes) -> float:
 
 def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]:
     L, D = model.num_layers, model.embed_dim
-    blocks, tables = L * one.layer, one.tables * one.table
+    blocks = L * one.layer
+    gradients = HALF * blocks + (HALF + MASTER) * one.table
 
     def over(axis: str, kind: Kind, count: int, size: float) -> Collective:
         """`count` collectives whose results have `size` bytes in all."""
@@ -232,8 +233,8 @@ def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]
             "fsdp", "all-gather", micro * (2 * L + 2), micro * HALF * (2 * blocks + 2 * one.table)
         ),
         over("fsdp", "reduce-scatter", micro * L, micro * HALF * blocks),
-        over("fsdp", "reduce-scatter", one.tables, MASTER * tables),
-        over("replica", "all-reduce", L + 1, MASTER * (blocks + tables) / one.fsdp),
+        over("fsdp", "reduce-scatter", micro * 2, micro * (HALF + MASTER) * one.table),
+        over("replica", "all-reduce", micro * (L + 2), micro * gradients / one.fsdp),
         over("tensor", "all-reduce", micro * reduced, micro * HALF * reduced * one.tokens * D),
     ]
 
@@ -253,11 +254,10 @@ def memory(
     copies = 1 if train.optimizer.name == "lion" else 2
     if train.optimizer.ema_decay is not None:
         copies += 1
-    unreduced = MASTER * one.tables * one.table if train.accumulation > 1 and one.fsdp > 1 else 0
     return Memory(
         parameters=held,
         optimizer=copies * held,
-        gradients=held * (2 if train.accumulation > 1 else 1) + unreduced,
+        gradients=held * (2 if train.accumulation > 1 else 1),
         activations=model.num_layers * HALF * one.tokens * _saved(model, length, one),
         temporaries=_temporaries(model, train, length, one),
     )
