@@ -93,7 +93,7 @@ def sizes_of(
         tables=1 if model.tied_embedding else 2,
         keys=_keys(model, length, kernel, packed),
         scores=kernel in ("xla", "blocked"),
-        again=1 - _unread(model) if model.remat == "full" else 0.0,
+        again=recomputed(model) if model.remat == "full" else 0.0,
         attention=PASSES[kernel] + (model.remat != "none"),
     )
 
@@ -121,12 +121,12 @@ def _blocks(length: int, window: int) -> float:
     return sum(min(block, back) + 1 for block in range(number)) / number**2
 
 
-def _unread(model: ModelConfig) -> float:
-    """Share of a layer's products whose results its backward pass does not read: the last of the
-    residual branches."""
+def recomputed(model: ModelConfig) -> float:
+    """Share of a layer's forward products that its backward pass computes again if nothing of the
+    layer is kept: all but the last of the residual branches, whose results it does not read."""
     D, heads = model.embed_dim, model.num_heads * model.head_dim
     last = D * model.mlp_dim + (D * heads if model.parallel_block else 0)
-    return last * model.num_layers / matrix_parameters(model)
+    return 1 - last * model.num_layers / matrix_parameters(model)
 
 
 def work(
