@@ -1,12 +1,13 @@
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.plan.groups import Group, groups_of, permuted, span
+from launch.plan.groups import Group, groups_of, permuted, span, turned
 
 MESH = {"replica": 2, "stage": 1, "fsdp": 4, "tensor": 2}
 
@@ -65,15 +66,29 @@ def test_groups_along_no_axes_have_none() -> None:
     assert span([[0, 1], [2]], MESH) == Group((), 2)
 
 
-def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
-    def pairs(found) -> str:
-        return "source_target_pairs={" + ",".join(f"{{{a},{b}}}" for a, b in found) + "}"
+def pairs(found: Iterable[tuple[int, int]]) -> str:
+    return "source_target_pairs={" + ",".join(f"{{{a},{b}}}" for a, b in found) + "}"
 
+
+def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
     ring = [(one, one - one % 8 + (one + 2) % 8) for one in range(16)]
     assert permuted(pairs(ring), MESH) == Group(("fsdp",), 4)
     both = itertools.chain(ring[:3], [(3, 2), (4, 4)])
     assert permuted(pairs(both), MESH) == Group(("fsdp", "tensor"), 8)
     assert permuted(pairs([(0, 0), (1, 1)]), MESH) == Group((), 1)
+
+
+@pytest.mark.parametrize("places", [1, 2, -1])
+def test_a_ring_is_turned_by_as_many_places_everywhere(places: int) -> None:
+    """Along fsdp, of four, whose neighbours are two devices apart."""
+    ring = [(one, one - one % 8 + (one + 2 * places) % 8) for one in range(16)]
+    assert turned(pairs(ring), MESH) == places
+    assert turned(pairs(ring[:-1]), MESH) is None
+    assert turned(pairs([(one, one) for one in range(16)]), MESH) is None
+    both = [(one, to - to % 2 + (to + 1) % 2) for one, to in ring]
+    assert turned(pairs(both), MESH) is None
+    swapped = [(one, ring[one - one % 8][1] if one % 8 == 6 else to) for one, to in ring]
+    assert turned(pairs(swapped), MESH) is None
 
 
 def test_unknown_forms_are_refused() -> None:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from launch.plan.executed import Executed
 from launch.plan.groups import Group, groups_of, permuted, span
-from launch.plan.hlo import Computation, Instruction, Program
+from launch.plan.hlo import Instruction, Program
+from launch.plan.rings import Part, origin, part_of, window
 from launch.plan.sums import stands_for
-from launch.plan.trips import SAME, Scope, body_of
+from launch.plan.trips import body_of
 from launch.plan.work import Collective, Kind
 
 KINDS: dict[str, Kind] = {
@@ -27,11 +28,6 @@ BETWEEN_SLICES = "xla_megascale_runtime"
 """Who hands on what a TPU's slice sends to the others: each runs a program of its own."""
 SCATTER = "all-reduce-scatter"
 """Computation that TPU programs hold a reduce-scatter in: an all-reduce, then each chip's part."""
-WINDOWED: dict[str, Kind] = {
-    "windowed_dot_general_body_ag": "all-gather",
-    "windowed_dot_general_body_rs": "reduce-scatter",
-}
-"""Loops that send parts round a ring during a product, by what they take the place of."""
 
 
 class Sent(NamedTuple):
@@ -81,14 +77,14 @@ def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) 
                 f"are known, because all traffic is counted, but it is a {opcode}; try another "
                 "mesh, and report it"
             )
-        elif opcode == "while" and (kind := _window(body_of(program, one.instruction).name)):
+        elif opcode == "while" and (kind := window(body_of(program, one.instruction).name)):
             # Its permutes bring the bytes, the loop itself the count.
             group = _ring(program, one.instruction, group_of)
             found.append(Sent(kind, group, one.times, 0.0, (), program.where(one.instruction)))
         elif base in KINDS and one.instruction.name not in one.scope.computation.continued:
             group = group_of(_grouping(one.instruction))
             if group.size > 1:
-                found.append(_one(program, one, KINDS[base], group))
+                found.append(_one(program, one, KINDS[base], group, inside))
     return found
 
 
@@ -126,11 +122,11 @@ def _where(program: Program, one: Executed) -> str:
     """The line that asked for it; if it has lost that, the line of the fusion around it, or of
     what made its operand."""
     scope = one.scope
-    near = [one.instruction, scope.caller, _origin(scope.computation, one.instruction.operands[0])]
+    near = [one.instruction, scope.caller, origin(scope.computation, one.instruction.operands[0])]
     return next((line for item in near if item and (line := program.where(item))), "")
 
 
-def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
+def _one(program: Program, one: Executed, kind: Kind, group: Group, sizes: dict[str, int]) -> Sent:
     instruction, n = one.instruction, group.size
     arrays = [
         shape for name in instruction.operands for shape in one.scope.computation[name].shapes
@@ -141,46 +137,17 @@ def _one(program: Program, one: Executed, kind: Kind, group: Group) -> Sent:
         whole = tuple(shape.size * n for shape in arrays)
         return Sent(kind, group, one.times, one.times * held * (n - 1), whole, where)
     if kind == "collective-permute":
-        kind = _replaced(program, one) or kind
-        runs = one.times if kind == "collective-permute" else 0
-        return Sent(kind, group, runs, one.times * held, (), where)
+        part = part_of(program, one, sizes) or Part(kind, last=True)
+        gathered = part.kind == "all-gather"
+        whole = tuple(shape.size * n for shape in arrays) if gathered else ()
+        runs = one.times if part.last else 0
+        return Sent(part.kind, group, runs, one.times * held, whole, where)
     rounds, whole = 2 if kind == "all-reduce" else 1, ()
     if kind == "all-reduce" and one.scope.computation.name.startswith(SCATTER):
         kind, rounds = "reduce-scatter", 1
     elif kind == "all-reduce" and (kind := stands_for(program, one)) == "all-gather":
         whole = tuple(shape.size for shape in arrays)
     return Sent(kind, group, one.times, one.times * rounds * held * (n - 1) / n, whole, where)
-
-
-def _replaced(program: Program, permute: Executed) -> Kind | None:
-    """What a permute is a part of: it is inside a windowed loop, makes a part of what one begins
-    with, or sends on what one ended with."""
-    scope: Scope | None = permute.scope
-    while scope is not None:
-        if kind := _window(scope.computation.name):
-            return kind
-        scope = scope.parent
-    computation, name = permute.scope.computation, permute.instruction.name
-    source = _origin(computation, permute.instruction.operands[0])
-    loops = [source] if source.opcode == "while" else []
-    for loop in computation.instructions.values():
-        if loop.opcode == "while":
-            state = computation[loop.operands[0]].operands
-            if any(_origin(computation, element).name == name for element in state):
-                loops.append(loop)
-    return next((_window(body_of(program, loop).name) for loop in loops), None)
-
-
-def _origin(computation: Computation, name: str) -> Instruction:
-    """What made a value that was only handed on since."""
-    one = computation[name]
-    while one.opcode in (*SAME, "get-tuple-element", "collective-permute-done"):
-        one = computation[one.operands[0]]
-    return one
-
-
-def _window(computation: str) -> Kind | None:
-    return next((kind for name, kind in WINDOWED.items() if name in computation), None)
 
 
 def _ring(program: Program, loop: Instruction, group_of: Callable[[str], Group]) -> Group:

@@ -67,11 +67,31 @@ def span(groups: list[list[int]], sizes: dict[str, int]) -> Group:
 
 def permuted(attributes: str, sizes: dict[str, int]) -> Group:
     """The mesh axes along which a collective-permute sends, and how many chips lie along them."""
+    varies = _varies(_pairs(attributes), sizes)
+    axes = _names(np.any(varies, axis=1, keepdims=True)[:, 0], sizes)
+    return Group(axes, math.prod(sizes[axis] for axis in axes))
+
+
+def turned(attributes: str, sizes: dict[str, int]) -> int | None:
+    """By how many places a collective-permute turns every ring along one axis of the mesh, back if
+    negative; None if it does anything else."""
+    pairs = _pairs(attributes)
+    axes = permuted(attributes, sizes).axes
+    if len(axes) != 1 or sorted(one for one, _ in pairs) != list(range(math.prod(sizes.values()))):
+        return None
+    places = np.stack(np.unravel_index(np.array(pairs), tuple(sizes.values())))
+    along, n = places[list(sizes).index(axes[0])], sizes[axes[0]]
+    steps = (along[:, 1] - along[:, 0]) % n
+    if (steps != steps[0]).any():
+        return None
+    return int(steps[0]) if steps[0] <= n // 2 else int(steps[0]) - n
+
+
+def _pairs(attributes: str) -> list[list[int]]:
+    """Sender and receiver of every part of a collective-permute."""
     found = re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", attributes)
     assert found is not None, attributes
-    pairs = [[int(one), int(other)] for one, other in re.findall(r"\{(\d+),(\d+)\}", found[1])]
-    axes = _names(np.any(_varies(pairs, sizes), axis=1, keepdims=True)[:, 0], sizes)
-    return Group(axes, math.prod(sizes[axis] for axis in axes))
+    return [[int(one), int(other)] for one, other in re.findall(r"\{(\d+),(\d+)\}", found[1])]
 
 
 def _varies(groups: list[list[int]], sizes: dict[str, int]) -> np.ndarray:
