@@ -101,6 +101,21 @@ def test_collectives_of_llama_by_hand() -> None:
         assert sum(part.bytes for part in parts) == pytest.approx(size)
 
 
+def test_memory_traffic_of_a_small_step_by_hand() -> None:
+    """Two micro-batches of 256 tokens, logits of 128 at a time. Of a token 4 x 64 channels around a
+    layer, 24 x 16 of heads and 3 x 256 of the feed-forward layer are written and read, and weights
+    read and written, in each of three passes; AdamW reads four arrays and writes three, and two
+    sums of gradients are read and written."""
+    model = dataclasses.replace(SMALL, attention="splash")
+    train = TrainConfig(steps=1, batch_size=4, accumulation=2, loss_chunk=128)
+    layer, table = 2 * 64 * 16 * (8 + 4) + 3 * 64 * 256, 512 * 64
+    activations, weights = 256 * (4 * 64 + 24 * 16 + 3 * 256), layer
+    layers = 6 * 3 * 2 * (2 * activations + 2 * weights)
+    head = (4 * 4 + 2) * 256 * 512 + 2 * (2 * 2 + 2 * 4) * table
+    update = (4 + 3 + 2 * 2) * 4 * (6 * layer + table)
+    assert work(model, train, 128, {}, V5P).memory_bytes == 2 * (layers + head) + update
+
+
 def test_one_chip_talks_to_nobody() -> None:
     assert work(SMALL, TrainConfig(steps=1, batch_size=4), 128, {}, V5P).collectives == ()
 

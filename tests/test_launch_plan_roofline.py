@@ -87,6 +87,14 @@ def test_groups_that_follow_no_axes_are_waited_for_on_the_slowest_way() -> None:
     assert time.exposed == pytest.approx(1e9 / (8 * 50e9))
 
 
+def test_what_tensor_takes_part_in_is_waited_for() -> None:
+    """450 MB over all chips of a node of eight at 450 GB/s, none of it hidden."""
+    mesh = place(H100, {"fsdp": 2, "tensor": 4})
+    both = Collective("all-reduce", ("fsdp", "tensor"), 8, 1, 450e6)
+    time = step_time(work(both, flops=1e15), H100, mesh, PEAK._replace(overlap=1.0))
+    assert (time.hidden, time.exposed) == (0, pytest.approx(1e-3))
+
+
 @given(
     flops=st.floats(1e9, 1e18),
     memory=st.floats(0, 1e14),
