@@ -78,7 +78,7 @@ class PlanOptions:
     tokens: str | None = None
     """Tokens of the whole training, as in 300B; it sets train.steps."""
     batch_tokens: str | None = None
-    """Tokens of a step, as in 4M; it sets train.batch_size, to the nearest that can be cut."""
+    """Tokens of a step, as in 4M; it sets train.batch_size, to a near one that can be cut."""
     price: float | None = None
     """Price of a chip-hour, in any currency: the plan tells the cost too."""
     elastic: bool = False

@@ -91,8 +91,8 @@ def test_collectives_of_llama_by_hand() -> None:
     rows = 8 * 1024 / (2 * 16 * 8) / 8
     sent = {
         ("all-gather", "fsdp"): 8 * 2 * (2 * 32 * layer + 2 * table) * 15 / 16,
-        ("reduce-scatter", "fsdp"): (8 * 2 * 32 * layer + 4 * 2 * table) * 15 / 16,
-        ("all-reduce", "replica"): 2 * 4 * (32 * layer + 2 * table) / 16 * 1 / 2,
+        ("reduce-scatter", "fsdp"): 8 * (2 * 32 * layer + 6 * table) * 15 / 16,
+        ("all-reduce", "replica"): 2 * 8 * (2 * 32 * layer + 6 * table) / 16 * 1 / 2,
         ("all-reduce", "tensor"): 2 * 8 * 2 * (32 * 5 + 2) * rows * 8192 * 4096 * 3 / 4,
     }
     assert {part.axes for part in found.collectives} == {("fsdp",), ("replica",), ("tensor",)}

@@ -56,7 +56,7 @@ def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
         ("llama3-8b --on v5q-8", 1, "v4, v5e, v5p"),
         ("llama3-8b --on v5p-8", 1, "--mesh.fsdp 4"),
         ("llama3-8b --on v5p-8 --mesh.fsdp 3", 1, "number of devices, 4"),
-        ("llama3-405b --on v5p-8 --mesh.fsdp 4", 1, "64 chips"),
+        ("llama3-405b --on v5p-8 --mesh.fsdp 4", 1, "256 chips"),
         ("llama3-8b --on v5p-8 --tokens many", 1, "--tokens 300B"),
         ("llama3-1b --on v5p-8 --mesh.fsdp 4 --model.dtype float32", 1, "must be bfloat16"),
         ("llama3-1b --on v5p-8 --elastic --model.dtype float32", 1, "must be bfloat16"),

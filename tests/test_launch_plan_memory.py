@@ -119,13 +119,17 @@ def test_jax_takes_a_share_of_a_gpu(
 
 def test_model_that_no_layout_holds_is_refused_with_chips_that_would_do() -> None:
     run = preset("llama3-405b")
-    with pytest.raises(ValueError, match=r"4,536 GiB .* 760 GiB .*try v5p:4x4x4, 64 chips"):
+    with pytest.raises(ValueError, match=r"4,536 GiB .* 760 GiB .*try --on v5p:4x8x8, 256 chips"):
         require_possible(run, parse("v5p-16"))
     require_possible(run, parse("v5p-128"))
-    with pytest.raises(ValueError, match=r"try h100x80, 80 chips"):
+    with pytest.raises(ValueError, match=r"try --on h100x256, 256 chips"):
         require_possible(run, parse("h100x8"))
-    with pytest.raises(ValueError, match=r"try 2xv5e:16x16, 512 chips"):
-        require_possible(run, parse("v5e-256"))
+
+
+def test_each_slice_must_hold_the_state() -> None:
+    run = preset("llama3-405b")
+    with pytest.raises(ValueError, match=r"the chips of a slice have 4,096 GiB .*would not do"):
+        require_possible(run, parse("4xv5e-256"))
 
 
 def test_layout_must_be_given() -> None:

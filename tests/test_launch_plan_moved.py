@@ -123,6 +123,17 @@ def test_of_all_layers_weights_a_fusion_within_a_fusion_reads_one_layer() -> Non
             ],
             WEIGHT + 4 + WEIGHT,
         ),
+        (  # a slice of an array with room around it, or in another type
+            {"w": STACK, "i": "s32[]"},
+            [
+                "%none = bf16[] constant(-inf)",
+                "%wide = bf16[5,8,8] pad(%w, %none), padding=0_1x0_0x0_0",
+                "%same = f32[5,8,8] convert(%wide)",
+                "%cut = f32[1,8,8] dynamic-slice(%same, %i, %i, %i)",
+                "ROOT %o = bf16[1,8,8] convert(%cut)",
+            ],
+            WEIGHT + 4 + WEIGHT,
+        ),
         (  # two slices
             {"w": STACK, "i": "s32[]"},
             [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from launch.config import MeshConfig
 from launch.mesh import make_mesh
-from launch.plan.chips import CHIPS
+from launch.plan.chips import CHIPS, Chip
 from launch.plan.placement import Span, cube, place
 from model.sharding import AXES
 
@@ -39,6 +39,38 @@ def test_a_part_of_a_side_is_a_line_and_so_is_a_side_that_does_not_close() -> No
     assert spans(V5P, (8, 8, 8), fsdp=128, tensor=4)["tensor"] == (4, 1, 1)
     assert spans(V5P, (2, 2, 2), fsdp=8) == {"fsdp": (8, 1, 3)}
     assert spans(V5E, (8, 8), fsdp=8, tensor=8) == {"fsdp": (8, 1, 1), "tensor": (8, 1, 1)}
+
+
+def test_axes_share_the_links_of_a_side_that_they_cut() -> None:
+    """Of 8 x 8 x 8 the tensor axis takes half of a side or less, on a line; the others what is
+    left of it, and two whole sides."""
+    halved = spans(V5P, (8, 8, 8), fsdp=128, tensor=4)
+    assert halved == {"fsdp": (128, 1, 2 + 2 + 1), "tensor": (4, 1, 1)}
+    thrice = place(V5P, {"replica": 2, "fsdp": 128, "tensor": 2}, (8, 8, 8))
+    shares = [thrice.joined((axis,)).links for axis in ("replica", "fsdp", "tensor")]
+    assert shares == pytest.approx([2 / 3, 2 + 2 + 2 / 3, 2 / 3])
+    mixed = spans(V5P, (4, 4, 4), replica=2, fsdp=8, tensor=4)
+    assert [mixed[axis].links for axis in ("replica", "fsdp", "tensor")] == [1, 3, 2]
+
+
+@given(
+    data=st.data(), where=st.sampled_from([(V5P, (4, 4, 4)), (V5P, (8, 12, 20)), (V5E, (16, 8))])
+)
+def test_axes_use_no_more_links_than_a_chip_has(
+    data: st.DataObject, where: tuple[Chip, tuple[int, ...]]
+) -> None:
+    chip, shape = where
+    sizes: dict[str, int] = dict.fromkeys(AXES, 1)
+    left = math.prod(shape)
+    for prime in (2, 3, 5):
+        while left % prime == 0:
+            sizes[data.draw(st.sampled_from(AXES))] *= prime
+            left //= prime
+    placement = place(chip, sizes, shape)
+    links = [placement.joined((axis,)).links for axis in AXES if sizes[axis] > 1]
+    assert sum(links) <= 2 * chip.torus + 1e-9
+    assert sum(links) == pytest.approx(placement.joined(()).links)
+    assert min(links) > 0
 
 
 def test_the_slowest_axes_cross_the_network() -> None:
@@ -79,7 +111,7 @@ def test_every_chip_has_one_place(powers: tuple[int, ...], name: str) -> None:
     )
     for axis, span in found.items():
         assert span.inner * span.outer == sizes.get(axis, 1)
-        assert 1 <= span.links <= placement.links
+        assert 0 < span.links <= 2 * max(1, CHIPS[name].torus)
 
 
 def test_an_axis_that_does_not_divide_a_node_is_as_slow_as_its_worst_group() -> None:

@@ -87,6 +87,23 @@ def test_a_pipeline_waits_for_its_first_and_last_micro_batches() -> None:
     assert CASES["MPT 7b, 8 H100"].bubble == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        # The last product over all of a layer, each over the width of the residual stream.
+        ("MaxText 16B, 1 x v5e-256", 28672 / (4 * 8192 + 3 * 28672)),
+        ("MaxText 1024B, 1 x v5p-2048", 114688 / (4 * 32768 + 3 * 114688)),
+        ("MaxText 22B, 1 x v4-128", 4 / 12),
+        ("MaxText 52B, 1 x v4-384", 49152 / (4 * 8192 + 2 * 49152)),
+        ("MaxText 32B, 1 x v5p-128", 1.0),
+    ],
+)
+def test_of_a_layer_of_which_nothing_is_kept_all_but_the_last_product_is_made_again(
+    name: str, kept: float
+) -> None:
+    assert run(name).again == pytest.approx(1 - kept)
+
+
 def test_runs_have_the_chips_of_their_names_and_whole_rows() -> None:
     assert chips_of(run("PaLM 540B, 2 x 3072 v4")) == 6144
     assert chips_of(run("Llama 3 405B, 16384 H100")) == 16384

@@ -112,9 +112,10 @@ def test_a_model_that_no_layout_can_hold_is_refused_before_the_search(tmp_path: 
     assert "on=v5e:1x1 must hold the parameters" in told
 
 
-def test_no_layout_that_fits_is_told_with_the_least(found: Search) -> None:
+def test_no_layout_that_fits_is_told_with_the_least(found: Search, given: RunConfig) -> None:
     least = min(plan.fit.peak for _, plan in found.plans) / 2**30
-    told = str(nothing_fits(CHIP, found.estimates, found.plans))
+    told = str(nothing_fits(given, CHIP, found.estimates, found.plans))
     assert "of 6 layouts the 2 that promised most were compiled" in told
     room = found.best.fit.limit / 2**30
     assert f"the least of them takes {least:,.1f} GiB of {room:,.1f} GiB a device" in told
+    assert "; try --on v5e:2x2, 4 chips, where the smallest layout takes about " in told

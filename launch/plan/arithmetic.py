@@ -93,7 +93,7 @@ def sizes_of(
         tables=1 if model.tied_embedding else 2,
         keys=_keys(model, length, kernel, packed),
         scores=kernel in ("xla", "blocked"),
-        again=1 - _unread(model) if model.remat == "full" else 0.0,
+        again=recomputed(model) if model.remat == "full" else 0.0,
         attention=PASSES[kernel] + (model.remat != "none"),
     )
 
@@ -121,12 +121,12 @@ def _blocks(length: int, window: int) -> float:
     return sum(min(block, back) + 1 for block in range(number)) / number**2
 
 
-def _unread(model: ModelConfig) -> float:
-    """Share of a layer's products whose results its backward pass does not read: the last of the
-    residual branches."""
+def recomputed(model: ModelConfig) -> float:
+    """Share of a layer's forward products that its backward pass computes again if nothing of the
+    layer is kept: all but the last of the residual branches, whose results it does not read."""
     D, heads = model.embed_dim, model.num_heads * model.head_dim
     last = D * model.mlp_dim + (D * heads if model.parallel_block else 0)
-    return last * model.num_layers / matrix_parameters(model)
+    return 1 - last * model.num_layers / matrix_parameters(model)
 
 
 def work(
@@ -216,7 +216,8 @@ def _held(model: ModelConfig, one: Sizes) -> float:
 
 def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]:
     L, D = model.num_layers, model.embed_dim
-    blocks, tables = L * one.layer, one.tables * one.table
+    blocks = L * one.layer
+    gradients = HALF * blocks + (HALF + MASTER) * one.table
 
     def over(axis: str, kind: Kind, count: int, size: float) -> Collective:
         """`count` collectives whose results have `size` bytes in all."""
@@ -232,8 +233,8 @@ def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]
             "fsdp", "all-gather", micro * (2 * L + 2), micro * HALF * (2 * blocks + 2 * one.table)
         ),
         over("fsdp", "reduce-scatter", micro * L, micro * HALF * blocks),
-        over("fsdp", "reduce-scatter", one.tables, MASTER * tables),
-        over("replica", "all-reduce", L + 1, MASTER * (blocks + tables) / one.fsdp),
+        over("fsdp", "reduce-scatter", micro * 2, micro * (HALF + MASTER) * one.table),
+        over("replica", "all-reduce", micro * (L + 2), micro * gradients / one.fsdp),
         over("tensor", "all-reduce", micro * reduced, micro * HALF * reduced * one.tokens * D),
     ]
 
@@ -253,11 +254,10 @@ def memory(
     copies = 1 if train.optimizer.name == "lion" else 2
     if train.optimizer.ema_decay is not None:
         copies += 1
-    unreduced = MASTER * one.tables * one.table if train.accumulation > 1 and one.fsdp > 1 else 0
     return Memory(
         parameters=held,
         optimizer=copies * held,
-        gradients=held * (2 if train.accumulation > 1 else 1) + unreduced,
+        gradients=held * (2 if train.accumulation > 1 else 1),
         activations=model.num_layers * HALF * one.tokens * _saved(model, length, one),
         temporaries=_temporaries(model, train, length, one),
     )

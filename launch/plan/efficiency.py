@@ -29,16 +29,16 @@ class Shared(NamedTuple):
 
 
 MATMUL: dict[str, float] = {
-    "a100": 0.712,
-    "h100": 0.62,
-    "v4": 0.692,
-    "v5e": 0.775,
-    "v5p": 0.827,
-    "v6e": 0.573,
+    "a100": 0.735,
+    "h100": 0.619,
+    "v4": 0.688,
+    "v5e": 0.788,
+    "v5p": 0.87,
+    "v6e": 0.571,
 }
 SHARED: dict[str, Shared] = {
-    "gpu": Shared(link=0.445, network=0.686, overlap=0.144),
-    "tpu": Shared(link=0.746, network=0.707, overlap=0.499),
+    "gpu": Shared(link=0.372, network=0.419, overlap=0.245),
+    "tpu": Shared(link=0.724, network=0.198, overlap=0.549),
 }
 NEAREST = {"h200": "h100", "b200": "h100", "tpu7x": "v6e"}
 """Chips without a published run here, and the one before them, whose share they are given."""

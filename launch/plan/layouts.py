@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from launch.config import RunConfig
 
 REMAT = ("none", "dots", "full")
+CLOSE = 0.05
+"""Share of a batch by which another is as good: 4M tokens may be 4,000,000 or 4,194,304."""
 
 
 class Uncut(ValueError):
@@ -82,16 +84,12 @@ def _divisors(number: int) -> list[int]:
 
 
 def nearest_batch(config: RunConfig, devices: int, slices: int = 1) -> int:
-    """The number of rows nearest to train.batch_size that some layout cuts evenly."""
-    batch, shards = config.train.batch_size, _shards(config, devices, slices)
-
-    def nearest(parts: list[int]) -> int:
-        near = (max(1, round(batch / n)) * n for n in parts)
-        return min(near, key=lambda size: abs(size - batch))
-
-    # Beyond a node of 8, `tensor` costs more than a batch that is a little off.
-    usual = nearest([number for number in shards if number * 8 >= devices] or shards)
-    return usual if abs(usual - batch) <= batch / 4 else nearest(shards)
+    """The number of rows nearest to train.batch_size that can be cut evenly with the smallest
+    `tensor`, if that is as near as CLOSE, else with any."""
+    batch = config.train.batch_size
+    near = [max(1, round(batch / n)) * n for n in _shards(config, devices, slices)]
+    close = (size for size in near if abs(size - batch) <= CLOSE * batch)
+    return next(close, min(near, key=lambda size: abs(size - batch)))
 
 
 def _shards(config: RunConfig, devices: int, slices: int) -> list[int]:

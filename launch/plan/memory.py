@@ -4,9 +4,12 @@ from typing import Literal, NamedTuple
 
 from launch.config import RunConfig
 from launch.plan.compiler import Compiled, TooLarge
+from launch.plan.elastic import ROOM
+from launch.plan.enough import advice
 from launch.plan.shapes import GIB
 from launch.plan.share import MOST, share_of
-from launch.plan.topology import Topology, sizes_from
+from launch.plan.timing import device_of
+from launch.plan.topology import Topology
 from launch.plan.work import Origin
 from model.flops import parameter_count
 from train.config import OptimizerConfig
@@ -86,19 +89,20 @@ def state_bytes(config: OptimizerConfig) -> int:
 
 
 def require_possible(run: RunConfig, topology: Topology) -> None:
-    """ValueError if no layout can hold even the state: it names the least memory, and chips that
-    would do."""
+    """ValueError if no layout can hold even the state, of which each slice has all: it names the
+    least memory, and chips that would do."""
     parameters = parameter_count(run.model)
     state = parameters * state_bytes(run.train.optimizer)
-    room = topology.chips * topology.chip.memory
+    chips = topology.chips // topology.slices
+    room = chips * topology.chip.memory
     if state <= room:
         return
-    whole = state + 4 * parameters
-    enough = next(t for t in sizes_from(topology.chip) if t.chips * t.chip.memory > whole)
+    device, _ = device_of(topology)
+    whose = "its chips have" if topology.slices == 1 else "the chips of a slice have"
+    few = int(state // (ROOM * topology.chip.memory))
+    more = advice(run, topology.chip, ROOM * device.memory, beyond=max(chips, few))
     raise ValueError(
         f"on={topology.name} must hold the parameters and the optimizer's state, because every "
         f"layout keeps all of them, but the {parameters:,} parameters take at least "
-        f"{state / GIB:,.0f} GiB and its chips have {room / GIB:,.0f} GiB (arithmetic); "
-        f"try {enough.name}, {enough.chips:,} chips, which hold the gradients too, "
-        f"{whole / GIB:,.0f} GiB in all"
+        f"{state / GIB:,.0f} GiB and {whose} {room / GIB:,.0f} GiB (arithmetic); {more}"
     )

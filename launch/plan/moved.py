@@ -6,7 +6,7 @@ caches are not known, and what the layout pads is left out.
 """
 
 from launch.plan.executed import Executed
-from launch.plan.hlo import HBM, Computation, Instruction, Program
+from launch.plan.hlo import HBM, Computation, Instruction, Program, item_bytes
 
 NOTHING = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
@@ -17,6 +17,8 @@ NOTHING = {
 SCRATCH = ("s8", "u8")
 """Of a kernel's results, room to work in: how much of it is used is not known."""
 VIEWS = ("bitcast", "reshape", "copy")
+SEEN = (*VIEWS, "pad", "convert")
+"""What a fusion does to an array that it then takes a part of, it does to the part."""
 READS = ("dynamic-slice", "slice", "gather")
 
 
@@ -69,8 +71,8 @@ def _read(program: Program, inner: Computation, parameter: Instruction) -> float
             total += sum(shape.bytes for shape in user.shapes)
         elif user.opcode == "dynamic-update-slice" and not whole:
             continue
-        elif user.opcode in VIEWS:
-            total += _read(program, inner, user)
+        elif user.opcode in SEEN and not whole:
+            total += _read(program, inner, user) * _width(parameter) / _width(user)
         elif user.opcode == "fusion":
             within = program.computations[user.called[0]]
             given = zip(user.operands, within.parameters, strict=True)
@@ -80,6 +82,11 @@ def _read(program: Program, inner: Computation, parameter: Instruction) -> float
         else:
             return _bytes(parameter)
     return total
+
+
+def _width(array: Instruction) -> float:
+    """Bytes of an element."""
+    return item_bytes(array.shapes[0].dtype)
 
 
 def _handed_on(inner: Computation, user: Instruction) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ class Span(NamedTuple):
     """Chips of a group that fast links join, in the slice or node that has the fewest of them."""
     outer: int
     """Slices or nodes, which only the network joins, that a group lies in at most."""
-    links: int
+    links: float
     """Links of a chip that the group's ring or rings use at once, each one way; 1 for NVLink."""
 
 
@@ -29,16 +30,14 @@ class Placement(NamedTuple):
     """Of all axes."""
     domain: int
     """Chips of a slice or node, which follow each other in the mesh, the last axis first."""
-    rings: dict[str, int]
-    """Links that the rings of each axis use inside a slice of a torus."""
-    links: int
-    """Links of a chip in all, as `Span.links` counts them."""
+    rings: dict[str, float]
+    """Links that each axis uses inside a slice of a torus."""
 
     def joined(self, axes: tuple[str, ...]) -> Span:
         """The span of groups over these axes; over all of them if none is named."""
         axes = axes or AXES
-        links = sum(self.rings.get(axis, 0) for axis in axes)
-        return Span(*_parts_of(self.sizes, self.domain, axes), min(self.links, max(1, links)))
+        links = sum(self.rings.get(axis, 0.0) for axis in axes)
+        return Span(*_parts_of(self.sizes, self.domain, axes), links or 1)
 
 
 @functools.cache
@@ -93,53 +92,56 @@ def place(chip: Chip, sizes: dict[str, int], shape: tuple[int, ...] = ()) -> Pla
         )
     whole = tuple(sizes.get(axis, 1) for axis in AXES)
     if not chip.torus:
-        return Placement(whole, domain, {}, 1)
+        return Placement(whole, domain, {})
     inner = {axis: _parts_of(whole, domain, (axis,))[0] for axis in AXES}
-    return Placement(whole, domain, _torus(shape, inner), 2 * chip.torus)
+    return Placement(whole, domain, _torus(shape, inner))
 
 
-def _torus(shape: tuple[int, ...], inner: dict[str, int]) -> dict[str, int]:
+def _torus(shape: tuple[int, ...], inner: dict[str, int]) -> dict[str, float]:
     """Links of every axis: whole sides of the torus where they multiply to the axis, as many as
     can be, else parts of the longest ones.
 
-    A ring uses both links of its dimension, a line of chips (a part of a side, or a side without a
-    link from its last chip to its first) one of them.
+    A whole side that closes is a ring, which uses both links of its dimension; one that does not,
+    and every part of a side that several axes share, is a line, which uses one of them, or less
+    where more than two share the two.
     """
-    free, links = list(shape), {}
-    wrapped = len(shape) == 3 and all(side % 4 == 0 for side in shape)
+    free, taken = list(shape), dict[str, dict[int, int]]()
     for axis in reversed(AXES):
-        if inner[axis] == 1:
-            continue
-        whole = _sides(free, inner[axis])
-        if whole:
-            for side in whole:
-                free.remove(side)
-            links[axis] = sum(2 if wrapped or side == 16 else 1 for side in whole)
-        else:
-            free, links[axis] = _parts(free, inner[axis])
-    return links
+        size = inner[axis]
+        taken[axis] = _sides(free, size) or _parts(free, size)
+        for side, part in taken[axis].items():
+            free[side] //= part
+    sharing = Counter(side for parts in taken.values() for side in parts)
+    torus = len(shape) == 3 and all(side % 4 == 0 for side in shape)
+
+    def used(side: int, part: int) -> float:
+        closed = part == shape[side] and (torus or part == 16)
+        return 2 if closed else min(1, 2 / sharing[side])
+
+    return {
+        axis: sum(used(side, part) for side, part in parts.items()) for axis, parts in taken.items()
+    }
 
 
-def _sides(free: list[int], size: int) -> tuple[int, ...]:
-    """The most sides of `free` that multiply to `size`; none if none do."""
-    long = [side for side in free if side > 1]
+def _sides(free: list[int], size: int) -> dict[int, int]:
+    """The most sides, by their place, whose `free` chips multiply to `size`; none if none do."""
+    long = [side for side, left in enumerate(free) if left > 1]
     for count in range(len(long), 0, -1):
         for sides in itertools.combinations(long, count):
-            if math.prod(sides) == size:
-                return sides
-    return ()
+            if math.prod(free[side] for side in sides) == size:
+                return {side: free[side] for side in sides}
+    return {}
 
 
-def _parts(free: list[int], size: int) -> tuple[list[int], int]:
-    """What is left of the sides after a part of `size` chips is cut off the longest ones, and the
-    number of sides it lies on."""
-    left, used = sorted(free, reverse=True), 0
-    for index, side in enumerate(left):
-        part = math.gcd(side, size)
-        left[index] //= part
+def _parts(free: list[int], size: int) -> dict[int, int]:
+    """The parts, by the place of their sides, that `size` chips are of the longest sides."""
+    parts: dict[int, int] = {}
+    for side in sorted(range(len(free)), key=lambda side: -free[side]):
+        part = math.gcd(free[side], size)
         size //= part
-        used += part > 1
-    return left, used
+        if part > 1:
+            parts[side] = part
+    return parts
 
 
 def _divisors(number: int) -> list[int]:

@@ -52,8 +52,9 @@ class Case(NamedTuple):
 
 
 def case_of(run: Run) -> Case:
-    """The run with our program's collectives, and its own recomputation and attention kernel; of
-    a pipeline the fullest stage. A torus that is not published is the nearest to a cube."""
+    """The run with our program's collectives, but that replicas add up once a step, and its own
+    recomputation and attention kernel; of a pipeline the fullest stage. A torus that is not
+    published is the nearest to a cube."""
     chip = CHIPS[run.chip]
     if run.network_bandwidth is not None:
         chip = chip._replace(network_bandwidth=run.network_bandwidth)
@@ -69,8 +70,13 @@ def case_of(run: Run) -> Case:
     shape = run.shape
     if chip.torus and not shape:
         shape = cube(chip, chips_of(run) // run.sizes.get("replica", 1))
+    work = work_of(model, train, run.length, one)
+    once = tuple(
+        part._replace(bytes=part.bytes / run.accumulation) if part.axes == ("replica",) else part
+        for part in work.collectives
+    )
     return Case(
-        work=work_of(model, train, run.length, one),
+        work=work._replace(collectives=once),
         chip=chip,
         placement=place(chip, run.sizes, shape),
         bubble=(stages - 1) / (run.accumulation * run.chunks),

@@ -1,5 +1,6 @@
 """Published runs on TPUs, by chip."""
 
+from launch.plan.arithmetic import recomputed
 from launch.plan.published_run import LLAMA2_70B, MAXTEXT, Run, gpt, llama
 from launch.presets import preset
 
@@ -38,7 +39,7 @@ def _scaled(
         unit="TFLOP/s a chip",
         source=f"{MAXTEXT}/{chip}",
         scores_counted="twice",
-        again=0.73 if full else 0.0,
+        again=recomputed(SCALED[scale]) if full else 0.0,
         attend_again=True,
     )
 
@@ -58,7 +59,7 @@ def v4_runs() -> list[Run]:
             unit="TFLOP/s a chip",
             source=f"{MAXTEXT}/v4",
             scores_counted="twice",
-            again=0.67,
+            again=recomputed(models[size]),
             attend_again=True,
         )
         for size, chips, per_chip, figures in rows
@@ -74,8 +75,8 @@ def v5p_runs() -> list[Run]:
         (128, 256, 8, 1, {1: 316, 2: 274}, False),
         (256, 512, 8, 1, {1: 308, 2: 289}, False),
         (512, 512, 8, 2, {1: 294, 2: 282}, True),
-        (1024, 1024, 8, 2, {1: 254, 2: 237}, True),
-        (1024, 2048, 8, 2, {1: 297, 2: 279}, True),
+        (1024, 1024, 16, 2, {1: 254, 2: 237}, True),
+        (1024, 2048, 16, 2, {1: 297, 2: 279}, True),
     ]
     return [
         _scaled("v5p", scale, slices, chips, tensor, per_chip, teraflops, full)

@@ -9,6 +9,7 @@ from pathlib import Path
 from launch.config import RunConfig
 from launch.plan.arithmetic import memory
 from launch.plan.compiler import CompilerFailed
+from launch.plan.enough import advice
 from launch.plan.given import require_no_mesh
 from launch.plan.layouts import flags, layouts
 from launch.plan.plan import Plan, make_plan
@@ -88,7 +89,7 @@ def search(
     if not plans:
         raise CompilerFailed(failed[-1][1])
     if not fitting:
-        raise nothing_fits(topology, estimates, plans)
+        raise nothing_fits(config, topology, estimates, plans)
     return Search(estimates, plans, failed, min(fitting, key=lambda plan: plan.time.seconds))
 
 
@@ -140,13 +141,20 @@ def _kind(estimate: Estimate) -> tuple[int, str]:
 
 
 def nothing_fits(
-    topology: Topology, estimates: list[Estimate], plans: list[tuple[Estimate, Plan]]
+    config: RunConfig,
+    topology: Topology,
+    estimates: list[Estimate],
+    plans: list[tuple[Estimate, Plan]],
 ) -> ValueError:
-    """The error for a search whose plans all lack room."""
-    fit = min((plan.fit for _, plan in plans), key=lambda fit: fit.peak)
+    """The error for a search whose plans all lack room, with chips that would do by arithmetic as
+    the compiler corrected it here."""
+    estimate, plan = min(plans, key=lambda tried: tried[1].fit.peak)
+    fit = plan.fit
+    room = fit.most * estimate.bytes / fit.peak
+    more = advice(config, topology.chip, room, beyond=topology.chips)
     return ValueError(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "
         f"once, but of {len(estimates):,} layouts the {len(plans)} that promised most were "
         f"compiled, and the least of them takes {fit.peak / GIB:,.1f} GiB of "
-        f"{fit.most / GIB:,.1f} GiB a device; try more chips, or a smaller batch"
+        f"{fit.most / GIB:,.1f} GiB a device (compiler); {more}"
     )

@@ -4,7 +4,7 @@ matplotlib is slow to load."""
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from launch.mesh import shown
 from launch.plan.search import Estimate, Search, fits
@@ -60,10 +60,12 @@ def draw(search: Search, picture: Path) -> None:
     axes.set_yscale("log")
     axes.set_xlabel("seconds a step")
     axes.set_ylabel("GiB a device")
+    axes.xaxis.set_major_locator(MaxNLocator(8))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for axis in (axes.xaxis, axes.yaxis):
-        for ticks in ("set_major_formatter", "set_minor_formatter"):
-            getattr(axis, ticks)(FuncFormatter(lambda value, _: f"{value:.3g}"))
-        axis.set_tick_params(which="both", labelsize=8)
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axis.set_minor_locator(NullLocator())
+        axis.set_tick_params(labelsize=8)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8)
     axes.spines[["right", "top"]].set_visible(False)
     figure.suptitle(
