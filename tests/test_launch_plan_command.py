@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.plan.command import plan_options, with_tokens
+from launch.plan.command import plan_options, require_folder, with_tokens
 from launch.plan.topology import parse
 from launch.plan.units import count, size
 
@@ -44,6 +44,18 @@ def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
     for tokens, rows in (("16M", 2048), ("4M", 512), ("200M", 24_576)):
         options = plan_options([*flags, tokens])
         assert with_tokens(options, parse(options.on)).train.batch_size == rows
+
+
+def test_files_are_not_written_below_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "folder"):
+        flags = ["--on", "v5p-8", "--mesh.fsdp", "4", "--out", str(out)]
+        assert cli.main(["plan", "llama3-8b", *flags]) == 1
+        assert f"out={out} must be a folder, " in capsys.readouterr().err
+    require_folder(tmp_path / "new" / "folder")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from models import SMALL, TRAIN, changed, mesh_of
 
 from launch.build import fresh_state, step_arguments
 from launch.config import MeshConfig
-from launch.plan.compile_step import logical
+from launch.plan.compile_step import logical, wanted
 from launch.plan.compiler import Compiled, TooLarge
 from launch.plan.memory import Fit, fit_of, require_possible, state_bytes
 from launch.plan.plan import require_layout
@@ -94,9 +94,29 @@ def test_gradients_are_no_more_than_the_compiler_left_room_for() -> None:
 
 
 def test_what_did_not_fit_is_told_with_what_it_wanted() -> None:
-    wanted = TooLarge(limit=1000, needed=9000, message=Path("log"), **TOLD)
-    fit = fit_of(wanted, parse("v5p-8"))
-    assert (fit.verdict, fit.peak, sum(parts(fit).values())) == ("does not fit", 9000, 9000)
+    for whole, needed, peak, origin in (
+        (True, 9000, 9000, "compiler"),
+        (False, 9000, 9000, "compiler, arithmetic"),
+        (True, 900, 1224, "compiler, arithmetic"),
+    ):
+        too_large = TooLarge(limit=1000, needed=needed, whole=whole, message=Path("log"), **TOLD)
+        fit = fit_of(too_large, parse("v5p-8"))
+        assert (fit.verdict, fit.peak, sum(parts(fit).values())) == ("does not fit", peak, peak)
+        told = next(line for line in fit_lines(fit, parse("v5p-8")) if line.startswith("wanted"))
+        assert told.endswith(f"%   {origin}") and len(told) <= 80
+
+
+def test_compiler_out_of_room_tells_all_of_it_or_its_temporaries() -> None:
+    all_of_it = "Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm."
+    assert wanted(all_of_it, 7) == {"needed": 20 * 2**30, "whole": True}
+    alone = "HLO temporaries (2.00M) exceed available HBM (15.75G)"
+    assert wanted(alone, 7) == {"needed": 2 * 2**20 + 7, "whole": False}
+    assert wanted("INTERNAL: oops\nmore", 7) == {"failed": "INTERNAL: oops"}
+
+
+def test_peak_is_at_least_what_the_step_is_given() -> None:
+    fit = fit_of(compiled(limit=5000, peak=1000), parse("v5p-8"))
+    assert fit.peak == sum(parts(fit).values()) == 1300
 
 
 @pytest.mark.parametrize(

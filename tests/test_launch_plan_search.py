@@ -7,7 +7,7 @@ import pytest
 from command import meshloom
 
 from launch.config import MeshConfig, RunConfig
-from launch.plan import search_show
+from launch.plan import search_show, show
 from launch.plan.layouts import layouts
 from launch.plan.search import Search, estimates_of, fits, nothing_fits, search
 from launch.plan.search_picture import draw, pareto
@@ -56,8 +56,29 @@ def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: 
         told[-1].split() == f"--mesh.fsdp 1 --model.remat {found.best.config.model.remat}".split()
     )
     assert sum(line.endswith("*") for line in told) == 1
+    assert not any("export" in line for line in told)
     json = search_show.as_json(found, given)
+    assert json["environment"] is None
     assert len(json["layouts"]) == 6 and len(json["compiled"]) == 2
+
+
+def test_a_share_that_must_be_larger_is_among_what_to_paste(
+    found: Search, given: RunConfig
+) -> None:
+    fit = found.best.fit._replace(verdict="fits if a process may take more", peak=80, limit=100)
+    more = dataclasses.replace(found, best=dataclasses.replace(found.best, fit=fit))
+    variable = "XLA_CLIENT_MEM_FRACTION=0.82"
+    assert search_show.as_text(more, given).splitlines()[-2:-1] == [f"  export {variable}"]
+    assert search_show.as_json(more, given)["environment"] == variable
+
+
+def test_files_of_the_plan_and_of_the_compiler_are_told(found: Search, tmp_path: Path) -> None:
+    best = found.best
+    said = show.as_text(best, tmp_path).splitlines()[-2:]
+    assert said == [f"files: {tmp_path}", f"of the compiler: {best.folder}"]
+    assert show.as_text(best, best.folder).splitlines()[-1] == f"files: {best.folder}"
+    assert (best.folder / "step.hlo").is_file()
+    assert show.as_json(best)["course"]["origin"].startswith("arithmetic roofline over the comp")
 
 
 def test_a_layout_that_the_compiler_fails_for_is_set_aside(

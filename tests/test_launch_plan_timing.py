@@ -101,6 +101,14 @@ def test_products_of_closed_kernels_are_counted_by_arithmetic() -> None:
     assert "products are arithmetic's" in "\n".join(lines)
 
 
+def test_what_goes_to_the_host_is_said_not_to_be_in_the_time() -> None:
+    config, topology, sizes = run(), parse("v5p:4x4x4"), {"fsdp": 64}
+    time = time_of(config, sizes, topology)
+    course, said = course_of(config, topology, time.seconds), "host's memory and back is not"
+    assert said not in "\n".join(time_lines(time, course, topology))
+    assert said in "\n".join(time_lines(time, course, topology, host=1))
+
+
 def test_a_run_takes_its_steps() -> None:
     config, topology = run(steps=1000, batch_size=512), parse("v5p:4x4x4")
     whole = course_of(config, topology, 10.0, price=2.0)

@@ -135,6 +135,7 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")
     assert flagged[1].strip() == told.unasked[0].where
+    assert lines[0].endswith("least is arithmetic") and record(told)["origins"]
     assert max(map(len, lines)) <= 80
 
 

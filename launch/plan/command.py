@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> None:
         return tell_elastic(run, topology, options)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
     folder = FOLDER / name if options.out is None else options.out
+    require_folder(folder)
     from launch.plan import picture, search, search_picture, search_show, show
     from launch.plan.plan import make_plan
 
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> None:
     written = json.dumps(told, indent=2)
     (folder / "plan.json").write_text(written + "\n", encoding="utf-8")
     picture.draw(plan, folder / "fit.png")
-    print(written if options.json else before + show.as_text(plan))
+    print(written if options.json else before + show.as_text(plan, folder))
 
 
 def _progress(told: str) -> None:
@@ -94,6 +95,16 @@ def require_price(price: float | None) -> None:
         raise ValueError(
             f"price={price} must be at least 0 and finite, because it is paid for a chip-hour; "
             "try --price 2.5"
+        )
+
+
+def require_folder(folder: Path) -> None:
+    """ValueError if files cannot lie there, as a file has its name or that of a folder above."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(
+            f"out={folder} must be a folder, because a plan is several files, but {there} is a "
+            "file; try --out runs/plans/mine"
         )
 
 

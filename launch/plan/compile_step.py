@@ -47,15 +47,20 @@ def main(request: Path, answer: Path) -> None:
         told["refused"] = str(error)
     except jax.errors.JaxRuntimeError as error:
         traceback.print_exc()
-        if used := USED.search(str(error)):
-            told["needed"] = size(*used.group(1, 2))
-        elif alone := TEMPORARIES.search(str(error)):
-            told["needed"] = size(*alone.groups()) + sum(told["logical"].values())
-        else:
-            told["failed"] = str(error).splitlines()[0]
+        told |= wanted(str(error), sum(told.get("logical", {}).values()))
     used = resource.getrusage(resource.RUSAGE_SELF)
     told |= {"rss": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
     answer.write_text(json.dumps(told), encoding="utf-8")
+
+
+def wanted(message: str, given: int) -> dict[str, Any]:
+    """What the compiler's error says of memory: the bytes it needed, and whether that is the whole
+    of them or its temporaries with what the step is given added; else the failure."""
+    if used := USED.search(message):
+        return {"needed": size(*used.group(1, 2)), "whole": True}
+    if alone := TEMPORARIES.search(message):
+        return {"needed": size(*alone.groups()) + given, "whole": False}
+    return {"failed": message.splitlines()[0]}
 
 
 def described(topology: Topology) -> list[Any]:

@@ -62,6 +62,8 @@ class TooLarge(NamedTuple):
     logical: dict[str, int]
     needed: int
     """By the compiler; where it tells of the temporaries alone, with what the step is given."""
+    whole: bool
+    """Whether the compiler told all of it."""
     mesh: dict[str, int]
     attention: str
     seconds: float

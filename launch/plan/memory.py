@@ -7,7 +7,7 @@ from launch.plan.compiler import Compiled, TooLarge
 from launch.plan.elastic import ROOM
 from launch.plan.enough import advice
 from launch.plan.shapes import GIB
-from launch.plan.share import MOST, share_of
+from launch.plan.share import MOST, share_of, wanted
 from launch.plan.timing import device_of
 from launch.plan.topology import Topology
 from launch.plan.work import Origin
@@ -30,7 +30,10 @@ class Fit(NamedTuple):
 
     verdict: Verdict
     peak: int
-    """By the compiler; of a step that does not fit, what it wanted."""
+    """Of a step that does not fit, what it wanted."""
+    whole: bool
+    """Whether the peak is all the compiler's; else it told of the temporaries alone, and the rest
+    is arithmetic."""
     limit: int
     """What the compiler gives a program on a TPU; all memory of a GPU."""
     share: float
@@ -45,13 +48,20 @@ class Fit(NamedTuple):
         """Bytes that a process can be given."""
         return self.limit * max(self.share, MOST)
 
+    @property
+    def variable(self) -> str | None:
+        """What a shell must set for the process to take as much, if JAX's share is not enough."""
+        if self.verdict != "fits if a process may take more":
+            return None
+        return wanted(self.peak / self.limit)
+
 
 def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
     """The compiler's peak with what is known of it by arithmetic taken out; the rest is what the
     step computes in between.
 
-    Gradients are as large as the parameters, in float32, all at once, unless the compiler found
-    less room enough.
+    The peak is at least what the step is given. Gradients are as large as the parameters, in
+    float32, all at once, unless the compiler found less room enough.
     """
     logical = dict(result.logical)
     kept = {
@@ -62,10 +72,12 @@ def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
     }
     given = sum(kept.values())
     if isinstance(result, Compiled):
-        peak, padding, host = result.peak, result.arguments - given, result.host
+        peak, whole = max(result.peak, result.arguments), True
+        padding, host = result.arguments - given, result.host
     else:
-        peak, padding, host = result.needed, 0, 0
-    rest = max(0, peak - given - padding)
+        peak, whole = max(result.needed, given), result.whole and result.needed >= given
+        padding, host = 0, 0
+    rest = peak - given - padding
     gradients = min(kept["parameters"], rest)
     parts = [Part(name, size, "arithmetic") for name, size in kept.items() if size]
     parts += [
@@ -79,7 +91,7 @@ def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
         verdict = "fits"
     elif isinstance(result, Compiled) and share < MOST and peak <= MOST * result.limit:
         verdict = "fits if a process may take more"
-    return Fit(verdict, peak, result.limit, share, tuple(p for p in parts if p.bytes), host)
+    return Fit(verdict, peak, whole, result.limit, share, tuple(p for p in parts if p.bytes), host)
 
 
 def state_bytes(config: OptimizerConfig) -> int:

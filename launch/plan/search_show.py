@@ -31,6 +31,7 @@ def as_text(search: Search, given: RunConfig) -> str:
             ),
             "",
             "* the fastest of those that fit; to have it:",
+            *([f"  export {variable}"] if (variable := search.best.fit.variable) else []),
             *_lines(flags(search.best.config, given)),
         ]
     )
@@ -51,6 +52,7 @@ def as_json(search: Search, given: RunConfig) -> dict[str, Any]:
     """The same, with all digits, and the estimates of all layouts."""
     return {
         "flags": flags(search.best.config, given),
+        "environment": search.best.fit.variable,
         "layouts": [_estimated(estimate) for estimate in search.estimates],
         "compiled": [
             {

@@ -1,5 +1,6 @@
 """A plan as text of at most 80 columns and as JSON."""
 
+from pathlib import Path
 from typing import Any
 
 from launch.config import to_dict
@@ -7,8 +8,7 @@ from launch.mesh import shown
 from launch.plan.memory import Fit
 from launch.plan.plan import Plan
 from launch.plan.shapes import GIB
-from launch.plan.share import wanted
-from launch.plan.time_table import time_lines
+from launch.plan.time_table import source_of, time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
 from launch.run_directory import near
@@ -16,8 +16,8 @@ from launch.run_directory import near
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
 
 
-def as_text(plan: Plan) -> str:
-    """All parts, one below the other."""
+def as_text(plan: Plan, folder: Path) -> str:
+    """All parts, one below the other; the plan's own files lie in `folder`."""
     run, train = plan.config, plan.config.train
     rows, length = train.batch_size, run.data.sequence_length
     micro = f" in {train.accumulation} micro-batches" if train.accumulation > 1 else ""
@@ -29,12 +29,13 @@ def as_text(plan: Plan) -> str:
         *fit_lines(plan.fit, plan.topology),
         *([CUDNN] if plan.attention == "cudnn" else []),
         "",
-        *time_lines(plan.time, plan.course, plan.topology),
+        *time_lines(plan.time, plan.course, plan.topology, host=plan.fit.host),
         "",
         *(traffic_lines(plan.traffic) if plan.traffic else []),
         f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB and "
         f"{plan.cpu_seconds:.0f} s of CPU",
-        f"files: {near(plan.folder)}",
+        f"files: {near(folder)}",
+        *([f"of the compiler: {near(plan.folder)}"] if plan.folder != folder else []),
     ]
     return "\n".join(lines)
 
@@ -57,7 +58,11 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "fit": {
             **fit._asdict(),
             "parts": [part._asdict() for part in fit.parts],
-            "origins": {"peak": "compiler", "limit": _limit_from(topology), "host": "compiler"},
+            "origins": {
+                "peak": _peak_from(fit),
+                "limit": _limit_from(topology),
+                "host": "compiler",
+            },
         },
         "time": {
             **plan.time._asdict(),
@@ -68,7 +73,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "seconds": plan.time.seconds,
         },
         "traffic": None if plan.traffic is None else record(plan.traffic),
-        "course": plan.course._asdict(),
+        "course": {**plan.course._asdict(), "origin": source_of(plan.time)},
         "compiler": {
             "seconds": plan.seconds,
             "cpu_seconds": plan.cpu_seconds,
@@ -92,11 +97,15 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     ruler = "-" * len(head)
     lines = [head, ruler, *(line(part.name, part.bytes, part.origin) for part in fit.parts), ruler]
     name = "peak" if fit.verdict != "does not fit" else "wanted"
-    lines.append(line(name, fit.peak, "compiler"))
+    lines.append(line(name, fit.peak, _peak_from(fit)))
     lines.append(line("there is", fit.limit, _limit_from(topology)))
     if fit.host:
         lines.append(line("in the host's memory", fit.host, "compiler"))
     return [*lines, "", *_verdict(fit)]
+
+
+def _peak_from(fit: Fit) -> str:
+    return "compiler" if fit.whole else "compiler, arithmetic"
 
 
 def _limit_from(topology: Topology) -> str:
@@ -107,6 +116,6 @@ def _verdict(fit: Fit) -> list[str]:
     if fit.share == 1:
         return [fit.verdict]
     may = f"JAX takes {fit.share:.0%} of a GPU, {fit.share * fit.limit / GIB:.2f} GiB"
-    if fit.verdict != "fits if a process may take more":
+    if fit.variable is None:
         return [f"{fit.verdict}: {may}"]
-    return [f"{may};", f"fits with {wanted(fit.peak / fit.limit)} or more"]
+    return [f"{may};", f"fits with {fit.variable} or more"]

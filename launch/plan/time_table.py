@@ -7,8 +7,9 @@ from launch.plan.topology import Topology
 SOURCES = {"compiler": "the compiler's program", "arithmetic": "arithmetic"}
 
 
-def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
-    """Seconds of a step by what they are spent on, then the whole run."""
+def time_lines(time: StepTime, course: Course, topology: Topology, *, host: int = 0) -> list[str]:
+    """Seconds of a step by what they are spent on, then the whole run; `host` is how many bytes of
+    a device lie in the host's memory."""
     chip, shares = topology.chip.name, efficiency(topology.chip)
     like = fitted_on(topology.chip)
     unit, factor = ("seconds", 1.0) if time.seconds >= 1 else ("ms", 1e3)
@@ -17,7 +18,7 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
         return f"{name:<36}{seconds * factor:>10.3f}   {note}".rstrip()
 
     head = f"{'time of a step':<36}{unit:>10}"
-    lines = [f"time: arithmetic roofline over {SOURCES[time.origin]}", head, "-" * len(head)]
+    lines = [f"time: {source_of(time)}", head, "-" * len(head)]
     lines.append(line("products", time.compute, f"{shares.matmul:.0%} of peak, fitted on {like}"))
     lines.append(line("memory traffic", time.memory, "beside the products"))
     lines += [line(_over(part), part.seconds, f"by {part.slower}") for part in time.communication]
@@ -28,6 +29,8 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
         lines.append(f"how near a step comes to the peaks of {chip} is unknown: as on {like}")
     if time.products != time.origin:
         lines.append("products are arithmetic's, as the program's kernels do not tell theirs")
+    if host:
+        lines.append("what goes to the host's memory and back is not counted in the time")
     cost = "" if course.cost is None else f", cost {course.cost:,.0f}"
     return [
         *lines,
@@ -35,6 +38,11 @@ def time_lines(time: StepTime, course: Course, topology: Topology) -> list[str]:
         f"{_lasting(course.days)},",
         f"{_few(course.chip_hours)} chip-hours{cost}",
     ]
+
+
+def source_of(time: StepTime) -> str:
+    """Where a step's time, and all that follows from it, comes from."""
+    return f"arithmetic roofline over {SOURCES[time.origin]}"
 
 
 def _lasting(days: float) -> str:

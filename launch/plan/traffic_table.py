@@ -14,7 +14,7 @@ def traffic_lines(told: Traffic) -> list[str]:
     if not (told.rows or told.needs):
         return ["traffic of a step: none, as a device alone sends nothing", "", *_flags(told)]
     lines = [
-        "traffic of a step, sent by each device",
+        "traffic of a step, sent by each device; least is arithmetic",
         _line("", "runs", "compiler", "least", "ratio"),
     ]
     for row in told.rows:
@@ -71,7 +71,7 @@ def _size(size: float) -> str:
 
 
 def record(told: Traffic) -> dict[str, Any]:
-    """For JSON: all in bytes a chip and step, `needs` by arithmetic, the rest by the compiler."""
+    """For JSON: all in bytes a chip and step."""
     return {
         "bytes": told.bytes,
         "least": told.least,
@@ -79,4 +79,5 @@ def record(told: Traffic) -> dict[str, Any]:
         "needs": [need._asdict() for need in told.needs],
         "unasked": [one._asdict() for one in told.unasked],
         "uncounted": told.uncounted,
+        "origins": {"least": "arithmetic", "needs": "arithmetic", "others": "compiler"},
     }
