@@ -14,7 +14,7 @@ from launch.build import Checks
 from launch.config import RunConfig
 from launch.distributed import from_first_process
 from launch.interrupt import Stop
-from launch.plan.room import require_room, room, told_of
+from launch.plan.room import beside_state, require_room, room, told_of
 from launch.report import Report
 from launch.resume import Found, find, require_same_rows
 from launch.run_directory import RunDirectory, open_run_directory
@@ -94,7 +94,8 @@ def prepare(
     closing.callback(checkpointer.close)
     phases.enter("compile")
     shapes, there = jax.eval_shape(fresh), room()
-    report.say(require_room(shapes, there))
+    beside = beside_state(model, train, length, jax.default_backend(), packed=packed)
+    report.say(require_room(shapes, there, beside))
     train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
     report.say(f"train step compiled in {seconds:.1f} s{told_of(train_step, there)}")
     measure = None

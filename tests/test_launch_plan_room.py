@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import jax
@@ -7,8 +8,11 @@ import pytest
 from models import SMALL, TRAIN, mesh_of
 
 from launch.build import compile_train_step, fresh_state
-from launch.plan.room import require_room, room, told_of
+from launch.plan import arithmetic
+from launch.plan.chips import CHIPS
+from launch.plan.room import beside_state, require_room, room, told_of
 from launch.plan.shapes import GIB, memory
+from launch.plan.units import size
 
 
 def test_state_is_told_and_refused_where_it_does_not_fit() -> None:
@@ -19,6 +23,25 @@ def test_state_is_told_and_refused_where_it_does_not_fit() -> None:
         require_room(shapes, least)
         with pytest.raises(ValueError, match=r"mesh of 4 devices must hold.*try more devices"):
             require_room(shapes, least - 1)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+def test_step_is_estimated_where_arithmetic_holds(platform: str) -> None:
+    half = dataclasses.replace(SMALL, dtype="bfloat16")
+    chip = CHIPS[{"tpu": "v5p", "gpu": "h100"}[platform]]
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
+        shapes = jax.eval_shape(fresh_state(half, TRAIN))
+        beside = beside_state(half, TRAIN, 16, platform, packed=True)
+        assert beside_state(SMALL, TRAIN, 16, platform, packed=True) is None
+        assert beside_state(half, TRAIN, 16, "cpu", packed=True) is None
+        told = arithmetic.memory(half, TRAIN, 16, {"fsdp": 2, "tensor": 2}, chip)
+        assert beside is not None
+        assert beside == told.gradients + told.activations + told.temporaries
+        whole = memory(shapes).device + round(beside)
+        assert f"temporaries about {size(whole)} (arithmetic)" in require_room(
+            shapes, whole, beside
+        )
+        assert "more than there is (arithmetic)" in require_room(shapes, whole - 1, beside)
 
 
 def test_compilers_peak_is_told() -> None:

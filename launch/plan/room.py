@@ -1,11 +1,15 @@
-"""Whether a run's state fits the devices at hand, told before the step is compiled."""
+"""Whether a run fits the devices at hand, told before the step is compiled."""
 
 import os
 
 import jax
 
+from launch.plan import arithmetic
+from launch.plan.chips import CHIPS
 from launch.plan.shapes import memory
 from launch.plan.units import size
+from model.config import ModelConfig
+from train.config import TrainConfig
 from train.state import TrainState
 
 
@@ -20,9 +24,23 @@ def room() -> int:
     return machine // jax.local_device_count()
 
 
-def require_room(state: TrainState, there: int) -> str:
+def beside_state(
+    model: ModelConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
+) -> float | None:
+    """Bytes of a device that a step takes beside the state, about: gradients, activations and
+    temporaries; None where arithmetic does not hold, as on a CPU and in float32."""
+    # Of a chip, memory depends on the platform alone.
+    chip = next((chip for chip in CHIPS.values() if chip.platform == platform), None)
+    if chip is None or model.dtype != "bfloat16":
+        return None
+    sizes = dict(jax.sharding.get_abstract_mesh().shape)
+    found = arithmetic.memory(model, train, length, sizes, chip, packed=packed)
+    return found.gradients + found.activations + found.temporaries
+
+
+def require_room(state: TrainState, there: int, beside: float | None = None) -> str:
     """What a device must hold at least of the `there` bytes it has, in a line; `state` is its
-    shapes.
+    shapes, and `beside` what a step takes more, if that is known.
 
     Raises ValueError if the state alone does not fit.
     """
@@ -34,9 +52,13 @@ def require_room(state: TrainState, there: int) -> str:
             f"updates them, but each device must hold {size(least)} of them (arithmetic) "
             f"and has {size(there)}; try more devices on --mesh.fsdp or --mesh.tensor"
         )
+    whole = ""
+    if beside is not None:
+        more = ", more than there is" if least + beside > there else ""
+        whole = f"; with activations and temporaries about {size(round(least + beside))}{more}"
     return (
-        f"memory: state {size(least)} and gradients {size(gradients)} of a device's {size(there)} "
-        "(arithmetic)"
+        f"memory: state {size(least)} and gradients {size(gradients)} of a device's {size(there)}"
+        f"{whole} (arithmetic)"
     )
 
 
