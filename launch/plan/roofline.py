@@ -113,17 +113,23 @@ def _seconds(
 ) -> tuple[float, float]:
     """On the fast links and on the network.
 
-    Of what a ring sends in all, the chips of a group that share a slice or node carry equal parts
-    across its border. A TPU's program is that of one slice: what it sends between slices it has
-    cut before, and its other groups, which are no larger, use no network.
+    Of what a ring of GPUs sends in all, the chips of a group that share a node carry equal parts
+    across its border. A TPU's compiler cuts over the chips of a slice first and sends between
+    slices what each is left with. Its program is that of one slice, where groups, which are no
+    larger, use no network.
     """
-    network = collective.bytes / (chip.network_bandwidth * shares.network)
+    link = chip.link_bandwidth * shares.link
+    network = chip.network_bandwidth * shares.network
     if collective.apart:
-        return 0.0, network
-    span = placement.joined(collective.axes)
-    fast = collective.bytes / (span.links * chip.link_bandwidth * shares.link)
-    inside = span.outer == 1 or (chip.torus > 0 and collective.group <= span.inner)
-    return fast if span.inner > 1 else 0.0, 0.0 if inside else network / span.inner
+        return 0.0, collective.bytes / network
+    (inner, outer, links), near = placement.joined(collective.axes), collective.bytes
+    if outer == 1 or (chip.torus and collective.group <= inner):
+        return near / (links * link), 0.0
+    far = near
+    if chip.torus:
+        whole = collective.bytes / (1 - 1 / collective.group)
+        near, far = whole * (1 - 1 / inner), whole * (1 - 1 / outer)
+    return near / (links * link) if inner > 1 else 0.0, far / inner / network
 
 
 def course(
