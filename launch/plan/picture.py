@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from launch.mesh import shown
 from launch.plan.plan import Plan
-from launch.plan.shapes import GIB
+from launch.plan.units import unit
 
 COLORS = {
     "parameters": "#1f5fa8",
@@ -25,18 +25,19 @@ def draw(plan: Plan, picture: Path) -> None:
     """Draw one stacked bar of the parts against what the chip has, as a PNG."""
     figure = Figure(figsize=(8, 3), dpi=150, layout="constrained")
     axes = figure.subplots()
+    name, factor = unit(plan.fit.peak)
     left = 0.0
     for part in plan.fit.parts:
-        wide = part.bytes / GIB
+        wide = part.bytes / factor
         label = f"{part.name} {wide:,.2f} ({part.origin})"
         axes.barh(0, wide, left=left, color=COLORS[part.name], label=label, height=0.6)
         left += wide
-    limit = plan.fit.limit * plan.fit.share / GIB
+    limit = plan.fit.limit * plan.fit.share / factor
     there = "there is" if plan.fit.share == 1 else f"JAX takes {plan.fit.share:.0%} of a GPU:"
-    axes.axvline(limit, color=LIMIT, lw=1.6, label=f"{there} {limit:,.2f} GiB")
+    axes.axvline(limit, color=LIMIT, lw=1.6, label=f"{there} {limit:,.2f} {name}")
     axes.set_xlim(0, 1.05 * max(left, limit))
     axes.set_yticks([])
-    axes.set_xlabel("GiB of a device")
+    axes.set_xlabel(f"{name} of a device")
     axes.spines[["left", "right", "top"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     title = f"{plan.config.preset} on {plan.topology.told}, mesh {shown(plan.mesh)}"

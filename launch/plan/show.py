@@ -11,6 +11,7 @@ from launch.plan.shapes import GIB
 from launch.plan.time_table import source_of, time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
+from launch.plan.units import unit
 from launch.run_directory import near
 
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
@@ -88,12 +89,12 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     """The table of what fills a device."""
     many = topology.devices_per_chip
     each = "a chip" if many == 1 else f"each of {many} devices of a chip"
-    unit, factor = ("GiB", GIB) if fit.peak >= GIB else ("MiB", 2**20)
+    measure, factor = unit(fit.peak)
 
     def line(name: str, size: int, origin: str) -> str:
         return f"{name:<36}{size / factor:>10,.2f}{size / fit.limit:>9.1%}   {origin}"
 
-    head = f"{'memory of ' + each:<36}{unit:>10}{'share':>9}   from"
+    head = f"{'memory of ' + each:<36}{measure:>10}{'share':>9}   from"
     ruler = "-" * len(head)
     lines = [head, ruler, *(line(part.name, part.bytes, part.origin) for part in fit.parts), ruler]
     name = "peak" if fit.verdict != "does not fit" else "wanted"

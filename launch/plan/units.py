@@ -22,4 +22,10 @@ def count(text: str, flag: str) -> int:
 
 def size(count: int) -> str:
     """Bytes in words: 3.2 MiB, 95.74 GiB."""
-    return f"{count / 2**30:,.2f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"
+    name, factor = unit(count)
+    return f"{count / factor:,.{2 if name == 'GiB' else 1}f} {name}"
+
+
+def unit(count: int) -> tuple[str, int]:
+    """That bytes are told in, and how many it is: GiB, or MiB where there is less than one."""
+    return ("GiB", 2**30) if count >= 2**30 else ("MiB", 2**20)
