@@ -103,5 +103,5 @@ def test_other_sums_are_sums(lines: tuple[str, ...]) -> None:
 
 def test_a_ratio_out_of_all_measure_fits_its_column() -> None:
     row = Row("all-reduce", ("fsdp",), 4, 1, 785.0 * 2**30, 5.0 * 2**20)
-    lines = traffic_lines(Traffic({"fsdp": 4}, [row], [], [], {}))
+    lines = traffic_lines(Traffic({"fsdp": 4}, [row], [], [], [], {}))
     assert lines[2].endswith(" > 999") and max(map(len, lines)) <= 80

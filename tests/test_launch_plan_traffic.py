@@ -128,6 +128,7 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
         ("all-gather", "fsdp"): 64 * 32 * ITEM * 3 / 4,
         ("all-gather", "tensor"): D * F // 2 * ITEM * 1 / 2,
     }
+    assert told.excess == [], "which is of sums alone"
     # JAX 0.12's compiler does not say where it gathers an argument.
     lines = [one.where for one in told.unasked if one.where]
     assert len(lines) >= 2 and all("test_launch_plan_traffic.py:" in line for line in lines)
@@ -140,7 +141,7 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
 
 
 def test_a_device_alone_has_no_table() -> None:
-    alone = Traffic({"fsdp": 1}, [], [], [], {"kernel": 3})
+    alone = Traffic({"fsdp": 1}, [], [], [], [], {"kernel": 3})
     first, *rest = traffic_lines(alone)
     assert first == "traffic of a step: none, as a device alone sends nothing"
     assert any("kernel" in line for line in rest), "what is not counted is told all the same"
@@ -162,6 +163,72 @@ ENTRY %main (x: f32[64]) -> f32[64] {{
     alone = text.replace("reduce-scatter(%x)", "negate(%x)")
     (gather,) = compared(read(Program(alone), sizes), LAYERS, TRAIN, sizes).unasked
     assert (gather.kind, gather.axes, gather.bytes) == ("all-gather", ("tensor",), 32 * ITEM)
+
+
+MESH = {"fsdp": 2, "tensor": 4}
+TENSOR, HALVES = "{{0,1,2,3},{4,5,6,7}}", "{{0,1},{2,3},{4,5},{6,7}}"
+NO_AXES = "{{0,1},{2,4},{3,5},{6,7}}"
+
+
+def sums(*lines: str) -> Read:
+    """Of a program for 8 devices that adds up arrays of these sizes over these groups."""
+    given = "".join(
+        f"  %x.{place} = f32[{line.split()[0]}]{{0}} parameter({place})\n"
+        f"  %sum.{place} = f32[{line.split()[0]}]{{0}} all-reduce(%x.{place}), to_apply=%add, "
+        f'replica_groups={line.split()[1]}, metadata={{source_file="/x/model/mlp.py" '
+        f"source_line={place}}}\n"
+        for place, line in enumerate(lines)
+    )
+    entry = f"ENTRY %main () -> f32[] {{\n{given}  ROOT %o = f32[] constant(0)\n}}\n"
+    return read(Program(f"HloModule sums, num_partitions=8\n\n{entry}"), MESH)
+
+
+def needed_over(axis: str) -> float:
+    told = compared(sums(f"1 {TENSOR}"), LAYERS, TRAIN, MESH)
+    return sum(need.bytes for need in told.needs if (need.kind, need.axis) == ("all-reduce", axis))
+
+
+def test_sums_far_beyond_what_the_layout_needs_are_told_with_their_lines() -> None:
+    """Over 4 devices an all-reduce of an array sends 3 / 2 of its bytes, over 8 it sends 7 / 4."""
+    enough = round(needed_over("tensor") / (ITEM * 3 / 2))
+    told = compared(sums(f"{enough} {TENSOR}", f"{enough // 3} {TENSOR}"), LAYERS, TRAIN, MESH)
+    assert told.excess == [] and told.rows[0].bytes > told.rows[0].least
+    told = compared(sums(f"{enough} {TENSOR}", f"{enough} {TENSOR}", "1 {}"), LAYERS, TRAIN, MESH)
+    ((row, lines),) = told.excess
+    assert (row.axes, row.runs, row.bytes) == (("tensor",), 2, 2 * enough * ITEM * 3 / 2)
+    assert [(one.where, one.bytes) for one in lines] == [
+        (f"model/mlp.py:{line}", enough * ITEM * 3 / 2) for line in (0, 1)
+    ]
+    text = traffic_lines(told)
+    first = text.index("sums far beyond what the layout asks for") + 1
+    assert text[first].startswith("all-reduce over tensor") and text[first].endswith("2.00")
+    assert [line.split()[0] for line in text[first + 1 : first + 3]] == [one.where for one in lines]
+    assert max(map(len, text)) <= 80
+    assert record(told)["excess"][0]["lines"] == [one._asdict() for one in lines]
+
+
+def test_a_sum_over_several_axes_may_stand_for_one_over_each() -> None:
+    over = needed_over("fsdp")
+    assert over < needed_over("tensor")
+    of_both = round(2 * over / (ITEM * 7 / 4))
+    assert compared(sums(f"{of_both} {{}}"), LAYERS, TRAIN, MESH).excess == []
+    ((row, _),) = compared(sums(f"{2 * of_both} {{}}"), LAYERS, TRAIN, MESH).excess
+    assert row.axes == ("fsdp", "tensor")
+
+
+def test_sums_that_nothing_needs_are_told_unless_small() -> None:
+    several = [f"4000 {TENSOR}", f"2 {NO_AXES}", f"1 {NO_AXES}"]
+    assert compared(sums(*several), LAYERS, TRAIN, MESH).excess == []
+    ((row, lines),) = compared(sums(*several, f"9 {NO_AXES}"), LAYERS, TRAIN, MESH).excess
+    assert (row.axes, row.bytes, row.least) == ((), 12 * ITEM, 0)
+    assert [one.bytes for one in lines] == [9 * ITEM, 2 * ITEM, ITEM]
+
+
+def test_groups_of_several_sizes_along_an_axis_share_its_least() -> None:
+    told = compared(sums(f"64 {TENSOR}", f"32 {HALVES}"), LAYERS, TRAIN, MESH)
+    (row,) = told.rows
+    assert (row.axes, row.group, row.runs) == (("tensor",), 4, 2)
+    assert (row.bytes, row.least) == (64 * ITEM * 3 / 2 + 32 * ITEM, needed_over("tensor"))
 
 
 def test_replicas_sum_the_gradients_they_hold_once() -> None:

@@ -77,8 +77,10 @@ def _unrolled(program: Program, permute: Executed, sizes: dict[str, int]) -> Par
     """Without a loop: a permute that was made for a product and turns a whole ring by one place.
     Sums are added to where they arrive, shards are not."""
     instruction, computation = permute.instruction, permute.scope.computation
+    if PRODUCT not in instruction.attributes:
+        return None
     turn = turned(instruction.attributes, sizes)
-    if PRODUCT not in instruction.attributes or turn not in (1, -1):
+    if turn not in (1, -1):
         return None
     added = _added(program, computation, instruction.name)
     sent_on = _sent_on(computation, instruction.name, _sources(computation))

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from launch.plan.traffic import Row, Traffic
-
-SMALL = 1e-3
-"""Share of all bytes below which what nobody asked for is no row of its own."""
+from launch.plan.traffic import SMALL, Row, Traffic
 
 
 def traffic_lines(told: Traffic) -> list[str]:
@@ -17,9 +14,7 @@ def traffic_lines(told: Traffic) -> list[str]:
         "traffic of a step, sent by each device; least is arithmetic",
         _line("", "runs", "compiler", "least", "ratio"),
     ]
-    for row in told.rows:
-        name = f"{row.kind} over {' x '.join(row.axes) or 'no axes'}"
-        lines.append(_line(name, f"{row.runs:,}", _size(row.bytes), *_against(row)))
+    lines += map(_row, told.rows)
     missing = {(need.kind, need.axis) for need in told.needs}
     missing -= {(row.kind, row.axes[0]) for row in told.rows if len(row.axes) == 1}
     for kind, axis in sorted(missing):
@@ -43,10 +38,24 @@ def _flags(told: Traffic) -> list[str]:
     if small:
         runs = sum(one.count for one in small)
         lines.append(_line("small ones", f"{runs:,}", _size(sum(one.bytes for one in small))))
+    if told.excess:
+        lines.append("sums far beyond what the layout asks for")
+    for row, parts in told.excess:
+        lines.append(_row(row))
+        lines += [
+            _line(f"    {one.where[-36:] or 'line unknown'}", f"{one.count:,}", _size(one.bytes))
+            for one in parts
+            if one.bytes >= SMALL * told.bytes
+        ]
     if told.uncounted:
         lines.append("products not counted, as the kernel is not known")
         lines += [_line(f"    {name}"[:40], f"{runs:,}") for name, runs in told.uncounted.items()]
     return [*lines, ""] if lines else []
+
+
+def _row(row: Row) -> str:
+    name = f"{row.kind} over {' x '.join(row.axes) or 'no axes'}"
+    return _line(name, f"{row.runs:,}", _size(row.bytes), *_against(row))
 
 
 def _against(row: Row) -> tuple[str, str]:
@@ -78,6 +87,10 @@ def record(told: Traffic) -> dict[str, Any]:
         "collectives": [row._asdict() for row in told.rows],
         "needs": [need._asdict() for need in told.needs],
         "unasked": [one._asdict() for one in told.unasked],
+        "excess": [
+            {**row._asdict(), "lines": [one._asdict() for one in lines]}
+            for row, lines in told.excess
+        ],
         "uncounted": told.uncounted,
         "origins": {"least": "arithmetic", "needs": "arithmetic", "others": "compiler"},
     }
