@@ -1,7 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from launch import cli
+from launch.config import MeshConfig, save
 from launch.plan.command import plan_options
+from launch.presets import preset
 
 
 @pytest.mark.parametrize(
@@ -28,3 +33,15 @@ def test_what_would_be_thrown_away_is_refused(
 def test_what_a_preset_says_is_replaced(flag: str) -> None:
     options = plan_options(["gpt3-175b", "--on", "v5p:8x8x8", flag, "--train.batch-size", "512"])
     assert options.run.train.batch_size == 512
+
+
+def test_mesh_of_a_file_is_refused_with_flags_that_undo_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(preset("llama3-8b"), mesh=MeshConfig(fsdp=8, tensor=2))
+    save(run, tmp_path / "config.yaml")
+    asked = f"plan --config {tmp_path / 'config.yaml'} --on v5e-256 --search".split()
+    assert cli.main(asked) == 1
+    assert "or with --mesh.fsdp -1 and every other axis 1" in capsys.readouterr().err
+    undone = plan_options([*asked[1:], "--mesh.fsdp", "-1", "--mesh.tensor", "1"])
+    assert undone.run.mesh == MeshConfig()

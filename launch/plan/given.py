@@ -41,5 +41,5 @@ def require_no_mesh(run: RunConfig, flag: str) -> None:
 
         raise ValueError(
             f"mesh={shown(dataclasses.asdict(run.mesh))} must not be given with {flag}, because "
-            f"that finds one; try without {flag}, or without the --mesh flags"
+            f"that finds one; try without {flag}, or with --mesh.fsdp -1 and every other axis 1"
         )
