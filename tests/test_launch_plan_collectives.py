@@ -63,6 +63,30 @@ def test_a_gather_spread_over_fusions_is_one() -> None:
     assert found.work.matmul_flops == 2 * (2 * 16 * 8 * 8)
 
 
+def test_what_has_lost_its_line_has_that_of_what_made_its_operand() -> None:
+    """As where libtpu puts in place what it scattered of a padded array."""
+    ring = "source_target_pairs={{0,1},{1,2},{2,3},{3,0}}"
+    line = 'metadata={source_file="/x/model/mlp.py" source_line=44}'
+    text = f"""HloModule lines, num_partitions=4
+
+%scatter (x: bf16[8,8]) -> bf16[2,8] {{
+  %x = bf16[8,8] parameter(0)
+  ROOT %part = bf16[2,8] slice(%x), slice={{[0:2], [0:8]}}
+}}
+
+ENTRY %main (x: bf16[8,8]) -> bf16[1,8] {{
+  %x = bf16[8,8] parameter(0), {line.replace("44", "1")}
+  %product = bf16[8,8] dot(%x, %x), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}, {line}
+  %copy = bf16[8,8] copy(%product)
+  %fusion = bf16[2,8] fusion(%copy), kind=kCustom, calls=%scatter
+  %slice = bf16[1,8] slice(%fusion), slice={{[0:1], [0:8]}}
+  ROOT %permute = bf16[1,8] collective-permute(%slice), channel_id=1, {ring}
+}}
+"""
+    (permute,) = read(Program(text), {"fsdp": 4}).work.collectives
+    assert (permute.kind, permute.where) == ("collective-permute", "model/mlp.py:44")
+
+
 def test_its_arrays_are_moved_once() -> None:
     """The part is read and written on and the whole written where it begins; the products beside
     it read and write their own."""

@@ -30,6 +30,10 @@ SCATTER = "all-reduce-scatter"
 """Computation that TPU programs hold a reduce-scatter in: an all-reduce, then each chip's part."""
 
 
+MAKERS = 3
+"""How far back a line is looked for: from a slice of a scatter to the product whose sum it is."""
+
+
 class Sent(NamedTuple):
     """What one instruction sends."""
 
@@ -120,9 +124,12 @@ def _to_slices(program: Program, one: Executed, slices: Group) -> Sent:
 
 def _where(program: Program, one: Executed) -> str:
     """The line that asked for it; if it has lost that, the line of the fusion around it, or of
-    what made its operand."""
-    scope = one.scope
-    near = [one.instruction, scope.caller, origin(scope.computation, one.instruction.operands[0])]
+    the nearest that has one of what made its operand."""
+    made, near = one.instruction, [one.instruction, one.scope.caller]
+    for _ in range(MAKERS):
+        if made.operands:
+            made = origin(one.scope.computation, made.operands[0])
+            near.append(made)
     return next((line for item in near if item and (line := program.where(item))), "")
 
 
