@@ -65,6 +65,8 @@ def leave_out_absent_tpu(devices: Path = PCI) -> None:
         return
     if not MAKERS & {path.read_text().strip() for path in devices.glob("*/vendor")}:
         os.environ["JAX_PLATFORMS"] = "cpu"
+        if (jax := sys.modules.get("jax")) is not None:  # it has read the variable already
+            jax.config.update("jax_platforms", "cpu")
 
 
 def keep_programs_of_every_process() -> None:

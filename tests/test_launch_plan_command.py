@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.plan.command import plan_options, require_folder, with_tokens
+from launch.plan.command import plan_options, require_folder, unused, with_tokens
 from launch.plan.topology import parse
 from launch.plan.units import count, size
 
@@ -87,3 +87,16 @@ def test_bad_input(
     assert cli.main(["plan", *words.split()]) == code
     assert re.search(re.escape(expected), capsys.readouterr().err)
     assert not list(tmp_path.iterdir()), "the compiler was not asked"
+
+
+def test_no_plan_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = tmp_path / "plan"
+    assert unused(first) == first
+    first.mkdir()
+    (first / "plan.json").write_text("{}")
+    (tmp_path / "plan-2").mkdir()
+    assert unused(first) == tmp_path / "plan-3"
+    asked = f"plan tiny --on v5e-1 --mesh.fsdp 1 --out {first}".split()
+    assert cli.main(asked) == 1
+    assert f"try --out {tmp_path / 'plan-3'}" in capsys.readouterr().err
+    assert (first / "plan.json").read_text() == "{}"

@@ -68,7 +68,7 @@ def test_replicas_are_slices() -> None:
 def test_step_without_room_tells_what_it_wanted(tmp_path: Path) -> None:
     flags = "--on v5e-1 --train.batch-size 16777216 --out".split()
     said = meshloom("plan", "tiny", *TINY, *flags, str(tmp_path)).stdout
-    assert "\ndoes not fit\n" in said
+    assert "\ndoes not fit\ntry --model.remat full, more --train.accumulation, --search" in said
     assert "there is                                 15.75" in said
     wanted = re.search(r"\nwanted +([\d.,]+)", said)
     assert wanted and float(wanted[1].replace(",", "")) > 15.75

@@ -19,6 +19,14 @@ from launch.presets import preset
         ("--search --model.remat=dots", "model.remat=dots must not be given with --search"),
         ("--search --train.accumulation 2", "train.accumulation=2 must not be given with --search"),
         ("--search --mesh.fsdp 8", "mesh=fsdp 8 must not be given with --search"),
+        (
+            "--mesh.fsdp 256 --batch-tokens 4M --train.batch-size 500",
+            "train.batch-size=500 must not be given with --batch-tokens 4M",
+        ),
+        (
+            "--search --tokens=1T --train.steps 9",
+            "train.steps=9 must not be given with --tokens 1T",
+        ),
     ],
 )
 def test_what_would_be_thrown_away_is_refused(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from launch.cluster.local import run_local
@@ -107,5 +108,11 @@ def test_a_tpu_that_is_not_there_is_not_started(
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     if wished:
         monkeypatch.setenv("JAX_PLATFORMS", wished)
-    leave_out_absent_tpu(tmp_path)
-    assert os.environ.pop("JAX_PLATFORMS", None) == found
+    before = jax.config.values["jax_platforms"]
+    jax.config.update("jax_platforms", wished)
+    try:
+        leave_out_absent_tpu(tmp_path)
+        assert os.environ.pop("JAX_PLATFORMS", None) == found
+        assert jax.config.values["jax_platforms"] == found, "jax may be imported already"
+    finally:
+        jax.config.update("jax_platforms", before)

@@ -1,6 +1,7 @@
 """The command `meshloom plan`: what a run will need on a cluster, told without the cluster."""
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     if options.elastic:
         return tell_elastic(run, topology, options)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
-    folder = FOLDER / name if options.out is None else options.out
+    folder = unused(FOLDER / name) if options.out is None else options.out
     require_folder(folder)
     from launch.plan import picture, search, search_picture, search_show, show
     from launch.plan.plan import make_plan
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> None:
         before = search_show.as_text(found, run) + "\n"
         plan = found.best
     else:
+        _progress(f"compiling for {topology.told}, which can take two minutes")
         plan = make_plan(run, topology, folder, price=options.price)
     told = show.as_json(plan)
     if found:
@@ -98,8 +100,20 @@ def require_price(price: float | None) -> None:
         )
 
 
+def unused(folder: Path) -> Path:
+    """The folder, or with the first number behind its name that no other has: plans are kept."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([folder], names) if not path.exists())
+
+
 def require_folder(folder: Path) -> None:
-    """ValueError if files cannot lie there, as a file has its name or that of a folder above."""
+    """ValueError if files cannot lie there, as a file has its name or that of a folder above, or
+    another plan does."""
+    if (folder / "plan.json").exists():
+        raise ValueError(
+            f"out={folder} must hold no plan, because none is overwritten, but it has a plan.json; "
+            f"try --out {unused(folder)}"
+        )
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(

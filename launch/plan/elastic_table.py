@@ -6,6 +6,7 @@ from typing import Any
 from launch.config import RunConfig
 from launch.plan.elastic import WORTH, Gap, Row, worth
 from launch.plan.roofline import Communication
+from model.flops import parameter_count
 
 
 def elastic_text(config: RunConfig, chip: str, rows: Sequence[Row | Gap]) -> str:
@@ -17,7 +18,8 @@ def elastic_text(config: RunConfig, chip: str, rows: Sequence[Row | Gap]) -> str
         f"{'cost' if costs else 'chip-hours':>13}  waits most for"
     )
     lines = [
-        f"{config.preset} on {chip}: {config.train.steps:,} steps of {batch:,} x {length:,} tokens",
+        f"{config.preset}, {parameter_count(config.model):,} parameters, on {chip}",
+        f"{config.train.steps:,} steps of {batch:,} x {length:,} tokens",
         "time: arithmetic roofline over arithmetic, the fastest layout that fits by it",
         *(f"mesh: {row.topology.devices_per_chip} devices a chip" for row in _shared(rows)),
         "",

@@ -10,8 +10,20 @@ FOUND = ("--model.remat", "--train.accumulation")
 """Flags of what a layout settles beside the mesh; a preset's own values are replaced."""
 
 
+SET = {"--batch-tokens": "--train.batch-size", "--tokens": "--train.steps"}
+"""Flags in tokens, and what they set."""
+
+
 def require_used(options: PlanOptions, arguments: list[str]) -> None:
-    """ValueError for flags among the arguments that --search or --elastic would not heed."""
+    """ValueError for flags among the arguments that another, --search or --elastic would not
+    heed."""
+    for flag, name in SET.items():
+        tokens, value = value_of(flag, arguments), value_of(name, arguments)
+        if tokens is not None and value is not None:
+            raise ValueError(
+                f"{name.removeprefix('--')}={value} must not be given with {flag} {tokens}, "
+                "because that sets it; try one of the two"
+            )
     if options.elastic and options.search:
         raise ValueError(
             "search=True must not be given with --elastic, because that tries every layout by "

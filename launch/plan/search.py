@@ -74,7 +74,7 @@ def search(
         estimate = next_of(estimates, topology, plans, failed)
         if estimate is None:
             break
-        report(f"compiling layout {number}: {flags(estimate.config, config)}")
+        report(f"compiling layout {number} of at most {COMPILED}: {flags(estimate.config, config)}")
         try:
             plan = make_plan(estimate.config, topology, folder / f"layout-{number}", price=price)
         except CompilerFailed as error:

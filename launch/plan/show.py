@@ -1,5 +1,6 @@
 """A plan as text of at most 80 columns and as JSON."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
 from launch.plan.units import unit
 from launch.run_directory import near
+from model.flops import parameter_count
 
+CUTS_ROWS = ("replica", "fsdp")
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
 
 
@@ -23,11 +26,12 @@ def as_text(plan: Plan, folder: Path) -> str:
     rows, length = train.batch_size, run.data.sequence_length
     micro = f" in {train.accumulation} micro-batches" if train.accumulation > 1 else ""
     lines = [
-        f"{run.preset} on {plan.topology.told}",
+        f"{run.preset}, {parameter_count(run.model):,} parameters, on {plan.topology.told}",
         f"mesh: {shown(plan.mesh)}; remat {run.model.remat}, attention {plan.attention}",
         f"batch: {rows:,} rows of {length:,} tokens = {rows * length:,} tokens{micro}",
         "",
         *fit_lines(plan.fit, plan.topology),
+        *([_remedies(plan)] if plan.fit.verdict == "does not fit" else []),
         *([CUDNN] if plan.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.course, plan.topology, host=plan.fit.host),
@@ -46,6 +50,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
     fit, topology = plan.fit, plan.topology
     return {
         "config": to_dict(plan.config),
+        "parameters": parameter_count(plan.config.model),
         "topology": {
             "name": topology.name,
             "chip": topology.chip.name,
@@ -103,6 +108,15 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     if fit.host:
         lines.append(line("in the host's memory", fit.host, "compiler"))
     return [*lines, "", *_verdict(fit)]
+
+
+def _remedies(plan: Plan) -> str:
+    """What may make room."""
+    run = plan.config
+    rows = run.train.batch_size // math.prod(plan.mesh.get(axis, 1) for axis in CUTS_ROWS)
+    found = ["--model.remat full"] if run.model.remat in ("none", "dots") else []
+    found += ["more --train.accumulation"] if run.train.accumulation < rows else []
+    return f"try {', '.join([*found, '--search'])}; the time below is what it would take with room"
 
 
 def _peak_from(fit: Fit) -> str:
