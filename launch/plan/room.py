@@ -57,7 +57,7 @@ def require_room(state: TrainState, there: int, beside: float | None = None) -> 
         more = ", more than there is" if least + beside > there else ""
         whole = f"; with activations and temporaries about {size(round(least + beside))}{more}"
     return (
-        f"memory: state {size(least)} and gradients {size(gradients)} of a device's {size(there)}"
+        f"memory: state {size(least)}, gradients {size(gradients)} of a device's {size(there)}"
         f"{whole} (arithmetic)"
     )
 
