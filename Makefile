@@ -9,6 +9,8 @@ VENV ?= .venv
 ARGS ?=
 STAMP := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+# Where this is set, each of the tests' hundreds of processes would compile anew all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 help:
 	@echo "make train    install into $(VENV) and train the preset tiny; ARGS='--train.steps 400' changes it"
