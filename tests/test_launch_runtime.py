@@ -55,7 +55,8 @@ import jax.numpy as jnp
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 with jax.set_mesh(mesh):
     jax.jit(lambda: jnp.arange(8.0, out_sharding=jax.P("fsdp")).sum())()
-print("hits", seen.count("/jax/compilation_cache/cache_hits"))
+found = seen.count("/jax/compilation_cache/cache_hits")
+sys.stdout.write(f"hits {found}\\n")  # at once, beside the other process's line
 """
 
 
