@@ -68,7 +68,9 @@ def test_replicas_are_slices() -> None:
 def test_step_without_room_tells_what_it_wanted(tmp_path: Path) -> None:
     flags = "--on v5e-1 --train.batch-size 16777216 --out".split()
     said = meshloom("plan", "tiny", *TINY, *flags, str(tmp_path)).stdout
-    assert "\ndoes not fit\ntry --model.remat full, more --train.accumulation, --search" in said
+    assert "\ndoes not fit\ntry --model.remat full, more --train.accumulation, or --search" in said
+    assert max(map(len, said.splitlines()[:-1])) <= 80, "all but the folder"
+    assert re.search(r"\nwanted +[\d.,]+   > 999% ", said)
     assert "there is                                 15.75" in said
     wanted = re.search(r"\nwanted +([\d.,]+)", said)
     assert wanted and float(wanted[1].replace(",", "")) > 15.75

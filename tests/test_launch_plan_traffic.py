@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from models import TRAIN, mesh_of
 
 from launch.build import fresh_state, step_arguments
-from launch.plan.compiled import Read, read, work_of
+from launch.plan.compiled import Read, read
 from launch.plan.hlo import Program
 from launch.plan.traffic import Traffic, traffic
 from launch.plan.traffic_table import record, traffic_lines
@@ -75,7 +75,6 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     gradients = sum(row.bytes for row in by_kind(found, "all-reduce", "fsdp"))
     assert gradients // 1000 == 2 * (7 * 2 * square / 2 + 2 * 2 * L * D * ITEM * 7 / 8) // 1000
     assert found.work.matmul_flops == expected_flops(model, 16 * T // 8)
-    assert work_of(program, sizes) == found.work
     told = compared(found, model, train, sizes)
     assert told.unasked == [] and told.uncounted == {}
 

@@ -23,13 +23,9 @@ class Read(NamedTuple):
     runs in a step."""
 
 
-def work_of(program: Program, sizes: Mapping[str, int]) -> Work:
-    """One chip's work in one step, on a mesh with these axes, slowest first."""
-    return read(program, sizes).work
-
-
 def read(program: Program, sizes: Mapping[str, int]) -> Read:
-    """The work and what could not be counted."""
+    """One chip's work in one step, on a mesh with these axes, slowest first, and what could not be
+    counted."""
     flops = moved = 0.0
     uncounted: Counter[str] = Counter()
     steps = list(executed(program))

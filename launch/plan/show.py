@@ -31,7 +31,7 @@ def as_text(plan: Plan, folder: Path) -> str:
         f"batch: {rows:,} rows of {length:,} tokens = {rows * length:,} tokens{micro}",
         "",
         *fit_lines(plan.fit, plan.topology),
-        *([_remedies(plan)] if plan.fit.verdict == "does not fit" else []),
+        *(_remedies(plan) if plan.fit.verdict == "does not fit" else []),
         *([CUDNN] if plan.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.course, plan.topology, host=plan.fit.host),
@@ -97,7 +97,8 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     measure, factor = unit(fit.peak)
 
     def line(name: str, size: int, origin: str) -> str:
-        return f"{name:<36}{size / factor:>10,.2f}{size / fit.limit:>9.1%}   {origin}"
+        share = f"{size / fit.limit:.1%}" if size < 10 * fit.limit else "> 999%"
+        return f"{name:<36}{size / factor:>10,.2f}{share:>9}   {origin}"
 
     head = f"{'memory of ' + each:<36}{measure:>10}{'share':>9}   from"
     ruler = "-" * len(head)
@@ -110,13 +111,17 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     return [*lines, "", *_verdict(fit)]
 
 
-def _remedies(plan: Plan) -> str:
+def _remedies(plan: Plan) -> list[str]:
     """What may make room."""
     run = plan.config
     rows = run.train.batch_size // math.prod(plan.mesh.get(axis, 1) for axis in CUTS_ROWS)
     found = ["--model.remat full"] if run.model.remat in ("none", "dots") else []
     found += ["more --train.accumulation"] if run.train.accumulation < rows else []
-    return f"try {', '.join([*found, '--search'])}; the time below is what it would take with room"
+    before = f"{', '.join(found)}, or " if found else ""
+    return [
+        f"try {before}--search without a mesh;",
+        "the time below is what it would take with room",
+    ]
 
 
 def _peak_from(fit: Fit) -> str:
