@@ -11,8 +11,8 @@ from jaxtyping import Float32, Int32
 class Batch(NamedTuple):
     """Rows of tokens; a JAX pytree by being a named tuple.
 
-    `weights` is 0 where the target would cross a document's end, and on padding. `segment_ids`
-    count documents within a row from 1 (0 is padding); `positions` restart at each document.
+    `tokens` are the input: the token before each of `targets`. `weights` is 0 on padding.
+    `segment_ids` count documents within a row from 1 (0 is padding); `positions` restart at each.
     """
 
     tokens: Int32[Any, "B T"]

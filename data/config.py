@@ -23,11 +23,20 @@ class DataConfig:
     """Field of a JSONL, Parquet or TFDS record that holds the text."""
     tokenizer: str = "bytes"
     """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
+    begin_token: str | None = field(default=None, metadata=FREE)
+    """Special token that is the input before a document; if not given, what the tokenizer's own
+    template puts before a text, else the end token."""
+    end_token: str | None = field(default=None, metadata=FREE)
+    """Special token that is the target after a document; if not given, what the tokenizer's files
+    declare."""
+    lost_characters: float = field(default=0.001, metadata=FREE)
+    """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
+    replace."""
     sequence_length: int = 256
     """T, tokens in a row."""
     packing: bool = True
-    """Keep documents apart inside a row: segment ids stop attention, positions restart, no target
-    crosses a document's end. False is the plain stream."""
+    """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
+    the plain stream."""
     held_out: float = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
     seed: int = 0
@@ -56,6 +65,11 @@ class DataConfig:
             raise ValueError(
                 f"data.held_out={self.held_out} must be at least 0 and below 1, because it is the "
                 "share of documents that is not trained on; try --data.held-out 0.01"
+            )
+        if not 0 <= self.lost_characters <= 1:
+            raise ValueError(
+                f"data.lost_characters={self.lost_characters} must lie between 0 and 1, because it "
+                "is a share of the text; try --data.lost-characters 0.001"
             )
         if self.seed < 0:
             raise ValueError(

@@ -1,4 +1,9 @@
-"""Rows of tokens in a reproducible order: the seed and a row's number say all of it."""
+"""Rows of tokens in a reproducible order: the seed and a row's number say all of it.
+
+A row is T neighbouring tokens of the joined documents of a source, as targets; the token before
+each is its input. Between documents lies a boundary, and another before the first: as an input it
+is the token that begins a document, as a target the one that ends it.
+"""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +16,12 @@ import numpy as np
 from data.batch import Batch
 from data.cache import digest_of
 from data.config import DataConfig
+from data.round_trip import describe_lost
 from data.skipped import rows_at
 from data.source import open_corpus
 from data.store import open_store
-from data.stream import Store
+from data.stream import BOUNDARY, Store
+from data.text import TextStream, TokenSizes, token_sizes
 from data.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "held_out"]
 # Counts changes of what a row number means.
-ORDER = 1
+ORDER = 2
 # Grain permutes numbers of 32 bits.
 MOST_ROWS = 2**32
 
@@ -38,11 +45,16 @@ def open_rows(
 
     ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
     """
-    tokenizer = load_tokenizer(config.tokenizer)
+    tokenizer = load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
+    if split == "train":
+        for note in tokenizer.notes:
+            report(note)
     stores = []
     for spec in config.sources:
         corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
-        stores.append(open_store(corpus, tokenizer, config.tokenizer, config.held_out, report))
+        stores.append(open_store(corpus, tokenizer, config, report))
+        if split == "train" and (lost := describe_lost(stores[-1].text)):
+            report(f"{spec}: {lost}")
     return Rows(config, split, tokenizer, stores)
 
 
@@ -60,9 +72,7 @@ class Rows:
         self._config = config
         self._split = split
         self._streams = [store.splits[split] for store in stores]
-        self._counts = [
-            max(stream.num_tokens - 1, 0) // config.sequence_length for stream in self._streams
-        ]
+        self._counts = [stream.num_tokens // config.sequence_length for stream in self._streams]
         self._ends = np.cumsum(self._counts)
         self.num_rows = int(self._ends[-1])
         self.num_tokens = sum(stream.num_tokens for stream in self._streams)
@@ -71,6 +81,8 @@ class Rows:
         self.digest = digest_of(
             ORDER,
             *(store.digest for store in stores),
+            tokenizer.begin.id,
+            tokenizer.end.id,
             config.weights,
             config.sequence_length,
             config.packing,
@@ -104,11 +116,37 @@ class Rows:
             there = np.asarray(indices) < self.num_rows
         ids = self.row_ids(indices[there])
         windows[there] = self._windows(ids)
-        end = self.tokenizer.end_of_document
-        batch = _packed(windows, end) if self._config.packing else _plain(windows)
-        batch.segment_ids[~there] = 0
-        batch.weights[~there] = 0
-        return batch
+        begins = windows[:, :-1] == BOUNDARY
+        segments, positions = _places(begins if self._config.packing else begins & False)
+        weights = np.broadcast_to(there[:, None], begins.shape).astype(np.float32)
+        return Batch(
+            tokens=np.where(begins, self.tokenizer.begin.id, windows[:, :-1]),
+            targets=np.where(windows[:, 1:] == BOUNDARY, self.tokenizer.end.id, windows[:, 1:]),
+            positions=positions,
+            segment_ids=segments * there[:, None],
+            weights=weights,
+        )
+
+    def text_bytes(self, batch: Batch) -> int:
+        """Bytes of UTF-8 text that the targets of a batch stand for; ends of documents have none,
+        nor has what the tokenizer lost."""
+        first = batch.tokens == self.tokenizer.begin.id
+        sizes = np.where(first, self._sizes.first[batch.targets], self._sizes.inner[batch.targets])
+        return int(sizes[batch.weights > 0].sum())
+
+    def text(self, index: int) -> list[str]:
+        """The text of a row's targets, document by document."""
+        source, window = self._place(index)
+        stream, length = self._streams[source], self._config.sequence_length
+        start = window * length
+        out = np.empty((1, length + 1), np.int32)
+        stream.windows(np.array([start]), out)
+        before, texts = stream.before(start, length), []
+        for ids in np.split(out[0, 1:], np.flatnonzero(out[0, 1:] == BOUNDARY) + 1):
+            text = TextStream(self.tokenizer, before)
+            texts.append(text.add(ids[ids != BOUNDARY]) + text.close())
+            before = ()
+        return texts if out[0, -1] != BOUNDARY else texts[:-1]
 
     def row_ids(self, indices: np.ndarray) -> np.ndarray:
         """Which window each row of the order is, 0 .. num_rows - 1 through the sources."""
@@ -117,10 +155,18 @@ class Rows:
 
     def origin(self, index: int) -> str:
         """Source file and place of the document that a row begins in."""
+        source, window = self._place(index)
+        return self._streams[source].origin(window * self._config.sequence_length)
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Source of a row, and which of its windows the row is."""
         row = int(self.row_ids(np.array([index]))[0])
         source = int(np.searchsorted(self._ends, row, side="right"))
-        window = row - int(self._ends[source]) + self._counts[source]
-        return self._streams[source].origin(window * self._config.sequence_length)
+        return source, row - int(self._ends[source]) + self._counts[source]
+
+    @cached_property
+    def _sizes(self) -> TokenSizes:
+        return token_sizes(self.tokenizer)
 
     @cached_property
     def _order(self) -> "grain.MapDataset[int]":
@@ -152,7 +198,7 @@ class Rows:
             mine = sources == source
             first = int(self._ends[source]) - self._counts[source]
             part = np.empty((int(mine.sum()), length + 1), np.int32)
-            stream.read((rows[mine] - first) * length, part)
+            stream.windows((rows[mine] - first) * length, part)
             windows[mine] = part
         return windows
 
@@ -160,8 +206,8 @@ class Rows:
         length = self._config.sequence_length
         if self._split == "held_out" and self.num_rows == 0:
             raise ValueError(
-                f"data.held_out={self._config.held_out} must keep at least {length + 1:,} tokens "
-                "of one source for evaluation, because a row and its targets are so many, but it "
+                f"data.held_out={self._config.held_out} must keep at least {length:,} tokens of "
+                "one source for evaluation, because a row has so many, but it "
                 f"keeps {self.num_tokens:,} in {self.num_documents:,} "
                 f"document{'s' * (self.num_documents != 1)}; try a larger share, a shorter "
                 "--data.sequence-length, smaller documents (a file of text is one), or "
@@ -173,9 +219,9 @@ class Rows:
         for spec, count, stream in sources:
             if count == 0:
                 raise ValueError(
-                    f"data.sequence_length={length} must be below {stream.num_tokens:,}, because "
-                    f"{spec!r} has so many tokens to train on and a row takes {length + 1:,} with "
-                    "its last target; try a shorter one or more text"
+                    f"data.sequence_length={length} must be at most {stream.num_tokens:,}, because "
+                    f"{spec!r} has so many tokens to train on and makes no row of more; try a "
+                    "shorter one or more text"
                 )
         if self.num_rows > MOST_ROWS:
             raise ValueError(
@@ -185,29 +231,9 @@ class Rows:
             )
 
 
-def _packed(windows: np.ndarray, end_of_document: int) -> Batch:
-    """Segments told apart by the ends of documents; positions count from each one's first token."""
-    tokens = np.ascontiguousarray(windows[:, :-1])
-    ends = tokens == end_of_document
-    begins = np.zeros_like(ends)
-    begins[:, 1:] = ends[:, :-1]
-    steps = np.arange(tokens.shape[1], dtype=np.int32)
-    return Batch(
-        tokens=tokens,
-        targets=np.ascontiguousarray(windows[:, 1:]),
-        positions=steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1),
-        segment_ids=np.cumsum(begins, axis=1, dtype=np.int32) + np.int32(1),
-        weights=(~ends).astype(np.float32),
-    )
-
-
-def _plain(windows: np.ndarray) -> Batch:
-    """The stream as it is: one segment, every target counts."""
-    tokens = np.ascontiguousarray(windows[:, :-1])
-    return Batch(
-        tokens=tokens,
-        targets=np.ascontiguousarray(windows[:, 1:]),
-        positions=np.tile(np.arange(tokens.shape[1], dtype=np.int32), (len(tokens), 1)),
-        segment_ids=np.ones_like(tokens),
-        weights=np.ones(tokens.shape, np.float32),
-    )
+def _places(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Segments, counted from 1, and positions within each, where documents begin so, [n, T]."""
+    steps = np.arange(begins.shape[1], dtype=np.int32)
+    # What a row is cut inside of is its first segment.
+    segments = np.cumsum(begins, axis=1, dtype=np.int32) + ~begins[:, :1]
+    return segments, steps - np.maximum.accumulate(np.where(begins, steps, 0), axis=1)

@@ -1,8 +1,9 @@
 """One shard of a token store: for each split a flat file of ids and an index beside it.
 
-`NNNNN.SPLIT.tokens` holds uint16 or uint32 little-endian ids; each document ends with the
-end-of-document id. `NNNNN.SPLIT.npz` holds where each document ends and came from, and a CRC-32 of
-every BLOCK bytes of tokens. `NNNNN.json` counts both; it is written last: the shard is finished.
+`NNNNN.SPLIT.tokens` holds uint16 or uint32 little-endian ids; each document is followed by one
+boundary, the end token. `NNNNN.SPLIT.npz` holds where each document ends and came from, and a
+CRC-32 of every BLOCK bytes of tokens. `NNNNN.json` counts both, and what the tokenizer lost; it is
+written last: the shard is finished.
 """
 
 import hashlib
@@ -17,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import commit, temporary_for
+from data.config import DataConfig
 from data.formats import Piece
+from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
 from data.source import Corpus, Document
 from data.tokenizer import Tokenizer, load_tokenizer
 
@@ -42,16 +45,16 @@ def record_of(folder: Path, number: int) -> Path:
 
 
 def write_shard(
-    folder: Path,
-    number: int,
-    corpus: Corpus,
-    pieces: list[Piece],
-    tokenizer_spec: str,
-    held_out: float,
+    folder: Path, number: int, corpus: Corpus, pieces: list[Piece], config: DataConfig
 ) -> int:
-    """Tokenize the pieces into shard `number`; returns their bytes of text."""
-    tokenizer = load_tokenizer(tokenizer_spec)
+    """Tokenize the pieces into shard `number`; returns their bytes of text.
+
+    ValueError on text that gives no tokens, or one of those that stand between documents, and, once
+    it is written, on more lost characters than `config` allows.
+    """
+    tokenizer = load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
     documents = (document for piece in pieces for document in corpus.read(piece))
+    round_trip = RoundTrip(tokenizer)
     with ExitStack() as opened:
         writers = [
             opened.enter_context(_Writer(folder / f"{number:05}.{split}.tokens", tokenizer))
@@ -60,11 +63,28 @@ def write_shard(
         for group in _grouped(documents):
             contents = [encode(corpus, document) for document in group]
             encoded = tokenizer.encode_batch([document.text for document in group])
+            round_trip.count(group, encoded)
             for document, content, ids in zip(group, contents, encoded, strict=True):
-                writers[is_held_out(content, held_out)].add(document, ids, len(content))
+                _check_ids(tokenizer, config, document, ids)
+                held_out = is_held_out(content, config.held_out)
+                writers[held_out].add(document, ids, len(content))
         record = {split: writer.finish() for split, writer in zip(SPLITS, writers, strict=True)}
-    commit(record_of(folder, number), json.dumps(record).encode())
-    return sum(counts["bytes"] for counts in record.values())
+    commit(record_of(folder, number), json.dumps({**record, "text": round_trip.counts}).encode())
+    refuse_lost(config, corpus.spec, round_trip.counts)
+    return sum(record[split]["bytes"] for split in SPLITS)
+
+
+def _check_ids(
+    tokenizer: Tokenizer, config: DataConfig, document: Document, ids: np.ndarray
+) -> None:
+    where = f"the text at {document.place} of {document.file}"
+    if not len(ids):
+        raise ValueError(
+            f"data.tokenizer={config.tokenizer!r} must make tokens of every document, because one "
+            f"of none would be two boundaries and no text, but {where} gives none; try another "
+            "tokenizer, or leaving that document out"
+        )
+    refuse_boundaries(tokenizer, config, where, ids)
 
 
 def encode(corpus: Corpus, document: Document) -> bytes:
@@ -103,7 +123,7 @@ class _Writer:
         self._temporary = temporary_for(path)
         self._file = open(self._temporary, "wb")
         self._type = token_type(tokenizer.vocab_size)
-        self._end_id = tokenizer.end_of_document
+        self._boundary = tokenizer.end.id
         self._tokens = 0
         self._bytes = 0
         self._ends: list[int] = []
@@ -117,13 +137,7 @@ class _Writer:
         self._file.close()
 
     def add(self, document: Document, ids: np.ndarray, size: int) -> None:
-        if (ids == self._end_id).any():
-            raise ValueError(
-                f"data.tokenizer must not produce its end-of-document id {self._end_id} from text, "
-                f"because documents are told apart by it, but it does in {document.file} at "
-                f"{document.place}; try another tokenizer"
-            )
-        self._file.write(np.append(ids, self._end_id).astype(self._type).tobytes())
+        self._file.write(np.append(ids, self._boundary).astype(self._type).tobytes())
         self._tokens += len(ids) + 1
         self._bytes += size
         self._ends.append(self._tokens)

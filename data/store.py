@@ -27,7 +27,9 @@ from data.cache import (
     room_in,
     sync_folder,
 )
+from data.config import DataConfig
 from data.formats import PIECE, Piece
+from data.round_trip import refuse_boundaries, refuse_lost
 from data.shard import SPLITS, record_of, token_type, write_shard
 from data.source import Corpus
 from data.stream import MANIFEST, Store
@@ -43,33 +45,38 @@ class Job(NamedTuple):
     number: int
     corpus: Corpus
     pieces: list[Piece]
-    tokenizer_spec: str
-    held_out: float
+    config: DataConfig
 
 
 def open_store(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    tokenizer_spec: str,
-    held_out: float,
+    config: DataConfig,
     report: Callable[[str], None],
 ) -> Store:
-    """The corpus as tokens; made first if the cache lacks it, by one process while others wait."""
-    digest = digest_of(FORMAT, corpus.digest, corpus.field, tokenizer.digest, held_out)
+    """The corpus as tokens; made first if the cache lacks it, by one process while others wait.
+
+    ValueError if the tokenizer loses more of the text than `config` allows, or makes one of the
+    tokens between documents of it.
+    """
+    digest = digest_of(FORMAT, corpus.digest, corpus.field, tokenizer.digest, config.held_out)
     folder = local_cache(corpus.cache_dir) / "stores" / digest
     if not (folder / MANIFEST).exists():
         with only_one(folder.with_suffix(".lock"), report), room_in(corpus.cache_dir):
             if not (folder / MANIFEST).exists():
-                _obtain(folder, corpus, tokenizer, tokenizer_spec, held_out, report)
-    return Store(folder)
+                _obtain(folder, corpus, tokenizer, config, report)
+    store = Store(folder)
+    for shard in store.text:
+        refuse_lost(config, corpus.spec, shard)
+        refuse_boundaries(tokenizer, config, f"the text of {corpus.spec}", shard["special"])
+    return store
 
 
 def _obtain(
     folder: Path,
     corpus: Corpus,
     tokenizer: Tokenizer,
-    tokenizer_spec: str,
-    held_out: float,
+    config: DataConfig,
     report: Callable[[str], None],
 ) -> None:
     partial = folder.with_suffix(".partial")
@@ -83,10 +90,7 @@ def _obtain(
         shards = list(_planned(corpus.pieces()))
         # Workers know their pieces; the list of all files would be sent with every job.
         slim = replace(corpus, files=(), sizes=())
-        jobs = [
-            Job(partial, number, slim, pieces, tokenizer_spec, held_out)
-            for number, pieces in enumerate(shards)
-        ]
+        jobs = [Job(partial, number, slim, pieces, config) for number, pieces in enumerate(shards)]
         _write(jobs, report)
         _finish(partial, corpus, len(jobs), token_type(tokenizer.vocab_size).str)
         if remote:
@@ -180,5 +184,6 @@ def _finish(folder: Path, corpus: Corpus, count: int, kind: str) -> None:
         "source": corpus.spec,
         "type": kind,
         "splits": {split: [record[split] for record in records] for split in SPLITS},
+        "text": [record["text"] for record in records if "text" in record],
     }
     commit(folder / MANIFEST, json.dumps(manifest).encode())

@@ -14,6 +14,8 @@ import numpy as np
 from data.shard import BLOCK, unpack_names
 
 MANIFEST = "manifest.json"
+BOUNDARY = -1
+"""What stands between documents in windows, whatever token their store wrote there."""
 
 
 class Store:
@@ -23,6 +25,8 @@ class Store:
         self.digest = folder.name
         manifest = json.loads((folder / MANIFEST).read_text())
         kind = np.dtype(manifest["type"])
+        self.text = manifest.get("text", [])
+        """What the tokenizer lost, by shard; empty if the store is older than the count."""
         self.splits = {
             split: Stream(
                 [Shard(folder / f"{i:05}.{split}", counts, kind) for i, counts in enumerate(shards)]
@@ -37,6 +41,7 @@ class Stream:
     def __init__(self, shards: list["Shard"]) -> None:
         self._shards = [shard for shard in shards if shard.tokens]
         self._starts = [0, *accumulate(shard.tokens for shard in self._shards)]
+        """First token of each shard."""
         self.num_tokens = self._starts[-1]
         self.num_documents = sum(shard.documents for shard in shards)
         self.num_bytes = sum(shard.bytes for shard in shards)
@@ -53,6 +58,32 @@ class Stream:
                 row[filled : filled + len(tokens)] = tokens
                 filled += len(tokens)
                 number += 1
+
+    @cached_property
+    def boundary(self) -> int:
+        """The id that follows every document; no text holds it. There must be a token."""
+        last = self._shards[-1]
+        return int(last.read(last.tokens - 1, last.tokens)[0])
+
+    def windows(self, starts: np.ndarray, out: np.ndarray) -> None:
+        """Fill each row of out, int [n, 1 + length], with the token before its start and the tokens
+        from there on; a BOUNDARY is before the first token of all."""
+        out[:, 0] = self.boundary
+        inside = starts > 0
+        rows = out[inside]
+        self.read(starts[inside] - 1, rows)
+        out[inside] = rows
+        first = out[~inside, 1:]
+        self.read(starts[~inside], first)
+        out[~inside, 1:] = first
+        out[out == self.boundary] = BOUNDARY
+
+    def before(self, token: int, most: int) -> np.ndarray:
+        """At most so many tokens of its document before this one."""
+        start = max(token - most, 0)
+        out = np.empty((1, token - start), np.int32)
+        self.read(np.array([start]), out)
+        return out[0, np.append(-1, np.flatnonzero(out[0] == self.boundary))[-1] + 1 :]
 
     def origin(self, token: int) -> str:
         """File and place of the document that holds the token of this number."""

@@ -8,116 +8,228 @@ from typing import Protocol
 import numpy as np
 from etils import epath
 
-END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
+from data.special_tokens import Boundary, Vocabulary, boundaries
+
+Ids = Sequence[int] | np.ndarray
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""Tokens of vocabularies that spell what they lack byte by byte."""
 
 
 class Tokenizer(Protocol):
-    """What the store and the sampler need of a tokenizer."""
+    """What rows, stores and the sampler need of a tokenizer."""
 
     vocab_size: int
     """Ids are below this."""
-    end_of_document: int
-    """Id that ends every document; text never produces it."""
+    begin: Boundary
+    """Input before the first token of every document."""
+    end: Boundary
+    """Target after the last token of every document; also where text ends that is generated."""
+    unknown: int | None
+    """Id that stands for whatever the vocabulary does not hold."""
+    special: frozenset[int]
+    """Ids that stand for no text."""
     digest: str
-    """Hex digest of everything that decides the ids."""
+    """Hex digest of everything that decides the ids of a text."""
+    notes: Sequence[str]
+    """What a user should know of how the file is read."""
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
-        """Ids of each text, without the end of document."""
+        """Ids of each text, without begin and end."""
         ...
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of ids; ends of documents vanish."""
+    def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
+        """The text of each sequence of ids; begin and end are no text."""
+        ...
+
+    def bytes_of_tokens(self) -> np.ndarray:
+        """Bytes of text that each id stands for wherever it stands, int64 [V]; 0 for those that are
+        no text, -1 where only decoding tells."""
         ...
 
 
 class ByteTokenizer:
-    """The 256 byte values of UTF-8, and 256 for the end of a document."""
+    """The 256 byte values of UTF-8, and 256 between documents."""
 
     vocab_size = 257
-    end_of_document = 256
+    begin = end = Boundary(256, "token 256", "")
+    unknown: int | None = None
+    special = frozenset({256})
     digest = hashlib.sha256(b"bytes").hexdigest()
+    notes: Sequence[str] = ()
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        values = np.asarray(ids)
-        return values[values < 256].astype(np.uint8).tobytes().decode(errors="replace")
+    def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
+        return [_decode_bytes(np.asarray(ids)) for ids in sequences]
+
+    def bytes_of_tokens(self) -> np.ndarray:
+        return (np.arange(self.vocab_size) < 256).astype(np.int64)
 
 
 class JsonTokenizer:
     """A `tokenizer.json` of the `tokenizers` library; special tokens in text are plain text."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, begin_token: str | None, end_token: str | None) -> None:
         from tokenizers import Tokenizer as Fast
 
         content = _read(path)
-        self.digest = hashlib.sha256(b"json" + content).hexdigest()
         try:
             self._fast = Fast.from_str(content.decode())
         except Exception as error:
             raise _unreadable(path, "a tokenizer.json", error) from error
+        self.digest = hashlib.sha256(b"json" + content).hexdigest()
+        self.notes: Sequence[str] = ()
+        if dropout := getattr(self._fast.model, "dropout", None):
+            self._fast.model.dropout = None
+            self.digest = hashlib.sha256(b"json without dropout" + content).hexdigest()
+            self.notes = [
+                f"{path}: its BPE dropout of {dropout:g} is switched off, so that a text has the "
+                "same tokens each time"
+            ]
         self._fast.no_truncation()
         self._fast.no_padding()
         self._fast.encode_special_tokens = True
         vocabulary = self._fast.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        ends = [vocabulary[name] for name in END_NAMES if name in vocabulary]
-        if not ends:
-            raise _endless(path)
-        self.end_of_document = ends[0]
+        added = self._fast.get_added_tokens_decoder()
+        named = {token.content: id for id, token in sorted(added.items()) if token.special}
+        self.special = frozenset(named.values())
+        ordinary = {name: id for name, id in vocabulary.items() if name not in named}
+        before, after = _template(self._fast)
+        self.begin, self.end = boundaries(
+            Vocabulary(path, named, before, after, ordinary), begin_token, end_token
+        )
+        model = self._fast.model
+        self.unknown: int | None = vocabulary.get(getattr(model, "unk_token", None) or "")
+        if self.unknown is None:
+            self.unknown = getattr(model, "unk_id", None)
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         encodings = self._fast.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        text_ids = [int(i) for i in ids if i != self.end_of_document]
-        return self._fast.decode(text_ids, skip_special_tokens=False)
+    def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
+        texts = [_text_ids(ids, self) for ids in sequences]
+        return self._fast.decode_batch(texts, skip_special_tokens=False)
+
+    def bytes_of_tokens(self) -> np.ndarray:
+        from tokenizers import decoders
+
+        # A letter of the byte-level alphabet is a byte.
+        letters = isinstance(self._fast.decoder, decoders.ByteLevel)
+        sizes = np.full(self.vocab_size, -1, np.int64)
+        for name, id in self._fast.get_vocab(with_added_tokens=False).items():
+            sizes[id] = 1 if BYTE.fullmatch(name) else len(name) if letters else -1
+        for id, token in self._fast.get_added_tokens_decoder().items():
+            is_byte = BYTE.fullmatch(token.content) and not letters
+            sizes[id] = 1 if is_byte else 0 if token.special else len(token.content.encode())
+        return _without_text(sizes, self)
 
 
 class PieceTokenizer:
     """A SentencePiece `.model`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, begin_token: str | None, end_token: str | None) -> None:
         from sentencepiece import SentencePieceProcessor
 
         content = _read(path)
         self.digest = hashlib.sha256(b"piece" + content).hexdigest()
+        self.notes: Sequence[str] = ()
         try:
             self._processor = SentencePieceProcessor(model_proto=content)
         except Exception as error:
             raise _unreadable(path, "a SentencePiece model", error) from error
         self.vocab_size = self._processor.vocab_size()
-        self.end_of_document = self._processor.eos_id()
-        if self.end_of_document < 0:
-            raise _endless(path)
+        self.unknown: int | None = self._processor.unk_id()
+        names = {self._processor.id_to_piece(id): id for id in range(self.vocab_size)}
+        named = {name: id for name, id in names.items() if self._processor.is_control(id)}
+        self.special = frozenset(named.values())
+        ordinary = {name: id for name, id in names.items() if name not in named}
+        end_id = self._processor.eos_id()
+        after = [end_id] if end_id >= 0 else []
+        self.begin, self.end = boundaries(
+            Vocabulary(path, named, [], after, ordinary), begin_token, end_token
+        )
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.array(ids, np.uint32) for ids in self._processor.encode(texts)]
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        return self._processor.decode([int(i) for i in ids if i != self.end_of_document])
+    def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
+        return [self._processor.decode(_text_ids(ids, self)) for ids in sequences]
+
+    def bytes_of_tokens(self) -> np.ndarray:
+        is_byte = map(self._processor.is_byte, range(self.vocab_size))
+        return _without_text(np.where(list(is_byte), 1, -1), self)
 
 
-def load_tokenizer(spec: str) -> Tokenizer:
-    """The tokenizer `data.tokenizer` names; ValueError if it cannot be read."""
+def load_tokenizer(
+    spec: str, begin_token: str | None = None, end_token: str | None = None
+) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` names, with the tokens that begin and end documents.
+
+    ValueError if it cannot be read, or if it has no such tokens.
+    """
     if spec == "bytes":
+        _refuse_tokens_of_bytes(begin_token, end_token)
         return ByteTokenizer()
     if spec.endswith(".json"):
-        return JsonTokenizer(spec)
+        return JsonTokenizer(spec, begin_token, end_token)
     if spec.endswith(".model"):
-        return PieceTokenizer(spec)
+        return PieceTokenizer(spec, begin_token, end_token)
     raise ValueError(
         f"data.tokenizer={spec!r} must be 'bytes' or a path that ends in .json or .model, because "
         "the ending says which library reads it; try 'bytes'"
     )
 
 
+def identity(tokenizer: Tokenizer) -> str:
+    """Hex digest of all that a model learns of a tokenizer: its ids, begin and end."""
+    parts = (tokenizer.digest, tokenizer.begin.id, tokenizer.end.id)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
 def visible(text: str) -> str:
     """Text for people: control characters other than newline and tab as `\\x1b`, since a terminal
     would obey them."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _template(fast) -> tuple[list[int], list[int]]:
+    """Ids that a tokenizer's post-processor puts before and after a text."""
+    for text in ("a", "0", *fast.get_vocab(with_added_tokens=False)):
+        plain = fast.encode(text, add_special_tokens=False).ids
+        framed = fast.encode(text, add_special_tokens=True).ids
+        for start in range(len(framed) - len(plain) + 1) if plain else ():
+            if framed[start : start + len(plain)] == plain:
+                return framed[:start], framed[start + len(plain) :]
+    return [], []
+
+
+def _without_text(sizes: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """Sizes of tokens, with 0 for begin, end and the unknown one."""
+    sizes[[tokenizer.begin.id, tokenizer.end.id]] = 0
+    if tokenizer.unknown is not None:
+        sizes[tokenizer.unknown] = 0
+    return sizes
+
+
+def _text_ids(ids: Ids, tokenizer: Tokenizer) -> list[int]:
+    edges = (tokenizer.begin.id, tokenizer.end.id)
+    return [int(id) for id in ids if id not in edges]
+
+
+def _decode_bytes(values: np.ndarray) -> str:
+    return values[values < 256].astype(np.uint8).tobytes().decode(errors="replace")
+
+
+def _refuse_tokens_of_bytes(begin_token: str | None, end_token: str | None) -> None:
+    for role, name in (("begin", begin_token), ("end", end_token)):
+        if name is not None:
+            raise ValueError(
+                f"data.{role}_token={name!r} must be left out with data.tokenizer='bytes', because "
+                f"256 stands between documents there; try without --data.{role}-token"
+            )
 
 
 def _read(path: str) -> bytes:
@@ -131,12 +243,4 @@ def _unreadable(path: str, what: str, error: Exception) -> ValueError:
     return ValueError(
         f"data.tokenizer={path!r} must be {what}, because it is read now and failed with "
         f"{type(error).__name__}: {error}; try `meshloom data tokenizer` to make one"
-    )
-
-
-def _endless(path: str) -> ValueError:
-    return ValueError(
-        f"data.tokenizer={path!r} must hold a token that ends a document (one of "
-        f"{', '.join(END_NAMES)}), because documents are joined into one stream; "
-        "try `meshloom data tokenizer` to make one that does"
     )

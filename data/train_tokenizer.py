@@ -7,7 +7,7 @@ from data.cache import commit
 from data.config import DataConfig
 from data.shard import encode, is_held_out
 from data.source import open_corpus
-from data.tokenizer import END_NAMES
+from data.special_tokens import KNOWN_ENDS
 
 
 def train_tokenizer(
@@ -35,7 +35,7 @@ def train_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_NAMES[0]],
+        special_tokens=[KNOWN_ENDS[0]],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -129,7 +129,6 @@ def make_evaluate(
     them."""
     eval_step = make_eval_step(train, packed=packed)
     rows = local_rows(train.batch_size)
-    ratio = held_out.num_bytes / held_out.num_tokens
 
     def measure(state: TrainState) -> dict[str, float]:
         found = held_out.batches(0, train.batch_size, rows)
@@ -141,7 +140,7 @@ def make_evaluate(
             eval_step,
             rows=rows,
             batch_size=train.batch_size,
-            bytes_per_token=ratio,
+            text_bytes=held_out.text_bytes,
         )
 
     return measure

@@ -10,6 +10,7 @@ from launch.words import UsageError, run_one_of
 
 if TYPE_CHECKING:
     from data.pipeline import Rows
+    from data.tokenizer import Tokenizer
 
 
 DEFAULT = DataConfig()
@@ -67,8 +68,6 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
     """
     if row < 0:
         raise ValueError(f"row={row} must be at least 0, because the first row is 0; try --row 0")
-    import numpy as np
-
     from data.pipeline import open_rows
     from data.tokenizer import visible
 
@@ -80,16 +79,16 @@ def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
             print(f"held out   {_counts(open_rows(data, 'held_out'))}")
         except ValueError as error:
             print(f"held out   0 rows: {error}")
-    print(f"vocabulary {rows.tokenizer.vocab_size:,} ids")
-    batch = rows.batch(np.array([row]))
+    print(f"vocabulary {rows.tokenizer.vocab_size:,} ids; {documents(rows.tokenizer)}")
+    texts = rows.text(row)
     file, _, place = rows.origin(row).rpartition(" at ")
     # With weights each source has epochs of its own.
     epoch = "" if data.weights else f" of epoch {row // rows.num_rows + 1:,}"
     print(
         f"row {row:,}{epoch}, which begins in the document at {place} of {file}, "
-        f"{_counted(int(batch.segment_ids.max()), 'document')}:"
+        f"{_counted(len(texts), 'document')}:"
     )
-    print(visible(rows.tokenizer.decode(batch.tokens[0])))
+    print(visible("\n--- next document ---\n".join(texts)))
 
 
 def _require_output(arguments: list[str]) -> None:
@@ -99,6 +98,17 @@ def _require_output(arguments: list[str]) -> None:
             "meshloom data tokenizer needs the path of the tokenizer.json to write, as in "
             "`meshloom data tokenizer corpus/tokenizer.json --data.sources 'text:corpus/*.txt'`"
         )
+
+
+def documents(tokenizer: "Tokenizer") -> str:
+    """Which tokens documents begin and end with, and what decides it."""
+    begin, end = (
+        f"{token.name} ({token.id}, by {token.source})" if token.source else token.name
+        for token in (tokenizer.begin, tokenizer.end)
+    )
+    if tokenizer.begin.id == tokenizer.end.id:
+        return f"documents begin and end with {end}"
+    return f"documents begin with {begin} and end with {end}"
 
 
 def _counts(rows: "Rows") -> str:

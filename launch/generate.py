@@ -7,6 +7,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
+from data.text import TextStream
 from data.tokenizer import Tokenizer, visible
 from launch.options import GenerateOptions
 from model.generate import Sampling
@@ -34,7 +35,7 @@ def generate(options: GenerateOptions) -> None:
         for number, text in enumerate(texts, start=1):
             if options.samples > 1:
                 print(f"--- {number} of {options.samples}")
-            print(options.prompt + text)
+            print(visible(options.prompt) + text)
 
 
 def continuations(
@@ -47,12 +48,13 @@ def continuations(
     seed: int = 0,
 ) -> list[str]:
     """At most `new` tokens written on from each prompt, on the current mesh, the same on every
-    process, as `visible` text.
+    process, as `visible` text: that of prompt and new tokens without that of the prompt.
 
-    Every prompt follows the end of a document. Raises ValueError when the model's positions end.
+    Every prompt begins a document. Raises ValueError when the model's positions end.
     """
-    end = tokenizer.end_of_document
-    ids = [np.concatenate([[end], part]) for part in tokenizer.encode_batch(prompts)]
+    begin, end = tokenizer.begin.id, tokenizer.end.id
+    encoded = tokenizer.encode_batch(prompts)
+    ids = [np.append(begin, part) for part in encoded]
     B = -(-len(ids) // axis_size("batch")) * axis_size("batch")
     P = max(map(len, ids))
     tokens, real = np.full((B, P), end, np.int32), np.zeros((B, P), bool)
@@ -69,7 +71,15 @@ def continuations(
         model, *placed, jax.random.key(seed), new=new, sampling=sampling, end=end
     )
     rows = multihost_utils.process_allgather(written, tiled=True)
-    return [visible(tokenizer.decode(_until(row, end))) for row in rows[: len(prompts)]]
+    return [
+        _written(tokenizer, prompt, _until(row, end))
+        for prompt, row in zip(encoded, rows, strict=False)
+    ]
+
+
+def _written(tokenizer: Tokenizer, prompt: np.ndarray, new: np.ndarray) -> str:
+    text = TextStream(tokenizer, prompt)
+    return visible(text.add(new) + text.close())
 
 
 def _part(array: np.ndarray, index: tuple[slice, ...] | None) -> np.ndarray:

@@ -11,6 +11,7 @@ from data.pipeline import Rows
 from data.tokenizer import Tokenizer
 from launch import typed
 from launch.config import RunConfig, to_dict
+from launch.data import documents
 from launch.generate import continuations
 from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment, near
@@ -66,6 +67,7 @@ class Report:
         self.say(
             f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch"
         )
+        self.say(documents(rows.tokenizer))
         note = mfu_note(device.device_kind)
         if note:
             self.say(note)

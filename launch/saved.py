@@ -61,7 +61,9 @@ def open_saved(
             state=state,
             step=int(state.step),
             data_digest=meta["data_digest"],
-            tokenizer=load_tokenizer(config.data.tokenizer),
+            tokenizer=load_tokenizer(
+                config.data.tokenizer, config.data.begin_token, config.data.end_token
+            ),
         )
 
 

@@ -21,7 +21,7 @@ B = 8
 STEPS = (
     "--train.steps 50 --train.checkpoint.every-steps 10 --train.eval-batches 0 "
     "--train.optimizer.warmup-steps 5 --train.optimizer.learning-rate 1e-2 "
-    "--train.bad-numbers.window 8 --train.bad-numbers.threshold 12 "
+    "--train.bad-numbers.window 16 --train.bad-numbers.threshold 12 "
     "--train.bad-numbers.rollback-batches 2"
 ).split()
 SPIKES = "--train.bad-numbers.spikes"

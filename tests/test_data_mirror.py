@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from bucket import bucket_in_memory
 
+from data.config import DataConfig
 from data.source import open_corpus
 from data.store import open_store
 from data.stream import Store
@@ -15,7 +16,7 @@ CACHE = "s3://bucket/cache"
 
 def open_from_bucket(lines: list[str]) -> Store:
     corpus = open_corpus("synthetic:30000", "", CACHE, lines.append)
-    return open_store(corpus, ByteTokenizer(), "bytes", 0.1, lines.append)
+    return open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.1), lines.append)
 
 
 def test_the_second_machine_copies_what_the_first_made(

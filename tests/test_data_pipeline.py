@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import byte_fallback, byte_level
 
 from data.batch import Batch
 from data.config import DataConfig
 from data.pipeline import Rows, open_rows
 from data.skipped import joined
-from data.tokenizer import ByteTokenizer
+from data.tokenizer import ByteTokenizer, load_tokenizer
 
 T = 16
-END = ByteTokenizer.end_of_document
+END = ByteTokenizer.end.id
 
 
 def quietly(config: DataConfig, split: str = "train") -> Rows:
@@ -76,19 +77,29 @@ def test_each_window_comes_once_an_epoch_in_another_order(rows: Rows) -> None:
     assert not np.array_equal(epochs[0], np.arange(rows.num_rows))
 
 
-def test_windows_are_the_documents_joined(rows: Rows, config: DataConfig) -> None:
-    found = first(rows, rows.num_rows, 8)
-    windows = np.empty_like(found)
-    windows[rows.row_ids(np.arange(rows.num_rows))] = found
-    stream = np.append(windows[:, :-1], windows[-1, -1])
-    assert (windows[1:, 0] == windows[:-1, -1]).all()
-    documents = np.split(stream, np.flatnonzero(stream == END) + 1)[:-1]
-    decoded = [rows.tokenizer.decode(document) for document in documents]
+def stream_of(rows: Rows) -> np.ndarray:
+    """Inputs and targets of all rows of one source, in the order of the text, [2, rows * T]."""
+    batch = rows.batch(np.arange(rows.num_rows))
+    order = np.argsort(rows.row_ids(np.arange(rows.num_rows)))
+    return np.stack([batch.tokens[order].ravel(), batch.targets[order].ravel()])
+
+
+def documents_in(rows: Rows, targets: np.ndarray) -> list[str]:
+    """The text between the ends of documents; the last may be cut."""
+    end = rows.tokenizer.end.id
+    return rows.tokenizer.decode_batch(np.split(targets, np.flatnonzero(targets == end) + 1))
+
+
+def test_each_token_is_a_target_once(rows: Rows, config: DataConfig) -> None:
+    inputs, targets = stream_of(rows)
+    assert len(targets) == rows.num_rows * T == rows.num_tokens // T * T
+    assert inputs[0] == END
+    np.testing.assert_array_equal(inputs[1:], targets[:-1])
     lines = Path(config.sources[0].removeprefix("jsonl:")).read_text().splitlines()
-    wanted = [json.loads(line)["text"] for line in lines]
-    remaining = iter(wanted)
-    assert all(text in remaining for text in decoded)
-    assert len(stream) > rows.num_tokens - T
+    remaining = iter([json.loads(line)["text"] for line in lines])
+    *whole, cut = documents_in(rows, targets)
+    assert all(text in remaining for text in whole)
+    assert any(text.startswith(cut) for text in remaining)
 
 
 @settings(max_examples=25, deadline=None)
@@ -156,28 +167,82 @@ def test_the_order_is_what_it_was(rows: Rows) -> None:
     assert rows.row_ids(np.arange(8)).tolist() == [92, 50, 223, 296, 185, 236, 274, 255]
 
 
-def segments_by_hand(tokens: np.ndarray) -> tuple[list[int], list[int]]:
-    segment, position, segments, positions = 1, 0, [], []
+def places_by_hand(tokens: np.ndarray, begin: int) -> tuple[list[int], list[int]]:
+    segment, position, segments, positions = 0, 0, [], []
     for token in tokens:
+        if token == begin or not segments:
+            segment, position = segment + 1, 0
         segments.append(segment)
         positions.append(position)
         position += 1
-        if token == END:
-            segment, position = segment + 1, 0
     return segments, positions
 
 
 def test_packing_keeps_documents_apart(rows: Rows) -> None:
     batch = next(rows.batches(0, rows.num_rows, np.arange(rows.num_rows)))
     for row in range(rows.num_rows):
-        segments, positions = segments_by_hand(batch.tokens[row])
+        segments, positions = places_by_hand(batch.tokens[row], END)
         assert batch.segment_ids[row].tolist() == segments
         assert batch.positions[row].tolist() == positions
-    np.testing.assert_array_equal(batch.weights, batch.tokens != END)
-    assert batch.segment_ids.max() > 1
+    assert (batch.weights == 1).all() and batch.segment_ids.max() > 1
     assert [array.dtype.name for array in batch] == ["int32"] * 4 + ["float32"]
-    same = batch.segment_ids[:, 1:] == batch.segment_ids[:, :-1]
-    np.testing.assert_array_equal(batch.weights[:, :-1] == 1, same)
+
+
+@pytest.fixture(scope="module")
+def vocabularies(folder: Path) -> list[str]:
+    """Tokenizers whose documents begin with another token than they end with, and with the same."""
+    framed = byte_fallback(folder / "framed.json", ("<s>",))
+    return ["bytes", str(framed), str(byte_level(folder / "level.json", "<eos>"))]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    documents=st.lists(st.text("ab \u65e5", min_size=1, max_size=30), min_size=1, max_size=12),
+    length=st.integers(1, 12),
+    kind=st.integers(0, 2),
+)
+def test_a_boundary_is_begin_as_input_and_end_as_target(
+    folder: Path, vocabularies: list[str], documents: list[str], length: int, kind: int
+) -> None:
+    encoded = load_tokenizer(vocabularies[kind]).encode_batch(documents)
+    length = min(length, sum(map(len, encoded)) + len(documents))
+    config = DataConfig(
+        sources=(write(folder / "drawn.jsonl", documents),),
+        tokenizer=vocabularies[kind],
+        sequence_length=length,
+        held_out=0,
+        cache_dir=str(folder / "drawn"),
+    )
+    packed, plain = quietly(config), quietly(replace(config, packing=False))
+    begin, end = packed.tokenizer.begin.id, packed.tokenizer.end.id
+    assert (begin == end) is (kind != 1)
+    targets = [id for ids in encoded for id in [*ids.tolist(), end]]
+    inputs = [id for ids in encoded for id in [begin, *ids.tolist()]]
+    for rows in (packed, plain):
+        found = stream_of(rows)
+        assert found.tolist() == [inputs[: found.shape[1]], targets[: found.shape[1]]]
+        assert rows.num_rows == len(targets) // length
+    batch, same = (rows.batch(np.arange(packed.num_rows)) for rows in (packed, plain))
+    for row, segments, positions in zip(
+        batch.tokens, batch.segment_ids, batch.positions, strict=True
+    ):
+        assert (segments.tolist(), positions.tolist()) == places_by_hand(row, begin)
+    assert (same.segment_ids == 1).all() and (same.positions == np.arange(length)).all()
+    assert (batch.weights == 1).all() and (same.weights == 1).all()
+    scored = sum(packed.text_bytes(packed.batch(np.array([row]))) for row in range(packed.num_rows))
+    assert scored == plain.text_bytes(same)
+    if not len(targets) % length:
+        assert scored == len("".join(documents).encode())
+
+
+def test_the_text_of_a_row_is_cut_from_its_documents(rows: Rows, config: DataConfig) -> None:
+    lines = Path(config.sources[0].removeprefix("jsonl:")).read_text().splitlines()
+    wanted = [json.loads(line)["text"] for line in lines]
+    for row in range(40):
+        *rest, last = rows.text(row)
+        (targets,) = rows.batch(np.array([row])).targets
+        assert ["".join([*rest, last])] == rows.tokenizer.decode_batch([targets])
+        assert all(any(part in text for text in wanted) for part in [*rest, last])
 
 
 def test_without_packing_it_is_a_plain_stream(config: DataConfig, rows: Rows) -> None:
@@ -190,11 +255,7 @@ def test_without_packing_it_is_a_plain_stream(config: DataConfig, rows: Rows) ->
 
 
 def documents_of(rows: Rows) -> set[str]:
-    batches = rows.batches(0, rows.num_rows, np.arange(rows.num_rows))
-    found = next(batches)
-    ids = rows.row_ids(np.arange(rows.num_rows))
-    stream = found.tokens[np.argsort(ids)].ravel()
-    return {rows.tokenizer.decode(part) for part in np.split(stream, np.flatnonzero(stream == END))}
+    return set(documents_in(rows, stream_of(rows)[1]))
 
 
 def test_held_out_documents_are_never_trained_on(config: DataConfig, rows: Rows) -> None:
@@ -252,12 +313,12 @@ def test_origin_is_where_a_row_begins(rows: Rows, config: DataConfig) -> None:
         file, _, place = rows.origin(i).rpartition(" at ")
         assert f"jsonl:{file}" == config.sources[0]
         text = json.loads(content[int(place) :].split(b"\n")[0])["text"]
-        head = first(rows, 1, 1, i)[0]
-        until = int(np.argmax(head == END)) if (head == END).any() else len(head)
-        assert rows.tokenizer.decode(head[:until]) in text
+        assert rows.text(i)[0] in text
 
 
-def test_the_digest_covers_every_setting(config: DataConfig, mixed: DataConfig) -> None:
+def test_the_digest_covers_every_setting(
+    config: DataConfig, mixed: DataConfig, vocabularies: list[str]
+) -> None:
     configs = [
         config,
         mixed,
@@ -267,6 +328,9 @@ def test_the_digest_covers_every_setting(config: DataConfig, mixed: DataConfig) 
         replace(config, packing=False),
         replace(config, held_out=0.3),
         replace(config, seed=1),
+        replace(config, tokenizer=vocabularies[1]),
+        replace(config, tokenizer=vocabularies[1], begin_token="</s>"),
+        replace(config, tokenizer=vocabularies[1], end_token="<s>"),
     ]
     digests = [quietly(c).digest for c in configs]
     assert len(set(digests)) == len(configs)

@@ -26,10 +26,10 @@ def quietly(config: DataConfig, split: str = "train") -> Rows:
 
 def test_too_little_text(config: DataConfig) -> None:
     rows = quietly(config)
-    message = rf"data\.sequence_length=9999 must be below {rows.num_tokens:,}, because 'jsonl:"
+    message = rf"data\.sequence_length=9999 must be at most {rows.num_tokens:,}, because 'jsonl:"
     with pytest.raises(ValueError, match=message):
         quietly(replace(config, sequence_length=9999))
-    message = r"data\.held_out=0\.0 must keep at least 17 tokens .* 0 in 0 documents"
+    message = r"data\.held_out=0\.0 must keep at least 16 tokens .* 0 in 0 documents"
     with pytest.raises(ValueError, match=message):
         quietly(replace(config, held_out=0.0), "held_out")
 

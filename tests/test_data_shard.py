@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vocabularies import byte_fallback
 
 from data.config import DataConfig
 from data.shard import (
@@ -19,8 +20,6 @@ from data.shard import (
     write_shard,
 )
 from data.source import Corpus, open_corpus
-from data.tokenizer import ByteTokenizer
-from data.train_tokenizer import train_tokenizer
 
 
 def corpus_of(folder: Path, texts: list[str]) -> Corpus:
@@ -35,7 +34,7 @@ def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
     held = [text for text in texts[1:] if is_held_out(text.encode(), 0.3)]
     kept = [text for text in texts[1:] if not is_held_out(text.encode(), 0.3)]
     assert held and kept
-    size = write_shard(tmp_path, 7, corpus, corpus.pieces(), "bytes", 0.3)
+    size = write_shard(tmp_path, 7, corpus, corpus.pieces(), DataConfig(held_out=0.3))
     assert size == sum(len(text.encode()) for text in texts)
     record = json.loads(record_of(tmp_path, 7).read_text())
     for split, documents in {"train": kept, "held_out": held}.items():
@@ -54,6 +53,9 @@ def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
         assert index["checksums"].tolist() == [
             zlib.crc32(content[i : i + BLOCK]) for i in range(0, len(content), BLOCK)
         ]
+    characters = sum(map(len, texts))
+    counts = {"characters": characters, "lost": 0, "unknown": 0, "example": "", "special": []}
+    assert record["text"] == counts
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -80,17 +82,18 @@ def test_lone_surrogates_are_named(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, ["fine", "bad \ud800"])
     message = r"must hold Unicode text, .*a\.jsonl the text at 17 has a lone surrogate at .* 4"
     with pytest.raises(ValueError, match=message):
-        write_shard(tmp_path, 0, corpus, corpus.pieces(), "bytes", 0.0)
+        write_shard(tmp_path, 0, corpus, corpus.pieces(), DataConfig())
     assert not record_of(tmp_path, 0).exists()
 
 
-def test_an_end_of_document_from_text_is_refused(tmp_path: Path) -> None:
-    config = DataConfig(sources=("synthetic:2000",), cache_dir=str(tmp_path))
-    train_tokenizer(config, 300, tmp_path / "bpe.json", report=lambda line: None)
-    content = json.loads((tmp_path / "bpe.json").read_text())
-    content["added_tokens"][0]["special"] = False
-    (tmp_path / "bad.json").write_text(json.dumps(content))
-    corpus = corpus_of(tmp_path, ["say <|endoftext|> aloud"])
-    with pytest.raises(ValueError, match=r"must not produce its end-of-document id 0 .* at 0; try"):
-        write_shard(tmp_path, 0, corpus, corpus.pieces(), str(tmp_path / "bad.json"), 0.0)
-    assert ByteTokenizer.end_of_document == 256
+@pytest.mark.parametrize("role", ["begin", "end"])
+def test_a_token_between_documents_from_text_is_refused(tmp_path: Path, role: str) -> None:
+    # Published vocabularies mark their bytes as special tokens, and text is made of those.
+    path = byte_fallback(tmp_path / "t.json")
+    flags: dict[str, str] = {f"{role}_token": "<0xE6>"}
+    config = DataConfig(tokenizer=str(path), **flags)  # pyright: ignore[reportArgumentType]
+    corpus = corpus_of(tmp_path, ["ba de", "a \u65e5"])
+    message = rf"must not make the {role} token '<0xE6>' .* at 18 of .*; try --data\.{role}-token"
+    with pytest.raises(ValueError, match=message):
+        write_shard(tmp_path, 0, corpus, corpus.pieces(), config)
+    assert not record_of(tmp_path, 0).exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data.config import DataConfig
 from data.source import Corpus, open_corpus
 from data.store import open_store
 from data.tokenizer import ByteTokenizer
@@ -20,6 +21,7 @@ SIZE = 120_000
 OPEN = f"""
 import multiprocessing, os, signal, sys
 import data.store, data.synthetic
+from data.config import DataConfig
 from data.source import open_corpus
 from data.tokenizer import ByteTokenizer
 data.store.PIECE = data.synthetic.PIECE = 3000
@@ -33,7 +35,7 @@ def report(line):
         os.kill(workers[0], signal.SIGKILL)
 if __name__ == "__main__":
     corpus = open_corpus("synthetic:{SIZE}", "", sys.argv[1], report)
-    print(data.store.open_store(corpus, ByteTokenizer(), "bytes", 0.1, report).digest)
+    print(data.store.open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.1), report).digest)
 """
 
 
@@ -107,7 +109,9 @@ def test_several_processes_make_it_once(tmp_path: Path) -> None:
 
 
 def quietly(corpus: Corpus, held_out: float = 0.1) -> str:
-    return open_store(corpus, ByteTokenizer(), "bytes", held_out, lambda line: None).digest
+    return open_store(
+        corpus, ByteTokenizer(), DataConfig(held_out=held_out), lambda line: None
+    ).digest
 
 
 def test_the_digest_covers_what_decides_the_tokens(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.config import DataConfig
 from data.shard import BLOCK
 from data.source import open_corpus
 from data.store import open_store
@@ -19,7 +20,7 @@ SIZE = 200_000
 
 def make(folder: Path) -> Store:
     corpus = open_corpus(f"synthetic:{SIZE}", "", str(folder), lambda line: None)
-    return open_store(corpus, ByteTokenizer(), "bytes", 0.0, lambda line: None)
+    return open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.0), lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_windows_are_slices_of_all_shards_joined(
 
 def test_origin_is_the_document_that_holds_the_token(cut: tuple[Store, np.ndarray]) -> None:
     store, tokens = cut
-    ends = np.flatnonzero(tokens == ByteTokenizer.end_of_document)
+    ends = np.flatnonzero(tokens == ByteTokenizer.end.id)
     stream = store.splits["train"]
     assert stream.origin(0) == "synthetic at 0"
     for document in (3, 30, 77):

@@ -37,7 +37,7 @@ def test_show_of_one_document_tells_that_none_is_held_out(
     flags = ["--data.sources", f"text:{tmp_path / 'one.txt'}", "--data.cache-dir", str(tmp_path)]
     main(["show", *flags, "--data.sequence-length", "64"])
     output = capsys.readouterr().out
-    assert "held out   0 rows: data.held_out=0.01 must keep at least 65 tokens" in output
+    assert "held out   0 rows: data.held_out=0.01 must keep at least 64 tokens" in output
     assert "--train.eval-batches 0" in output and "smaller documents" in output
     assert "\ntrain      1 document, 1,160 bytes, " in output
     assert (

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from data.batch import Batch
 from model.transformer import Transformer
@@ -19,14 +20,18 @@ def evaluate(
     *,
     rows: np.ndarray,
     batch_size: int,
-    bytes_per_token: float,
+    text_bytes: Callable[[Batch], int],
 ) -> dict[str, float]:
     """Mean cross entropy (nats a target), perplexity and bits per byte of text over `batches`.
 
-    `rows` are the batch's rows this process reads. Bits per byte spread a token's loss over the
-    `bytes_per_token` the tokenizer makes of the held-out text.
+    `rows` are the batch's rows this process reads, `text_bytes` the bytes of text that a batch's
+    targets stand for. Bits per byte are the sum of all losses, those of the ends of documents among
+    them, over these bytes; left out where there are none.
     """
-    sums = [eval_step(model, to_global(batch, rows, batch_size)) for batch in batches]
+    sums, size = [], 0
+    for batch in batches:
+        size += text_bytes(batch)
+        sums.append(eval_step(model, to_global(batch, rows, batch_size)))
     nll, targets = (math.fsum(column) for column in zip(*jax.device_get(sums), strict=True))
     if not targets:
         raise ValueError(
@@ -37,6 +42,15 @@ def evaluate(
     return {
         "eval_loss": loss,
         "eval_perplexity": math.exp(min(loss, 700.0)),
-        "eval_bits_per_byte": loss / math.log(2) / bytes_per_token,
         "eval_targets": targets,
-    }
+    } | (
+        {"eval_bits_per_byte": nll / math.log(2) / size} if (size := _over_processes(size)) else {}
+    )
+
+
+def _over_processes(count: int) -> int:
+    """The sum of every process's count."""
+    # Of bytes, as JAX's own integers have 32 bits.
+    own = np.frombuffer(count.to_bytes(8, "little"), np.uint8)
+    counts = multihost_utils.process_allgather(own).reshape(-1, 8)
+    return sum(int.from_bytes(bytes(each), "little") for each in counts)

@@ -1,0 +1,187 @@
+"""Which tokens stand between documents: as a flag says, else as the tokenizer's own files declare.
+
+Only special tokens count, as no text is encoded to them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from etils import epath
+
+KNOWN_ENDS = (
+    *("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<EOS>", "<|eos|>", "[EOS]"),
+    *(
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "<EOS_TOKEN>",
+        "<|END_OF_TURN_TOKEN|>",
+        "<|im_end|>",
+        "[SEP]",
+    ),
+)
+"""What published tokenizers call the end of a text, for a file that nothing else explains."""
+SHOWN = 8
+
+
+class Vocabulary(NamedTuple):
+    """What a tokenizer's own file says of its tokens."""
+
+    path: str
+    special: Mapping[str, int]
+    """Ids of the special tokens by their text."""
+    before: Sequence[int]
+    """Ids that its template puts before a text."""
+    after: Sequence[int]
+    """Ids that its template puts after a text."""
+    ordinary: Mapping[str, int]
+    """Ids of all other tokens."""
+
+
+class Boundary(NamedTuple):
+    """A token that stands at an edge of every document."""
+
+    id: int
+    name: str
+    source: str
+    """Which flag or file decides it; empty where there is no choice."""
+
+
+def boundaries(
+    tokens: Vocabulary, begin_token: str | None, end_token: str | None
+) -> tuple[Boundary, Boundary]:
+    """The tokens that begin and end every document; without a begin of its own, the end is both.
+
+    Raises ValueError if there is no end, or if a declared token is missing or not special.
+    """
+    files = _Declarations(tokens)
+    if end_token is not None:
+        end = _flagged(tokens, "end", end_token)
+    else:
+        end = files.named("eos") or _template_end(tokens) or _known_end(tokens)
+    if begin_token is not None:
+        return _flagged(tokens, "begin", begin_token), end
+    if files.adds_begin is None:
+        return _template_begin(tokens) or end, end
+    return files.begin() if files.adds_begin else end, end
+
+
+class _Declarations:
+    """The files that Hugging Face puts next to a tokenizer."""
+
+    def __init__(self, tokens: Vocabulary) -> None:
+        self._tokens = tokens
+        self._config = self._read("tokenizer_config.json")
+        self._map = self._read("special_tokens_map.json")
+        self._generation = self._read("generation_config.json")
+
+    def named(self, role: str) -> Boundary | None:
+        """The token of a role (`eos` or `bos`) that the first file to declare it names."""
+        for file, values in (
+            ("tokenizer_config.json", self._config),
+            ("special_tokens_map.json", self._map),
+        ):
+            value = values.get(f"{role}_token")
+            name = value.get("content") if isinstance(value, dict) else value
+            if name is not None:
+                field = f"{role}_token of {self._tokens.path} in {file}"
+                return Boundary(_special(self._tokens, field, str(name), role), str(name), file)
+        return self._generated(role)
+
+    @property
+    def adds_begin(self) -> bool | None:
+        """Whether `add_bos_token` puts a token before a text; None where it is not said."""
+        return self._config.get("add_bos_token")
+
+    def begin(self) -> Boundary:
+        """The token that `add_bos_token` puts before a text."""
+        token = self.named("bos")
+        if token is None:
+            raise ValueError(
+                f"add_bos_token=true in the tokenizer_config.json of {self._tokens.path} must come "
+                "with a bos_token, because documents begin with it, but none is declared; try "
+                "--data.begin-token NAME"
+            )
+        return token
+
+    def _generated(self, role: str) -> Boundary | None:
+        value = self._generation.get(f"{role}_token_id")
+        wanted = value if isinstance(value, list) else [value]
+        names = {id: name for name, id in self._tokens.special.items()}
+        for id in wanted:
+            if isinstance(id, int) and id in names:
+                return Boundary(id, names[id], "generation_config.json")
+        return None
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = epath.Path(self._tokens.path).expanduser().parent / name
+        try:
+            content = path.read_text() if path.is_file() else "{}"
+            values = json.loads(content)
+        except (OSError, ValueError, RecursionError) as error:
+            raise _damaged(path, str(error)) from error
+        if not isinstance(values, dict):
+            raise _damaged(path, f"it holds a {type(values).__name__}")
+        return values
+
+
+def _damaged(path: epath.Path, why: str) -> ValueError:
+    return ValueError(
+        f"{path} must be a readable JSON object, because it lies next to data.tokenizer and says "
+        f"which tokens begin and end a text, but {why}; try repairing it or moving it away"
+    )
+
+
+def _flagged(tokens: Vocabulary, role: str, name: str) -> Boundary:
+    flag = f"--data.{role}-token"
+    return Boundary(_special(tokens, f"data.{role}_token", name, role), name, flag)
+
+
+def _special(tokens: Vocabulary, field: str, name: str, role: str) -> int:
+    if name in tokens.special:
+        return tokens.special[name]
+    is_ordinary = name in tokens.ordinary
+    what = "text is encoded to it too" if is_ordinary else "it has no token of that name"
+    flag = "--data.begin-token" if role in ("begin", "bos") else "--data.end-token"
+    raise ValueError(
+        f"{field}={name!r} must be a special token of data.tokenizer={tokens.path!r}, because "
+        f"documents are told apart by it, but {what}; {_advice(tokens, flag)}"
+    )
+
+
+def _advice(tokens: Vocabulary, flag: str) -> str:
+    if not tokens.special:
+        return "it has no special token at all; try `meshloom data tokenizer` to make one that does"
+    names = list(tokens.special)
+    more = f" or another of its {len(names)}" if len(names) > SHOWN else ""
+    return f"try {flag} with {' or '.join(map(repr, names[:SHOWN]))}{more}"
+
+
+def _template_begin(tokens: Vocabulary) -> Boundary | None:
+    if len(tokens.before) > 1:
+        raise ValueError(
+            f"data.tokenizer={tokens.path!r} must put at most one token before a text, because a "
+            f"document begins with one, but its template puts {len(tokens.before)}; "
+            f"{_advice(tokens, '--data.begin-token')}"
+        )
+    return _from_template(tokens, tokens.before)
+
+
+def _template_end(tokens: Vocabulary) -> Boundary | None:
+    return _from_template(tokens, tokens.after) if len(tokens.after) == 1 else None
+
+
+def _from_template(tokens: Vocabulary, ids: Sequence[int]) -> Boundary | None:
+    names = {id: name for name, id in tokens.special.items()}
+    known = [id for id in ids if id in names]
+    return Boundary(known[0], names[known[0]], "its template") if known else None
+
+
+def _known_end(tokens: Vocabulary) -> Boundary:
+    for name in KNOWN_ENDS:
+        if name in tokens.special:
+            return Boundary(tokens.special[name], name, "its name")
+    raise ValueError(
+        f"data.tokenizer={tokens.path!r} must have a token that ends a document, because documents "
+        "are joined into one stream, but no file next to it declares one and no special token has "
+        f"a known name; {_advice(tokens, '--data.end-token')}"
+    )
