@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
             before = search_show.as_text(found, run) + "\n"
             plan = found.best
         else:
-            report(f"compiling for {topology.told}, which can take two minutes")
+            report(f"compiling for {topology.told}, which can take minutes")
             plan = make_plan(run, topology, folder, price=options.price)
         report("writing the plan's files")
         told = show.as_json(plan)

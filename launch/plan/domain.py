@@ -17,6 +17,8 @@ from model.flops import parameter_count
 NEAR = 2.0
 """Times by which sizes and rows of runs differ at most from those of a plan that they are near."""
 Aspect = Literal["chip", "parameters", "length", "chips"]
+SPANNED: tuple[Aspect, ...] = ("parameters", "length", "chips")
+"""What runs have a range of."""
 
 
 class Point(NamedTuple):
@@ -103,7 +105,8 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
     of_fit = [point for point in of_chip if point.role != "beside"]
     ranges = ranges_of(of_fit)
     held_back = [point for point in of_chip if point.role != "fitted"]
-    outside = [name for name, value in asked.items() if not within(name, value, ranges[name])]
+    outside: list[Aspect] = ["chip"] if like != chip.name else []
+    outside.extend(name for name in SPANNED if not within(name, asked[name], ranges[name]))
     return Standing(
         chip=chip.name,
         like=like,
@@ -111,7 +114,7 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
         runs=len(of_fit),
         fitted=sum(point.role == "fitted" for point in of_fit),
         ranges=ranges,
-        outside=("chip", *outside) if like != chip.name else tuple(outside),
+        outside=tuple(outside),
         inside=errors_of([point for point in held_back if _inside(point, ranges)]),
         near=near_to(like, parameters, length),
     )
@@ -119,9 +122,11 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
 
 def ranges_of(found: Sequence[Point]) -> dict[Aspect, tuple[int, int]]:
     """Least and most of the runs."""
-    aspects: tuple[Aspect, ...] = ("parameters", "length", "chips")
-    of = {name: [getattr(point, name) for point in found] for name in aspects}
-    return {name: (min(values), max(values)) for name, values in of.items()}
+    spans: dict[Aspect, tuple[int, int]] = {}
+    for name in SPANNED:
+        values = [getattr(point, name) for point in found]
+        spans[name] = min(values), max(values)
+    return spans
 
 
 def within(aspect: Aspect, value: int, span: tuple[int, int]) -> bool:
