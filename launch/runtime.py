@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launch.config import DistributedConfig, MeshConfig
-
 if TYPE_CHECKING:
     from jax.sharding import Mesh
+
+    from launch.config import DistributedConfig, MeshConfig
 
 # glibc's mallopt parameters, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
@@ -26,8 +26,8 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 
 def start(
-    mesh: MeshConfig,
-    distributed: DistributedConfig,
+    mesh: "MeshConfig",
+    distributed: "DistributedConfig",
     *,
     cache_dir: str,
     deterministic: bool = False,

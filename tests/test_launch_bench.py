@@ -1,6 +1,8 @@
 """What the benchmarks compare is the same model, and they say what they measured."""
 
 import json
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import tyro
 from flax import nnx
 
 import launch.bench.__main__ as bench
+from launch import runtime
 from launch.bench import baseline, gpu, saving, startup, step, timing
 from launch.bench.baseline import Sizes
 from launch.bench.batch import random_batch
@@ -86,12 +89,16 @@ def with_parameters(state: TrainState, params: baseline.Tree) -> TrainState:
     return state
 
 
-def test_all_parts_but_startup_tell_times_and_ratios(tmp_path: Path):
+def test_all_parts_but_startup_tell_times_and_ratios(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     """Step, fit, input and saving run at a tiny size and name their bars."""
     parts = ("step", "fit", "input", "saving")
     results = json.loads(
         json.dumps(bench.measure(tmp_path, SIZES, parts, rounds=2, steps=2, beside=None))
     )
+    said = capsys.readouterr().err
+    assert [part for part in parts if f"measuring {part}\n" in said] == list(parts)
     assert results["machine"]["jax"] == jax.__version__
     assert results["step"]["ratio"]["of_medians"] > 0 and results["step"]["bar"] == step.BAR
     assert results["fit"]["fit"]["median_ms"] > 0 and results["fit"]["bare"]["min_ms"] > 0
@@ -145,6 +152,45 @@ def test_gpu_step_runs_anywhere_and_counts_as_the_field_does():
     seconds = float(str(figures["step_ms"])) / 1e3
     expected = flops * size.batch * size.length / seconds / 1e12
     assert float(str(figures["mfu"])) == pytest.approx(expected, rel=0.1)
+
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for folder in ("launch/bench", "tests/soak")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_no_benchmark_starts_a_tpu_that_is_not_there(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """By the time a benchmark reads its flags, jax is told to leave out libtpu."""
+    for name in [name for name in sys.modules if name.startswith(("launch.bench", "tests.soak"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr(runtime, "MAKERS", set())  # as on a machine without accelerators
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+    assert os.environ.pop("JAX_PLATFORMS", None) == "cpu"
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_a_benchmark_prints_json_and_says_on_stderr_what_it_does():
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.bench.store", "--tokens", "300000", "--rounds", "1"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)
+    assert done.stderr == "reading a store of 300,000 tokens in 1 rounds\n"
 
 
 def test_gpu_bench_needs_few_packages():

@@ -38,6 +38,26 @@ def compiled(*, limit: int, peak: int) -> Compiled:
     return Compiled(**sizes, **TOLD, limit=limit, arguments=1300, peak=peak, hlo=where)
 
 
+@pytest.mark.parametrize(
+    ("on", "temporaries", "peak", "verdict"),
+    [
+        ("v5p-8", 3000, 4300, "fits"),
+        ("v5p-8", 9000, 5000, "fits"),  # a TPU's compiler breaks off if there is too little
+        ("h100x4", 2000, 3300, "fits"),
+        ("h100x4", 9000, 10_300, "does not fit"),
+    ],
+)
+def test_what_lies_in_the_hosts_memory_fills_no_device(
+    on: str, temporaries: int, peak: int, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler's peak of such a step counts the host's memory: 9,000 of 5,000 here."""
+    monkeypatch.delenv("XLA_CLIENT_MEM_FRACTION", raising=False)
+    both = compiled(limit=5000, peak=9000)._replace(temporaries=temporaries, host=7000)
+    fit = fit_of(both, parse(on))
+    assert (fit.peak, fit.verdict, fit.host) == (peak, verdict, 7000)
+    assert sum(parts(fit).values()) == peak
+
+
 def parts(fit: Fit) -> dict[str, int]:
     return {part.name: part.bytes for part in fit.parts}
 

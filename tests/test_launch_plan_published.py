@@ -5,19 +5,19 @@ import pytest
 
 from launch.plan.chips import CHIPS
 from launch.plan.efficiency import MATMUL, efficiency
-from launch.plan.published import (
+from launch.plan.published import drift, fit, rewritten
+from launch.plan.published_case import (
+    BESIDE,
     FITTED,
     JUDGED,
     RUNS,
     Case,
     case_of,
     chips_of,
-    drift,
-    fit,
     published,
-    rewritten,
 )
 from launch.plan.published_run import Run, Unit
+from model.flops import parameter_count
 
 PAGE = Path(__file__).parent.parent / "docs" / "plan.md"
 CASES = {run.name: case_of(run) for run in RUNS}
@@ -54,7 +54,30 @@ def test_table_in_the_docs_is_that_of_the_command() -> None:
 
 
 def run(name: str) -> Run:
-    return next(found for found in RUNS if found.name == name)
+    return next(found for found in (*RUNS, *BESIDE) if found.name == name)
+
+
+def test_runs_beside_the_fit_are_other_ones_of_chips_that_were_fitted() -> None:
+    names = [found.name for found in (*RUNS, *BESIDE)]
+    assert len(names) == len(set(names)) == 170
+    assert {found.chip for found in BESIDE} == {"a100", "h100"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # The table's own column NumParams.
+        ("MPT 1b, 8 H100, 14 x 2,048 tokens", 1_315_950_592),
+        ("MPT 1b, 8 A100, 1 x 65,536 tokens", 1_445_974_016),
+        ("MPT 30b, 8 A100, 12 x 512 tokens", 29_964_204_032),
+        ("MPT 760m, 8 H100, 3 x 16,384 tokens", 782_490_624),
+        ("MPT 350m, 8 A100, 4 x 16,384 tokens", 370_665_472),
+        ("MPT 125m, 8 A100, 40 x 2,048 tokens", 125_311_488),
+        ("MPT 3b, 8 H100, 20 x 1,024 tokens", 2_649_216_000),
+    ],
+)
+def test_models_beside_the_fit_have_the_published_parameters(name: str, parameters: int) -> None:
+    assert parameter_count(run(name).model) == parameters
 
 
 @pytest.mark.parametrize(
@@ -64,6 +87,9 @@ def run(name: str) -> Run:
         ("MT-NLG 530B, 2240 A100", 126, "TFLOP/s a chip"),
         ("MT-NLG 530B, 3360 A100", 113, "TFLOP/s a chip"),
         ("MPT 70b, 64 H100", 0.4257 * 989.5, "TFLOP/s a chip"),
+        ("MPT 1b, 8 H100, 14 x 2,048 tokens", 0.4182 * 989.5, "TFLOP/s a chip"),
+        ("MPT 125m, 8 A100, 128 x 512 tokens", 0.4256 * 312, "TFLOP/s a chip"),
+        ("MPT 7b, 8 H100, 1 x 65,536 tokens", 0.2859 * 989.5, "TFLOP/s a chip"),
         ("MaxText Llama 3.1 8B, 256 v6e", 0.4546 * 918, "TFLOP/s a chip"),
         ("PaLM 540B, 2 x 3072 v4", 0.462 * 275, "TFLOP/s a chip"),
         ("torchtitan Llama 3 70B, 64 A100", 0.517 * 312, "TFLOP/s a chip"),

@@ -8,7 +8,7 @@ from command import meshloom
 
 from launch.config import MeshConfig, RunConfig
 from launch.plan import search_show, show
-from launch.plan.layouts import layouts
+from launch.plan.layouts import OFFLOAD, layouts
 from launch.plan.search import Search, estimates_of, fits, nothing_fits, search
 from launch.plan.search_picture import draw, pareto
 from launch.plan.topology import parse
@@ -81,6 +81,14 @@ def test_files_of_the_plan_and_of_the_compiler_are_told(found: Search, tmp_path:
     assert show.as_json(best)["course"]["origin"].startswith("arithmetic roofline over the comp")
 
 
+def test_the_plan_that_is_found_is_held_against_what_was_fitted(
+    found: Search, tmp_path: Path
+) -> None:
+    text = show.as_text(found.best, tmp_path)
+    assert "\nOUTSIDE what the time was fitted on: 300 K parameters; rows of 256 " in text
+    assert show.as_json(found.best)["domain"]["outside"] == ("parameters", "length", "chips")
+
+
 def test_a_layout_that_the_compiler_fails_for_is_set_aside(
     found: Search, given: RunConfig, told: list[str]
 ) -> None:
@@ -139,4 +147,5 @@ def test_no_layout_that_fits_is_told_with_the_least(found: Search, given: RunCon
     assert "of 6 layouts the 2 that promised most were compiled" in told
     room = found.best.fit.limit / 2**30
     assert f"the least of them takes {least:,.1f} GiB of {room:,.1f} GiB a device" in told
+    assert OFFLOAD in told
     assert "; try --on v5e:2x2, 4 chips, where the smallest layout takes about " in told

@@ -56,7 +56,6 @@ def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict
     assert lines[0] == "time: arithmetic roofline over arithmetic"
     assert max(map(len, lines)) <= 80
     assert all(line == line.rstrip() for line in lines)
-    assert ("peaks of b200 is unknown: as on h100" in "\n".join(lines)) == on.startswith("b200")
     assert "cost" in lines[-1]
 
 

@@ -17,6 +17,7 @@ from launch.bench import loop, rows, saving, startup, step
 from launch.bench.baseline import Sizes
 from launch.config import MeshConfig
 from launch.mesh import make_mesh
+from launch.progress import Progress
 
 Part = Literal["step", "fit", "input", "saving", "startup"]
 ALL: tuple[Part, ...] = ("step", "fit", "input", "saving", "startup")
@@ -69,9 +70,11 @@ def measure(
         "startup": lambda: startup.measure(sizes, folder / "startup"),
     }
     results: dict[str, object] = {"machine": machine()}
-    for part in parts:
-        (folder / part).mkdir(exist_ok=True)
-        results[part] = measured[part]()
+    with Progress() as report:
+        for part in parts:
+            report(f"measuring {part}")
+            (folder / part).mkdir(exist_ok=True)
+            results[part] = measured[part]()
     return results
 
 

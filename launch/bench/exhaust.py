@@ -2,7 +2,6 @@
 `python -m launch.bench.exhaust`. It takes some minutes and the compiler of GPUs."""
 
 import dataclasses
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from launch.plan.plan import make_plan
 from launch.plan.search import estimates_of, fits, search
 from launch.plan.topology import parse
 from launch.presets import preset
+from launch.progress import Progress
 
 
 def main(on: str = "h100x8", rows: int = 8, length: int = 2048, layers: int = 4) -> None:
@@ -32,21 +32,17 @@ def main(on: str = "h100x8", rows: int = 8, length: int = 2048, layers: int = 4)
         train=dataclasses.replace(base.train, batch_size=rows),
     )
     topology = parse(on)
-    with tempfile.TemporaryDirectory() as folder:
-        taken = search(config, topology, Path(folder), _progress).best
+    with tempfile.TemporaryDirectory() as folder, Progress() as report:
+        taken = search(config, topology, Path(folder), report).best
         plans = []
         for estimate in estimates_of(config, topology):
+            report(f"compiling {len(plans) + 1}: {flags(estimate.config, config)}")
             plans.append(make_plan(estimate.config, topology, Path(folder) / "one"))
-            _progress(f"{len(plans)}: {flags(estimate.config, config)}")
     best = min(filter(fits, plans), key=lambda plan: plan.time.seconds)
     off = taken.time.seconds / best.time.seconds - 1
     print(f"{len(plans)} layouts of llama3-1b with {layers} layers on {topology.told}")
     print(f"fastest: {best.time.seconds * 1e3:.2f} ms, {flags(best.config, config)}")
     print(f"taken:   {taken.time.seconds * 1e3:.2f} ms, {flags(taken.config, config)}: {off:+.1%}")
-
-
-def _progress(told: str) -> None:
-    print(told, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

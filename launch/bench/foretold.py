@@ -15,6 +15,7 @@ from launch.plan.plan import Plan, make_plan
 from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
+from launch.progress import Progress
 
 HEAD = """\
 | size | step, foretold | measured | off | peak, foretold | measured | off |
@@ -31,7 +32,8 @@ def main(lines: Annotated[Path, tyro.conf.Positional], on: str = "h200x1") -> No
     print(HEAD)
     for line in lines.read_text(encoding="utf-8").splitlines():
         measured = json.loads(line)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, Progress() as report:
+            report(f"compiling {measured['size']} for {on}")
             plan = make_plan(run_of(measured), parse(on), Path(folder))
         print(row(measured, plan), flush=True)
 

@@ -16,6 +16,7 @@ import jax
 from jax.sharding import AxisType
 
 from launch.bench.batch import random_batch
+from launch.progress import Progress
 from model.attention import choose_kernel
 from model.config import ModelConfig
 from model.flops import flops_per_token, parameter_count
@@ -157,7 +158,8 @@ def main() -> None:
         axis_types=(AxisType.Explicit,) * len(AXES),
         devices=jax.devices()[:1],
     )
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), Progress() as report:
+        report(f"measuring {flags.size} on {jax.devices()[0].device_kind}")
         figures = measure(
             size,
             remat=flags.remat,

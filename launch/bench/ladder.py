@@ -11,6 +11,7 @@ import tyro
 from launch.ladder.fit import Fit, fit, optimum
 from launch.ladder.runs import Run, Table
 from launch.ladder.surface import Surface
+from launch.progress import Progress
 
 TRUTH = Surface(1.69, 406.4, 410.7, 0.34, 0.28)
 """Equation 10 of Hoffmann et al. 2022 (arXiv:2203.15556)."""
@@ -122,7 +123,10 @@ def main(sets: int = 100) -> None:
     print(f"| spoilt | without noise | {sets} sets: right, refused, wrong | reason |")
     print("|---|---|---|---|")
     for name, spoil in CASES.items():
-        print(row(name, spoil, sets), flush=True)
+        with Progress() as report:
+            report(f"fitting {sets + 1} sets: {name}")
+            told = row(name, spoil, sets)
+        print(told, flush=True)
 
 
 def row(name: str, spoil: Callable[[Table, np.ndarray], Table], sets: int) -> str:

@@ -2,7 +2,6 @@
 table in Markdown: `python -m launch.bench.plan`. It takes half an hour and both compilers."""
 
 import dataclasses
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from launch.plan.search import Search, search
 from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
+from launch.progress import Progress
 
 RUNS = (
     ("gpt3-175b", "v5p:8x8x8", None),
@@ -46,10 +46,11 @@ def lines() -> Iterator[str]:
         if rows is not None:
             train = dataclasses.replace(config.train, batch_size=rows)
             config = dataclasses.replace(config, train=train)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, Progress() as report:
             began = time.perf_counter()
-            found = search(config, topology, Path(folder), _progress)
+            found = search(config, topology, Path(folder), report)
             searched = time.perf_counter() - began
+            report(f"compiling the layout of {name} on {on} alone")
             began = time.perf_counter()
             make_plan(found.best.config, topology, Path(folder) / "alone")
             yield line(found, searched, time.perf_counter() - began)
@@ -68,10 +69,6 @@ def line(found: Search, searched: float, alone: float) -> str:
         f"| {best.time.seconds:.1f} s | {best.course.utilization:.1%} "
         f"| {searched:.0f} s | {alone:.0f} s | {held:.1f} GiB |"
     )
-
-
-def _progress(told: str) -> None:
-    print(told, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import tyro
 
 from data.config import DataConfig
 from data.pipeline import open_rows
+from launch.progress import Progress
 
 DEFAULT = DataConfig()
 
@@ -21,7 +22,10 @@ def main(data: DataConfig = DEFAULT, rounds: int = 9) -> None:
         data: The data; made first if the cache lacks them.
         rounds: Rounds of about 100,000 tokens for each shape.
     """
-    print(json.dumps(measure(data, rounds), indent=2))
+    with Progress() as report:
+        report(f"measuring {rounds} rounds of reading rows")
+        measured = measure(data, rounds)
+    print(json.dumps(measured, indent=2))
 
 
 def measure(data: DataConfig, rounds: int) -> dict[str, float]:

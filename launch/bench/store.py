@@ -18,6 +18,7 @@ import tyro
 
 from data.shard import BLOCK
 from data.stream import Shard, Stream
+from launch.progress import Progress
 
 WINDOWS = 64
 Reader = Callable[[np.ndarray, np.ndarray], None]
@@ -31,7 +32,10 @@ def main(tokens: int = 16_000_000, rounds: int = 15) -> None:
         rounds: Rounds; each reads WINDOWS windows 10 times with each reader.
     """
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(compare(Path(folder), tokens, rounds), indent=2))
+        with Progress() as report:
+            report(f"reading a store of {tokens:,} tokens in {rounds} rounds")
+            measured = compare(Path(folder), tokens, rounds)
+        print(json.dumps(measured, indent=2))
 
 
 def compare(folder: Path, tokens: int, rounds: int) -> dict[str, dict[str, float]]:

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-import sys
 from pathlib import Path
 
 from launch.config import RunConfig
@@ -14,6 +13,7 @@ from launch.plan.layouts import nearest_batch
 from launch.plan.topology import Topology, parse
 from launch.plan.units import count
 from launch.presets import preset
+from launch.progress import Progress
 from launch.words import UsageError
 from launch.words import parse as parse_flags
 
@@ -31,29 +31,28 @@ def main(arguments: list[str]) -> None:
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
     folder = unused(FOLDER / name) if options.out is None else options.out
     require_folder(folder)
-    from launch.plan import picture, search, search_picture, search_show, show
-    from launch.plan.plan import make_plan
-
     found, before = None, ""
-    if options.search:
-        found = search.search(run, topology, folder, _progress, price=options.price)
-        search_picture.draw(found, folder / "search.png")
-        before = search_show.as_text(found, run) + "\n"
-        plan = found.best
-    else:
-        _progress(f"compiling for {topology.told}, which can take two minutes")
-        plan = make_plan(run, topology, folder, price=options.price)
-    told = show.as_json(plan)
-    if found:
-        told["search"] = search_show.as_json(found, run)
-    written = json.dumps(told, indent=2)
-    (folder / "plan.json").write_text(written + "\n", encoding="utf-8")
-    picture.draw(plan, folder / "fit.png")
+    with Progress() as report:
+        report("starting")
+        from launch.plan import picture, search, search_picture, search_show, show
+        from launch.plan.plan import make_plan
+
+        if options.search:
+            found = search.search(run, topology, folder, report, price=options.price)
+            search_picture.draw(found, folder / "search.png")
+            before = search_show.as_text(found, run) + "\n"
+            plan = found.best
+        else:
+            report(f"compiling for {topology.told}, which can take minutes")
+            plan = make_plan(run, topology, folder, price=options.price)
+        report("writing the plan's files")
+        told = show.as_json(plan)
+        if found:
+            told["search"] = search_show.as_json(found, run)
+        written = json.dumps(told, indent=2)
+        (folder / "plan.json").write_text(written + "\n", encoding="utf-8")
+        picture.draw(plan, folder / "fit.png")
     print(written if options.json else before + show.as_text(plan, folder))
-
-
-def _progress(told: str) -> None:
-    print(told, file=sys.stderr, flush=True)
 
 
 def plan_options(arguments: list[str]) -> PlanOptions:
@@ -83,10 +82,12 @@ def plan_options(arguments: list[str]) -> PlanOptions:
 
 def tell_elastic(run: RunConfig, topology: Topology, options: PlanOptions) -> None:
     """Print the run on more and more of the topology's chips."""
-    from launch.plan.elastic import elastic
-    from launch.plan.elastic_table import elastic_json, elastic_text
+    with Progress() as report:
+        report("starting")
+        from launch.plan.elastic import elastic
+        from launch.plan.elastic_table import elastic_json, elastic_text
 
-    rows = elastic(run, topology.chip, options.price)
+        rows = elastic(run, topology.chip, options.price, report=report)
     text = elastic_text(run, topology.chip.name, rows)
     print(json.dumps(elastic_json(rows), indent=2) if options.json else text)
 

@@ -1,12 +1,12 @@
 """The same run on more and more chips, by arithmetic alone: where scaling stops, and why."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from launch.config import RunConfig
 from launch.plan.arithmetic import memory
 from launch.plan.chips import Chip
-from launch.plan.layouts import Uncut, layouts
+from launch.plan.layouts import Uncut, layouts, nearest_batch
 from launch.plan.roofline import Communication, Course, StepTime
 from launch.plan.shapes import GIB
 from launch.plan.timing import course_of, device_of, time_of
@@ -41,14 +41,24 @@ class Gap(NamedTuple):
 
     chips: int
     why: str
+    crowded: bool = False
+    """Whether there are layouts, but none has room."""
 
 
 def elastic(
-    config: RunConfig, chip: Chip, price: float | None = None, counts: Sequence[int] = COUNTS
+    config: RunConfig,
+    chip: Chip,
+    price: float | None = None,
+    counts: Sequence[int] = COUNTS,
+    report: Callable[[str], None] = lambda told: None,
 ) -> list[Row | Gap]:
     """The run on each of those numbers of chips, its batch unchanged; those that fill no slices or
-    nodes are left out."""
-    return [_best(config, topology, price) for topology in _topologies(chip, counts)]
+    nodes are left out. `report` is told of what is done."""
+    rows = []
+    for topology in _topologies(chip, counts):
+        report(f"estimating all layouts on {topology.told}")
+        rows.append(_best(config, topology, price))
+    return rows
 
 
 def _topologies(chip: Chip, counts: Sequence[int]) -> Iterator[Topology]:
@@ -78,10 +88,16 @@ def _best(config: RunConfig, topology: Topology, price: float | None) -> Row | G
                 course = course_of(found, topology, time.seconds, price)
                 best = Row(topology, found, time, course)
     except Uncut:
-        return Gap(topology.chips, f"no mesh cuts a batch of {config.train.batch_size} rows evenly")
+        rows = nearest_batch(config, topology.devices, topology.slices)
+        return Gap(
+            topology.chips,
+            f"no mesh cuts a batch of {config.train.batch_size} rows evenly; "
+            f"try --train.batch-size {rows}",
+        )
     if best is None:
         room = ROOM * device.memory / GIB
-        return Gap(topology.chips, f"no layout fits: {least / GIB:,.1f} of {room:,.1f} GiB")
+        why = f"no layout fits: {least / GIB:,.1f} of {room:,.1f} GiB a device"
+        return Gap(topology.chips, why, crowded=True)
     return best
 
 

@@ -1,11 +1,19 @@
 """The elastic table as text of at most 80 columns and as JSON."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from launch.config import RunConfig
-from launch.plan.elastic import WORTH, Gap, Row, worth
+from launch.plan.chips import CHIPS, Chip
+from launch.plan.domain import standing_of
+from launch.plan.domain_table import domain_json, domain_lines
+from launch.plan.elastic import ROOM, WORTH, Gap, Row, worth
+from launch.plan.enough import advice
+from launch.plan.layouts import OFFLOAD
 from launch.plan.roofline import Communication
+from launch.plan.timing import device_of
+from launch.plan.topology import sizes_from
 from model.flops import parameter_count
 
 
@@ -28,7 +36,34 @@ def elastic_text(config: RunConfig, chip: str, rows: Sequence[Row | Gap]) -> str
         *map(_line, rows),
         "-" * 80,
     ]
-    return "\n".join([*lines, *_end(rows)])
+    found = [row for row in rows if isinstance(row, Row)]
+    standings = [standing_of(row.config, row.topology) for row in found]
+    return "\n".join(
+        [
+            *lines,
+            *_end(rows),
+            *_lacking(config, CHIPS[chip], rows),
+            *(["", *domain_lines(standings)] if standings else []),
+        ]
+    )
+
+
+def _lacking(config: RunConfig, chip: Chip, rows: Sequence[Row | Gap]) -> list[str]:
+    """What is told of numbers of chips on which no layout has room."""
+    crowded = [row for row in rows if isinstance(row, Gap) and row.crowded]
+    told = [OFFLOAD] if crowded else []
+    if len(crowded) == len(rows):
+        device, _ = device_of(next(sizes_from(chip)))
+        told.append(
+            advice(
+                config,
+                chip,
+                ROOM * device.memory,
+                beyond=crowded[-1].chips,
+                flags="--search in place of --elastic, with ",
+            )
+        )
+    return textwrap.wrap("; ".join(told), 80, break_on_hyphens=False)
 
 
 def _shared(rows: Sequence[Row | Gap]) -> list[Row]:
@@ -65,12 +100,12 @@ def _end(rows: Sequence[Row | Gap]) -> list[str]:
     """Where more chips are no longer worth it."""
     found = worth(rows)
     if found is None:
-        return ["no number of chips here has a layout: try --batch-tokens, or other chips"]
+        return ["no number of chips here has a layout"]
     last, beyond = found
     if beyond is None:
         gaps = [row for row in rows if isinstance(row, Gap) and row.chips > last.topology.chips]
         why = f"beyond, {gaps[0].why}" if gaps else "as far as was asked"
-        return [f"scales to {last.topology.chips:,} chips; {why}"]
+        return textwrap.wrap(f"scales to {last.topology.chips:,} chips; {why}", 80)
     lines = [
         f"scales to {last.topology.chips:,} chips: {beyond.topology.chips:,} take more than "
         f"{WORTH:g} times the fewest chip-hours,"
@@ -99,6 +134,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "accumulation": row.config.train.accumulation,
         "seconds": row.time.seconds,
         "origin": row.time.origin,
+        "domain": domain_json(standing_of(row.config, row.topology)),
         **row.course._asdict(),
         "waits": None
         if found is None

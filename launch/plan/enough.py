@@ -25,8 +25,9 @@ class Enough(NamedTuple):
     """Of a device."""
 
 
-def advice(config: RunConfig, chip: Chip, room: float, *, beyond: int) -> str:
-    """What to try in place of `beyond` chips of that kind, on which no layout fits; as `enough`."""
+def advice(config: RunConfig, chip: Chip, room: float, *, beyond: int, flags: str = "") -> str:
+    """What to try in place of `beyond` chips of that kind, on which no layout fits, as `enough`
+    finds it; `flags` come before --on."""
     found = enough(config, chip, room, beyond=beyond)
     if found is None:
         return (
@@ -37,7 +38,7 @@ def advice(config: RunConfig, chip: Chip, room: float, *, beyond: int) -> str:
     given = "" if batch == config.train.batch_size else f" --train.batch-size {batch}"
     there = device_of(found.topology)[0].memory / GIB
     return (
-        f"try --on {found.topology.name}{given}, {found.topology.chips:,} chips, where the "
+        f"try {flags}--on {found.topology.name}{given}, {found.topology.chips:,} chips, where the "
         f"smallest layout takes about {found.bytes / GIB:,.1f} of a device's {there:,.1f} GiB "
         "(arithmetic)"
     )

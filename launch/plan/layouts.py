@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from launch.config import RunConfig
 
 REMAT = ("none", "dots", "full")
+OFFLOAD = (
+    "remat offload is not tried: it keeps a layer's input on the device, as full does, and so "
+    "finds no room where full finds none"
+)
+"""What is told where nothing fits; the step's other activations go to the host's memory."""
 CLOSE = 0.05
 """Share of a batch by which another is as good: 4M tokens may be 4,000,000 or 4,194,304."""
 

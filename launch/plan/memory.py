@@ -72,7 +72,7 @@ def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
     }
     given = sum(kept.values())
     if isinstance(result, Compiled):
-        peak, whole = max(result.peak, result.arguments), True
+        peak, whole = _peak(result, topology), True
         padding, host = result.arguments - given, result.host
     else:
         peak, whole = max(result.needed, given), result.whole and result.needed >= given
@@ -92,6 +92,16 @@ def fit_of(result: Compiled | TooLarge, topology: Topology) -> Fit:
     elif isinstance(result, Compiled) and share < MOST and peak <= MOST * result.limit:
         verdict = "fits if a process may take more"
     return Fit(verdict, peak, whole, result.limit, share, tuple(p for p in parts if p.bytes), host)
+
+
+def _peak(result: Compiled, topology: Topology) -> int:
+    """Of the device's memory. Where a step keeps something in the host's, the compiler tells one
+    peak for both, so that all the device is given stands for it; a TPU's compiler breaks off for a
+    step that takes more than there is, so that it is no more than that."""
+    if not result.host:
+        return max(result.peak, result.arguments)
+    most = result.arguments + result.temporaries
+    return min(most, result.limit) if topology.chip.platform == "tpu" else most
 
 
 def state_bytes(config: OptimizerConfig) -> int:

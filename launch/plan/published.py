@@ -2,107 +2,24 @@
 efficiencies on every other run and writes predicted against published into the page.
 """
 
-import dataclasses
 import math
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from launch.plan.arithmetic import PASSES, sizes_of, work_of
-from launch.plan.chips import CHIPS, Chip
+from launch.plan.chips import CHIPS
+from launch.plan.domain import Aspect, Point, errors_of, points, ranges_of, within
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
-from launch.plan.placement import Placement, cube, place
-from launch.plan.published_gpu import GPU_RUNS
+from launch.plan.published_case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
 from launch.plan.published_run import Run
-from launch.plan.published_tpu import TPU_RUNS
-from launch.plan.roofline import step_time
-from launch.plan.work import Work
-from model.flops import flops_per_token, matrix_parameters
-from train.config import TrainConfig
+from model.flops import flops_per_token
 
-RUNS: tuple[Run, ...] = (*TPU_RUNS, *GPU_RUNS)
-FITTED, JUDGED = RUNS[0::2], RUNS[1::2]
+NAMES: dict[Aspect, str] = {"parameters": "size", "length": "rows", "chips": "chips"}
 BEGIN, END = "<!-- published: begin -->\n", "<!-- published: end -->\n"
-
-
-class Case(NamedTuple):
-    """A published run in the terms of the roofline."""
-
-    work: Work
-    chip: Chip
-    placement: Placement
-    bubble: float
-    """Share by which a pipeline's first and last micro-batches lengthen a step (Narayanan et al.
-    2021, section 2.2)."""
-    seconds: float
-    """Of a step, as published."""
-
-    def predicted(self, shares: Efficiency) -> float:
-        time = step_time(self.work, self.chip, self.placement, shares)
-        return time.seconds * (1 + self.bubble)
-
-    def error(self, shares: Efficiency) -> float:
-        """Of the predicted seconds, as a share of the published ones."""
-        return self.predicted(shares) / self.seconds - 1
-
-
-def case_of(run: Run) -> Case:
-    """The run with our program's collectives, but that replicas add up once a step, and its own
-    recomputation and attention kernel; of a pipeline the fullest stage. A torus that is not
-    published is the nearest to a cube."""
-    chip = CHIPS[run.chip]
-    if run.network_bandwidth is not None:
-        chip = chip._replace(network_bandwidth=run.network_bandwidth)
-    stages = run.sizes.get("stage", 1)
-    model = dataclasses.replace(run.model, num_layers=-(-run.model.num_layers // stages))
-    train = TrainConfig(steps=1, batch_size=run.batch_size, accumulation=run.accumulation)
-    one = sizes_of(model, train, run.length, run.sizes, chip, packed=False)._replace(
-        keys=1.0 if run.scores else 0.5,
-        scores=run.scores,
-        again=run.again,
-        attention=PASSES["xla" if run.scores else "cudnn"] + run.attend_again,
-    )
-    shape = run.shape
-    if chip.torus and not shape:
-        shape = cube(chip, chips_of(run) // run.sizes.get("replica", 1))
-    work = work_of(model, train, run.length, one)
-    once = tuple(
-        part._replace(bytes=part.bytes / run.accumulation) if part.axes == ("replica",) else part
-        for part in work.collectives
-    )
-    return Case(
-        work=work._replace(collectives=once),
-        chip=chip,
-        placement=place(chip, run.sizes, shape),
-        bubble=(stages - 1) / (run.accumulation * run.chunks),
-        seconds=published(run),
-    )
-
-
-def chips_of(run: Run) -> int:
-    return math.prod(run.sizes.values())
-
-
-def published(run: Run) -> float:
-    """Seconds of a step, from the figure that was published and the way it counts."""
-    if run.unit == "seconds a step":
-        return run.figure
-    tokens = run.batch_size * run.length / chips_of(run)
-    if run.unit == "tokens/s a chip":
-        return tokens / run.figure
-    model = run.model
-    hidden = 6 * model.num_layers * model.num_heads * model.head_dim * run.length
-    flops = flops_per_token(model, run.length)
-    if run.scores_counted == "twice":
-        flops += hidden
-    if run.recomputation_counted:
-        flops += 2 * matrix_parameters(model) + 2 / 3 * hidden
-    return tokens * flops / (run.figure * 1e12)
 
 
 def fit(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, Shared]]:
@@ -157,7 +74,50 @@ def table() -> str:
     ]
     sources = {run.source: None for run in RUNS}
     lines += ["", "Sources: " + "; ".join(sources) + "."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *beside_classes(), "", *beside_errors()]) + "\n"
+
+
+def beside_classes() -> list[str]:
+    """Errors of the runs beside the fit by what is outside the fitted ranges of their chip."""
+    classes: dict[tuple[str, str], list[Point]] = {}
+    for point in points():
+        if point.role == "beside":
+            spans = ranges_of([p for p in points() if p.chip == point.chip and p.role != "beside"])
+            found = [
+                f"{name} {'below' if getattr(point, aspect) < spans[aspect][0] else 'above'}"
+                for aspect, name in NAMES.items()
+                if not within(aspect, getattr(point, aspect), spans[aspect])
+            ]
+            classes.setdefault((point.chip, ", ".join(found) or "nothing"), []).append(point)
+    lines = [
+        "| beside the fit, on | outside its ranges | number | median error | from | to |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (chip, outside), runs in sorted(classes.items()):
+        errors = errors_of(runs)
+        lines.append(
+            f"| {chip} | {outside} | {errors.runs} | {errors.median:.1%} "
+            f"| {errors.lowest:+.1%} | {errors.highest:+.1%} |"
+        )
+    return lines
+
+
+def beside_errors() -> list[str]:
+    """The error of each run beside the fit, by model, GPUs and tokens of a row."""
+    lengths = sorted({run.length for run in BESIDE})
+    errors: dict[str, dict[int, list[str]]] = {}
+    for run in BESIDE:
+        case, title = case_of(run), run.name.split(", ")
+        told = f"{case.error(efficiency(case.chip)):+.1%}"
+        errors.setdefault(f"{title[0]}, {title[1]}", {}).setdefault(run.length, []).append(told)
+    lines = [
+        f"| rows of | {' | '.join(f'{length:,}' for length in lengths)} |",
+        "|---" * (1 + len(lengths)) + "|",
+    ]
+    for title, found in errors.items():
+        cells = " | ".join(", ".join(found.get(length, [])) for length in lengths)
+        lines.append(f"| {title} | {cells} |")
+    return lines
 
 
 def _shown(run: Run, seconds: float) -> str:

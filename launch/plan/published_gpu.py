@@ -1,5 +1,6 @@
 """Published runs on GPUs, by publication."""
 
+from launch.plan.published_mpt import LARGE_AT_2048
 from launch.plan.published_run import LLAMA2_7B, LLAMA2_13B, LLAMA2_70B, MAXTEXT, Run, gpt
 from launch.presets import preset
 
@@ -21,58 +22,6 @@ def a3_runs() -> list[Run]:
             network_bandwidth=12.5e9,
         )
         for nodes, teraflops in {1: 492, 2: 422, 4: 407, 8: 409, 16: 375}.items()
-    ]
-
-
-MPT = {
-    "70b": gpt(80, 8192, 64, 50_368),
-    "30b": gpt(48, 7168, 56, 50_368),
-    "13b": gpt(40, 5120, 40, 50_368),
-    "7b": gpt(32, 4096, 32, 50_368),
-}
-
-
-def mpt_runs() -> list[Run]:
-    """MosaicML's tables: all runs of 7b and more with rows of 2,048 tokens. GPUs, rows a
-    micro-batch, micro-batches, tokens/s a GPU, whether activations are checkpointed."""
-    tables = {
-        "h100": [
-            ("70b", 64, 8, 4, 1039, True),
-            ("70b", 32, 2, 16, 882, True),
-            ("30b", 32, 14, 3, 2308, True),
-            ("30b", 16, 10, 3, 2263, True),
-            ("30b", 8, 3, 21, 2002, True),
-            ("13b", 64, 2, 1, 4800, False),
-            ("13b", 32, 2, 1, 4811, False),
-            ("13b", 16, 2, 1, 4767, False),
-            ("13b", 8, 2, 1, 4792, False),
-            ("7b", 8, 6, 1, 10643, False),
-        ],
-        "a100": [
-            ("70b", 64, 8, 4, 410, True),
-            ("70b", 32, 2, 16, 373, True),
-            ("30b", 8, 3, 21, 916, True),
-            ("13b", 8, 2, 3, 2262, False),
-            ("7b", 8, 6, 2, 4641, False),
-        ],
-    }
-    return [
-        Run(
-            name=f"MPT {size}, {gpus} {chip.upper()}",
-            chip=chip,
-            model=MPT[size],
-            sizes={"fsdp": gpus},
-            batch_size=gpus * rows * micro,
-            length=2048,
-            accumulation=micro,
-            figure=rate,
-            unit="tokens/s a chip",
-            source="mosaicml/llm-foundry, scripts/train/benchmarking",
-            again=float(checkpointed),
-            attend_again=checkpointed,
-        )
-        for chip, rows_of_chip in tables.items()
-        for size, gpus, rows, micro, rate, checkpointed in rows_of_chip
     ]
 
 
@@ -201,7 +150,7 @@ def llama3_runs() -> list[Run]:
 
 GPU_RUNS = (
     *a3_runs(),
-    *mpt_runs(),
+    *LARGE_AT_2048,
     *torchtitan_runs(),
     *megatron_runs(),
     BLOOM,

@@ -11,7 +11,7 @@ from launch.plan.arithmetic import memory
 from launch.plan.compiler import CompilerFailed
 from launch.plan.enough import advice
 from launch.plan.given import require_no_mesh
-from launch.plan.layouts import flags, layouts
+from launch.plan.layouts import OFFLOAD, flags, layouts
 from launch.plan.plan import Plan, make_plan
 from launch.plan.shapes import GIB
 from launch.plan.timing import device_of, time_of
@@ -66,6 +66,7 @@ def search(
     batch, or none of those compiled fits.
     """
     require_no_mesh(config, "--search")
+    report(f"estimating all layouts on {topology.told}")
     estimates = sorted(estimates_of(config, topology), key=_order)
     plans: list[tuple[Estimate, Plan]] = []
     failed: list[tuple[Estimate, str]] = []
@@ -156,5 +157,5 @@ def nothing_fits(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "
         f"once, but of {len(estimates):,} layouts the {len(plans)} that promised most were "
         f"compiled, and the least of them takes {fit.peak / GIB:,.1f} GiB of "
-        f"{fit.most / GIB:,.1f} GiB a device (compiler); {more}"
+        f"{fit.most / GIB:,.1f} GiB a device (compiler); {OFFLOAD}; {more}"
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 from launch.config import to_dict
 from launch.mesh import shown
+from launch.plan.domain import standing_of
+from launch.plan.domain_table import domain_json, domain_lines
 from launch.plan.memory import Fit
 from launch.plan.plan import Plan
 from launch.plan.shapes import GIB
@@ -35,6 +37,7 @@ def as_text(plan: Plan, folder: Path) -> str:
         *([CUDNN] if plan.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.course, plan.topology, host=plan.fit.host),
+        *domain_lines([standing_of(run, plan.topology)]),
         "",
         *(traffic_lines(plan.traffic) if plan.traffic else []),
         f"compiled in {plan.seconds:.0f} s, by a process of {plan.rss / GIB:.1f} GiB and "
@@ -78,6 +81,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
             "exposed": plan.time.exposed,
             "seconds": plan.time.seconds,
         },
+        "domain": domain_json(standing_of(plan.config, topology)),
         "traffic": None if plan.traffic is None else record(plan.traffic),
         "course": {**plan.course._asdict(), "origin": source_of(plan.time)},
         "compiler": {
@@ -115,7 +119,7 @@ def _remedies(plan: Plan) -> list[str]:
     """What may make room."""
     run = plan.config
     rows = run.train.batch_size // math.prod(plan.mesh.get(axis, 1) for axis in CUTS_ROWS)
-    found = ["--model.remat full"] if run.model.remat in ("none", "dots") else []
+    found = ["--model.remat full"] if run.model.remat != "full" else []
     found += ["more --train.accumulation"] if run.train.accumulation < rows else []
     before = f"{', '.join(found)}, or " if found else ""
     return [

@@ -10,8 +10,7 @@ SOURCES = {"compiler": "the compiler's program", "arithmetic": "arithmetic"}
 def time_lines(time: StepTime, course: Course, topology: Topology, *, host: int = 0) -> list[str]:
     """Seconds of a step by what they are spent on, then the whole run; `host` is how many bytes of
     a device lie in the host's memory."""
-    chip, shares = topology.chip.name, efficiency(topology.chip)
-    like = fitted_on(topology.chip)
+    shares, like = efficiency(topology.chip), fitted_on(topology.chip)
     unit, factor = ("seconds", 1.0) if time.seconds >= 1 else ("ms", 1e3)
 
     def line(name: str, seconds: float, note: str = "") -> str:
@@ -25,8 +24,6 @@ def time_lines(time: StepTime, course: Course, topology: Topology, *, host: int 
     if time.hidden:
         lines.append(line("hidden behind the products", -time.hidden))
     lines += ["-" * len(head), line("step", time.seconds, f"MFU {course.utilization:.1%}"), ""]
-    if like != chip:
-        lines.append(f"how near a step comes to the peaks of {chip} is unknown: as on {like}")
     if time.products != time.origin:
         lines.append("products are arithmetic's, as the program's kernels do not tell theirs")
     if host:

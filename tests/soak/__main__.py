@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import tyro
 
+from launch.runtime import leave_out_absent_tpu
 from tests.soak.faults import FAULTS
 from tests.soak.job import ROOT
 from tests.soak.run import Outcome, code_digest
@@ -106,4 +107,5 @@ def read(path: Path) -> list[Outcome]:
 
 
 if __name__ == "__main__":
+    leave_out_absent_tpu()  # checkpoints are read by Orbax, which starts jax
     raise SystemExit(bool(main(tyro.cli(Campaign))))

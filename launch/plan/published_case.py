@@ -1,0 +1,99 @@
+"""Published runs in the terms of the roofline: which were fitted, which are held back, and how far
+off the prediction of each is."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from launch.plan.arithmetic import PASSES, sizes_of, work_of
+from launch.plan.chips import CHIPS, Chip
+from launch.plan.efficiency import Efficiency
+from launch.plan.placement import Placement, cube, place
+from launch.plan.published_gpu import GPU_RUNS
+from launch.plan.published_mpt import OTHER_LENGTHS_AND_SIZES
+from launch.plan.published_run import Run
+from launch.plan.published_tpu import TPU_RUNS
+from launch.plan.roofline import step_time
+from launch.plan.work import Work
+from model.flops import flops_per_token, matrix_parameters
+from train.config import TrainConfig
+
+RUNS: tuple[Run, ...] = (*TPU_RUNS, *GPU_RUNS)
+FITTED, JUDGED = RUNS[0::2], RUNS[1::2]
+BESIDE = OTHER_LENGTHS_AND_SIZES
+"""Runs that widen what is judged: the shares are not fitted on them."""
+
+
+class Case(NamedTuple):
+    """A published run in the terms of the roofline."""
+
+    work: Work
+    chip: Chip
+    placement: Placement
+    bubble: float
+    """Share by which a pipeline's first and last micro-batches lengthen a step (Narayanan et al.
+    2021, section 2.2)."""
+    seconds: float
+    """Of a step, as published."""
+
+    def predicted(self, shares: Efficiency) -> float:
+        time = step_time(self.work, self.chip, self.placement, shares)
+        return time.seconds * (1 + self.bubble)
+
+    def error(self, shares: Efficiency) -> float:
+        """Of the predicted seconds, as a share of the published ones."""
+        return self.predicted(shares) / self.seconds - 1
+
+
+def case_of(run: Run) -> Case:
+    """The run with our program's collectives, but that replicas add up once a step, and its own
+    recomputation and attention kernel; of a pipeline the fullest stage. A torus that is not
+    published is the nearest to a cube."""
+    chip = CHIPS[run.chip]
+    if run.network_bandwidth is not None:
+        chip = chip._replace(network_bandwidth=run.network_bandwidth)
+    stages = run.sizes.get("stage", 1)
+    model = dataclasses.replace(run.model, num_layers=-(-run.model.num_layers // stages))
+    train = TrainConfig(steps=1, batch_size=run.batch_size, accumulation=run.accumulation)
+    one = sizes_of(model, train, run.length, run.sizes, chip, packed=False)._replace(
+        keys=1.0 if run.scores else 0.5,
+        scores=run.scores,
+        again=run.again,
+        attention=PASSES["xla" if run.scores else "cudnn"] + run.attend_again,
+    )
+    shape = run.shape
+    if chip.torus and not shape:
+        shape = cube(chip, chips_of(run) // run.sizes.get("replica", 1))
+    work = work_of(model, train, run.length, one)
+    once = tuple(
+        part._replace(bytes=part.bytes / run.accumulation) if part.axes == ("replica",) else part
+        for part in work.collectives
+    )
+    return Case(
+        work=work._replace(collectives=once),
+        chip=chip,
+        placement=place(chip, run.sizes, shape),
+        bubble=(stages - 1) / (run.accumulation * run.chunks),
+        seconds=published(run),
+    )
+
+
+def chips_of(run: Run) -> int:
+    return math.prod(run.sizes.values())
+
+
+def published(run: Run) -> float:
+    """Seconds of a step, from the figure that was published and the way it counts."""
+    if run.unit == "seconds a step":
+        return run.figure
+    tokens = run.batch_size * run.length / chips_of(run)
+    if run.unit == "tokens/s a chip":
+        return tokens / run.figure
+    model = run.model
+    hidden = 6 * model.num_layers * model.num_heads * model.head_dim * run.length
+    flops = flops_per_token(model, run.length)
+    if run.scores_counted == "twice":
+        flops += hidden
+    if run.recomputation_counted:
+        flops += 2 * matrix_parameters(model) + 2 / 3 * hidden
+    return tokens * flops / (run.figure * 1e12)
