@@ -144,9 +144,12 @@ def test_a_constant_at_the_edge_of_its_search_is_not_determined(constant: str) -
     assert not found.refused
     told = json.loads(as_json(found, (TARGET,)))
     for approach, as_told in zip(found.approaches[:2], told["approaches"][:2], strict=True):
-        assert constant in approach.undetermined
-        of = as_told["constants"][constant]
-        assert of["interval"] is None and of["undetermined"]
+        # Where E cannot be below zero it bends instead, and ends at the least that is tried.
+        assert constant in approach.undetermined or approach.name.startswith("surface, Huber")
+        assert approach.undetermined
+        for name, of in as_told["constants"].items():
+            assert (of["interval"] is None) == (name in approach.undetermined)
+            assert of["interval"] is None or of["interval"][0] < of["interval"][1]
         reason = optimum(found, approach, TARGET)
         assert isinstance(reason, str) and "not determined" in reason
         assert as_told["optimum"][0]["reason"] == reason
