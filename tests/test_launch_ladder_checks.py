@@ -5,13 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from launch.bench.ladder import CASES, NOISE, TRUTH, fitted, only, shifted, sound
+from launch.bench.ladder import CASES, NOISE, fitted, only, shifted, sound
 from launch.ladder.checks import reasons
 from launch.ladder.runs import Run, Table
 
 CLEAN = sound(np.zeros(35))
 NOISY = sound(np.random.default_rng(0).normal(0, NOISE, 35))
-TRUTH_RUN = (3e9, 1.2e9, 2.16e19, float(TRUTH.loss(3e9, 1.2e9)))
 REASONS = {
     "one loss 0.3 too high": "run 9 has a loss of .* which lies [+]0.[23]",
     "one run diverged, 3 too high": "run 9 has a loss of .* which lies [+](2.9|3.0)",
@@ -71,22 +70,28 @@ def test_units_and_numbers_of_runs(runs: Table, reason: str) -> None:
     assert re.search(reason, refused(runs)), refused(runs)
 
 
-@pytest.mark.parametrize(("share", "side"), [(0.1, "largest"), (6.0, "smallest")])
-def test_sizes_to_one_side_of_the_best_are_refused(share: float, side: str) -> None:
-    params, tokens = CLEAN.params * share, CLEAN.tokens / share
-    found = refused(Table(params, tokens, CLEAN.flops, TRUTH.loss(params, tokens)))
-    assert re.search(f"does not bracket its best size: .* beyond the {side} of its sizes", found)
+def test_all_rows_that_are_bad_are_named_or_counted() -> None:
+    found = refused(CLEAN._replace(loss=np.where(np.arange(35) < 20, np.nan, CLEAN.loss)))
+    assert all(f"run {row} has loss=nan" in found for row in range(6))
+    assert "the same is so of 14 more" in found
 
 
-def test_a_run_at_another_compute_does_not_hide_that_no_best_size_is_shown() -> None:
-    params, tokens = CLEAN.params * 6, CLEAN.tokens / 6
-    stray = zip(TRUTH_RUN, (params, tokens, CLEAN.flops, TRUTH.loss(params, tokens)), strict=True)
-    found = refused(Table(*(np.append(column, value) for value, column in stray)))
-    assert found.count("does not bracket its best size") == 5
+@pytest.mark.parametrize("counted", [np.sqrt(4e8 / CLEAN.params) + 1, 1 / (1 + 3e6 / CLEAN.params)])
+def test_sizes_that_count_what_flops_do_not_are_told_from_two_ways_of_counting(
+    counted: np.ndarray,
+) -> None:
+    """By their FLOPs of a token, which change with the size in one direction."""
+    found = refused(CLEAN._replace(flops=CLEAN.flops * counted))
+    assert re.search(r"at the smallest size \(run 0\) and .* \(run 34\), by no power", found), found
+    mixed = np.where(np.arange(35) % 3, 1, 1.5)
+    found = refused(CLEAN._replace(flops=CLEAN.flops * counted * mixed))
+    assert "FLOPs are counted in two ways" in found and "run 3 (" in found
 
 
 def test_a_budget_that_is_off_as_a_whole_is_named() -> None:
-    assert "the budget of 1e+20 FLOPs lies" in refused(shifted(NOISY, np.arange(28, 35), 0.02))
+    found = refused(shifted(NOISY, np.arange(28, 35), 0.02))
+    assert "the budget of 1e+20 FLOPs lies" in found and "deviations): run 28, run 29" in found
+    assert found.endswith("run 33 and 1 more")
 
 
 @pytest.mark.parametrize("row", range(12))

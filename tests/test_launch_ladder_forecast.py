@@ -30,11 +30,11 @@ def true_loss(cell: Cell) -> float:
     return 1.0 + 30 * size**-0.4 + 900 * cell.tokens**-0.5 + 1e-3 * chance
 
 
-def finish(study: StudyDirectory, *, held_out: bool) -> None:
-    """Let all cells of the grid, or all held-out ones, have ended as `true_loss` says."""
+def finish(study: StudyDirectory, *, held_out: bool, above: float = 0.0) -> None:
+    """Let all cells of the grid, or all held-out ones, have ended as `true_loss` says, or above."""
     for cell in study.cells:
         if cell.held_out == held_out:
-            result = {"name": cell.name, "loss": true_loss(cell), "data_digest": "same"}
+            result = {"name": cell.name, "loss": true_loss(cell) + above, "data_digest": "same"}
             write_json(study.of(cell) / "result.json", result)
 
 
@@ -122,6 +122,33 @@ def test_a_forecast_is_compared_with_what_came(
     (target,) = json.loads(capsys.readouterr().out)["held_out"]
     assert target["measured"] == [true_loss(cell) for cell in study.cells if cell.held_out]
     assert (study.path / "forecast.json").read_bytes() == written
+
+
+def test_a_held_out_cell_outside_its_interval_is_said_first_and_widens_what_is_fitted_later(
+    study: StudyDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = ["ladder", "fit", str(study.path), "--flops", FLOPS, "--json"]
+    assert main(fitted) == 0
+    before = json.loads(capsys.readouterr().out)
+    finish(study, held_out=True, above=0.1)
+    assert main(["ladder", "forecast", str(study.path)]) == 0
+    after = capsys.readouterr().out
+    assert after.startswith("FAILED BACKTEST: held out w96-n")
+    assert "OUTSIDE the interval" in after
+    assert f"meshloom ladder fit {study.path}" in " ".join(after.split())
+    assert "at 1e+15 FLOPs:\n  EXTRAPOLATION OF A LAW THAT FAILED ITS BACKTEST" in after
+    assert main(["ladder", "forecast", str(study.path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["failed_backtests"]
+    assert told.startswith("FAILED BACKTEST: held out w96-n")
+    assert main(fitted) == 0
+    later = json.loads(capsys.readouterr().out)
+    assert not before["failed_backtests"] and len(later["failed_backtests"]) == 1
+    assert before["approaches"][0]["constants"] == later["approaches"][0]["constants"]
+    old, new = (of["approaches"][0]["optimum"][0]["loss"] for of in (before, later))
+    assert new["low"] < old["value"] - 0.1 < old["low"] and old["high"] < new["high"]
+    assert main(["ladder", "report", str(study.path)]) == 0
+    page = (study.path / "report.html").read_text()
+    assert page.index("FAILED BACKTEST: held out w96-n") < page.index('class="cards"')
 
 
 def test_a_forecast_of_other_results_is_refused(

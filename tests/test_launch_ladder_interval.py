@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from launch.bench.ladder import TRUTH, sound
-from launch.ladder.interval import DRAWS, about, redrawn
+from launch.ladder.interval import DRAWS, Estimate, about, redrawn, stretched
 from launch.ladder.runs import Table, cells
 
 
@@ -36,3 +36,10 @@ def test_many_cells_give_the_quantiles_and_few_a_wider_interval() -> None:
 def test_what_may_be_negative_has_an_interval_too() -> None:
     told = about(0.1, np.array([-0.2, 0.0, 0.1, 0.2]), 50)
     assert told.low < -0.15 and told.high > 0.2
+
+
+def test_a_stretched_interval_keeps_its_value() -> None:
+    value, low, high = stretched(Estimate(2.0, 1.0, 4.0), 2.0)
+    assert (value, low, high) == pytest.approx((2.0, 0.5, 8.0))
+    assert stretched(Estimate(1.0, -1.0, 2.0), 2.0) == (1.0, -3.0, 3.0)
+    assert stretched(Estimate(2.0, 1.0, 4.0), 1.0) == (2.0, 1.0, 4.0)

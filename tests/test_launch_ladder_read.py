@@ -18,7 +18,7 @@ def test_csv_and_json_lines_give_the_same_runs(tmp_path: Path) -> None:
     lines.write_text("\n" + "\n".join(map(json.dumps, rows)))
     found = read_runs(table, COLUMNS, NOTHING)
     assert [run.name for run in found] == ["line 2", "line 3"]
-    assert found[0][1:] == (1e8, 2e9, 1.2e18, 3.5)
+    assert found[0][1:] == (1e8, 2e9, 1.2e18, 3.5, float("inf"))
     assert read_runs(lines, COLUMNS, NOTHING) == found
 
 

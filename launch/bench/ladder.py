@@ -1,16 +1,19 @@
 """What `meshloom ladder fit` makes of runs whose truth is known, sound and spoilt, as a table in
 Markdown: `python -m launch.bench.ladder`."""
 
+import itertools
+import math
 import textwrap
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tyro
 
-from launch.ladder.fit import Fit, fit, optimum
-from launch.ladder.runs import Run, Table
-from launch.ladder.surface import Surface
+from launch.ladder.fit import Fit, fit, foretell, optimum
+from launch.ladder.notes import failed, warnings
+from launch.ladder.runs import Run, Table, cost_of
+from launch.ladder.surface import Surface, fit_squares
 from launch.progress import Progress
 
 TRUTH = Surface(1.69, 406.4, 410.7, 0.34, 0.28)
@@ -22,13 +25,18 @@ TARGET = 1e22
 NOISE = 0.005
 
 
+def ladder(budgets: np.ndarray, sizes: int) -> Table:
+    """Runs of the true surface."""
+    best = np.array([TRUTH.optimal_params(flops) for flops in budgets])
+    params = np.outer(best * ASIDE, np.geomspace(1 / SPAN, SPAN, sizes)).ravel()
+    flops = np.repeat(budgets, sizes)
+    tokens = flops / (6 * params)
+    return Table(params, tokens, flops, TRUTH.loss(params, tokens))
+
+
 def sound(noise: np.ndarray) -> Table:
     """Runs of the true surface with that noise; (35,)."""
-    best = np.array([TRUTH.optimal_params(flops) for flops in BUDGETS])
-    params = np.outer(best * ASIDE, np.geomspace(1 / SPAN, SPAN, SIZES)).ravel()
-    flops = np.repeat(BUDGETS, SIZES)
-    tokens = flops / (6 * params)
-    return Table(params, tokens, flops, TRUTH.loss(params, tokens) + noise)
+    return shifted(ladder(BUDGETS, SIZES), np.arange(len(noise)), noise)
 
 
 def shifted(runs: Table, rows: np.ndarray, by: float | np.ndarray) -> Table:
@@ -110,23 +118,137 @@ def judged(found: Fit) -> list[Told]:
 
 
 def fitted(runs: Table) -> list[Told]:
+    return judged(fit(named(runs)))
+
+
+def named(runs: Table) -> list[Run]:
     rows = zip(*runs, strict=True)
-    return judged(fit([Run(f"run {n}", *map(float, row)) for n, row in enumerate(rows)]))
+    return [Run(f"run {n}", *map(float, row)) for n, row in enumerate(rows)]
 
 
-def main(sets: int = 100) -> None:
-    """Print the table.
+def main(
+    table: Literal["spoilt", "coverage", "embeddings"] = "spoilt", sets: int | None = None
+) -> None:
+    """Print a table.
 
     Args:
-        sets: Sets of runs with noise for each case.
+        table: Runs that are spoilt; how often intervals hold what is foretold; or what comes of
+            sizes that count embeddings.
+        sets: Sets of runs with noise for each row; 100, or 200 for the coverage.
     """
-    print(f"| spoilt | without noise | {sets} sets: right, refused, wrong | reason |")
-    print("|---|---|---|---|")
-    for name, spoil in CASES.items():
+    lines = {"spoilt": spoilt, "coverage": coverage, "embeddings": embeddings}[table](sets)
+    print(next(lines), next(lines), sep="\n", flush=True)
+    for number in itertools.count(1):
         with Progress() as report:
-            report(f"fitting {sets + 1} sets: {name}")
-            told = row(name, spoil, sets)
-        print(told, flush=True)
+            report(f"fitting the sets of row {number}")
+            line = next(lines, None)
+        if line is None:
+            return
+        print(line, flush=True)
+
+
+def spoilt(sets: int | None) -> Iterator[str]:
+    sets = sets or 100
+    yield f"| spoilt | without noise | {sets} sets: right, refused, wrong | reason |"
+    yield "|---|---|---|---|"
+    for name, spoil in CASES.items():
+        yield row(name, spoil, sets)
+
+
+LADDERS = {
+    "12 cells, noise 0.005": (4, 3, 1, 0.005),
+    "12 cells of two seeds, noise 0.005": (4, 3, 2, 0.005),
+    "16 cells, noise 0.004": (4, 4, 1, 0.004),
+    "20 cells, noise 0.005": (5, 4, 1, 0.005),
+}
+"""Budgets from 1e18 to 1e20 FLOPs, sizes of each, seeds, and noise."""
+BEYOND, SEEDS = 8, 3
+
+
+def coverage(sets: int | None) -> Iterator[str]:
+    """Of the mean of SEEDS runs of the best size at BEYOND times the largest compute."""
+    sets = sets or 200
+    yield f"| ladder | of {sets}: fitted | loss inside | size inside | half width | missed |"
+    yield "|---|---|---|---|---|---|"
+    for name, (budgets, sizes, seeds, noise) in LADDERS.items():
+        chance = np.random.default_rng(0)
+        outcomes = [_covered(budgets, sizes, seeds, noise, chance) for _ in range(sets)]
+        done = np.array([outcome for outcome in outcomes if outcome])
+        sized = done[:, 1][np.isfinite(done[:, 1])]
+        yield (
+            f"| {name} | {len(done)} | {done[:, 0].mean():.1%} | {sized.mean():.1%} of "
+            f"{len(sized)} | {done[:, 2].mean():.2%} | {done[:, 3].mean():.1%} |"
+        )
+
+
+def _covered(
+    budgets: int, sizes: int, seeds: int, noise: float, chance: np.random.Generator
+) -> tuple[float, float, float, float] | None:
+    """Whether the loss lay inside, whether the size did (NaN if none was told), half the interval
+    over the loss, and whether the backtest failed; None if refused."""
+    cells = ladder(np.geomspace(1e18, 1e20, budgets), sizes)
+    runs = cells.take(np.repeat(np.arange(budgets * sizes), seeds))
+    found = fit(named(runs._replace(loss=runs.loss + chance.normal(0, noise, len(runs.loss)))))
+    if found.refused:
+        return None
+    flops = BEYOND * float(runs.flops.max())
+    size = TRUTH.optimal_params(flops)
+    told = foretell(found, size, flops / (6 * size), SEEDS)
+    came = TRUTH.loss(size, flops / (6 * size)) + chance.normal(0, noise, SEEDS).mean()
+    best = optimum(found, found.surface, flops)
+    held = math.nan if isinstance(best, str) else best.params.low < size < best.params.high
+    half = (told.high - told.low) / 2 / told.value
+    return told.low < came < told.high, held, half, bool(found.missed)
+
+
+SMALL = Surface(1.3, 28.0, 165.0, 0.30, 0.36)
+"""About what models of 30 K to 400 K parameters follow on Python's standard library."""
+WIDTHS = np.array([2**n * part for n in range(4, 11) for part in (4, 5, 6, 7)])
+VOCABULARY = 32_000
+BARE = 12 * np.maximum(1, WIDTHS // 64) * WIDTHS**2.0
+"""Parameters without embeddings of models of these widths and depth width / 64."""
+
+
+def embeddings(_: int | None) -> Iterator[str]:
+    """Runs whose loss follows SMALL in parameters without embeddings, while those of VOCABULARY
+    tokens, tied to the output, are counted or not; without noise. What a fit would tell if it told
+    it in any case, and what is said."""
+    yield "| N counts them, FLOPs | budgets | size, loss at 8 x | at 100 x | what is said |"
+    yield "|---|---|---|---|---|"
+    for least in (1e15, 1e17, 1e19):
+        budgets = np.geomspace(least, 1000 * least, 5)
+        rows = [
+            (bare, width, flops)
+            for flops in budgets
+            for bare, width in zip(BARE, WIDTHS, strict=True)
+            if 1 / SPAN < bare / SMALL.optimal_params(flops) < SPAN
+        ]
+        bare, width, flops = np.array(rows).T
+        tokens = flops / (6 * bare)
+        full, losses = bare + VOCABULARY * width, SMALL.loss(bare, tokens)
+        span = f"{least:.0e} to {1000 * least:.0e}".replace("+", "")
+        for name, runs in {
+            "no, 6 N D": Table(bare, tokens, flops, losses),
+            "yes, 6 N D": Table(full, tokens, 6 * full * tokens, losses),
+            "yes, without them": Table(full, tokens, flops, losses),
+        }.items():
+            counted = VOCABULARY * (name[0] == "y")
+            yield f"| {name} | {span} | {_biased(runs, budgets[-1], counted)} |"
+
+
+def _biased(runs: Table, largest: float, counted: int) -> str:
+    surface, cost = fit_squares(runs), cost_of(runs)
+    told = []
+    for beyond in (8, 100):
+        best = SMALL.optimal_params(beyond * largest)
+        size = best + counted * float(np.interp(best, BARE, WIDTHS))
+        tokens = beyond * largest / (6 * best)
+        flops = cost.factor * size ** (1 + cost.exponent) * tokens
+        off = surface.loss(size, tokens) / SMALL.loss(best, tokens) - 1
+        told.append(f"{surface.optimal_params(flops, cost) / size - 1:+.0%}, {off:+.2%}")
+    found = fit(named(runs))
+    said = [*found.refused, *failed(found.missed), *warnings(found.runs), "nothing"][0]
+    return " | ".join([*told, textwrap.shorten(said, 60, placeholder=" ...")])
 
 
 def row(name: str, spoil: Callable[[Table, np.ndarray], Table], sets: int) -> str:

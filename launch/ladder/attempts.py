@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from data.pipeline import open_rows
 from launch.config import load_dict
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
@@ -65,12 +66,20 @@ def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
         "flops_per_token": cell.flops_per_token,
         "steps": cell.config.train.steps,
         "tokens": cell.tokens,
+        "unique_tokens": _unique(cell),
         "flops": cell.flops,
         "loss": records[-1]["eval_loss"],
         "dtype": load_dict(run / "config.yaml")["model"]["dtype"],
         "data_digest": _checkpoints(run).meta(cell.config.train.steps)["data_digest"],
         "course": hashlib.sha256(json.dumps(losses).encode()).hexdigest(),
     }
+
+
+def _unique(cell: Cell) -> int | None:
+    """Tokens of text that it was trained on, each counted once; None if sources have weights, as
+    each is then repeated by itself."""
+    data = cell.config.data
+    return None if data.weights else open_rows(data, "train").num_tokens
 
 
 def _checkpoints(run: Path) -> CheckpointFolder:

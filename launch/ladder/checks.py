@@ -1,20 +1,17 @@
-"""What speaks against a fit: each check gives the reasons for which no size is told."""
+"""What speaks against the runs themselves, whatever is fitted to them: numbers, units, too few of
+them, costs of two kinds, and runs that the others contradict."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.stats import t
 
-from launch.ladder import isoflop
-from launch.ladder.isoflop import Unfit, valley
-from launch.ladder.runs import Run, Table, budgets, cells, cost_of
-from launch.ladder.surface import Surface, fit_huber, fit_squares, fit_without
+from launch.ladder.runs import SHOWN, Run, Table, budgets, cells, cost_of, named
+from launch.ladder.surface import NOISE, Surface, fit_huber, fit_squares, fit_without
 
 LEAST_CELLS, LEAST_SIZES = 8, 4
 MOST_LOSS = 14.0
 """Nats a token that a guess among a million tokens costs."""
-NOISE = 1e-3
-"""Loss in nats a token by which runs differ at least, were they repeated with another seed."""
 ALARM = 1e-4
 """Share of sets of sound runs in which noise alone may make one look like an outlier."""
 CONVENTION = 0.08
@@ -26,15 +23,17 @@ def reasons(runs: Sequence[Run], columns: Table) -> Iterator[str]:
     found = list(_bad_rows(runs)) or list(_units(columns))[:1] or list(_too_few(columns))
     if not found:
         found = list(_conventions(runs, columns)) or list(_outliers(runs, columns))
-    if not found:
-        found = list(_shapes(columns)) or list(_unforetold(runs, columns))
-    yield from found
+    found = found or list(_unforetold(runs, columns))
+    yield from found[:SHOWN]
+    if len(found) > SHOWN:
+        yield f"the same is so of {len(found) - SHOWN} more"
 
 
 def _bad_rows(runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
         for field, value in run._asdict().items():
-            if field != "name" and not (np.isfinite(value) and value > 0):
+            known = field == "unique" or (field != "name" and np.isfinite(value))
+            if field != "name" and not (known and value > 0):
                 yield f"{run.name} has {field}={value:g}, which is no positive number"
 
 
@@ -72,36 +71,47 @@ def _conventions(runs: Sequence[Run], columns: Table) -> Iterator[str]:
     expected = law.factor * columns.params ** (1 + law.exponent) * columns.tokens
     apart = columns.flops / expected
     odd = np.flatnonzero(np.abs(np.log(apart)) > CONVENTION)
-    if odd.size:
-        names = ", ".join(f"{runs[row].name} ({apart[row]:.2f}x)" for row in odd[:4])
+    if odd.size and _bends(columns):
+        ratio = _per_token(columns)
+        yield (
+            f"FLOPs are {ratio[columns.params.argmin()]:.2f} of 6 N D at the smallest size "
+            f"({runs[columns.params.argmin()].name}) and {ratio[columns.params.argmax()]:.2f} at "
+            f"the largest ({runs[columns.params.argmax()].name}), by no power of the size: params "
+            "count embeddings that FLOPs leave out, or the reverse, and small models hold more of "
+            "them, or one end was counted in another way; a law wants params without embeddings, "
+            "or FLOPs / 6 D for them"
+        )
+    elif odd.size:
+        names = named(
+            [
+                run._replace(name=f"{run.name} ({of:.2f}x)")
+                for run, of in zip(runs, apart, strict=True)
+            ],
+            odd,
+        )
         yield (
             f"FLOPs of {odd.size} runs are not what the others' would be for their size and "
             f"tokens: {names}; they are unfinished, or FLOPs are counted in two ways"
         )
 
 
-def _shapes(runs: Table) -> Iterator[str]:
-    """Where most runs share a budget with other sizes: that each budget shows its best size. Of
-    runs that were made otherwise some have the same compute by chance, and show nothing."""
-    shared = [
-        budget
-        for budget in budgets(runs.flops)
-        if len(np.unique(runs.params[budget.rows])) >= isoflop.LEAST_SIZES
-    ]
-    if 2 * sum(len(budget.rows) for budget in shared) < len(runs.loss):
-        return
-    for budget in shared:
-        try:
-            valley(runs, budget)
-        except Unfit as error:
-            yield str(error)
+def _per_token(runs: Table) -> np.ndarray:
+    """FLOPs over 6 N D; (runs,)."""
+    return runs.flops / (6 * runs.params * runs.tokens)
+
+
+def _bends(runs: Table) -> bool:
+    """Whether FLOPs for a parameter and token depend on the size alone, and in one direction."""
+    order = np.argsort(runs.params, kind="stable")
+    steps = np.diff(np.log(_per_token(runs))[order])
+    return bool((steps >= -CONVENTION).all() or (steps <= CONVENTION).all())
 
 
 def _outliers(runs: Sequence[Run], columns: Table) -> Iterator[str]:
     residual = columns.loss - fit_huber(columns).loss(columns.params, columns.tokens)
     sigma = max(NOISE, spread(residual))
     far = np.flatnonzero(np.abs(residual) > _far(columns, len(residual)) * sigma)
-    for row in far[np.argsort(-np.abs(residual[far]))][:5]:
+    for row in far[np.argsort(-np.abs(residual[far]))]:
         yield (
             f"{runs[row].name} has a loss of {columns.loss[row]:.4f}, which lies "
             f"{residual[row]:+.4f} off the surface of the others "
@@ -120,14 +130,15 @@ def _unforetold(runs: Sequence[Run], columns: Table) -> Iterator[str]:
     groups += [(run.name, np.array([row])) for row, run in enumerate(runs)]
     surfaces = fit_without(columns, [rows for _, rows in groups], fit_squares(columns))
     told = [
-        (name, *_off(columns, rows, surface, len(groups)))
+        (name, rows, *_off(columns, rows, surface, len(groups)))
         for (name, rows), surface in zip(groups, surfaces, strict=True)
     ]
-    name, off, deviations, limit = max(told, key=lambda one: one[2] / one[3])
+    name, rows, off, deviations, limit = max(told, key=lambda one: one[3] / one[4])
     if deviations > limit:
+        whose = f": {named(runs, rows)}" if len(rows) > 1 else ""
         yield (
             f"{name} lies {off:+.4f} off what the others foretell ({deviations:.0f} standard "
-            "deviations)"
+            f"deviations){whose}"
         )
 
 

@@ -99,7 +99,8 @@ def fit(
     Args:
         dir: Directory of a study of ours; or else --csv.
         csv: Table of runs: CSV with a header, or JSON lines named .jsonl.
-        columns: Which columns hold params, tokens or flops or both, and loss (nats a token).
+        columns: Which columns hold params, tokens or flops or both, loss (nats a token), and, if
+            text was repeated, unique: the tokens of the text, each counted once.
         flops: Computes to tell of; ten and a hundred times the largest of the runs if not given.
         exclude: Lines of the table to leave out.
         json: Print JSON.
@@ -110,12 +111,15 @@ def fit(
 
     if dir is not None and csv is None:
         from launch.ladder.directory import open_study
+        from launch.ladder.forecast import tested
         from launch.ladder.results import runs_of
 
-        runs, where = runs_of(open_study(dir)), f"dir={dir}"
+        study = open_study(dir)
+        runs, held_out, where = runs_of(study), tested(study), f"dir={dir}"
         remedy = "try more cells, or a grid without those that went wrong"
     elif csv is not None and dir is None:
-        runs, where = read_runs(csv, columns_of(columns), frozenset(exclude)), f"csv={csv}"
+        runs, held_out = read_runs(csv, columns_of(columns), frozenset(exclude)), []
+        where = f"csv={csv}"
         remedy = (
             "try leaving lines out by --exclude once it is known what happened there, or add runs"
         )
@@ -126,7 +130,7 @@ def fit(
         )
     _require_computes(flops)
     largest = max(run.flops for run in runs)
-    found = fitted(runs)
+    found = fitted(runs, held_out)
     if found.refused:
         raise ValueError(
             f"{where} must hold runs that show where the best size lies, because no size is told "
@@ -175,7 +179,8 @@ def report(
     Args:
         dir: Directory of a study of ours; or else --csv.
         csv: Table of runs: CSV with a header, or JSON lines named .jsonl.
-        columns: Which columns hold params, tokens or flops or both, and loss (nats a token).
+        columns: Which columns hold params, tokens or flops or both, loss (nats a token), and, if
+            text was repeated, unique: the tokens of the text, each counted once.
         exclude: Lines of the table to leave out.
         out: Directory to write into; the study's, or that of the table, if not given.
     """

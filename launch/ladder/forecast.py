@@ -4,15 +4,19 @@ how it compares."""
 import json
 import math
 import statistics
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from launch.ladder.cells import Cell, model_of
 from launch.ladder.directory import StudyDirectory, read_json, write_json
-from launch.ladder.fit import Fit, fit, foretell, optimum
+from launch.ladder.fit import Fit, Missed, fit, foretell, lever, missed, optimum
 from launch.ladder.interval import Estimate
+from launch.ladder.notes import EXTRAPOLATION, failed
 from launch.ladder.results import digest_of, loss_of, run_of, runs_of
 from launch.ladder.study import Study
 from model.flops import embedding_parameters, flops_per_token, parameter_count
@@ -115,6 +119,8 @@ def _made(study: StudyDirectory, found: Fit, flops: Sequence[float]) -> dict[str
         "runs": len(found.runs),
         "approach": found.surface.name,
         "law": law._asdict(),
+        "undetermined": found.surface.undetermined,
+        "failed_backtests": failed(found.missed),
         "noise": found.noise,
         "held_out": [_target(found, target) for target in targets_of(study)],
         "at": [_at(study.study, found, compute) for compute in flops],
@@ -144,6 +150,7 @@ def _at(study: Study, found: Fit, flops: float) -> dict[str, Any]:
     assert told.loss is not None
     return {
         "flops": flops,
+        "extrapolates": told.extrapolates,
         "params": told.params._asdict(),
         "tokens": told.tokens._asdict(),
         "loss": told.loss._asdict(),
@@ -175,16 +182,41 @@ def measured(study: StudyDirectory, target: Target) -> list[float]:
     return [loss_of(study, cell) for cell in target.cells if study.result(cell)]
 
 
+def tested(study: StudyDirectory) -> list[Missed]:
+    """Held-out cells that are all trained, and came to lie outside of what was foretold of them;
+    none if no forecast was written, or if results have changed since."""
+    made = read_json(study.path / "forecast.json")
+    if made is None or made["inputs"] != digest_of(study, made["cells"]):
+        return []
+    grid = np.array([cell.flops for cell in study.cells if not cell.held_out])
+    targets = {target.name: target for target in targets_of(study)}
+    misses = []
+    for told in made["held_out"]:
+        losses = measured(study, targets[told["name"]]) if told["name"] in targets else []
+        if losses and len(losses) == told["seeds"]:
+            name, at = f"held out {told['name']}", lever(told["flops"], grid)
+            misses += missed(name, Estimate(**told["loss"]), statistics.mean(losses), at)
+    return misses
+
+
 def with_measured(study: StudyDirectory, made: dict[str, Any]) -> str:
     """The forecast as JSON, and the losses of held-out cells that are trained."""
     came = {target.name: measured(study, target) for target in targets_of(study)}
     held_out = [told | {"measured": came[told["name"]]} for told in made["held_out"]]
-    return json.dumps(made | {"held_out": held_out}, indent=2)
+    failures = [*made.get("failed_backtests", []), *failed(tested(study))]
+    told = {"failed_backtests": failures, **made, "held_out": held_out}
+    return json.dumps(told | {"failed_backtests": failures}, indent=2)
 
 
 def as_text(study: StudyDirectory, made: dict[str, Any]) -> str:
     """The forecast, and what came of it as far as it is known; 80 columns."""
-    lines = [
+    failures = [*made.get("failed_backtests", []), *(misses := failed(tested(study)))]
+    lines = [line for told in failures for line in textwrap.wrap(told, 80)]
+    if misses:
+        remedy = f"A forecast is not changed: `meshloom ladder fit {study.path}` tells wider ones."
+        lines += textwrap.wrap(remedy, 80, break_on_hyphens=False, break_long_words=False)
+    lines += [
+        *([""] if failures else []),
         f"forecast of {made['runs']} runs, written {made['made']}, by {made['approach']}",
         f"inputs {made['inputs'][:16]}; intervals hold 95 of 100 times",
     ]
@@ -200,7 +232,8 @@ def as_text(study: StudyDirectory, made: dict[str, Any]) -> str:
             f"  {_compared(measured(study, by_name[told['name']]), loss, told['seeds'])}",
         ]
     for at in made["at"]:
-        lines += ["", f"at {at['flops']:.4g} FLOPs:", *_best(at)]
+        marked = [f"  {EXTRAPOLATION}"] if failures and at.get("extrapolates") else []
+        lines += ["", f"at {at['flops']:.4g} FLOPs:", *marked, *_best(at)]
     return "\n".join(lines)
 
 
@@ -216,7 +249,8 @@ def _compared(losses: list[float], foretold: Estimate, seeds: int) -> str:
 
 def _best(at: dict[str, Any]) -> list[str]:
     if "reason" in at:
-        return [f"  not told, because {at['reason']}"]
+        because = textwrap.wrap(f"not told, because {at['reason']}", 76)
+        return [f"  {line}" for line in because]
     lines = [
         f"  {name:<7}{at[name]['value']:<10.4g} {at[name]['low']:.4g} to {at[name]['high']:.4g}"
         for name in ("params", "tokens", "loss")

@@ -48,6 +48,14 @@ def about(value: float, draws: np.ndarray, free: int) -> Estimate:
     return _about(value, draws, free)
 
 
+def stretched(estimate: Estimate, by: float) -> Estimate:
+    """Its interval made so many times as wide, in logarithms where all is positive."""
+    value, low, high = estimate
+    if low > 0:
+        return Estimate(value, value * (low / value) ** by, value * (high / value) ** by)
+    return Estimate(value, value - by * (value - low), value + by * (high - value))
+
+
 def _about(value: float, draws: np.ndarray, free: int) -> Estimate:
     tail = (1 + LEVEL) / 2
     cells = free + len(Surface._fields)

@@ -17,7 +17,12 @@ LEAST_SIZES, LEAST_BUDGETS = 4, 3
 
 
 class Unfit(ValueError):
-    """Runs that do not tell what is asked of them; the message is the reason."""
+    """Runs that do not tell what is asked of them; the message is the reason, `rows` are the runs
+    that it concerns, if it is not all."""
+
+    def __init__(self, reason: str, rows: np.ndarray | None = None) -> None:
+        super().__init__(reason)
+        self.rows = () if rows is None else tuple(map(int, rows))
 
 
 class PowerLaw(NamedTuple):
@@ -51,16 +56,23 @@ def refit_isoflop(runs: Table, losses: np.ndarray, _: PowerLaw) -> list[PowerLaw
 def several(runs: Table) -> list[Budget]:
     """The budgets, each with several sizes; Unfit if one has too few, or they are too few."""
     found = budgets(runs.flops)
-    for budget in found:
-        sizes = len(np.unique(runs.params[budget.rows]))
-        if sizes < LEAST_SIZES:
-            raise Unfit(
-                f"the budget of {budget.flops:.3g} FLOPs has {sizes} of the {LEAST_SIZES} sizes "
-                "that a parabola and a check of it need"
-            )
+    short = [budget for budget in found if sizes_of(runs, budget) < LEAST_SIZES]
+    if short:
+        others = f", and {len(short) - 1} of {len(found)} budgets more have too few"
+        raise Unfit(
+            f"the budget of {short[0].flops:.3g} FLOPs has {sizes_of(runs, short[0])} of the "
+            f"{LEAST_SIZES} sizes that a parabola and a check of it need"
+            + (others if len(short) > 1 else ""),
+            short[0].rows,
+        )
     if len(found) < LEAST_BUDGETS:
         raise Unfit(f"there are {len(found)} of the {LEAST_BUDGETS} budgets that a power law needs")
     return found
+
+
+def sizes_of(runs: Table, budget: Budget) -> int:
+    """How many sizes share a budget."""
+    return len(np.unique(runs.params[budget.rows]))
 
 
 def valley(runs: Table, budget: Budget) -> float:
@@ -69,12 +81,15 @@ def valley(runs: Table, budget: Budget) -> float:
     (vertex,), (curvature,) = _parabola(runs, budget, runs.loss[None])
     log_params = np.log(runs.params[budget.rows])
     if curvature <= 0:
-        raise Unfit(f"the parabola of the budget of {budget.flops:.3g} FLOPs opens downwards")
+        raise Unfit(
+            f"the parabola of the budget of {budget.flops:.3g} FLOPs opens downwards", budget.rows
+        )
     if not log_params.min() < vertex < log_params.max():
         side = "smallest" if vertex <= log_params.min() else "largest"
         raise Unfit(
             f"the budget of {budget.flops:.3g} FLOPs does not bracket its best size: the least "
-            f"loss lies beyond the {side} of its sizes"
+            f"loss lies beyond the {side} of its sizes",
+            budget.rows,
         )
     return vertex
 

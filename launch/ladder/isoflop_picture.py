@@ -18,16 +18,21 @@ POINTS = 40
 COLORS, STYLES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), ("-", "--", "-.", ":")
 """Of the approaches; the colours are Okabe and Ito's."""
 PARABOLA = COLORS[2]
+LEGEND = 12
+"""Budgets that are named in it."""
 
 
 def isoflop(runs: Table, found: Fit | None) -> Picture:
     """Loss over size, a curve for each budget."""
     figure, axes = chart.blank(4.2)
     groups = budgets(runs.flops)
-    curves = 0
+    curves, named = 0, _named(groups)
+    others = sum(len(budget.rows) for budget in groups if budget.flops not in named)
     for place, (budget, color) in enumerate(zip(groups, chart.in_order(len(groups)), strict=True)):
         sizes, losses = runs.params[budget.rows], runs.loss[budget.rows]
         label = f"{power(budget.flops)} FLOPs, {count(len(sizes))}"
+        if budget.flops not in named:
+            label, others = (f"other computes, {count(others)}" if others else None), 0
         marker = MARKERS[place % len(MARKERS)]
         axes.plot(sizes, losses, marker, color=color, ms=5, label=label, zorder=3)
         grid = np.geomspace(sizes.min(), sizes.max(), POINTS)
@@ -57,6 +62,12 @@ def isoflop(runs: Table, found: Fit | None) -> Picture:
         f"to {power(groups[-1].flops)} FLOPs; {len(runs.loss)} runs, {curves} parabolas"
     )
     return Picture("isoflop", "Loss at equal compute", figure, alt, caption)
+
+
+def _named(groups: list[Budget]) -> set[float]:
+    """Computes of the budgets that have a place in the legend, those of the most runs."""
+    most = sorted(groups, key=lambda budget: -len(budget.rows))
+    return {budget.flops for budget in most[:LEGEND]}
 
 
 def best_size(runs: Table, found: Fit, reach: float) -> Picture:

@@ -9,11 +9,12 @@ from typing import TextIO
 
 from launch.ladder.runs import Run
 
-FIELDS = ("params", "tokens", "flops", "loss")
+FIELDS = ("params", "tokens", "flops", "loss", "unique")
 
 
 def columns_of(text: str) -> dict[str, str]:
-    """Our name to the file's, from `params=...,tokens=...,loss=...`; theirs may hold blanks."""
+    """Our name to the file's, from `params=...,tokens=...,loss=...`; `unique=...` are the tokens of
+    the text, each counted once. Theirs may hold blanks."""
     parts = [part.partition("=") for part in text.split(",")]
     named = [(name.strip(), theirs.strip()) for name, _, theirs in parts]
     columns = dict(named)
@@ -50,7 +51,7 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
             values["flops"] = 6 * values["params"] * values["tokens"]
         if "tokens" not in values:
             values["tokens"] = values["flops"] / (6 * values["params"] or float("nan"))
-        runs.append(Run(f"line {line}", *(values[name] for name in FIELDS)))
+        runs.append(Run(f"line {line}", **values))
     if not runs:
         raise ValueError(
             f"csv={path} must hold runs, because these are fitted, but "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 
 from launch.ladder.cells import Cell
@@ -42,12 +43,20 @@ def runs_of(study: StudyDirectory) -> list[Run]:
             f"compared, but there are {' and '.join(sorted(types))}; try workers on devices of one "
             "kind, base.model.dtype, and another --dir"
         )
-    return [run_of(cell, loss_of(study, cell)) for cell in cells]
+    return [
+        run_of(cell, loss_of(study, cell))._replace(unique=_unique(study, cell)) for cell in cells
+    ]
 
 
 def run_of(cell: Cell, loss: float) -> Run:
     """A cell with its loss."""
     return Run(cell.name, cell.flops_per_token / 6, cell.tokens, cell.flops, loss)
+
+
+def _unique(study: StudyDirectory, cell: Cell) -> float:
+    """Tokens of the text that a finished cell was trained on; infinite if that is not known, as of
+    sources with weights, each of which is repeated by itself."""
+    return (study.result(cell) or {}).get("unique_tokens") or math.inf
 
 
 def loss_of(study: StudyDirectory, cell: Cell) -> float:

@@ -1,7 +1,7 @@
 """The runs a scaling law is fitted to: one size, one number of tokens, one loss each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -19,6 +19,24 @@ class Run(NamedTuple):
     """Training FLOPs, by one convention in all runs."""
     loss: float
     """Final held-out loss in nats a token."""
+    unique: float = math.inf
+    """Different tokens that its text holds; infinite if that is not known."""
+
+    @property
+    def epochs(self) -> float:
+        """How often it saw its text; 0 if that is not known."""
+        return self.tokens / self.unique
+
+
+SHOWN = 6
+"""Runs that are named one by one; of more, the rest is counted."""
+
+
+def named(runs: Sequence[Run], rows: Iterable[int]) -> str:
+    """Those runs by name, the first few and how many more."""
+    names = [runs[row].name for row in rows]
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest
 
 
 class Table(NamedTuple):
@@ -36,7 +54,7 @@ class Table(NamedTuple):
 
 def table(runs: Sequence[Run]) -> Table:
     """The runs' numbers as columns."""
-    rows = np.array([run[1:] for run in runs], dtype=np.float64).reshape(-1, 4)
+    rows = np.array([run[1:5] for run in runs], dtype=np.float64).reshape(-1, 4)
     return Table(*rows.T)
 
 

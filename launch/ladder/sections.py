@@ -10,6 +10,7 @@ from launch.ladder.backtest import Backtest, backtests
 from launch.ladder.digits import constant, loss, power, runs, share, short, two, within
 from launch.ladder.fit import Fit, optimum
 from launch.ladder.interval import LEVEL, Estimate
+from launch.ladder.notes import EXTRAPOLATION, epochs_unknown, failed, warnings
 from launch.ladder.page import Node, element, table
 from launch.ladder.show import constants_of
 from launch.ladder.subject import Subject
@@ -39,7 +40,7 @@ def opening(subject: Subject) -> list[Element]:
             if (rows := [row for row in subject.known if row.cell.held_out == held_out])
         )
     title = element("h1", f"Scaling study: {subject.name}")
-    made = [title, element("p", what, class_="soft"), _cards(subject)]
+    made = [title, element("p", what, class_="soft"), *_failed(subject), _cards(subject)]
     if subject.why:
         head = element("h2", "No law is told from these runs")
         why = element("ul", *(element("li", reason) for reason in subject.why))
@@ -47,6 +48,20 @@ def opening(subject: Subject) -> list[Element]:
     if subject.stale:
         head = element("h2", "The forecast is not compared")
         made.append(element("section", head, element("p", subject.stale), class_="refused"))
+    return made
+
+
+def _failed(subject: Subject) -> list[Element]:
+    """Backtests that failed, before all else, and what else speaks against the law."""
+    if not (found := subject.found):
+        return []
+    made = []
+    for title, told in (
+        ("A backtest failed", failed(found.missed)),
+        ("What bends the law", warnings(found.runs)),
+    ):
+        listed = element("ul", *(element("li", text) for text in told))
+        made += [element("section", element("h2", title), listed, class_="refused")] if told else []
     return made
 
 
@@ -120,7 +135,10 @@ def law(subject: Subject) -> list[Element]:
             rows.append([approach.name, f"none, because {approach.reason}", "", "", count])
         for place, (name, told) in enumerate(constants_of(approach).items()):
             of = "" if place else approach.name
-            rows.append([of, SYMBOLS[name], constant(told.value), within(told, constant), count])
+            lies = within(told, constant)
+            if why := approach.undetermined.get(name):
+                lies = f"not determined: {why}"
+            rows.append([of, SYMBOLS[name], constant(told.value), lies, count])
     constants = table(
         ["approach", "constant", "value", "95 % interval", "runs"], rows, frozenset({0, 1})
     )
@@ -132,6 +150,8 @@ def law(subject: Subject) -> list[Element]:
             " N is a cell's training FLOPs a token over six, so that embeddings and attention are"
             " counted; the parameters themselves stand in the table of cells."
         )
+    if epochs_unknown(found.runs):
+        note += " It takes all tokens as fresh, read once."
     return [_section("The law", formula, constants, _note(note))]
 
 
@@ -153,9 +173,11 @@ def best(subject: Subject, computes: Sequence[float]) -> list[Element]:
                 reasons.append(f"{approach.name} at {power(flops)} FLOPs tells none: {told}.")
     head = ["FLOPs", "approach", "N", "tokens", "loss of one run"]
     made = table(head, rows, frozenset({1}))
+    beyond = any(flops > max(run.flops for run in found.runs) for flops in computes)
+    marked = [_note(EXTRAPOLATION)] if found.missed and beyond else []
     note = _note(f"From {runs(len(found.runs))}; in parentheses 95 % intervals.")
     why = [_note(reason) for reason in reasons]
-    return [_section("The best size for a compute", made, note, *why, *_models(subject))]
+    return [_section("The best size for a compute", *marked, made, note, *why, *_models(subject))]
 
 
 def _models(subject: Subject) -> list[Element]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from launch.ladder.claims import clock
 from launch.ladder.directory import Known, StudyDirectory
 from launch.ladder.fit import Fit, fit
-from launch.ladder.forecast import forecast, measured, targets_of
+from launch.ladder.forecast import forecast, measured, targets_of, tested
 from launch.ladder.interval import Estimate
 from launch.ladder.results import loss_of, run_of, runs_of
 from launch.ladder.runs import Run
@@ -71,7 +71,7 @@ def of_study(study: StudyDirectory) -> Subject:
             ]
         )
     try:
-        found = fit(runs_of(study))
+        found = fit(runs_of(study), tested(study))
     except ValueError as error:
         return subject._replace(why=[str(error)])
     return subject._replace(found=None if found.refused else found, why=found.refused)

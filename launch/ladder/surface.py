@@ -24,6 +24,10 @@ FLAT = 0.1
 without any bend steps grow too long."""
 
 
+NOISE = 1e-3
+"""Loss in nats a token by which runs differ at least, were they repeated with another seed."""
+AT_BOUND = 0.02
+"""Share of its bound from which on an exponent counts as standing there."""
 LARGEST = 700.0
 """Powers of e up to this one are floats."""
 
@@ -58,6 +62,33 @@ class Surface(NamedTuple):
         ratio = self.alpha * self.of_params / (grows * self.of_tokens)
         affords = self.beta * math.log(flops / cost.factor)
         return exponential((math.log(ratio) + affords) / (self.alpha + grows))
+
+
+def undetermined(surface: Surface, runs: Table) -> dict[str, str]:
+    """Constants that these runs do not determine, each with the reason: it stands at a bound of its
+    search, it has the wrong sign, or its term is less than runs differ by chance, or than it
+    changes among them.
+    """
+    terms = {
+        "irreducible": np.full_like(runs.loss, surface.irreducible),
+        "of_params": surface.of_params * runs.params**-surface.alpha,
+        "of_tokens": surface.of_tokens * runs.tokens**-surface.beta,
+    }
+    found = {}
+    for name, term in terms.items():
+        if surface._asdict()[name] < 0:
+            found[name] = "is below zero, as no loss is"
+        elif term.max() < NOISE:
+            found[name] = f"vanishes: its term is {term.max():.1e} nats or less in all runs"
+    for name, factor in (("alpha", "of_params"), ("beta", "of_tokens")):
+        value, (least, most) = surface._asdict()[name], EXPONENTS
+        if not least * (1 + AT_BOUND) < value < most * (1 - AT_BOUND):
+            found[name] = f"stands at the bound of its search, {least:g} to {most:g}"
+        elif factor in found or np.ptp(terms[factor]) < NOISE:
+            found[name] = (
+                f"is of a term that changes by {np.ptp(terms[factor]):.1e} nats among runs"
+            )
+    return found
 
 
 def exponential(value: float) -> float:
