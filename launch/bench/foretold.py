@@ -15,6 +15,7 @@ from launch.plan.plan import Plan, make_plan
 from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
+from launch.words import run_module
 
 HEAD = """\
 | size | step, foretold | measured | off | peak, foretold | measured | off |
@@ -64,4 +65,4 @@ def row(measured: dict[str, Any], plan: Plan) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.foretold")

@@ -3,14 +3,15 @@ Markdown: `python -m launch.bench.ladder`."""
 
 import textwrap
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-import tyro
+from annotated_types import Interval
 
 from launch.ladder.fit import Fit, fit, optimum
 from launch.ladder.runs import Run, Table
 from launch.ladder.surface import Surface
+from launch.words import run_module
 
 TRUTH = Surface(1.69, 406.4, 410.7, 0.34, 0.28)
 """Equation 10 of Hoffmann et al. 2022 (arXiv:2203.15556)."""
@@ -113,7 +114,7 @@ def fitted(runs: Table) -> list[Told]:
     return judged(fit([Run(f"run {n}", *map(float, row)) for n, row in enumerate(rows)]))
 
 
-def main(sets: int = 100) -> None:
+def main(sets: Annotated[int, Interval(ge=1, le=100_000)] = 100) -> None:
     """Print the table.
 
     Args:
@@ -145,4 +146,4 @@ def row(name: str, spoil: Callable[[Table, np.ndarray], Table], sets: int) -> st
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.ladder")

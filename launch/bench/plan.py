@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import tyro
-
 from launch.mesh import shown
 from launch.plan.plan import make_plan
 from launch.plan.search import Search, search
 from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
+from launch.words import run_module
 
 RUNS = (
     ("gpt3-175b", "v5p:8x8x8", None),
@@ -75,4 +74,4 @@ def _progress(told: str) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.plan")
