@@ -1,9 +1,11 @@
 """Where text comes from and how it becomes rows. Imports no grain, so that `--help` stays fast."""
 
 import difflib
-import math
 import re
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Interval
 
 FREE = {"resume": "free"}
 KINDS = ("text", "jsonl", "parquet", "tfds", "synthetic", "stdlib")
@@ -17,7 +19,7 @@ class DataConfig:
     """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`,
     `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library. Paths may be
     local, gs:// or s3://."""
-    weights: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, Interval(ge=1e-15, le=1e15)], ...] = ()
     """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
     text_field: str = "text"
     """Field of a JSONL, Parquet or TFDS record that holds the text."""
@@ -29,17 +31,17 @@ class DataConfig:
     end_token: str | None = field(default=None, metadata=FREE)
     """Special token that is the target after a document; if not given, what the tokenizer's files
     declare."""
-    lost_characters: float = field(default=0.001, metadata=FREE)
+    lost_characters: Annotated[float, Interval(ge=0, le=1)] = field(default=0.001, metadata=FREE)
     """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
     replace."""
-    sequence_length: int = 256
+    sequence_length: Annotated[int, Interval(ge=1, le=2**24)] = 256
     """T, tokens in a row."""
     packing: bool = True
     """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
     the plain stream."""
-    held_out: float = 0.01
+    held_out: Annotated[float, Interval(ge=0, le=0.999)] = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
-    seed: int = 0
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
     """Where token stores lie; a local path, gs:// or s3:// (then mirrored in ~/.cache/meshloom)."""
@@ -56,26 +58,6 @@ class DataConfig:
         for source in self.sources:
             _check_source(source)
         _check_weights(self.weights, self.sources)
-        if self.sequence_length < 1:
-            raise ValueError(
-                f"data.sequence_length={self.sequence_length} must be at least 1, because a row "
-                "predicts its tokens; try --data.sequence-length 256"
-            )
-        if not 0 <= self.held_out < 1:
-            raise ValueError(
-                f"data.held_out={self.held_out} must be at least 0 and below 1, because it is the "
-                "share of documents that is not trained on; try --data.held-out 0.01"
-            )
-        if not 0 <= self.lost_characters <= 1:
-            raise ValueError(
-                f"data.lost_characters={self.lost_characters} must lie between 0 and 1, because it "
-                "is a share of the text; try --data.lost-characters 0.001"
-            )
-        if self.seed < 0:
-            raise ValueError(
-                f"data.seed={self.seed} must be at least 0, because it seeds a permutation; "
-                "try --data.seed 0"
-            )
 
 
 def _check_source(source: str) -> None:
@@ -120,9 +102,3 @@ def _check_weights(weights: tuple[float, ...], sources: tuple[str, ...]) -> None
             f"data.weights={weights} must hold one weight for each of the {len(sources)} sources, "
             f"because it has {len(weights)}; try --data.weights {' '.join('1' for _ in sources)}"
         )
-    for weight in weights:
-        if not (math.isfinite(weight) and weight > 0):
-            raise ValueError(
-                f"data.weights={weights} must be finite and above 0, because each is a share of "
-                f"rows; try leaving the source of weight {weight} out"
-            )

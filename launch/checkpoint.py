@@ -19,15 +19,15 @@ from launch.signing import signing_key
 from launch.words import run_one_of
 from train import manifest
 from train.checkpoint_folder import CheckpointFolder
-from train.config import CheckpointConfig
+from train.config import CheckpointConfig, Count, Whole
 from train.manifest import MANIFEST, Fault, check, told
 from train.retention import kept_steps
 
 WIDTH = 80
 LONG = 300
 Run = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-A = Annotated[int, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-B = Annotated[int, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+A = Annotated[Whole, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+B = Annotated[Whole, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
 
 
 def main(arguments: list[str]) -> int | None:
@@ -72,7 +72,9 @@ def list_steps(run: Run, json: bool = False) -> None:
             print(textwrap.indent(textwrap.fill(row["why"], WIDTH - 11), " " * 11))
 
 
-def verify(run: Run, step: int | None = None, sizes_only: bool = False, json: bool = False) -> int:
+def verify(
+    run: Run, step: Whole | None = None, sizes_only: bool = False, json: bool = False
+) -> int:
     """Compare every file with the checkpoint's manifest; exit code 1 if any differs.
 
     Args:
@@ -108,7 +110,7 @@ def verify(run: Run, step: int | None = None, sizes_only: bool = False, json: bo
     return int(not all(row["good"] for row in rows))
 
 
-def show(run: Run, step: int | None = None, json: bool = False) -> None:
+def show(run: Run, step: Whole | None = None, json: bool = False) -> None:
     """Tell what a checkpoint holds: its meta, and the form of each array.
 
     Args:
@@ -175,7 +177,7 @@ def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) ->
         print("relative: norm of the difference over the norm of the first")
 
 
-def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool = False) -> None:
+def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bool = False) -> None:
     """Delete old checkpoints, not damaged ones; without --yes only tell which.
 
     Args:
@@ -184,12 +186,6 @@ def prune(run: Run, keep_latest: int, keep_every: int | None = None, yes: bool =
         keep_every: Also keep those whose step is a multiple of this.
         yes: Delete.
     """
-    for name, value in (("keep-latest", keep_latest), ("keep-every", keep_every)):
-        if value is not None and value < 1:
-            raise ValueError(
-                f"{name.replace('-', '_')}={value} must be at least 1, because the newest "
-                f"checkpoint is never deleted; try --{name} 1"
-            )
     folder = _folder(run)
     sizes = {
         item.step: manifest.read(item.path).size

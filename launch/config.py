@@ -6,16 +6,19 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
+from annotated_types import Interval
 
 from data.config import DataConfig
+from launch import bounds
 from model.config import ModelConfig
-from train.config import TrainConfig
+from train.config import TrainConfig, Whole
 
 FREE = {"resume": "free"}
 Config = TypeVar("Config")
+Axis = Annotated[int, Interval(ge=-1, le=2**20)]
 UNQUOTED = ", because YAML reads off, no, on and yes without quotes as booleans"
 
 
@@ -26,17 +29,17 @@ class MeshConfig:
     Every axis always exists. One of them may be -1, which takes the devices the others leave.
     """
 
-    replica: int = 1
+    replica: Axis = 1
     """Whole copies of the model, one per slice or node (data parallel)."""
-    stage: int = 1
+    stage: Axis = 1
     """Pipeline stages; not implemented yet, must be 1."""
-    fsdp: int = -1
+    fsdp: Axis = -1
     """Ways the batch, the parameters and the optimizer state are split (sharded data parallel)."""
-    expert: int = 1
+    expert: Axis = 1
     """Ways experts are split; not implemented yet, must be 1."""
-    context: int = 1
+    context: Axis = 1
     """Ways the sequence is split; not implemented yet, must be 1."""
-    tensor: int = 1
+    tensor: Axis = 1
     """Ways heads, feed-forward width and vocabulary are split (tensor parallel)."""
 
 
@@ -48,13 +51,13 @@ class DistributedConfig:
     """Where addresses come from; auto looks for each in turn, else it is one process."""
     coordinator: str | None = None
     """HOST:PORT of process 0, for `explicit`; elsewhere it overrides what was detected."""
-    num_processes: int | None = None
+    num_processes: Annotated[int, Interval(ge=1, le=2**20)] | None = None
     """Processes in the job, for `explicit`."""
-    process_id: int | None = None
+    process_id: Annotated[int, Interval(ge=0, le=2**20)] | None = None
     """This process's number from 0, for `explicit`."""
-    start_timeout: int = 300
+    start_timeout: Annotated[int, Interval(ge=1, le=10**6)] = 300
     """Seconds to wait for all processes to arrive."""
-    heartbeat_timeout: int = 30
+    heartbeat_timeout: Annotated[int, Interval(ge=1, le=10**6)] = 30
     """Seconds of silence after which a process counts as dead and the whole job ends."""
     tls: tuple[str, str, str] | None = None
     """PEM files CERTIFICATE KEY AUTHORITY of this host, by which the processes know each other;
@@ -84,23 +87,18 @@ class RunConfig:
     """Write TensorBoard event files into the run directory."""
     wandb: str | None = field(default=None, metadata=FREE)
     """Weights & Biases project to report to; needs the `wandb` extra."""
-    sample: int = field(default=200, metadata=FREE)
+    sample: Annotated[int, Interval(ge=0, le=10**6)] = field(default=200, metadata=FREE)
     """Tokens the model writes when its training is done; 0 for none."""
-    profile: tuple[int, int] | None = field(default=None, metadata=FREE)
+    profile: tuple[Whole, Whole] | None = field(default=None, metadata=FREE)
     """Steps START STOP between which a trace is written into the run directory."""
 
     def __post_init__(self) -> None:
-        if self.sample < 0:
-            raise ValueError(
-                f"sample={self.sample} must be at least 0, because it is a number of tokens; try "
-                "--sample 200"
-            )
-        if self.profile is not None and not 0 <= self.profile[0] < self.profile[1]:
+        bounds.require(self)
+        if self.profile is not None and self.profile[0] >= self.profile[1]:
             start, stop = self.profile
             raise ValueError(
-                f"profile={start} {stop} must be two steps, the first at least 0 and below the "
-                "second, because the trace runs from one to the other; "
-                f"try --profile {max(start, 0)} {max(start, 0) + 3}"
+                f"profile={start} {stop} must be two steps, the first below the second, because "
+                "the trace runs from one to the other; try --profile 0 3"
             )
 
 
@@ -142,6 +140,7 @@ def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: 
     for scalar in (int, float, str, bool):
         converter.register_structure_hook(scalar, exact)
     _refuse_unfit(values, kind, "", where)
+    bounds.require_values(kind, values, where)
     try:
         return converter.structure(values, kind)
     except cattrs.BaseValidationError as error:
@@ -174,7 +173,7 @@ def load_dict(
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(
             f"{name}={path} must be a readable YAML file, but: {error}; try {example}"
         ) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Interval
 
 from data.config import DataConfig
 from launch.words import UsageError, run_one_of
@@ -44,7 +45,7 @@ def prepare(data: DataConfig = DEFAULT) -> None:
 def tokenizer(
     output: Annotated[Path, tyro.conf.Positional],
     data: DataConfig = DEFAULT,
-    vocab_size: int = 8192,
+    vocab_size: Annotated[int, Interval(ge=257, le=2**24)] = 8192,
 ) -> None:
     """Train a byte-level BPE on the documents that are not held out.
 
@@ -59,15 +60,13 @@ def tokenizer(
     print(f"wrote {output}; use it with --data.tokenizer {output}")
 
 
-def show(data: DataConfig = DEFAULT, row: int = 0) -> None:
+def show(data: DataConfig = DEFAULT, row: Annotated[int, Interval(ge=0, le=2**62)] = 0) -> None:
     """Print what the data are, and one training row as text.
 
     Args:
         data: The data of a run.
         row: Number of the row in the order of training, from 0.
     """
-    if row < 0:
-        raise ValueError(f"row={row} must be at least 0, because the first row is 0; try --row 0")
     from data.pipeline import open_rows
     from data.tokenizer import visible
 

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Interval
 
 from launch.config import DistributedConfig, MeshConfig, RunConfig, load
 from launch.words import UsageError, value_of
+from train.config import Count, Seed, Whole
+
+Processes = Annotated[int, Interval(ge=1, le=1024)]
+Devices = Annotated[int, Interval(ge=1, le=1024)]
 
 
 def begun_from(arguments: list[str], command: str) -> RunConfig | None:
@@ -79,7 +84,7 @@ class PlanOptions:
     """Tokens of the whole training, as in 300B; it sets train.steps."""
     batch_tokens: str | None = None
     """Tokens of a step, as in 4M; it sets train.batch_size, to a near one that can be cut."""
-    price: float | None = None
+    price: Annotated[float, Interval(ge=0, le=1e9)] | None = None
     """Price of a chip-hour, in any currency: the plan tells the cost too."""
     elastic: bool = False
     """In place of a plan, the best layout on 64 to 8,192 such chips, by arithmetic alone: where
@@ -99,17 +104,14 @@ class EvaluateOptions:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
-    step: int | None = None
+    step: Whole | None = None
     """Checkpoint to read; the latest if not given."""
-    batches: int | None = None
+    batches: Count | None = None
     """Batches of held-out rows at most; all of them if not given."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     """The processes."""
-
-    def __post_init__(self) -> None:
-        _require_some(self, "batches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,30 +122,28 @@ class GenerateOptions:
     """Run directory."""
     prompt: str = ""
     """Text to go on from; empty begins a document."""
-    step: int | None = None
+    step: Whole | None = None
     """Checkpoint to read; the latest if not given."""
-    tokens: int = 200
+    tokens: Annotated[int, Interval(ge=1, le=10**6)] = 200
     """Tokens to write at most."""
-    samples: int = 1
+    samples: Annotated[int, Interval(ge=1, le=10_000)] = 1
     """Continuations to write."""
-    temperature: float = 0.8
+    temperature: Annotated[float, Interval(ge=0, le=1e3)] = 0.8
     """Divides the logits; 0 takes the likeliest token each time."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Draw only from this many likeliest tokens."""
-    top_p: float | None = None
+    top_p: Annotated[float, Interval(ge=1e-6, le=1)] | None = None
     """Draw only from the likeliest tokens that together hold this probability."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the drawing."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
 
     def __post_init__(self) -> None:
-        _require_some(self, "tokens")
-        _require_some(self, "samples")
-        if not 0 <= self.seed < 2**32:
+        if 0 < self.temperature < 1e-6:
             raise ValueError(
-                f"seed={self.seed} must be at least 0 and below 2**32, because JAX takes 32 bits "
-                "of it; try --seed 0"
+                f"temperature={self.temperature} must be 0 or at least 1e-06, because logits are "
+                "divided by it and would overflow; try --temperature 0"
             )
 
 
@@ -174,29 +174,18 @@ class LocalOptions:
     COMMAND follows the flags: `meshloom launch local --processes 2 train tiny`.
     """
 
-    processes: int | None = None
+    processes: Processes | None = None
     """Processes of the job; if not given, one for each of --gpus, and without those 2."""
-    devices_per_process: int | None = None
+    devices_per_process: Devices | None = None
     """Virtual CPU devices of each process; 1 if not given."""
     gpus: str | None = None
     """Run on these GPUs, as in 0,1,2,3, shared out evenly among the processes."""
-    restarts: int = 3
+    restarts: Annotated[int, Interval(ge=0, le=10**6)] = 3
     """Restarts in a row that may bring no progress before the job is given up; 0: none at all."""
-    min_processes: int | None = None
+    min_processes: Processes | None = None
     """Go on with fewer processes, but not fewer than this, when the same one fails again."""
 
     def __post_init__(self) -> None:
-        for name in ("processes", "devices_per_process", "min_processes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                flag = name.replace("_", "-")
-                raise ValueError(
-                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
-                )
-        if self.restarts < 0:
-            raise ValueError(
-                f"restarts={self.restarts} must be at least 0, because it counts; try --restarts 0"
-            )
         gpus = self.gpu_names()
         if gpus and self.devices_per_process is not None:
             raise ValueError(
@@ -236,26 +225,13 @@ class VerifyResumeOptions:
     `meshloom verify-resume --kills 5 tiny --train.steps 60`.
     """
 
-    kills: int = 5
+    kills: Annotated[int, Interval(ge=1, le=10_000)] = 5
     """Times the second run is killed, by signal 9 to all its processes at once."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the instants."""
-    processes: int = 1
+    processes: Processes = 1
     """Processes of each run, on this machine."""
-    devices_per_process: int = 1
+    devices_per_process: Devices = 1
     """Virtual CPU devices of each process, when there are several."""
     folder: Path | None = None
     """Where both runs lie; a new one under runs/ if not given."""
-
-    def __post_init__(self) -> None:
-        _require_some(self, "kills")
-        _require_some(self, "processes")
-
-
-def _require_some(options: object, name: str) -> None:
-    """Raise ValueError if the count of that name is given and below 1."""
-    value = getattr(options, name)
-    if value is not None and value < 1:
-        raise ValueError(
-            f"{name}={value} must be at least 1, because nothing would be done; try --{name} 1"
-        )

@@ -1,10 +1,15 @@
 """The words of a command line: parsed, split at the command that follows, or not understood."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
+
+from launch.exits import USAGE, is_foreseen
 
 Options = TypeVar("Options")
 
@@ -31,14 +36,62 @@ def split_command(arguments: list[str], options: type) -> tuple[list[str], list[
     return arguments[:here], arguments[here:]
 
 
-def parse(
-    kind: Callable[..., Options], arguments: list[str], *, prog: str, **settings: Any
-) -> Options:
+def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: Any) -> Options:
+    """The dataclass `kind` of the arguments.
+
+    Raises UsageError for values that cannot be, and numbers beyond the bounds that their options
+    declare; exits as the parser does where it does not understand a word.
+    """
     import tyro
+
+    from launch import bounds
 
     if {"-h", "--help"} & set(arguments):
         _join_lines(kind)
-    return tyro.cli(kind, args=arguments, prog=prog, **settings)
+    usual, refusals = settings.get("default"), io.StringIO()
+    try:
+        # What refuses its values would be shown in a frame, which breaks words.
+        with contextlib.redirect_stderr(refusals):
+            made = tyro.cli(kind, args=arguments, prog=prog, **settings)
+        if isinstance(kind, type):
+            bounds.require(made, usual)
+    except SystemExit as end:
+        refused = _refused(end)
+        if refused is None:
+            sys.stderr.write(refusals.getvalue())
+            raise
+        raise UsageError(_advised(refused, usual)) from refused
+    except ValueError as error:
+        if not is_foreseen(error):
+            raise
+        raise UsageError(_advised(error, usual)) from error
+    return made
+
+
+def parse_call(
+    command: Callable[..., Options], arguments: list[str], *, prog: str
+) -> Callable[[], Options]:
+    """The call of the function `command` with the arguments; raises and exits as `parse` does."""
+    from launch import bounds
+
+    if {"-h", "--help"} & set(arguments):
+        _join_lines(command)
+    checked: Any = bounds.call_of(command)
+    return parse(checked, arguments, prog=prog)
+
+
+def _advised(error: ValueError, usual: Any) -> str:
+    from launch import bounds
+
+    return str(error.with_usual(usual) if isinstance(error, bounds.OutOfBounds) else error)
+
+
+def _refused(end: SystemExit) -> ValueError | None:
+    """The error of ours for which the parser exits."""
+    cause = end.__context__
+    while cause is not None and not is_foreseen(cause):
+        cause = cause.__context__
+    return cause if isinstance(cause, ValueError) else None
 
 
 def _join_lines(kind: Any) -> None:
@@ -79,4 +132,15 @@ def run_one_of(
         )
     if arguments[0] not in commands:
         raise unknown(prog, arguments[0], commands)
-    return parse(commands[arguments[0]], arguments[1:], prog=f"{prog} {arguments[0]}")
+    return parse_call(commands[arguments[0]], arguments[1:], prog=f"{prog} {arguments[0]}")()
+
+
+def run_module(command: Callable[..., object], module: str) -> None:
+    """Run `python -m MODULE` as the signature of `command` says its flags; exits with 2 if they
+    cannot be."""
+    try:
+        call = parse_call(command, sys.argv[1:], prog=f"python -m {module}")
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(USAGE)
+    call()

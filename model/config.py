@@ -1,42 +1,44 @@
 """Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 FREE = {"resume": "free"}
+Size = Annotated[int, Interval(ge=1, le=2**24)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A decoder-only Transformer; one Block covers the published families by configuration."""
 
-    vocab_size: int
+    vocab_size: Size
     """Number of token ids the tokenizer can produce."""
-    num_layers: int
+    num_layers: Annotated[int, Interval(ge=1, le=100_000)]
     """L, the number of blocks."""
-    embed_dim: int
+    embed_dim: Size
     """D, the width of the residual stream."""
-    num_heads: int
+    num_heads: Size
     """N, the number of query heads."""
-    num_kv_heads: int
+    num_kv_heads: Size
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
-    head_dim: int
+    head_dim: Size
     """H, the width of one head."""
-    mlp_dim: int
+    mlp_dim: Size
     """F, the hidden width of the feed-forward layer."""
-    max_length: int
+    max_length: Size
     """Longest sequence the model is built for (the size of the learned position table)."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     """Normalization before each sublayer and before the logits."""
-    norm_epsilon: float = 1e-5
+    norm_epsilon: Annotated[float, Interval(ge=1e-30, le=1)] = 1e-5
     """Added to the variance inside the norm."""
     positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
     """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
-    rope_theta: float = 10_000.0
+    rope_theta: Annotated[float, Interval(ge=1, le=1e15)] = 10_000.0
     """Base of the rotary wavelengths."""
-    rope_scaling_factor: float = 1.0
-    """Llama 3.1's stretching of long rotary wavelengths (8 for 3.1, 32 for 3.2); 1 is off."""
+    rope_scaling_factor: Annotated[float, Interval(ge=1, le=1e6)] = 1.0
+    """Stretching of long rotary wavelengths as in Llama 3.1 (8 there, 32 in 3.2); 1 is off."""
     activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu_tanh"
     """Non-linearity of the feed-forward layer."""
     gated: bool = False
@@ -51,26 +53,26 @@ class ModelConfig:
     scale_embedding: bool = False
     """Multiply looked-up embeddings by sqrt(D) (Vaswani et al.; PaLM's init has the same
     effect)."""
-    window: int | None = None
+    window: Size | None = None
     """Keys a banded layer sees, itself included; None is dense attention everywhere."""
     window_layers: Literal["all", "alternate"] = "alternate"
     """Which layers are banded when `window` is set: all, or every other one (GPT-3)."""
-    vocab_multiple: int = 1
+    vocab_multiple: Size = 1
     """The embedding has vocab_size rounded up to this multiple, so that `tensor` divides it."""
-    init_std: float = 0.02
+    init_std: Annotated[float, Interval(ge=1e-30, le=1e3)] = 0.02
     """Standard deviation of initial weights; residual outputs divide it by sqrt(2 L)."""
     parametrization: Literal["standard", "mup"] = "standard"
     """`mup` scales initial weights, logits and learning rates with the width, so that the best
     rate of a narrow model is that of a wide one (Yang et al. 2022)."""
-    base_width: int | None = None
+    base_width: Size | None = None
     """The embed_dim at which `mup` is the standard parametrization: that of the model that was
     tuned. Heads and mlp_dim are taken to have grown in proportion since."""
-    base_head_dim: int | None = None
+    base_head_dim: Size | None = None
     """The head_dim at base_width, for `mup` when heads grow wider; None is the same head_dim."""
     depth_scaling: Literal["none", "sqrt", "linear"] = "none"
     """Divide what blocks add to the residual stream by sqrt(L / base_depth) (Bordelon et al. 2023)
     or by L / base_depth (CompleteP, Dey et al. 2025)."""
-    base_depth: int | None = None
+    base_depth: Size | None = None
     """The num_layers at which depth_scaling changes nothing: that of the model that was tuned."""
     dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto")
     """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters
@@ -84,29 +86,7 @@ class ModelConfig:
     """Attention kernel; auto takes the best one the backend has and the log names it."""
 
     def __post_init__(self) -> None:
-        sizes = (
-            "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim "
-            "max_length vocab_multiple"
-        )
-        for name in sizes.split():
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"model.{name}={getattr(self, name)} must be at least 1, "
-                    f"because it is a size; try --model.{name.replace('_', '-')} 1 or more"
-                )
-        numbers = {"norm_epsilon": 1e-5, "rope_theta": 10_000.0, "init_std": 0.02}
-        for name, usual in numbers.items():
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"model.{name}={getattr(self, name)} must be above 0, and finite, because it "
-                    f"divides or scales; try --model.{name.replace('_', '-')} {usual}"
-                )
-        if not 1 <= self.rope_scaling_factor < math.inf:
-            raise ValueError(
-                f"model.rope_scaling_factor={self.rope_scaling_factor} must be at least 1, and "
-                "finite, because it stretches wavelengths; try --model.rope-scaling-factor 1"
-            )
-        if self.num_heads % self.num_kv_heads:
+        if self.num_kv_heads and self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"model.num_kv_heads={self.num_kv_heads} must divide "
                 f"model.num_heads={self.num_heads}, because each key/value head "
@@ -114,11 +94,6 @@ class ModelConfig:
                 f"try --model.num-kv-heads {self.num_heads} or 1"
             )
         self._require_base()
-        if self.window is not None and self.window < 1:
-            raise ValueError(
-                f"model.window={self.window} must be at least 1, "
-                "because a token attends at least to itself; try --model.window None"
-            )
         if self.positions == "rotary" and self.head_dim % 2:
             raise ValueError(
                 f"model.head_dim={self.head_dim} must be even with model.positions=rotary, "
@@ -132,7 +107,7 @@ class ModelConfig:
             )
 
     def _require_base(self) -> None:
-        """ValueError if a base shape is missing, below 1, or would be read by nothing."""
+        """ValueError if a base shape is missing, or would be read by nothing."""
         mup, deep = self.parametrization == "mup", self.depth_scaling != "none"
         for name, size, read, choice in (
             ("base_width", self.embed_dim, mup, "--model.parametrization mup"),
@@ -149,12 +124,7 @@ class ModelConfig:
             if base is not None and not read:
                 raise ValueError(
                     f"model.{name}={base} must be None here, because only {choice} reads it; "
-                    f"try that too, or leave out {flag}"
-                )
-            if base is not None and base < 1:
-                raise ValueError(
-                    f"model.{name}={base} must be at least 1, because it is a size; "
-                    f"try {flag} {size}"
+                    f"try leaving out {flag}, or that with it"
                 )
 
     @property

@@ -130,7 +130,7 @@ def test_prune_deletes_good_ones_and_only_when_told(
     assert kept == "kept: step 2, 6\n"
     assert "deleting step 2, " in told(capsys, "prune", run, "--keep-latest", 1, "--yes")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before[1:]
-    assert "keep_latest=0 must" in told(capsys, "prune", run, "--keep-latest", 0, expect=1)
+    assert "keep_latest=0 must" in told(capsys, "prune", run, "--keep-latest", 0, expect=2)
 
 
 def test_prune_deletes_nothing_if_what_would_stay_is_damaged(

@@ -119,7 +119,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         ("checkpoint verfy", "meshloom checkpoint has no command 'verfy'; try verify"),
         ("checkpoint list", "RUN"),
         ("data prepre", "meshloom data has no command 'prepre'; try prepare"),
-        ("data prepare --data.held-out 5", "Error parsing data: data.held_out=5.0 must be"),
+        ("data prepare --data.held-out 5", "error: data.held_out=5.0 must be at most 0.999"),
         ("data prepare --data.source X", "run meshloom data prepare --help"),
         ("data tokenizer --data.sources text:*.txt", "the path of the tokenizer.json to write"),
         ("data tokenizer --vocab-size 300", "the path of the tokenizer.json to write"),

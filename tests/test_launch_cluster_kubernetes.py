@@ -168,7 +168,6 @@ def test_topologies_have_as_many_chips_as_the_name_says() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((name, 0) for name in ("nodes", "gpus_per_node", "cpus_per_node", "max_restarts")),
         *(("image", value) for value in ("", "a b", "x\ny")),
         *(("name", value) for value in ("Tiny", "9x", "x-", "", "a" * 64, "a.b", "a_b")),
         *(("claim", value) for value in ("", "Runs", "a/b")),

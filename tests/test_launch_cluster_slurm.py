@@ -106,12 +106,10 @@ def test_array_that_names_no_run_is_refused(lines: str, here: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((name, 0) for name in ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task")),
         ("min_nodes", 2),
         ("partition", "a b"),
         ("account", "x\n#SBATCH --uid=0"),
         *(("time", value) for value in ("soon", "1:2:3:4", "-1", "12:0", "")),
-        *(("grace", value) for value in (0, 70000)),
     ],
 )
 def test_unfit_flag_is_refused(field: str, value: object) -> None:
@@ -206,7 +204,6 @@ def test_workers_of_a_study_are_the_tasks_of_an_array(
         ({"workers": 2}, "train tiny", "needs `ladder run STUDY --dir DIR`"),
         ({"workers": 2}, "ladder run smoke", "needs `ladder run STUDY --dir DIR`"),
         ({}, "ladder run smoke --dir a", "workers=None must be given"),
-        ({"workers": 0}, "ladder run smoke --dir a", "workers=0 must be at least 1"),
         ({"workers": 2, "nodes": 2}, "ladder run smoke --dir a", "try without --nodes"),
         ({"workers": 2}, "ladder run none.yaml --dir a", "must be a readable YAML file"),
     ],

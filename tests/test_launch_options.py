@@ -1,11 +1,15 @@
 from pathlib import Path
 
-import pytest
+from advice import followed
 
 from launch.options import GenerateOptions
+from launch.words import parse
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_that_makes_no_key_is_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match=rf"seed={seed} must be .* below 2\*\*32.*--seed 0"):
-        GenerateOptions(run=Path("run"), seed=seed)
+def test_a_temperature_that_logits_divided_by_it_overflow_is_refused() -> None:
+    def read(arguments: list[str]) -> GenerateOptions:
+        return parse(GenerateOptions, arguments, prog="meshloom generate")
+
+    (message,) = followed(read, ["run", "--temperature", "1e-30"])
+    assert message.startswith("temperature=1e-30 must be 0 or at least 1e-06, because ")
+    assert read(["run", "--temperature", "0"]).run == Path("run")

@@ -14,13 +14,13 @@ from launch.plan.units import count, size
     [("300B", 300e9), ("4M", 4e6), ("1.5t", 1.5e12), ("16K", 16_000), ("512", 512), ("1_000", 1e3)],
 )
 def test_units(text: str, expected: float) -> None:
-    assert count(text, "tokens") == expected
+    assert count(text, "tokens", "300B") == expected
 
 
-@pytest.mark.parametrize("text", ["", "B", "4MB", "-3", "0", "nanB", "1e400"])
+@pytest.mark.parametrize("text", ["", "B", "4MB", "-3", "0", "nanB", "1e400", "1e30", "infT"])
 def test_other_numbers_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"tokens=.*try --tokens 300B"):
-        count(text, "tokens")
+        count(text, "tokens", "300B")
 
 
 def test_bytes_in_words() -> None:

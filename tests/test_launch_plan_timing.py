@@ -3,7 +3,6 @@ import dataclasses
 import pytest
 
 from launch.config import RunConfig
-from launch.plan.command import require_price
 from launch.plan.compiled import Read
 from launch.plan.efficiency import efficiency
 from launch.plan.time_table import time_lines
@@ -114,9 +113,3 @@ def test_a_run_takes_its_steps() -> None:
     assert whole.tokens == 1000 * 512 * 8192
     assert whole.days == pytest.approx(10_000 / 86400)
     assert whole.cost == pytest.approx(2 * 64 * 10_000 / 3600)
-
-
-def test_a_price_below_nothing_is_refused() -> None:
-    require_price(0.0)
-    with pytest.raises(ValueError, match=r"price=-1.0 must be at least 0"):
-        require_price(-1.0)

@@ -6,10 +6,10 @@ import platform
 import tempfile
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
-import tyro
+from annotated_types import Interval
 
 from data.config import DataConfig
 from launch import runtime
@@ -18,6 +18,7 @@ from launch.bench.baseline import Sizes
 from launch.config import MeshConfig
 from launch.mesh import make_mesh
 from launch.progress import Progress
+from launch.words import run_module
 
 Part = Literal["step", "fit", "input", "saving", "startup"]
 ALL: tuple[Part, ...] = ("step", "fit", "input", "saving", "startup")
@@ -27,8 +28,8 @@ DEFAULT = Sizes()
 def main(
     sizes: Sizes = DEFAULT,
     parts: tuple[Part, ...] = ALL,
-    rounds: int = 9,
-    steps: int = 16,
+    rounds: Annotated[int, Interval(ge=1, le=10_000)] = 9,
+    steps: Annotated[int, Interval(ge=2, le=1_000_000)] = 16,
     beside: str | None = None,
 ) -> None:
     """Print what was measured: medians, and ratios of things that took turns.
@@ -90,4 +91,4 @@ def machine() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench")

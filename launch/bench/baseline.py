@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from model.config import Size
+
 Tree = dict[str, Any]
 
 
@@ -19,13 +21,13 @@ Tree = dict[str, Any]
 class Sizes:
     """The reference model of the CPU bars."""
 
-    num_layers: int = 4
-    embed_dim: int = 256
-    num_heads: int = 4
-    mlp_dim: int = 1024
-    vocab_size: int = 8192
-    length: int = 256
-    batch: int = 8
+    num_layers: Size = 4
+    embed_dim: Size = 256
+    num_heads: Size = 4
+    mlp_dim: Size = 1024
+    vocab_size: Size = 8192
+    length: Size = 256
+    batch: Size = 8
 
 
 def init(sizes: Sizes, key: Array) -> tuple[Tree, Tree, Tree, Array]:

@@ -4,8 +4,9 @@
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+from annotated_types import Interval
 
 from launch.plan.layouts import flags
 from launch.plan.plan import make_plan
@@ -13,9 +14,16 @@ from launch.plan.search import estimates_of, fits, search
 from launch.plan.topology import parse
 from launch.presets import preset
 from launch.progress import Progress
+from launch.words import run_module
+from model.config import Size
 
 
-def main(on: str = "h100x8", rows: int = 8, length: int = 2048, layers: int = 4) -> None:
+def main(
+    on: str = "h100x8",
+    rows: Size = 8,
+    length: Size = 2048,
+    layers: Annotated[int, Interval(ge=1, le=1000)] = 4,
+) -> None:
     """Print how far the layout that the search takes is from the fastest of all that fit.
 
     Args:
@@ -46,4 +54,4 @@ def main(on: str = "h100x8", rows: int = 8, length: int = 2048, layers: int = 4)
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.exhaust")

@@ -16,6 +16,7 @@ from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
 from launch.progress import Progress
+from launch.words import run_module
 
 HEAD = """\
 | size | step, foretold | measured | off | peak, foretold | measured | off |
@@ -66,4 +67,4 @@ def row(measured: dict[str, Any], plan: Plan) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.foretold")

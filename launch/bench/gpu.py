@@ -142,13 +142,13 @@ def main() -> None:
     """Read the flags, measure on the first device and print the JSON line."""
     parser = argparse.ArgumentParser(prog="python -m launch.bench.gpu", description=__doc__)
     parser.add_argument("--size", choices=SIZES, default="1b7")
-    parser.add_argument("--batch", type=int, help="sequences in a step")
-    parser.add_argument("--length", type=int, help="tokens in a sequence")
+    parser.add_argument("--batch", type=_count, help="sequences in a step")
+    parser.add_argument("--length", type=_count, help="tokens in a sequence")
     parser.add_argument("--remat", choices=get_args(Remat), default="none")
-    parser.add_argument("--loss-chunk", type=int, default=2048, help="tokens whose logits exist")
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--warmup", type=int, default=8)
-    parser.add_argument("--peak", type=float, help="FLOP/s of the device, if it is not known")
+    parser.add_argument("--loss-chunk", type=_count, default=2048, help="tokens whose logits exist")
+    parser.add_argument("--steps", type=_count, default=30)
+    parser.add_argument("--warmup", type=_count, default=8)
+    parser.add_argument("--peak", type=_peak, help="FLOP/s of the device, if it is not known")
     flags = parser.parse_args()
     size = SIZES[flags.size]
     size = size._replace(batch=flags.batch or size.batch, length=flags.length or size.length)
@@ -169,6 +169,19 @@ def main() -> None:
             peak=flags.peak,
         )
     print(json.dumps({"size": flags.size, **figures}), flush=True)
+
+
+def _count(text: str) -> int:
+    # Not by launch.bounds: a machine with GPUs need not have the parser that it reads.
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 2**24:
+        raise argparse.ArgumentTypeError(f"{text} must be from 1 to {2**24}; try 8")
+    return int(text)
+
+
+def _peak(text: str) -> float:
+    if not 1 <= (value := float(text)) <= 1e20:
+        raise argparse.ArgumentTypeError(f"{text} must be from 1 to 1e20, as FLOP/s; try 989e12")
+    return value
 
 
 if __name__ == "__main__":

@@ -5,16 +5,17 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import tyro
+from annotated_types import Interval
 
 from launch.ladder.fit import Fit, fit, foretell, optimum
 from launch.ladder.notes import failed, warnings
 from launch.ladder.runs import Run, Table, cost_of
 from launch.ladder.surface import Surface, fit_squares
 from launch.progress import Progress
+from launch.words import run_module
 
 TRUTH = Surface(1.69, 406.4, 410.7, 0.34, 0.28)
 """Equation 10 of Hoffmann et al. 2022 (arXiv:2203.15556)."""
@@ -127,7 +128,8 @@ def named(runs: Table) -> list[Run]:
 
 
 def main(
-    table: Literal["spoilt", "coverage", "embeddings"] = "spoilt", sets: int | None = None
+    table: Literal["spoilt", "coverage", "embeddings"] = "spoilt",
+    sets: Annotated[int, Interval(ge=1, le=100_000)] | None = None,
 ) -> None:
     """Print a table.
 
@@ -271,4 +273,4 @@ def row(name: str, spoil: Callable[[Table, np.ndarray], Table], sets: int) -> st
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.ladder")

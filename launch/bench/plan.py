@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import tyro
-
 from launch.mesh import shown
 from launch.plan.plan import make_plan
 from launch.plan.search import Search, search
@@ -16,6 +14,7 @@ from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets import preset
 from launch.progress import Progress
+from launch.words import run_module
 
 RUNS = (
     ("gpt3-175b", "v5p:8x8x8", None),
@@ -72,4 +71,4 @@ def line(found: Search, searched: float, alone: float) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.plan")

@@ -4,18 +4,20 @@ import itertools
 import json
 import statistics
 import time
+from typing import Annotated
 
 import numpy as np
-import tyro
+from annotated_types import Interval
 
 from data.config import DataConfig
 from data.pipeline import open_rows
 from launch.progress import Progress
+from launch.words import run_module
 
 DEFAULT = DataConfig()
 
 
-def main(data: DataConfig = DEFAULT, rounds: int = 9) -> None:
+def main(data: DataConfig = DEFAULT, rounds: Annotated[int, Interval(ge=1, le=10_000)] = 9) -> None:
     """Print seconds to open a store that is there, and millions of tokens a second by shape.
 
     Args:
@@ -50,4 +52,4 @@ def measure(data: DataConfig, rounds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.rows")

@@ -11,20 +11,25 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tensorstore as ts
-import tyro
+from annotated_types import Interval
 
 from data.shard import BLOCK
 from data.stream import Shard, Stream
 from launch.progress import Progress
+from launch.words import run_module
 
 WINDOWS = 64
 Reader = Callable[[np.ndarray, np.ndarray], None]
 
 
-def main(tokens: int = 16_000_000, rounds: int = 15) -> None:
+def main(
+    tokens: Annotated[int, Interval(ge=1_000_000, le=10**10)] = 16_000_000,
+    rounds: Annotated[int, Interval(ge=1, le=10_000)] = 15,
+) -> None:
     """Print the comparison as JSON.
 
     Args:
@@ -128,4 +133,4 @@ def _tensorstore(path: Path, values: np.ndarray, cache: int) -> Reader:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    run_module(main, "launch.bench.store")

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from launch.cluster.training import Training, training
 from launch.exits import REFUSED, USAGE
+from train.config import Count
 
 RUNS = "/runs"  # where the claim is mounted
 USER = 1000  # of the images in containers/
@@ -53,26 +56,20 @@ class KubernetesOptions:
     """Name of the JobSet and of the run in /runs; the preset, if not given."""
     namespace: str | None = None
     """Namespace; kubectl's own if not given."""
-    nodes: int | None = None
+    nodes: Annotated[int, Interval(ge=1, le=100_000)] | None = None
     """Pods of one process each; 1 if not given, and for a TPU as many as it has hosts."""
-    gpus_per_node: int | None = None
+    gpus_per_node: Annotated[int, Interval(ge=1, le=1024)] | None = None
     """GPUs of each pod."""
     tpu: str | None = None
     """TPU slice of GKE, such as v5e-256 or v5p-128."""
-    cpus_per_node: int | None = None
+    cpus_per_node: Annotated[int, Interval(ge=1, le=65_536)] | None = None
     """CPUs of each pod."""
     memory_per_node: str | None = None
     """Memory of each pod, such as 64Gi."""
-    max_restarts: int = 100
+    max_restarts: Count = 100
     """Restarts of all pods after which the JobSet fails."""
 
     def __post_init__(self) -> None:
-        for name in ("nodes", "gpus_per_node", "cpus_per_node", "max_restarts"):
-            value, flag = getattr(self, name), name.replace("_", "-")
-            if value is not None and value < 1:
-                raise ValueError(
-                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
-                )
         if not re.fullmatch(r"[\w./:@-]+", self.image):
             raise ValueError(
                 f"image={self.image!r} must name a container image, because every pod runs it; "

@@ -8,15 +8,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
 
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import check_flags, new_directory, new_names
 
+Nodes = Annotated[int, Interval(ge=1, le=65_533)]
+Tasks = Annotated[int, Interval(ge=1, le=65_533)]
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIME = re.compile(r"(\d+-)?\d+(:\d{2}){0,2}|\d+-\d+")
 NAME = re.compile(r"[\w.@+=,-]+")
-COUNTS = "nodes min_nodes tasks_per_node gpus_per_node cpus_per_task workers".split()
 # Slurm reads quotes, blanks and % in its own way in `#SBATCH` lines.
 PLAIN_PATH = re.compile(r"[\w./@+=:,~-]+")
 
@@ -71,15 +76,15 @@ class SlurmOptions:
     After the flags come `train PRESET` and flags of it.
     """
 
-    nodes: int = 1
+    nodes: Nodes = 1
     """Nodes of the job."""
-    min_nodes: int | None = None
+    min_nodes: Nodes | None = None
     """Go on with as few nodes as this when the others do not come back; all, if not given."""
-    tasks_per_node: int | None = None
+    tasks_per_node: Tasks | None = None
     """Processes of each node; one for each GPU, or one, if not given."""
-    gpus_per_node: int | None = None
+    gpus_per_node: Tasks | None = None
     """GPUs of each node."""
-    cpus_per_task: int | None = None
+    cpus_per_task: Tasks | None = None
     """CPUs of each process; Slurm's default, often 1, if not given."""
     partition: str | None = None
     """Partition to run in."""
@@ -87,31 +92,17 @@ class SlurmOptions:
     """Account that pays."""
     time: str | None = None
     """Time limit as Slurm writes it: [DAYS-]HOURS:MINUTES:SECONDS."""
-    grace: int = 120
+    grace: Annotated[int, Interval(ge=1, le=65_535)] = 120
     """Seconds before the time limit at which the run saves and the job is requeued."""
     array: Path | None = None
     """One run for each line of this file, in RUN/0, RUN/1, ...; a line holds more flags."""
-    workers: int | None = None
+    workers: Annotated[int, Interval(ge=1, le=1_000_000)] | None = None
     """Workers of a study, each a task of an array: of `ladder run STUDY --dir DIR`, which comes
     after the flags then."""
     dry_run: bool = False
     """Print the script; write and submit nothing."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "nodes",
-            "min_nodes",
-            "tasks_per_node",
-            "gpus_per_node",
-            "cpus_per_task",
-            "workers",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                flag = name.replace("_", "-")
-                raise ValueError(
-                    f"{name}={value} must be at least 1, because it counts; try --{flag} 1"
-                )
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise ValueError(
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
@@ -121,11 +112,6 @@ class SlurmOptions:
             raise ValueError(
                 f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
                 "DAYS-HOURS:MINUTES:SECONDS, because Slurm reads it; try --time 12:00:00"
-            )
-        if not 0 < self.grace <= 65535:
-            raise ValueError(
-                f"grace={self.grace} must be from 1 to 65535, because Slurm counts these seconds; "
-                "try --grace 120"
             )
         for name in ("partition", "account"):
             value = getattr(self, name)

@@ -1,13 +1,14 @@
 """The command `meshloom ladder`: scaling studies, from their plan to a forecast and a report."""
 
-import math
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from launch.ladder.study import Positive
 from launch.ladder.width_command import coordinate, transfer
 from launch.words import UsageError, run_one_of
+from train.config import Count
 
 
 def main(arguments: list[str]) -> int | None:
@@ -83,7 +84,8 @@ def status(dir: Dir) -> None:
     show(open_study(dir))
 
 
-Flops = Annotated[tuple[float, ...], tyro.conf.arg(metavar="FLOPS ...")]
+Flops = Annotated[tuple[Positive, ...], tyro.conf.arg(metavar="FLOPS ...")]
+Lines = Annotated[tuple[Count, ...], tyro.conf.arg(metavar="LINE ...")]
 
 
 def fit(
@@ -91,7 +93,7 @@ def fit(
     csv: Path | None = None,
     columns: str = "params=params,tokens=tokens,loss=loss",
     flops: Flops = (),
-    exclude: Annotated[tuple[int, ...], tyro.conf.arg(metavar="LINE ...")] = (),
+    exclude: Lines = (),
     json: bool = False,
 ) -> None:
     """Tell the best size, tokens and loss for a compute, from finished runs.
@@ -128,7 +130,6 @@ def fit(
             "meshloom ladder fit takes the directory of a study, or --csv FILE, as in "
             "`meshloom ladder fit studies/smoke`"
         )
-    _require_computes(flops)
     largest = max(run.flops for run in runs)
     found = fitted(runs, held_out)
     if found.refused:
@@ -137,15 +138,6 @@ def fit(
             f"on a guess, but {'; '.join(found.refused)}; {remedy}"
         )
     print((as_json if json else as_text)(found, flops or (10 * largest, 100 * largest)))
-
-
-def _require_computes(flops: tuple[float, ...]) -> None:
-    for compute in flops:
-        if not 0 < compute < math.inf:
-            raise ValueError(
-                f"flops={compute} must be finite and above 0, because a size is bought by them; "
-                "try 1e21"
-            )
 
 
 def forecast(dir: Dir, flops: Flops = (), json: bool = False) -> None:
@@ -161,7 +153,6 @@ def forecast(dir: Dir, flops: Flops = (), json: bool = False) -> None:
     from launch.ladder.forecast import as_text, with_measured
     from launch.ladder.forecast import forecast as foretold
 
-    _require_computes(flops)
     study = open_study(dir)
     made = foretold(study, flops)
     print(with_measured(study, made) if json else as_text(study, made))
@@ -171,7 +162,7 @@ def report(
     dir: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = None,
     csv: Path | None = None,
     columns: str = "params=params,tokens=tokens,loss=loss",
-    exclude: Annotated[tuple[int, ...], tyro.conf.arg(metavar="LINE ...")] = (),
+    exclude: Lines = (),
     out: Path | None = None,
 ) -> None:
     """Write a study as one page of HTML, report.html, with its pictures beside it as PNG and SVG.

@@ -3,13 +3,19 @@
 Imports no jax.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from launch.config import RunConfig, leaves, structured, to_dict
 from launch.presets import preset
+from model.config import Size
+from train.config import Seed
+
+Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]
+Exponent = Annotated[float, Interval(ge=-2, le=2)]
 
 ASIDE = (
     "preset mesh distributed deterministic tensorboard wandb sample profile data.cache_dir "
@@ -28,21 +34,12 @@ REPLACED = (
 class Family:
     """Depth, heads and feed-forward width of a model, from its width."""
 
-    head_dim: int
+    head_dim: Size
     """H, the same at every width; the width must be a multiple."""
-    width_per_layer: float
+    width_per_layer: Annotated[float, Interval(ge=1e-3, le=1e6)]
     """D / L; the layers are rounded, and at least one."""
-    mlp_ratio: float = 4.0
+    mlp_ratio: Annotated[float, Interval(ge=1e-3, le=1e3)] = 4.0
     """F / D, with F rounded to a multiple of 8; 8/3 if gated has as many parameters as 4 if not."""
-
-    def __post_init__(self) -> None:
-        for name in ("head_dim", "width_per_layer", "mlp_ratio"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(
-                    f"family.{name}={value} must be above 0 and finite, because sizes follow from "
-                    "it; try the value of the nearest preset"
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +47,12 @@ class Power:
     """factor * N ** params * D ** tokens, for parameters N and tokens D of a cell; both exponents 0
     are a constant."""
 
-    factor: float
-    params: float = 0.0
+    factor: Positive
+    """What it is at exponents of 0."""
+    params: Exponent = 0.0
     """Exponent of the parameters without embeddings."""
-    tokens: float = 0.0
+    tokens: Exponent = 0.0
     """Exponent of the tokens the cell is trained on."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.factor < math.inf:
-            raise ValueError(
-                f"factor={self.factor} must be above 0 and finite, because a learning rate or a "
-                "batch is a multiple of it; try 0.003 for a rate"
-            )
-        for name in ("params", "tokens"):
-            if not -2 <= (value := getattr(self, name)) <= 2:
-                raise ValueError(
-                    f"{name}={value} must lie between -2 and 2, because it is an exponent of a "
-                    f"number of {name}; try {name}: 0.0"
-                )
 
     def at(self, params: float, tokens: float) -> float:
         """Its value for a cell."""
@@ -78,12 +63,12 @@ class Power:
 class Row:
     """Widths that are trained for the same FLOPs, or the same tokens a parameter."""
 
-    widths: tuple[int, ...]
-    flops: float | None = None
+    widths: tuple[Size, ...]
+    flops: Positive | None = None
     """Training FLOPs of each cell, attention counted (isoFLOP)."""
-    tokens_per_parameter: float | None = None
+    tokens_per_parameter: Annotated[float, Interval(ge=1e-6, le=1e9)] | None = None
     """Tokens of each cell, over its parameters without embeddings."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """Each cell is trained once for each; a seed is that of the parameters and of the data."""
 
     def __post_init__(self) -> None:
@@ -92,13 +77,6 @@ class Row:
                 f"a row of widths {list(self.widths)} must give flops or tokens_per_parameter, and "
                 "not both, because the length of its runs follows from it; try flops: 1.0e+15"
             )
-        for name in ("flops", "tokens_per_parameter"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(
-                    f"{name}={value} must be above 0 and finite, because the length of a run "
-                    "follows from it; try flops: 1.0e+15"
-                )
         for name in ("widths", "seeds"):
             value = getattr(self, name)
             if not value or len(set(value)) < len(value):

@@ -6,25 +6,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from annotated_types import Interval
 
 from launch import runtime
 from launch.config import RunConfig
 from launch.presets import preset as preset_of
+from model.config import Size
 
 Preset = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
-Widths = Annotated[tuple[int, ...], tyro.conf.arg(metavar="WIDTH ...")]
+Rate = Annotated[float, Interval(ge=1e-30, le=1e3)]
+Seeds = Annotated[int, Interval(ge=1, le=1000)]
+Steps = Annotated[int, Interval(ge=1, le=10**6)]
+Widths = Annotated[tuple[Size, ...], tyro.conf.arg(metavar="WIDTH ...")]
 WIDTHS = (64, 128, 256, 512)
 
 
 def coordinate(
     preset: Preset = "tiny",
     widths: Widths = WIDTHS,
-    layers: int = 2,
-    length: int = 64,
-    batch_size: int = 8,
-    steps: int = 4,
-    rate: float = 3e-3,
-    seeds: int = 2,
+    layers: Annotated[int, Interval(ge=1, le=100_000)] = 2,
+    length: Size = 64,
+    batch_size: Size = 8,
+    steps: Steps = 4,
+    rate: Rate = 3e-3,
+    seeds: Seeds = 2,
     out: Path = Path(),
 ) -> int:
     """Check that activations keep their size from width to width under muP; exits with 1 if not.
@@ -41,7 +46,7 @@ def coordinate(
         out: Directory for the picture, as PNG and SVG.
     """
     base = _small(preset, layers, length, batch_size, steps, schedule="constant", warmup_steps=0)
-    _require_several(widths, seeds)
+    _require_several(widths)
     out.mkdir(parents=True, exist_ok=True)
     import jax
 
@@ -58,13 +63,13 @@ def coordinate(
 def transfer(
     preset: Preset = "tiny",
     widths: Widths = WIDTHS,
-    lowest: float = 2**-12,
-    octaves: int = 7,
-    layers: int = 2,
-    length: int = 64,
-    batch_size: int = 4,
-    steps: int = 80,
-    seeds: int = 2,
+    lowest: Rate = 2**-12,
+    octaves: Annotated[int, Interval(ge=2, le=40)] = 7,
+    layers: Annotated[int, Interval(ge=1, le=100_000)] = 2,
+    length: Size = 64,
+    batch_size: Size = 4,
+    steps: Steps = 80,
+    seeds: Seeds = 2,
     out: Path = Path(),
 ) -> int:
     """Check that the best learning rate of a narrow model is that of a wide one under muP; exits
@@ -83,12 +88,7 @@ def transfer(
         out: Directory for the picture, as PNG and SVG.
     """
     base = _small(preset, layers, length, batch_size, steps)
-    _require_several(widths, seeds)
-    if not 0 < lowest < float("inf") or octaves < 2:
-        raise ValueError(
-            f"lowest={lowest} must be above 0, and octaves={octaves} at least 2, because the best "
-            "rate must lie between two others; try --lowest 2.4e-4 --octaves 7"
-        )
+    _require_several(widths)
     out.mkdir(parents=True, exist_ok=True)
     import jax
 
@@ -123,14 +123,12 @@ def _small(
     )
 
 
-def _require_several(widths: tuple[int, ...], seeds: int) -> None:
+def _require_several(widths: tuple[int, ...]) -> None:
     if len(set(widths)) < 2 or list(widths) != sorted(widths):
         raise ValueError(
             f"widths={' '.join(map(str, widths))} must be at least two, the narrowest first, "
             "because what changes from one to the next is looked at; try --widths 64 128 256"
         )
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds} must be at least 1, because each is a run; try --seeds 1")
 
 
 def _progress(line: str) -> None:

@@ -23,7 +23,6 @@ FOLDER = Path("runs") / "plans"
 def main(arguments: list[str]) -> None:
     """Run `meshloom plan ARGUMENTS`: print the plan, and write all of it into its folder."""
     options = plan_options(arguments)
-    require_price(options.price)
     topology = parse(options.on)
     run = with_tokens(options, topology)
     if options.elastic:
@@ -92,15 +91,6 @@ def tell_elastic(run: RunConfig, topology: Topology, options: PlanOptions) -> No
     print(json.dumps(elastic_json(rows), indent=2) if options.json else text)
 
 
-def require_price(price: float | None) -> None:
-    """ValueError for a price that cannot be one."""
-    if price is not None and not 0 <= price < math.inf:
-        raise ValueError(
-            f"price={price} must be at least 0 and finite, because it is paid for a chip-hour; "
-            "try --price 2.5"
-        )
-
-
 def unused(folder: Path) -> Path:
     """The folder, or with the first number behind its name that no other has: plans are kept."""
     names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
@@ -132,7 +122,7 @@ def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
     run = options.run
     train, length = run.train, run.data.sequence_length
     if options.batch_tokens is not None:
-        wanted = count(options.batch_tokens, "batch_tokens") / length
+        wanted = count(options.batch_tokens, "batch_tokens", "4M") / length
         if options.search or options.elastic:
             whole = dataclasses.replace(train, batch_size=max(1, round(wanted)))
             rows = nearest_batch(
@@ -142,7 +132,7 @@ def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
             rows = nearest_cut(wanted, run, topology.devices)
         train = dataclasses.replace(train, batch_size=rows)
     if options.tokens is not None:
-        steps = math.ceil(count(options.tokens, "tokens") / (train.batch_size * length))
+        steps = math.ceil(count(options.tokens, "tokens", "300B") / (train.batch_size * length))
         train = dataclasses.replace(train, steps=steps)
     return dataclasses.replace(run, train=train)
 

@@ -1,10 +1,11 @@
 """Numbers with a unit: tokens as people write them (300B, 4M, 1.5T), and bytes."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+MOST = 10**18
 
 
-def count(text: str, flag: str) -> int:
-    """The number, decimal units; ValueError names the flag."""
+def count(text: str, flag: str, example: str) -> int:
+    """The number, decimal units; ValueError names the flag and the example to try."""
     number, unit = text.lower(), ""
     if number[-1:] in UNITS:
         number, unit = number[:-1], number[-1:]
@@ -12,10 +13,10 @@ def count(text: str, flag: str) -> int:
         value = round(float(number.replace("_", "")) * UNITS[unit])
     except (ValueError, OverflowError):
         value = 0
-    if value < 1:
+    if not 1 <= value <= MOST:
         raise ValueError(
-            f"{flag}={text} must be a number of at least 1, with K, M, B or T behind it or "
-            f"nothing, because it counts; try --{flag.replace('_', '-')} 300B"
+            f"{flag}={text} must be a number from 1 to {MOST // 10**12:,}T, with K, M, B or T "
+            f"behind it or nothing, because it counts; try --{flag.replace('_', '-')} {example}"
         )
     return value
 
