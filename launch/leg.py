@@ -68,6 +68,7 @@ def run_leg(ready: Ready, found: Found | None, course: Course) -> tuple[TrainSta
         meta = {
             "first_batch_size": ready.first_batch_size,
             "data_digest": ready.rows.digest,
+            "tokenizer_digest": ready.rows.tokenizer.digest,
             "config": to_dict(config),
             "versions": report.versions,
             **course.meta(),

@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from launch.config import load_dict
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
+from launch.saved import open_run
 from train.checkpoint_folder import CheckpointFolder
 from train.manifest import sync
 from train.metrics import read_jsonl
@@ -50,8 +50,8 @@ def newest_step(study: StudyDirectory, cell: Cell, claim: int) -> int:
 def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
     """What a finished cell came to: nothing in it depends on when or where it was trained, or how
     often it was stopped."""
-    run = study.of(cell) / "runs" / str(claim)
-    records = read_jsonl(run / "metrics.jsonl")
+    run = open_run(study.of(cell) / "runs" / str(claim))
+    records = read_jsonl(run.directory.metrics)
     every = cell.config.train.log_every  # a resumed run also records its first step
     losses = [[r["step"], r["loss"]] for r in records if "loss" in r and r["step"] % every == 0]
     return {
@@ -67,8 +67,8 @@ def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
         "tokens": cell.tokens,
         "flops": cell.flops,
         "loss": records[-1]["eval_loss"],
-        "dtype": load_dict(run / "config.yaml")["model"]["dtype"],
-        "data_digest": _checkpoints(run).meta(cell.config.train.steps)["data_digest"],
+        "dtype": run.config.model.dtype,
+        "data_digest": run.checkpoints.meta(cell.config.train.steps)["data_digest"],
         "course": hashlib.sha256(json.dumps(losses).encode()).hexdigest(),
     }
 
