@@ -1,8 +1,8 @@
 """What is left after a process is killed while it saves, and after the disk is full."""
 
 import os
-import signal
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
