@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from data.tokenizer import Tokenizer, load_tokenizer
-from launch import runtime
 from launch.config import (
     DistributedConfig,
     MeshConfig,
@@ -23,6 +21,7 @@ from launch.signing import signing_key
 from train.checkpoint_folder import CheckpointFolder
 
 if TYPE_CHECKING:
+    from data.tokenizer import Tokenizer
     from launch.options import MovedData, MovedTokenizer
     from train.checkpoint import Checkpointer
     from train.state import TrainState
@@ -37,7 +36,7 @@ class Run(NamedTuple):
     meta: Mapping[str, Any]
     """Of its newest checkpoint that can be read; empty if there is none."""
 
-    def require_tokenizer(self, tokenizer: Tokenizer, spec: str) -> None:
+    def require_tokenizer(self, tokenizer: "Tokenizer", spec: str) -> None:
         """Raise ValueError if the run was trained with another than this, which `spec` names."""
         require_tokenizer(tokenizer, spec, self.meta, str(self.directory.path))
 
@@ -50,7 +49,7 @@ class Saved:
     state: "TrainState"
     step: int
     meta: Mapping[str, Any]
-    tokenizer: Tokenizer
+    tokenizer: "Tokenizer"
 
 
 def open_run(path: Path) -> Run:
@@ -72,7 +71,7 @@ def open_run(path: Path) -> Run:
     return Run(directory, config, checkpoints, {})
 
 
-def require_tokenizer(tokenizer: Tokenizer, spec: str, meta: Mapping[str, Any], who: str) -> None:
+def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any], who: str) -> None:
     """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
     `spec` names. Metas of older versions hold no digest of it."""
     known = meta.get("tokenizer_digest")
@@ -104,6 +103,9 @@ def open_saved(
 
     Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
     """
+    from data.tokenizer import load_tokenizer
+    from launch import runtime
+
     run = open_run(run_path)
     config = moved(run.config, data)
     tokenizer = load_tokenizer(config.data.tokenizer)

@@ -7,6 +7,7 @@ silent loses its cell without knowing, and its training may go on writing for a 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def begin(study: StudyDirectory, cell: Cell, claim: int) -> Path:
         earlier = [path for path in study.runs_of(cell) if number_of(path) < claim]
         before = predecessor(cell, study.cells)
         if earlier and (steps := _checkpoints(earlier[-1]).steps()):
-            _copy(earlier[-1], steps, run)
+            _copy(earlier[-1], steps, run, [*RECORDS, "wandb.json"])
         elif before and before.branching in _checkpoints(study.run_of(before)).steps():
-            _copy(study.run_of(before), [before.branching], run)
+            _copy(study.run_of(before), [before.branching], run, RECORDS)
             print(f"{cell.name}: begins with step {before.branching} of {before.name}", flush=True)
     # A training that still writes there fails, which is as well.
     for path in run.parent.glob("[0-9]*"):
@@ -77,14 +78,14 @@ def _checkpoints(run: Path) -> CheckpointFolder:
     return CheckpointFolder(run / "checkpoints")
 
 
-def _copy(source: Path, steps: list[int], run: Path) -> None:
+def _copy(source: Path, steps: list[int], run: Path, records: Sequence[str]) -> None:
     """Copy checkpoints of a run, and its records, so that `run` is there whole and on the disk, or
     not at all."""
     made = run.with_name(f"{run.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
     for step in steps:
         shutil.copytree(_checkpoints(source).of(step), _checkpoints(made).of(step))
-    for name in RECORDS:
+    for name in records:
         if (source / name).is_file():
             shutil.copy(source / name, made)
     for path in [*made.rglob("*"), made]:

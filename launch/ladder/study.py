@@ -12,10 +12,12 @@ from launch.config import RunConfig, leaves, structured, to_dict
 from launch.presets import preset
 
 ASIDE = (
-    "preset mesh distributed deterministic tensorboard wandb sample profile data.cache_dir "
+    "preset mesh distributed deterministic tensorboard wandb sample profile "
+    "data.sources data.tokenizer data.cache_dir "
     "model.remat train.log_every train.eval_every train.checkpoint train.watchdog"
 ).split()
-"""Fields by which runs with the same result may differ."""
+"""Fields by which runs with the same result may differ; what text and tokenizer hold is compared by
+digest, wherever they lie."""
 
 REPLACED = (
     "model.embed_dim model.num_layers model.num_heads model.num_kv_heads model.head_dim "
