@@ -7,6 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+# What a source or a tokenizer holds must stay; its digest decides, and not where it lies.
 FREE = {"resume": "free"}
 KINDS = ("text", "jsonl", "parquet", "tfds", "synthetic", "stdlib")
 
@@ -15,7 +16,7 @@ KINDS = ("text", "jsonl", "parquet", "tfds", "synthetic", "stdlib")
 class DataConfig:
     """Sources, tokenizer and row shape; with the seed it fixes the order of every row."""
 
-    sources: tuple[str, ...] = ("stdlib",)
+    sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
     """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`,
     `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library. Paths may be
     local, gs:// or s3://."""
@@ -23,7 +24,7 @@ class DataConfig:
     """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
     text_field: str = "text"
     """Field of a JSONL, Parquet or TFDS record that holds the text."""
-    tokenizer: str = "bytes"
+    tokenizer: str = field(default="bytes", metadata=FREE)
     """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
     begin_token: str | None = field(default=None, metadata=FREE)
     """Special token that is the input before a document; if not given, what the tokenizer's own

@@ -22,7 +22,7 @@ from data.source import open_corpus
 from data.store import open_store
 from data.stream import BOUNDARY, Store
 from data.text import TextStream, TokenSizes, token_sizes
-from data.tokenizer import Tokenizer, load_tokenizer
+from data.tokenizer import Tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
     import grain
@@ -45,7 +45,7 @@ def open_rows(
 
     ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
     """
-    tokenizer = load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
+    tokenizer = tokenizer_of(config)
     if split == "train":
         for note in tokenizer.notes:
             report(note)

@@ -22,7 +22,7 @@ from data.config import DataConfig
 from data.formats import Piece
 from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
 from data.source import Corpus, Document
-from data.tokenizer import Tokenizer, load_tokenizer
+from data.tokenizer import Tokenizer, tokenizer_of
 
 BLOCK = 1 << 16
 GROUP = 1 << 20
@@ -52,7 +52,7 @@ def write_shard(
     ValueError on text that gives no tokens, or one of those that stand between documents, and, once
     it is written, on more lost characters than `config` allows.
     """
-    tokenizer = load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
+    tokenizer = tokenizer_of(config)
     documents = (document for piece in pieces for document in corpus.read(piece))
     round_trip = RoundTrip(tokenizer)
     with ExitStack() as opened:

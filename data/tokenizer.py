@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from etils import epath
 
+from data.config import DataConfig
 from data.special_tokens import Boundary, Vocabulary, boundaries
 
 Ids = Sequence[int] | np.ndarray
@@ -181,6 +182,11 @@ def load_tokenizer(
         f"data.tokenizer={spec!r} must be 'bytes' or a path that ends in .json or .model, because "
         "the ending says which library reads it; try 'bytes'"
     )
+
+
+def tokenizer_of(config: DataConfig) -> Tokenizer:
+    """The tokenizer of a run's data; ValueError as from `load_tokenizer`."""
+    return load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
 
 
 def identity(tokenizer: Tokenizer) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from launch.checkpoint_list import described
-from launch.run_directory import find_run_directory
+from launch.saved import open_run
 from launch.signing import signing_key
 from launch.words import run_one_of
 from train import manifest
@@ -214,7 +214,7 @@ def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bo
 
 
 def _folder(run: Path) -> CheckpointFolder:
-    return CheckpointFolder(find_run_directory(run).checkpoints)
+    return open_run(run).checkpoints
 
 
 def _one(

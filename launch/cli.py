@@ -112,10 +112,10 @@ def _train(arguments: list[str]) -> int:
 
 def train_options(arguments: list[str]) -> "TrainOptions":
     """What `meshloom train ARGUMENTS` would do; raises UsageError, exits as the parser does."""
-    import launch.config
     from launch.options import TrainOptions, begun_from
     from launch.presets import preset
-    from launch.run_directory import RunDirectory, find_run_directory
+    from launch.run_directory import RunDirectory
+    from launch.saved import open_run
 
     named = bool(arguments) and not arguments[0].startswith("-")
     prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
@@ -124,7 +124,7 @@ def train_options(arguments: list[str]) -> "TrainOptions":
     if (begun := begun_from(arguments, "train")) is not None:
         base = begun
     elif directory is not None and "--resume" in arguments:
-        base = launch.config.load(find_run_directory(Path(directory)).config)
+        base = open_run(Path(directory)).config
     elif wants_help:
         base = preset("tiny")
     elif directory is not None and RunDirectory(path=Path(directory).expanduser()).config.is_file():

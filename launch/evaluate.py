@@ -16,11 +16,13 @@ from train.console import describe_evaluation
 
 def evaluate(options: EvaluateOptions) -> None:
     """Print the measures of one checkpoint, by default over every held-out row."""
-    with open_saved(options.run, options.step, options.mesh, options.distributed) as saved:
+    with open_saved(
+        options.run, options.step, options.mesh, options.data, options.distributed
+    ) as saved:
         config = saved.config
         held_out = open_rows(config.data, "held_out")
         require_same_rows(held_out)
-        require_rows(held_out, saved.data_digest, f"step {saved.step} of {options.run}")
+        require_rows(held_out, config.data, saved.meta, f"step {saved.step} of {options.run}")
         shards = axis_size("batch")
         batch_size = -(-config.train.batch_size // shards) * shards
         measure = build.make_evaluate(

@@ -1,6 +1,8 @@
 """The command `generate`: a run's checkpoint writes on from a prompt."""
 
 import functools
+import sys
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -15,13 +17,18 @@ from model.generate import generate as decode
 from model.sharding import axis_size, spec
 from model.transformer import Transformer
 
+if TYPE_CHECKING:
+    from launch.saved import Saved
+
 
 def generate(options: GenerateOptions) -> None:
     """Print the prompt with its continuations."""
     from launch.saved import open_saved
 
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
-    with open_saved(options.run, options.step, options.mesh) as saved:
+    with open_saved(options.run, options.step, options.mesh, options.data) as saved:
+        if jax.process_index() == 0 and (note := _unchecked(saved)):
+            print(note, file=sys.stderr)
         texts = continuations(
             saved.state.evaluated,
             saved.tokenizer,
@@ -36,6 +43,17 @@ def generate(options: GenerateOptions) -> None:
             if options.samples > 1:
                 print(f"--- {number} of {options.samples}")
             print(visible(options.prompt) + text)
+
+
+def _unchecked(saved: "Saved") -> str:
+    """What is said of a tokenizer that nothing can be held against; empty if it was checked."""
+    tokenizer = saved.config.data.tokenizer
+    if tokenizer == "bytes" or "tokenizer_digest" in saved.meta:
+        return ""
+    return (
+        f"data.tokenizer={tokenizer} is taken unchecked, because step {saved.step} was saved by a "
+        "version that did not write down the digest of its tokenizer"
+    )
 
 
 def continuations(

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from launch.options import GoodputOptions
-from launch.run_directory import find_run_directory, near
+from launch.run_directory import near
+from launch.saved import open_run
 from launch.timeline import Span, read
 
 KINDS = {
@@ -55,7 +56,7 @@ class Attempt(NamedTuple):
 
 def goodput(options: GoodputOptions) -> None:
     """Print where the time went, and draw it into the run directory."""
-    run = find_run_directory(options.run)
+    run = open_run(options.run).directory
     spans = read(run.timeline) if run.timeline.is_file() else []
     if not spans:
         raise ValueError(

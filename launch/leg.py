@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import jax
 
+from data.tokenizer import identity
 from launch import build, exits
 from launch.config import to_dict
 from launch.course import Course
@@ -68,6 +69,7 @@ def run_leg(ready: Ready, found: Found | None, course: Course) -> tuple[TrainSta
         meta = {
             "first_batch_size": ready.first_batch_size,
             "data_digest": ready.rows.digest,
+            "tokenizer_digest": identity(ready.rows.tokenizer),
             "config": to_dict(config),
             "versions": report.versions,
             **course.meta(),

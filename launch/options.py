@@ -99,6 +99,29 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MovedTokenizer:
+    """Where the tokenizer of a run lies now."""
+
+    tokenizer: str | None = None
+    """The run's tokenizer, if it was moved: `bytes`, or a path. What it holds must be the same."""
+    begin_token: str | None = None
+    """The token before a document, if no file next to the tokenizer says so any more."""
+    end_token: str | None = None
+    """The token after a document, likewise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedData(MovedTokenizer):
+    """Where the data of a run lie now."""
+
+    sources: tuple[str, ...] | None = None
+    """The run's corpora, if they were moved, in their order, as in `text:/new/place/*.txt`. Their
+    text must be the same."""
+    cache_dir: str | None = None
+    """Another place for token stores."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
     """Loss, perplexity and bits per byte of a run's checkpoint on its held-out rows."""
 
@@ -108,6 +131,8 @@ class EvaluateOptions:
     """Checkpoint to read; the latest if not given."""
     batches: Count | None = None
     """Batches of held-out rows at most; all of them if not given."""
+    data: MovedData = field(default_factory=MovedData)
+    """Where its data lie now."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
@@ -136,6 +161,8 @@ class GenerateOptions:
     """Draw only from the likeliest tokens that together hold this probability."""
     seed: Seed = 0
     """Seed of the drawing."""
+    data: MovedTokenizer = field(default_factory=MovedTokenizer)
+    """Where its tokenizer lies now."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 
 from data.pipeline import Rows, open_rows
+from data.places import absolute
 from launch import build, typed
 from launch.build import Checks
 from launch.config import RunConfig
@@ -16,7 +17,7 @@ from launch.distributed import from_first_process
 from launch.interrupt import Stop
 from launch.plan.room import beside_state, require_room, room, told_of
 from launch.report import Report
-from launch.resume import Found, find, require_same_rows
+from launch.resume import Found, find, require_same_rows, require_same_run
 from launch.run_directory import RunDirectory, open_run_directory
 from launch.signing import signing_key
 from launch.timeline import Timeline
@@ -70,14 +71,17 @@ def prepare(
     length, packed = config.data.sequence_length, config.data.packing
     model = build.resolve_model(config.model, jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype=model.dtype))
+    data, model_config = config.data, dataclasses.replace(config.model, dtype=model.dtype)
+    config = dataclasses.replace(config, data=absolute(data), model=model_config)
     build.check_batch(train, length, model)
     fresh = build.fresh_state(model, train)
     report = Report(config, model)
-    rows = open_rows(config.data, "train", report=report.say)
-    build.check_vocabulary(model, rows, config.data.tokenizer)
+    if resume and run_dir:
+        require_same_run(run_dir, config)
+    rows = open_rows(data, "train", report=report.say)
+    build.check_vocabulary(model, rows, data.tokenizer)
     require_same_rows(rows)
-    held_out = open_rows(config.data, "held_out", report=report.say) if train.eval_batches else None
+    held_out = open_rows(data, "held_out", report=report.say) if train.eval_batches else None
     phases.enter("restore" if resume else "start")
     found = find(run_dir, config, rows, report.say) if resume and run_dir else None
     if resume and found is None:

@@ -1,5 +1,6 @@
 """What `train` tells: the run in a few lines, its records in every writer, and how it ended."""
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -111,13 +112,23 @@ class Report:
         if config.tensorboard:
             try_to_add("TensorBoard", lambda: TensorBoardWriter(board, resumed))
         if project := config.wandb:
-            try_to_add("Weights & Biases", lambda: WandbWriter(project, run.path, to_dict(config)))
+            try_to_add("Weights & Biases", lambda: self._wandb(project, run, place))
 
         def write(record: Record) -> None:
             for writer in writers:
                 writer.write(record)
 
         return write
+
+    def _wandb(self, project: str, run: RunDirectory, place: Place) -> WandbWriter:
+        run_id = os.environ.get("WANDB_RUN_ID")
+        writer = WandbWriter(project, run.path, to_dict(self._config), run_id)
+        if writer.last_step > place.step:
+            self.say(
+                f"Weights & Biases has the steps up to {writer.last_step:,} already; they are not "
+                f"sent again, and {run.metrics.name} holds them as they are now"
+            )
+        return writer
 
     def finish(
         self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer

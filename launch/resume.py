@@ -10,11 +10,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from data.config import DataConfig
 from data.pipeline import Rows
-from launch.config import RunConfig, require_resumable
+from data.places import absolute
+from data.tokenizer import tokenizer_of
+from launch.config import RunConfig, require_resumable, to_dict
 from launch.course import Course
 from launch.distributed import from_first_process
 from launch.run_directory import RunDirectory, environment
+from launch.saved import open_run, require_tokenizer
 from launch.signing import signing_key
 from train.checkpoint import Checkpointer
 from train.manifest import Fault, told
@@ -62,7 +66,9 @@ def find(
         return None
     meta = checkpointer.read_meta(step)
     require_resumable(meta["config"], config)
-    require_rows(rows, meta["data_digest"], f"step {step} of {directory}")
+    who = f"step {step} of {directory}"
+    require_tokenizer(rows.tokenizer, config.data.tokenizer, meta, who)
+    require_rows(rows, config.data, meta, who)
     for other, faults in bad.items():
         aside = checkpointer.set_aside(other, faults)
         say(f"step {other} is damaged ({told(faults)}) and set aside as {aside.name}")
@@ -108,14 +114,37 @@ def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
     return {kind: [item.step for item in items if item.kind == kind] for kind in ("step", "bad")}
 
 
-def require_rows(rows: Rows, digest: str, who: str) -> None:
-    """Raise ValueError if `rows` are not those that `who` was trained on."""
-    if rows.digest != digest:
-        raise ValueError(
-            f"data digest={rows.digest[:16]} must be {digest[:16]}, because {who} was trained on "
-            "those rows; try the files, tokenizer and --data settings it was made with, "
-            "or a new run"
-        )
+def require_same_run(run_dir: Path, config: RunConfig) -> None:
+    """Raise ValueError if the run there was trained by another config or tokenizer: known at once,
+    while the rows may first have to be made."""
+    run = open_run(run_dir)
+    if run.meta:
+        require_resumable(run.meta["config"], config)
+        run.require_tokenizer(tokenizer_of(config.data), config.data.tokenizer)
+
+
+def require_rows(rows: Rows, data: DataConfig, meta: Mapping[str, Any], who: str) -> None:
+    """Raise ValueError if `rows`, of that config, are not those that `who`, of that meta, was
+    trained on."""
+    digest = meta["data_digest"]
+    if rows.digest == digest:
+        return
+    before, now = meta["config"]["data"], to_dict(absolute(data))
+    changed = [
+        f"data.{name}: was {before.get(name, 'absent')}, now {value}"
+        for name, value in now.items()
+        if name != "cache_dir" and before.get(name, "absent") != value
+    ]
+    why = "its text, or the version that makes rows of it, is another: all settings are the same"
+    if "tokenizer_digest" not in meta:
+        why = "it was begun by an older version, whose documents had no begin token in its rows"
+    elif changed:
+        why = "these differ:\n  " + "\n  ".join(changed)
+    raise ValueError(
+        f"data digest={rows.digest[:16]} must be {digest[:16]}, because {who} was trained on those "
+        f"rows, but {why}\n"
+        "try the text it was trained on, by --data.sources if it lies elsewhere now, or a new run"
+    )
 
 
 def require_same_rows(rows: Rows) -> None:

@@ -3,6 +3,7 @@
 config.yaml        the resolved config, accepted by --config
 environment.json   versions and platform of every start
 metrics.jsonl      one object a record
+wandb.json         id of its run in each Weights & Biases project, and the last step sent
 timeline.jsonl     where the wall time went, over all starts; goodput.png draws it
 checkpoints/       one directory a checkpoint
 logs/, failures/, job.sbatch  what a launcher wrote

@@ -1,20 +1,44 @@
-"""A run's saved state on this machine's devices, for the commands that use what was trained."""
+"""Opening a run: every command that reads one comes through here, and none reads it as another.
+
+The config must be that of the checkpoints, and the tokenizer the one they were trained with.
+"""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from data.tokenizer import Tokenizer, load_tokenizer
-from launch import runtime
-from launch.config import DistributedConfig, MeshConfig, RunConfig, load
-from launch.run_directory import find_run_directory
+from launch.config import (
+    DistributedConfig,
+    MeshConfig,
+    RunConfig,
+    load,
+    resume_differences,
+)
+from launch.run_directory import RunDirectory, find_run_directory
 from launch.signing import signing_key
+from train.checkpoint_folder import CheckpointFolder
 
 if TYPE_CHECKING:
+    from data.tokenizer import Tokenizer
+    from launch.options import MovedData, MovedTokenizer
     from train.checkpoint import Checkpointer
     from train.state import TrainState
+
+
+class Run(NamedTuple):
+    """A run as its directory holds it."""
+
+    directory: RunDirectory
+    config: RunConfig
+    checkpoints: CheckpointFolder
+    meta: Mapping[str, Any]
+    """Of its newest checkpoint that can be read; empty if there is none."""
+
+    def require_tokenizer(self, tokenizer: "Tokenizer", spec: str) -> None:
+        """Raise ValueError if the run was trained with another than this, which `spec` names."""
+        require_tokenizer(tokenizer, spec, self.meta, str(self.directory.path))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +48,50 @@ class Saved:
     config: RunConfig
     state: "TrainState"
     step: int
-    data_digest: str
-    tokenizer: Tokenizer
+    meta: Mapping[str, Any]
+    tokenizer: "Tokenizer"
+
+
+def open_run(path: Path) -> Run:
+    """The run in a directory, by its small files alone.
+
+    Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
+    """
+    directory = find_run_directory(path)
+    config = load(directory.config)
+    checkpoints = CheckpointFolder(directory.checkpoints)
+    for step in reversed(checkpoints.steps()):
+        try:
+            meta = checkpoints.meta(step)
+        except (OSError, ValueError):
+            continue  # Whoever reads that checkpoint verifies it, and says what is damaged.
+        if isinstance(meta, dict) and isinstance(meta.get("config"), dict):
+            _require_own(directory.config, config, meta["config"], step)
+            return Run(directory, config, checkpoints, meta)
+    return Run(directory, config, checkpoints, {})
+
+
+def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any], who: str) -> None:
+    """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
+    `spec` names. Metas of older versions hold no digest of it."""
+    from data.tokenizer import identity
+
+    known, own = meta.get("tokenizer_digest"), identity(tokenizer)
+    if known is not None and known != own:
+        raise ValueError(
+            f"data.tokenizer={spec!r} has the digest {own[:16]}, which must be {known[:16]}, "
+            f"because {who} was trained with that tokenizer, and its ids, or the tokens between "
+            f"documents, mean something else in this one (begin {tokenizer.begin.name!r}, end "
+            f"{tokenizer.end.name!r}); try --data.tokenizer with the path where that one lies now, "
+            "and --data.begin-token and --data.end-token as they were"
+        )
+
+
+def moved(config: RunConfig, data: "MovedData | MovedTokenizer") -> RunConfig:
+    """The config with its data where they lie now."""
+    places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+    changed = {name: place for name, place in places.items() if place is not None}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
 
 
 @contextmanager
@@ -33,16 +99,24 @@ def open_saved(
     run_path: Path,
     step: int | None,
     mesh: MeshConfig,
+    data: "MovedData | MovedTokenizer",
     distributed: DistributedConfig | None = None,
 ) -> Iterator[Saved]:
     """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
     block.
 
-    Raises ValueError when there is no such run or checkpoint.
+    Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
     """
-    run = find_run_directory(run_path)
-    config = load(run.config)
-    made = runtime.start(mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir)
+    from data.tokenizer import tokenizer_of
+    from launch import runtime
+
+    run = open_run(run_path)
+    config = moved(run.config, data)
+    tokenizer = tokenizer_of(config.data)
+    run.require_tokenizer(tokenizer, config.data.tokenizer)
+    devices = runtime.start(
+        mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir
+    )
     import jax
 
     from launch import build
@@ -51,19 +125,35 @@ def open_saved(
     backend = jax.default_backend()
     model = build.resolve_model(config.model, backend)
     train = build.resolve_train(config.train, model, backend)
-    with jax.set_mesh(made):
-        checkpointer = Checkpointer(run.checkpoints, config.train.checkpoint, key=signing_key())
+    with jax.set_mesh(devices):
+        checkpointer = Checkpointer(
+            run.directory.checkpoints, config.train.checkpoint, key=signing_key()
+        )
         shapes = jax.eval_shape(build.fresh_state(model, train))
         shapes = dataclasses.replace(shapes, optimizer=None)
         state, meta = _verified(checkpointer, shapes, step)
+        where = run.directory.config
+        _require_own(where, run.config, meta["config"], int(state.step))
+        who = f"step {int(state.step)} of {run_path}"
+        require_tokenizer(tokenizer, config.data.tokenizer, meta, who)
         yield Saved(
             config=dataclasses.replace(config, model=model, train=train),
             state=state,
             step=int(state.step),
-            data_digest=meta["data_digest"],
-            tokenizer=load_tokenizer(
-                config.data.tokenizer, config.data.begin_token, config.data.end_token
-            ),
+            meta=meta,
+            tokenizer=tokenizer,
+        )
+
+
+def _require_own(file: Path, config: RunConfig, saved: Mapping[str, Any], step: int) -> None:
+    """Raise ValueError if the file's config is not one that the checkpoint of that step goes on
+    with."""
+    if lines := resume_differences(saved, config):
+        raise ValueError(
+            f"config={file} must be the config of the run's checkpoints, because they are read by "
+            f"it, but step {step} was saved by another:\n  "
+            + "\n  ".join(lines)
+            + "\ntry setting these fields back in that file"
         )
 
 

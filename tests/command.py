@@ -22,10 +22,15 @@ def arguments(*words: str) -> list[str]:
     return [sys.executable, "-m", "launch", *words]
 
 
-def meshloom(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run `meshloom WORDS` to its end; its exit code must be `expect`."""
+def meshloom(*words: str, expect: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run `meshloom WORDS` in a directory to its end; its exit code must be `expect`."""
     result = subprocess.run(
-        arguments(*words), cwd=ROOT, capture_output=True, text=True, timeout=300
+        arguments(*words),
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == expect, (
         f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"

@@ -144,6 +144,8 @@ def test_what_cannot_be_restarted_is_refused(here: Path) -> None:
     (here / "a" / "config.yaml").touch()
     with pytest.raises(ValueError, match=r"run_dir=.*/a must not hold a run already"):
         launch("train", "tiny", "--run-dir", "a")
+    with pytest.raises(ValueError, match=r"config=.*/a/config.yaml must hold a mapping"):
+        launch("train", "tiny", "--run-dir", "a", "--resume-or-start")
     with pytest.raises(ValueError, match=r"run_dir=.*/b must hold a run"):
         launch("train", "tiny", "--run-dir", "b", "--resume")
     with pytest.raises(ValueError, match="resume=True must come with a run directory"):
@@ -154,9 +156,23 @@ def test_missing_sbatch_is_said_before_anything_is_written(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(here))
-    with pytest.raises(ValueError, match="sbatch must be on PATH"):
-        launch_slurm(SlurmOptions(), ["train", "tiny"])
-    assert list(here.iterdir()) == []
+    study = ["ladder", "run", "smoke", "--dir", "studies/a"]
+    for options, words in (({}, ["train", "tiny"]), ({"workers": 2}, study)):
+        with pytest.raises(ValueError, match="sbatch must be on PATH"):
+            launch_slurm(SlurmOptions(**options), words)
+        assert list(here.iterdir()) == []
+
+
+def test_what_is_refused_is_refused_without_sbatch_too(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests of this file run where there is no Slurm."""
+    monkeypatch.setenv("PATH", str(here))
+    (here / "sizes.txt").write_text("")
+    with pytest.raises(ValueError, match=r"array=sizes.txt must "):
+        launch_slurm(SlurmOptions(array=Path("sizes.txt")), ["train", "tiny"])
+    with pytest.raises(ValueError, match="workers=None must be given"):
+        launch_slurm(SlurmOptions(), ["ladder", "run", "smoke", "--dir", "a"])
 
 
 def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:

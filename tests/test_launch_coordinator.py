@@ -1,7 +1,6 @@
 """Where the coordinator listens, and who may talk to it: real sockets and real processes."""
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,11 @@ from launch.cluster.local import run_local
 from launch.coordinator import bind_address, check_port_free, tls_arguments
 
 HAS_TLS = jax.__version_info__ >= (0, 12)
+# For 127.0.0.1, of an authority whose key nobody has; valid for a hundred years from 2026. Made
+# once, as a machine need not have a program that makes them.
+CERTIFICATES = [
+    Path(__file__).parent / "mtls" / name for name in ("host.pem", "host.key", "ca.pem")
+]
 
 LISTENS = """
 import os, sys, time
@@ -103,10 +107,10 @@ def test_a_stranger_on_another_interface_finds_no_coordinator(
 
 
 def test_processes_meet_over_mtls_where_jax_has_it(
-    script: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    script: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if HAS_TLS:
-        assert listening(script, capfd, *certificates(tmp_path)) in LOOPBACK
+        assert listening(script, capfd, *CERTIFICATES) in LOOPBACK
     else:
         with pytest.raises(ValueError, match=r"distributed.tls must be left out, because JAX 0\."):
             tls_arguments(("a", "b", "c"), jax.distributed.initialize)
@@ -120,20 +124,6 @@ def test_mtls_files_must_be_there(tmp_path: Path) -> None:
         here.touch()
         tls_arguments((str(here), str(tmp_path / "key.pem"), str(here)), initialize)
     assert tls_arguments(None, initialize) == {}
-
-
-def certificates(folder: Path) -> list[Path]:
-    """Certificate, key and authority for 127.0.0.1."""
-    script = """
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \\
-  -subj /CN=authority -keyout ca.key -out ca.pem
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=host \\
-  -keyout host.key -out host.csr
-printf 'subjectAltName=IP:127.0.0.1' > names
-openssl x509 -req -in host.csr -CA ca.pem -CAkey ca.key -days 2 -extfile names -out host.pem
-"""
-    subprocess.run(["bash", "-euc", script], cwd=folder, check=True, capture_output=True)
-    return [folder / name for name in ("host.pem", "host.key", "ca.pem")]
 
 
 def test_port_in_use_is_refused_and_a_free_one_is_not() -> None:

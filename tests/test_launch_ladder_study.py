@@ -13,9 +13,10 @@ from command import meshloom
 from data.pipeline import open_rows
 from data.shard import SPLITS
 from launch.cli import main
-from launch.config import RunConfig, leaves, structured, to_dict
+from launch.config import RunConfig, leaves, save, structured, to_dict
 from launch.ladder.cells import Cell, cells_of, predecessor
-from launch.ladder.directory import make_study, open_study
+from launch.ladder.directory import StudyDirectory, make_study, open_study, write_json
+from launch.ladder.results import require_same_text
 from launch.ladder.studies import STUDIES, load_study, smoke
 from launch.ladder.study import ASIDE, REPLACED, Power, Row, Study, from_dict
 
@@ -254,3 +255,40 @@ def test_cells_that_cannot_fit_are_refused(tmp_path: Path) -> None:
     train, held_out = (open_rows(study_of(values).base.data, split) for split in SPLITS)
     assert f"out of {held_out.num_documents:,} documents;\n{train.num_tokens:,}" in planned.stdout
     assert "measured on 2,048 tokens" in planned.stdout
+
+
+def test_a_study_knows_its_text_by_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corpus(folder: str, word: str) -> None:
+        (tmp_path / folder).mkdir()
+        for n in range(40):
+            (tmp_path / folder / f"{n}.txt").write_text(f"{n}: {word} " * 200)
+
+    def studied(folder: str) -> StudyDirectory:
+        file = tmp_path / "study.yaml"
+        save(with_text(f"text:{folder}/*.txt"), file)
+        monkeypatch.chdir(tmp_path)
+        study = make_study(tmp_path / "study", load_study(str(file)))
+        monkeypatch.chdir("/")
+        return study
+
+    def with_text(source: str) -> Study:
+        smoke = load_study("smoke")
+        cache = str(tmp_path / "cache")
+        data = dataclasses.replace(smoke.base.data, sources=(source,), cache_dir=cache)
+        return dataclasses.replace(smoke, base=dataclasses.replace(smoke.base, data=data))
+
+    corpus("a", "night")
+    first = studied("a")
+    cell = first.cells[0]
+    digest = open_rows(cell.config.data, "train").digest
+    write_json(first.of(cell) / "result.json", {"data_digest": digest})
+    require_same_text(first)
+    (tmp_path / "a").rename(tmp_path / "moved")
+    second = studied("moved")
+    assert [cell.name for cell in second.cells] == [cell.name for cell in first.cells]
+    require_same_text(second)
+    corpus("b", "storm")
+    with pytest.raises(ValueError, match=f"data digest=.* must be {digest[:16]}, because w"):
+        require_same_text(studied("b"))

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tensorboardX.proto import event_pb2
 
 from train.metrics import (
@@ -153,6 +155,75 @@ def test_tensorboard_hides_what_a_resumed_run_writes_again(tmp_path: Path) -> No
     writer.close()
     starts = [e.step for e in events(tmp_path) if e.session_log.status == e.session_log.START]
     assert starts == [11]
+
+
+def test_event_files_of_one_second_do_not_take_each_others_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1000.5)
+    for start in (1, 4, 6):
+        writer = TensorBoardWriter(tmp_path, None if start == 1 else start - 1)
+        writer.write({"step": start, "loss": 2.5})
+        writer.close()
+    found = events(tmp_path)
+    assert [event.step for event in found if event.summary.value] == [1, 4, 6]
+    starts = [event.step for event in found if event.session_log.status]
+    assert starts == [4, 6], "TensorBoard hides later steps of the files before, in this order"
+
+
+class Wandb:
+    """Stands in for the package: records of a step are kept together, and sent when the next one
+    begins or the run is finished; what a killed process had not sent is lost."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[tuple[int, set[str]]]] = {}
+
+    def init(self, *, id: str, resume: str, **_: object) -> "Wandb":
+        assert resume == "allow"
+        self._rows = self.sent.setdefault(id, [])
+        self._open: tuple[int, set[str]] | None = None
+        return self
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        if self._open is not None and self._open[0] < step:
+            self._rows.append(self._open)
+            self._open = None
+        assert self._open is None or self._open[0] == step
+        names = self._open[1] if self._open is not None else set()
+        self._open = (step, names | values.keys())
+
+    def finish(self) -> None:
+        if self._open is not None:
+            self._rows.append(self._open)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=6))
+def test_wandb_has_one_run_for_a_life_and_each_step_once(
+    tmp_path_factory: pytest.TempPathFactory, starts: list[tuple[int, int, bool]]
+) -> None:
+    """Each start goes back some steps, makes some more, and is killed or comes to its end."""
+    package, run = Wandb(), tmp_path_factory.mktemp("run")
+    sent = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "wandb", package)
+        for back, more, killed in [(0, 3, False), *starts]:
+            writer = WandbWriter("mine", run, {}, "asked-for")
+            assert writer.last_step == sent
+            begin = max(0, sent - back)
+            for step in range(begin + 1, begin + more + 1):
+                writer.write({"step": step, "loss": 1.0})
+                if step % 2 == 0:
+                    writer.write({"step": step, "eval_loss": 1.0})
+            if not killed:
+                writer.close()
+            (rows,) = package.sent.values()
+            sent = max(sent, begin + more - killed)
+            assert [step for step, _ in rows] == list(range(1, sent + 1))
+            assert all(("eval_loss" in names) == (step % 2 == 0) for step, names in rows)
+        assert list(package.sent) == ["asked-for"]
+        WandbWriter("another", run, {}).close()
+        WandbWriter("mine", tmp_path_factory.mktemp("new"), {}).close()
+    assert len(package.sent) == 3
 
 
 def test_wandb_asked_for_and_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,7 +66,11 @@ class TensorBoardWriter:
         from tensorboardX import SummaryWriter
 
         purge = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(directory), purge_step=purge)
+        # Files are named by the second: one that begins in the same would take another's place.
+        number = len(list(directory.glob("events.out.tfevents.*")))
+        self._writer = SummaryWriter(
+            str(directory), purge_step=purge, filename_suffix=f".{number:06}"
+        )
 
     def write(self, record: Record) -> None:
         step, now = int(record["step"]), float(record.get("time", time.time()))
@@ -85,9 +90,17 @@ class NotInstalled(ValueError):
 
 
 class WandbWriter:
-    """A run in a Weights & Biases project; its environment variables apply (WANDB_MODE=offline)."""
+    """A run in a Weights & Biases project; its environment variables apply (WANDB_MODE=offline).
 
-    def __init__(self, project: str, directory: Path, config: dict[str, Any]) -> None:
+    It is one for the life of our run: `wandb.json` in the run directory keeps its id, and the last
+    step that was sent. A later start goes on with it and sends no step twice, as W&B cannot take
+    back what it has: after a rollback or a resume it keeps what it got first. A new run takes
+    `run_id`, or an id of its own.
+    """
+
+    def __init__(
+        self, project: str, directory: Path, config: dict[str, Any], run_id: str | None = None
+    ) -> None:
         try:
             import wandb  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
@@ -95,15 +108,42 @@ class WandbWriter:
                 f"wandb={project} must have the package wandb, because it sends the records; "
                 "try pip install -e '.[wandb]', or --wandb None"
             ) from error
+        self._file = directory / "wandb.json"
+        self._all = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._own = self._all.setdefault(project, {"id": run_id or secrets.token_hex(8), "step": 0})
+        self.last_step: int = self._own["step"]
+        """The last step that was sent before this start, 0 if none was."""
+        self._step = self.last_step
+        # Before it is used, so that a start that is killed here has no other id than the next.
+        write_flushed(self._file, json.dumps(self._all) + "\n")
         self._run = wandb.init(
-            project=project, name=directory.name, dir=str(directory), config=config
+            project=project,
+            id=self._own["id"],
+            resume="allow",
+            name=directory.name,
+            dir=str(directory),
+            config=config,
         )
 
     def write(self, record: Record) -> None:
-        self._run.log({k: v for k, v in record.items() if k != "step"}, step=int(record["step"]))
+        step = int(record["step"])
+        if step <= self.last_step:
+            return
+        if step > self._step:
+            self._note_sent()
+            self._step = step
+        self._run.log({k: v for k, v in record.items() if k != "step"}, step=step)
 
     def close(self) -> None:
+        self._note_sent()
         self._run.finish()
+
+    def _note_sent(self) -> None:
+        """W&B sends the records of a step together, when the next begins or the run ends."""
+        self._own["step"] = self._step
+        partial = self._file.with_name(f"{self._file.name}.partial")
+        partial.write_text(json.dumps(self._all) + "\n")
+        partial.replace(self._file)
 
 
 class Unfailing:

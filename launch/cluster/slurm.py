@@ -129,17 +129,13 @@ class SlurmOptions:
 def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     """Submit `command` (train PRESET ..., or ladder run ...), or print the script. Raises
     ValueError."""
-    if not options.dry_run and shutil.which("sbatch") is None:
-        raise ValueError(
-            "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
-            "or --dry-run to see the script"
-        )
     if options.workers is not None or command[:1] == ["ladder"]:
         from launch.cluster.slurm_workers import launch_workers
 
         launch_workers(options, command)
         return
     runs = [training(command, line) for line in _lines(options.array)]
+    require_sbatch(options)
     base = runs[0].options.run_dir
     if base is None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
@@ -156,6 +152,15 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     for folder in folders:
         (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
     submit(text, base / "job.sbatch", base / ("*/logs" if options.array else "logs"))
+
+
+def require_sbatch(options: SlurmOptions) -> None:
+    """Raise ValueError if the job could not be submitted; called before anything is written."""
+    if not options.dry_run and shutil.which("sbatch") is None:
+        raise ValueError(
+            "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
+            "or --dry-run to see the script"
+        )
 
 
 def submit(script: str, path: Path, logs: Path) -> None:

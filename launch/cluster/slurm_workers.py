@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.slurm import STEP, SlurmOptions, head, job, submit
+from launch.cluster.slurm import STEP, SlurmOptions, head, job, require_sbatch, submit
 from launch.exits import STOPPED
 from launch.words import UsageError, value_of
 
@@ -40,6 +40,7 @@ def launch_workers(options: SlurmOptions, command: Sequence[str]) -> None:
                 f"{name}={getattr(options, name)} must not come with --workers, because each is a "
                 f"process by itself; try without --{flag}"
             )
+    require_sbatch(options)
     base = Path(directory).expanduser().absolute()
     text = script(options, words, base)
     _prepare(words[2], base, dry_run=options.dry_run)

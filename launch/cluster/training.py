@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from launch.options import TrainOptions
 from launch.run_directory import RunDirectory
+from launch.saved import open_run
 
 
 class Training(NamedTuple):
@@ -54,6 +55,8 @@ def require_free(training: Training, run_dir: Path) -> None:
             f"run_dir={run_dir} must hold a run, because --resume goes on with it; "
             "try without --resume"
         )
+    if found:
+        open_run(run_dir)
 
 
 def _without_run_dir(words: Sequence[str]) -> list[str]:

@@ -7,13 +7,14 @@ silent loses its cell without knowing, and its training may go on writing for a 
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data.pipeline import open_rows
-from launch.config import load_dict
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
+from launch.saved import open_run
 from train.checkpoint_folder import CheckpointFolder
 from train.manifest import sync
 from train.metrics import read_jsonl
@@ -32,9 +33,9 @@ def begin(study: StudyDirectory, cell: Cell, claim: int) -> Path:
         earlier = [path for path in study.runs_of(cell) if number_of(path) < claim]
         before = predecessor(cell, study.cells)
         if earlier and (steps := _checkpoints(earlier[-1]).steps()):
-            _copy(earlier[-1], steps, run)
+            _copy(earlier[-1], steps, run, [*RECORDS, "wandb.json"])
         elif before and before.branching in _checkpoints(study.run_of(before)).steps():
-            _copy(study.run_of(before), [before.branching], run)
+            _copy(study.run_of(before), [before.branching], run, RECORDS)
             print(f"{cell.name}: begins with step {before.branching} of {before.name}", flush=True)
     # A training that still writes there fails, which is as well.
     for path in run.parent.glob("[0-9]*"):
@@ -51,8 +52,8 @@ def newest_step(study: StudyDirectory, cell: Cell, claim: int) -> int:
 def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
     """What a finished cell came to: nothing in it depends on when or where it was trained, or how
     often it was stopped."""
-    run = study.of(cell) / "runs" / str(claim)
-    records = read_jsonl(run / "metrics.jsonl")
+    run = open_run(study.of(cell) / "runs" / str(claim))
+    records = read_jsonl(run.directory.metrics)
     every = cell.config.train.log_every  # a resumed run also records its first step
     losses = [[r["step"], r["loss"]] for r in records if "loss" in r and r["step"] % every == 0]
     return {
@@ -69,8 +70,8 @@ def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
         "unique_tokens": _unique(cell),
         "flops": cell.flops,
         "loss": records[-1]["eval_loss"],
-        "dtype": load_dict(run / "config.yaml")["model"]["dtype"],
-        "data_digest": _checkpoints(run).meta(cell.config.train.steps)["data_digest"],
+        "dtype": run.config.model.dtype,
+        "data_digest": run.checkpoints.meta(cell.config.train.steps)["data_digest"],
         "course": hashlib.sha256(json.dumps(losses).encode()).hexdigest(),
     }
 
@@ -86,14 +87,14 @@ def _checkpoints(run: Path) -> CheckpointFolder:
     return CheckpointFolder(run / "checkpoints")
 
 
-def _copy(source: Path, steps: list[int], run: Path) -> None:
+def _copy(source: Path, steps: list[int], run: Path, records: Sequence[str]) -> None:
     """Copy checkpoints of a run, and its records, so that `run` is there whole and on the disk, or
     not at all."""
     made = run.with_name(f"{run.name}.partial")
     shutil.rmtree(made, ignore_errors=True)
     for step in steps:
         shutil.copytree(_checkpoints(source).of(step), _checkpoints(made).of(step))
-    for name in RECORDS:
+    for name in records:
         if (source / name).is_file():
             shutil.copy(source / name, made)
     for path in [*made.rglob("*"), made]:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from data.pipeline import open_rows
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory
 from launch.ladder.runs import Run
@@ -46,6 +47,22 @@ def runs_of(study: StudyDirectory) -> list[Run]:
     return [
         run_of(cell, loss_of(study, cell))._replace(unique=_unique(study, cell)) for cell in cells
     ]
+
+
+def require_same_text(study: StudyDirectory) -> None:
+    """Raise ValueError if the cells that are left would be trained on other text than one that is
+    done: a study may be moved, and so may its text."""
+    done = next((cell for cell in study.cells if study.result(cell)), None)
+    if done is None or all(study.ended(cell) for cell in study.cells):
+        return
+    digest = (study.result(done) or {})["data_digest"]
+    now = open_rows(done.config.data, "train").digest
+    if now != digest:
+        raise ValueError(
+            f"data digest={now[:16]} must be {digest[:16]}, because {done.name} was trained on "
+            "those rows, and cells are compared; try the text and tokenizer it was trained with, "
+            "by base.data of the study, or another --dir"
+        )
 
 
 def run_of(cell: Cell, loss: float) -> Run:

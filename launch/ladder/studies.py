@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.config import DataConfig
+from data.places import absolute
 from launch.config import RunConfig, load_dict
 from launch.ladder.study import Family, Power, Row, Study, from_dict
 from launch.presets import preset
@@ -86,4 +87,6 @@ def load_study(name: str) -> Study:
         return STUDIES[name]()
     path = Path(name).expanduser()
     example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
-    return from_dict(load_dict(path, "study", example), str(path))
+    study = from_dict(load_dict(path, "study", example), str(path))
+    base = dataclasses.replace(study.base, data=absolute(study.base.data))
+    return dataclasses.replace(study, base=base)

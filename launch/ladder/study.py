@@ -18,10 +18,12 @@ Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]
 Exponent = Annotated[float, Interval(ge=-2, le=2)]
 
 ASIDE = (
-    "preset mesh distributed deterministic tensorboard wandb sample profile data.cache_dir "
+    "preset mesh distributed deterministic tensorboard wandb sample profile "
+    "data.sources data.tokenizer data.cache_dir "
     "model.remat train.log_every train.eval_every train.checkpoint train.watchdog"
 ).split()
-"""Fields by which runs with the same result may differ."""
+"""Fields by which runs with the same result may differ; what text and tokenizer hold is compared by
+digest, wherever they lie."""
 
 REPLACED = (
     "model.embed_dim model.num_layers model.num_heads model.num_kv_heads model.head_dim "

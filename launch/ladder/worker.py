@@ -19,6 +19,7 @@ from launch.ladder.attempts import begin, newest_step, result_of
 from launch.ladder.cells import Cell
 from launch.ladder.claims import Claim, Worker
 from launch.ladder.directory import StudyDirectory, write_json
+from launch.ladder.results import require_same_text
 
 TRIES = 3
 """Times in a row that a cell may end unexpectedly at the same checkpoint."""
@@ -43,6 +44,7 @@ def work(study: StudyDirectory, *, held_out: bool, again: bool) -> int:
 
     With `again` those that were given up are tried once more.
     """
+    require_same_text(study)
     cells = [cell for cell in study.cells if cell.held_out == held_out]
     if again:
         for cell in cells:

@@ -1,0 +1,49 @@
+"""The places in a DataConfig, resolved so that they mean the same from every working directory."""
+
+import glob
+import os
+from dataclasses import replace
+
+from data.cache import is_remote
+from data.config import DataConfig
+
+WITH_A_PLACE = ("text", "jsonl", "parquet")
+"""Kinds of source that are read from paths; the others have names or sizes."""
+
+
+def absolute(config: DataConfig) -> DataConfig:
+    """The config with absolute paths in place of those of this directory and of `~`; URLs, names
+    and sizes stay. What its files hold decides its rows, and where they lie does not."""
+    return replace(
+        config,
+        sources=tuple(map(_source, config.sources)),
+        tokenizer=config.tokenizer if config.tokenizer == "bytes" else _path(config.tokenizer),
+        cache_dir=_path(config.cache_dir),
+    )
+
+
+def _source(spec: str) -> str:
+    kind, _, where = spec.partition(":")
+    return f"{kind}:{_pattern(where)}" if kind in WITH_A_PLACE else spec
+
+
+def _path(path: str) -> str:
+    return path if is_remote(path) else os.path.abspath(os.path.expanduser(path))
+
+
+def _pattern(where: str) -> str:
+    """A pattern for `glob`, in which the folder it is taken from has no special characters."""
+    if is_remote(where):
+        return where
+    if os.path.exists(path := os.path.expanduser(where)):
+        return glob.escape(os.path.abspath(path))
+    head, slash, rest = where.partition("/")
+    if (home := os.path.expanduser(head)) != head:
+        return f"{glob.escape(home.rstrip('/'))}{slash}{rest}"
+    if where.startswith("/"):
+        return where
+    folder = os.getcwd()
+    while head in (".", "..") and slash:
+        folder = os.path.dirname(folder) if head == ".." else folder
+        head, slash, rest = rest.partition("/")
+    return os.path.join(glob.escape(folder), f"{head}{slash}{rest}")
