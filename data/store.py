@@ -21,10 +21,10 @@ from data.cache import (
     commit,
     digest_of,
     is_remote,
+    kept_in,
     local_cache,
     only_one,
     remote_path,
-    room_in,
     sync_folder,
 )
 from data.formats import PIECE, Piece
@@ -57,11 +57,12 @@ def open_store(
     """The corpus as tokens; made first if the cache lacks it, by one process while others wait."""
     digest = digest_of(FORMAT, corpus.digest, corpus.field, tokenizer.digest, held_out)
     folder = local_cache(corpus.cache_dir) / "stores" / digest
-    if not (folder / MANIFEST).exists():
-        with only_one(folder.with_suffix(".lock"), report), room_in(corpus.cache_dir):
-            if not (folder / MANIFEST).exists():
-                _obtain(folder, corpus, tokenizer, tokenizer_spec, held_out, report)
-    return Store(folder)
+    with kept_in(corpus.cache_dir):
+        if not (folder / MANIFEST).exists():
+            with only_one(folder.with_suffix(".lock"), report):
+                if not (folder / MANIFEST).exists():
+                    _obtain(folder, corpus, tokenizer, tokenizer_spec, held_out, report)
+        return Store(folder)
 
 
 def _obtain(
