@@ -1,11 +1,13 @@
 """What the operating system says of a file, in words for the user: what lasts, and a remedy."""
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PLACE = "another place"
 REMEDIES = {
@@ -101,3 +103,18 @@ def require_regular(path: str | Path) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.ENXIO, "Not a regular file", os.fspath(path))
     return found
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file, what is not UTF-8 in it replaced. Raises OSError."""
+    require_regular(path)
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a regular file. Raises OSError, and ValueError whatever is wrong with it."""
+    require_regular(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

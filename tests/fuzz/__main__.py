@@ -91,8 +91,8 @@ def warm() -> None:
 
 def attempt(
     seed: int, number: int, material: Material, loud: bool = False
-) -> tuple[str, str | None, float]:
-    """Run one case; the command, what is wrong, and its seconds."""
+) -> tuple[str, int, str, float]:
+    """Run one case; the command, its exit code, what is wrong with it, and its seconds."""
     choose = random.Random(f"{seed}:{number}")
     weights = [WEIGHTS.get(command, 4) for command in material.commands]
     command = choose.choices(material.commands, weights)[0]
@@ -108,7 +108,7 @@ def attempt(
             said = f"{seed}:{number}: {wrong}\n  {made.argv!a}\n  {made.setting}\n  {made.source}"
             last = "\n".join((end.out + end.err).splitlines()[-(60 if loud else 12) :])
             print(f"{said}\n{last if loud else ascii(last)}\n", flush=True)
-        return command, wrong, seconds
+        return command, end.code, wrong or "", seconds
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,10 +117,9 @@ def share(numbers: list[tuple[int, int]], material: Material, answers: Path) -> 
     """The cases of one worker."""
     with answers.open("w") as file:
         for seed, number in numbers:
-            command, wrong, seconds = attempt(seed, number, material)
-            print(
-                f"{command}\t{wrong or ''}\t{seconds:.2f}\t{seed}:{number}", file=file, flush=True
-            )
+            command, code, wrong, seconds = attempt(seed, number, material)
+            words = (command, wrong, f"{seconds:.2f}", f"{seed}:{number}", str(code))
+            print("\t".join(words), file=file, flush=True)
 
 
 def main() -> int:
@@ -142,7 +141,7 @@ def main() -> int:
         material = prepare(folder)
         if options.only:
             seed, number = map(int, options.only.split(":"))
-            return bool(attempt(seed, number, material, loud=True)[1])
+            return bool(attempt(seed, number, material, loud=True)[2])
         kept = [tuple(map(int, line.split(":"))) for line in KEPT.read_text().split()]
         cases = [*kept, *((options.seed, options.first + i) for i in range(options.inputs))]
         print(f"ready after {time.monotonic() - began:.0f} s", flush=True)
@@ -163,10 +162,10 @@ def main() -> int:
     for line in lines:
         seconds[line[0]] += float(line[2])
     print(f"{len(lines)} inputs in {time.monotonic() - began:.0f} s, {len(wrong)} wrong")
-    counts = Counter(line[0] for line in lines)
-    print(
-        "; ".join(f"{name} {count} ({seconds[name]:.0f} s)" for name, count in counts.most_common())
-    )
+    codes_of = Counter((line[0], line[4]) for line in lines)
+    for name in sorted(seconds):
+        ends = ", ".join(f"{n} x {code}" for (of, code), n in codes_of.items() if of == name)
+        print(f"  {name}: {ends} ({seconds[name]:.0f} s)")
     for line in wrong:
         print(f"{line[3]}  {line[0]}: {line[1]}")
     return int(bool(wrong or any(codes) or len(lines) != len(cases)))

@@ -23,6 +23,7 @@ WEIGHTS = {
         ("generate", "evaluate", "launch local", "checkpoint diff", "train", "plan"), 1
     ),
     **dict.fromkeys(("ladder report", "ladder plan", "ladder fit", "ladder forecast"), 1),
+    **dict.fromkeys(("ladder transfer", "ladder coordinate"), 1),
     **dict.fromkeys(("data prepare", "data tokenizer", "data show"), 10),
 }
 """How often a command is tried; 4 for those that take little time and are not here."""
@@ -162,6 +163,10 @@ def _ladder(words: list[str], choose: random.Random, material: Material, folder:
         return [*words, choose.choice((study, "smoke")), "--no-measure"]
     if words[1] == "run":
         return [*words, study, "--dir", _place(folder, choose)]
+    if words[1] in ("transfer", "coordinate"):
+        small = "tiny --layers 1 --length 8 --batch-size 1 --steps 2 --out".split()
+        widths = ["--widths", "16", choose.choice(("16", "x"))]
+        return [*words, *small, _place(folder, choose), *widths]
     if words[1] in ("fit", "report") and choose.random() < 0.6:
         return [*words, "--csv", _table(choose, folder)]
     copied = folder / "study"
@@ -295,7 +300,7 @@ def _setting(choose: random.Random, folder: Path) -> Setting:
         lambda: Setting(variables={"TMPDIR": nowhere}),
         lambda: Setting(variables={"JAX_COMPILATION_CACHE_DIR": nowhere}),
         lambda: Setting(variables={"TFDS_DATA_DIR": nowhere, "MPLCONFIGDIR": nowhere}),
-        lambda: Setting(variables={"MESHLOOM_SIGNING_KEY": nowhere}),
+        lambda: Setting(variables={"MESHLOOM_CHECKPOINT_KEY_FILE": nowhere}),
         lambda: Setting(variables={"MESHLOOM_HEARTBEAT": nowhere}),
         lambda: Setting(variables={"COLUMNS": choose.choice(("0", "1", "-5", "x", "9" * 9, ""))}),
         lambda: Setting(variables={"TERM": choose.choice(("dumb", "", "xterm-256color"))}),
