@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slurm check bench soak
+.PHONY: help install train test test-slurm check bench soak fuzz
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,6 +19,7 @@ help:
 	@echo "make check    check format, lint and types"
 	@echo "make bench    measure speed, as JSON"
 	@echo "make soak     harm real jobs for hours and count what held; ARGS='--minutes 30' ends it earlier"
+	@echo "make fuzz     try 3,000 command lines over strange files, paths and surroundings; ARGS='--seed 1' others"
 	@echo "make install  make $(VENV) with the pinned packages, if it is not up to date"
 
 install: $(STAMP)
@@ -56,3 +57,6 @@ bench: install
 
 soak: install
 	$(VENV)/bin/python -m tests.soak $(ARGS)
+
+fuzz: install
+	$(VENV)/bin/python -m tests.fuzz $(ARGS)

@@ -1,18 +1,20 @@
 """The local folder of a cache: where it is, how a file is committed to it, who may write."""
 
-import errno
 import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from etils import epath
 
+from data import system
+
 DEFAULT = "~/.cache/meshloom"
 EXTRAS = {"gs": "gcs", "s3": "s3"}
+KEPT = "the tokens are kept there"
 
 
 def is_remote(path: str) -> bool:
@@ -42,12 +44,15 @@ def remote_path(url: str) -> epath.Path:
 
 def local_cache(cache_dir: str) -> Path:
     """The folder itself, or for a remote one the folder on this machine that mirrors it."""
-    return Path(DEFAULT if is_remote(cache_dir) else cache_dir).expanduser().absolute()
+    local = DEFAULT if is_remote(cache_dir) else cache_dir
+    with system.usable(f"data.cache_dir={cache_dir!r}", KEPT):
+        return Path(system.expanded("data.cache_dir", local)).absolute()
 
 
 def digest_of(*parts: object) -> str:
     """Hex SHA-256 of the parts' text, in order."""
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+    text = "\0".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:
@@ -89,16 +94,7 @@ def only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def room_in(cache_dir: str) -> Iterator[None]:
-    """Say which setting a full disk is about."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise ValueError(
-            f"data.cache_dir={cache_dir!r} must have room for the tokens, because they are kept "
-            f"there, but the disk is full; try another --data.cache-dir, or free some space and "
-            "run again: what is finished is kept"
-        ) from error
+def kept_in(cache_dir: str) -> AbstractContextManager[None]:
+    """Say which setting it is about when the cache cannot be read or written."""
+    why = f"{KEPT}, and what is finished is taken up when it runs again"
+    return system.usable(f"data.cache_dir={cache_dir!r}", why)

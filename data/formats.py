@@ -6,6 +6,8 @@ What cannot be read raises Unreadable, with the place.
 
 import gzip
 import json
+import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,24 @@ from etils import epath
 
 CHUNK = 1 << 20
 PIECE = 32 << 20
+PACKED = 1 << 12
+"""Bytes of a zstd stream that are unpacked at once: they may stand for 30,000 times as many."""
+WINDOW = 1 << 31
+"""Bytes that a zstd frame may reach back at most; they are taken only as far as they are filled."""
+OTHERS = {
+    b"\x1f\x8b": "compressed by gzip: its name must end in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: its name must end in .zst",
+    b"\xfd7zXZ": "compressed by xz, which is not read",
+    b"BZh": "compressed by bzip2, which is not read",
+    b"PK\x03\x04": "a zip archive, which is not read",
+    b"PAR1": "Parquet: its source must begin with parquet:",
+    b"\xff\xfe": "UTF-16, which is not read",
+    b"\xfe\xff": "UTF-16, which is not read",
+}
+"""What a file is that is not UTF-8 and begins so."""
+BOM = "\ufeff".encode()
+WORD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^"\[\]{}]+|"', re.DOTALL)
+"""A string, a bracket, or what lies between them."""
 
 
 class Unreadable(Exception):
@@ -56,22 +76,65 @@ def divide_jsonl(file: str, size: int) -> list[Piece]:
 
 
 def read_jsonl(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
-    """Lines that begin inside the piece."""
-    compressed = piece.file.endswith((".gz", ".zst"))
-    for line, place in _lines(piece.file, 0 if compressed else piece.start):
-        if not compressed and place >= piece.stop:
-            return
-        if not line.strip():
-            continue
-        text = _decode(line, place)
+    """Lines that begin inside the piece; a byte order mark before the first is no part of it."""
+    whole = piece.file.endswith((".gz", ".zst"))
+    bounds = (0, sys.maxsize) if whole else (piece.start, piece.stop)
+    for line, place in _lines(piece.file, *bounds):
+        mark = len(BOM) if place == 0 and line.startswith(BOM) else 0
+        if line[mark:].strip():
+            where = f"the line at byte {place}"
+            record = _record(_decode(line[mark:], place + mark), field, where)
+            yield _field(record, field, where), place
+
+
+def _record(text: str, field: str, where: str) -> Any:
+    """The JSON value of a line, whose own fields are whole."""
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal outermost
+        outermost = pairs
+        return dict(pairs)
+
+    # Only where the name stands twice is it worth the time.
+    hook = keep if text.count(f'"{field}"') > 1 else None
+    try:
         try:
-            record = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise Unreadable(
-                f"the line at byte {place} is no JSON ({error.msg} at its column {error.colno}), "
-                "perhaps cut off"
-            ) from error
-        yield _field(record, field, f"the line at byte {place}"), place
+            record = json.loads(text, object_pairs_hook=hook)
+        except RecursionError:
+            record = json.loads(_shallow(text), object_pairs_hook=hook, parse_int=float)
+        except ValueError as error:
+            if isinstance(error, json.JSONDecodeError):
+                raise
+            # Python makes no int of more than 4,300 digits.
+            record = json.loads(text, object_pairs_hook=hook, parse_int=float)
+    except json.JSONDecodeError as error:
+        raise Unreadable(
+            f"{where} is no JSON ({error.msg} at its column {error.colno}), perhaps cut off"
+        ) from error
+    if isinstance(record, dict) and [name for name, _ in outermost].count(field) > 1:
+        raise Unreadable(f"{where} has the field {field!r} more than once")
+    return record
+
+
+def _shallow(text: str) -> str:
+    """JSON with nothing in the lists and objects that its fields hold: they may be nested deeper
+    than Python's parser goes."""
+    opened: list[str] = []
+    kept: list[str] = []
+    for match in WORD.finditer(text):
+        word = match[0]
+        if word == '"':
+            raise json.JSONDecodeError("Unterminated string", text, match.start())
+        if word in ("]", "}") and (not opened or opened.pop() + word not in ("[]", "{}")):
+            raise json.JSONDecodeError("Bracket that closes nothing", text, match.start())
+        if len(opened) < 2:
+            kept.append(word)
+        if word in ("[", "{"):
+            opened.append(word)
+    if opened:
+        raise json.JSONDecodeError("Bracket that is not closed", text, len(text))
+    return "".join(kept)
 
 
 def divide_parquet(file: str, size: int) -> list[Piece]:
@@ -87,18 +150,22 @@ def read_parquet(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
 
     with epath.Path(piece.file).open("rb") as stream:
         file = _parquet(stream)
-        if field not in (columns := file.schema_arrow).names:
-            texts = [c.name for c in columns if str(c.type) in ("string", "large_string")]
-            raise Unreadable(f"it has no column {field!r} but {', '.join(columns.names)}", texts)
-        counts = [file.metadata.row_group(i).num_rows for i in range(piece.start)]
-        row = sum(counts)
+        names = file.schema_arrow.names
+        if names.count(field) != 1:
+            texts = [c.name for c in file.schema_arrow if str(c.type) in ("string", "large_string")]
+            has = "several columns" if field in names else "no column"
+            raise Unreadable(f"it has {has} {field!r} but {', '.join(names)}", texts)
+        counts = [file.metadata.row_group(i).num_rows for i in range(piece.stop)]
+        row = sum(counts[:-1])
         try:
             for batch in file.iter_batches(row_groups=[piece.start], columns=[field]):
-                for value in batch.column(0):
+                for value in batch.column(field):
                     yield _string(_scalar(value, row), field, f"row {row}"), row
                     row += 1
         except (pa.ArrowException, OSError) as error:
             raise Unreadable(f"row group {piece.start} is damaged ({error})") from error
+        if row != sum(counts):
+            raise Unreadable(f"row group {piece.start} is damaged (it ends before row {row})")
 
 
 def _scalar(value: Any, row: int) -> Any:
@@ -106,6 +173,8 @@ def _scalar(value: Any, row: int) -> Any:
         return value.as_py()
     except UnicodeDecodeError as error:
         raise Unreadable(f"row {row} is not UTF-8 at its byte {error.start}") from error
+    except (ValueError, OverflowError) as error:
+        raise Unreadable(f"row {row} cannot be read ({error})") from error
 
 
 def _parquet(stream: Any) -> Any:
@@ -142,25 +211,37 @@ def _decode(content: bytes, place: int) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
+        other = [what for begin, what in OTHERS.items() if not place and content.startswith(begin)]
         raise Unreadable(
             f"byte {place + error.start} (0x{content[error.start]:02x}) is not UTF-8"
+            + "".join(f" (the file looks {what})" for what in other)
         ) from error
 
 
-def _lines(file: str, start: int) -> Iterator[tuple[bytes, int]]:
-    """Lines that begin at or after start, with their offsets."""
-    place = max(start - 1, 0)
-    skip = start > 0
-    rest = b""
+def _lines(file: str, start: int, stop: int) -> Iterator[tuple[bytes, int]]:
+    """Lines that begin from start to before stop, with their offsets; each byte is copied as often
+    for a long line as for a short one, and of a line that began before start none is kept."""
+    begin = place = max(start - 1, 0)
+    parts: list[bytes] | None = None if start else []
     for chunk in _chunks(file, place):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if not skip:
-                yield line, place
-            skip = False
-            place += len(line) + 1
-    if rest and not skip:
-        yield rest, place
+        first, *more = chunk.split(b"\n")
+        if parts is not None:
+            parts.append(first)
+        if more:
+            if parts is not None:
+                yield b"".join(parts), begin
+            begin = place + len(first) + 1
+            for line in more[:-1]:
+                if begin >= stop:
+                    return
+                yield line, begin
+                begin += len(line) + 1
+            parts = [more[-1]]
+        place += len(chunk)
+        if (begin if parts is not None else place) >= stop:
+            return
+    if parts and any(parts):
+        yield b"".join(parts), begin
 
 
 def _chunks(file: str, start: int = 0) -> Iterator[bytes]:
@@ -168,7 +249,11 @@ def _chunks(file: str, start: int = 0) -> Iterator[bytes]:
         if file.endswith(".zst"):
             yield from _unzstd(stream)
             return
-        if file.endswith(".gz"):
+        packed = file.endswith(".gz")
+        if packed and not stream.read(1):
+            raise Unreadable("it is empty, no gzip stream")
+        if packed:
+            stream.seek(0)
             stream = gzip.GzipFile(fileobj=stream)
         elif start:
             stream.seek(start)
@@ -182,16 +267,18 @@ def _chunks(file: str, start: int = 0) -> Iterator[bytes]:
 
 
 def _unzstd(stream: Any) -> Iterator[bytes]:
+    """The content of all frames in turn; what is kept does not depend on their length."""
     import zstandard
 
-    frame = zstandard.ZstdDecompressor().decompressobj()
+    def begin() -> Any:
+        return zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
+
+    frame = begin()
     done = 0
-    begun = False
-    while data := stream.read(CHUNK):
+    while data := stream.read(PACKED):
         while data:
             if frame.eof:
-                frame = zstandard.ZstdDecompressor().decompressobj()
-            begun = True
+                frame = begin()
             try:
                 chunk = frame.decompress(data)
             except zstandard.ZstdError as error:
@@ -200,5 +287,5 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
             data = frame.unused_data
             if chunk:
                 yield chunk
-    if begun and not frame.eof:
+    if not frame.eof:
         raise Unreadable(f"its zstd stream breaks after byte {done} (it ends inside a frame)")

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,8 @@ from typing import NamedTuple
 
 from etils import epath
 
-from data import formats, records, synthetic
-from data.cache import commit, digest_of, is_remote, local_cache, only_one, remote_path, room_in
+from data import formats, records, synthetic, system
+from data.cache import commit, digest_of, is_remote, kept_in, local_cache, only_one, remote_path
 from data.formats import CHUNK, Piece, Unreadable
 from data.stdlib_files import stdlib_files, stdlib_names
 
@@ -47,7 +48,7 @@ class Corpus:
             return synthetic.divide_synthetic(int(where))
         if kind == "stdlib":
             folder = local_cache(self.cache_dir) / "tfds" / self.digest[:16]
-            with only_one(folder.with_suffix(".lock"), lambda _: None), room_in(self.cache_dir):
+            with kept_in(self.cache_dir), only_one(folder.with_suffix(".lock"), lambda _: None):
                 return records.divide_records(records.prepare_stdlib(folder))
         if kind == "tfds":
             return self._checked(records.divide_records, os.path.dirname(self.files[0]))
@@ -86,9 +87,14 @@ class Corpus:
         texts = error.texts if isinstance(error, Unreadable) else ()
         other = " or ".join(map(shlex.quote, texts[:3]))
         other = f"--data.text-field {other}, or " if texts else ""
+        what = (
+            f"{error}"
+            if isinstance(error, Unreadable)
+            else f"the system says: {system.said(error)}"
+        )
         return ValueError(
             f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
-            f"silently, but in {file} {error}; try {other}repairing that file or moving it away"
+            f"silently, but in {file} {what}; try {other}repairing that file or moving it away"
         )
 
 
@@ -97,20 +103,15 @@ def open_corpus(
 ) -> Corpus:
     """Find the files of a source and their digest; content is hashed when size or time changed."""
     kind, _, where = spec.partition(":")
-    files = [] if kind == "synthetic" else _files(kind, where, cache_dir, report)
-    if not files and kind != "synthetic":
-        raise ValueError(
-            f"data.sources={spec!r} must match a file, because text comes from there, and none is "
-            "found; try a path that `ls` shows"
-        )
-    try:
+    with system.usable(f"data.sources={spec!r}", "its text is needed", always=True):
+        files = [] if kind == "synthetic" else _files(kind, where, spec, cache_dir, report)
+        if not files and kind != "synthetic":
+            raise ValueError(
+                f"data.sources={spec!r} must match a file, because text comes from there, and none "
+                "is found; try a path that `ls` shows"
+            )
         stamps = [_stamp(file) for file in files]
         digest = _content_digest(spec, files, stamps, cache_dir, report)
-    except (Unreadable, OSError) as error:
-        raise ValueError(
-            f"data.sources={spec!r} must be readable, because its text is needed, but {error}; "
-            "try checking the permissions"
-        ) from error
     return Corpus(
         spec=spec,
         field=text_field if kind in RECORD_KINDS else "",
@@ -121,19 +122,56 @@ def open_corpus(
     )
 
 
-def _files(kind: str, where: str, cache_dir: str, report: Callable[[str], None]) -> list[str]:
+def _files(
+    kind: str, where: str, spec: str, cache_dir: str, report: Callable[[str], None]
+) -> list[str]:
     if kind == "stdlib":
         return stdlib_files()
     if kind == "tfds":
         return _record_files(where, cache_dir, report)
-    if not is_remote(where):
-        found = glob.glob(os.path.expanduser(where), recursive=True)
-        return sorted(os.path.abspath(file) for file in found if os.path.isfile(file))
-    base, *pattern = where.split("*", 1)
-    if not pattern:
-        return [where] if remote_path(where).exists() else []
-    folder, _, name = base.rpartition("/")
-    return sorted(str(path) for path in remote_path(folder).glob(f"{name}*{pattern[0]}"))
+    path = os.path.abspath(system.expanded("data.sources", where))
+    literal = os.path.lexists(path)
+    if literal or not is_remote(where):
+        found = _local_files(path)
+    else:
+        path = where
+        literal, found = _remote_files(where)
+    if not literal:
+        return sorted(found)
+    if others := len(set(found) - {path}):
+        many = f"{others:,} other file{'s' * (others != 1)}"
+        report(f"{spec}: read as the name of one file; as a pattern it would match {many}")
+    return [path]
+
+
+def _local_files(pattern: str) -> list[str]:
+    """What the pattern matches, without folders; OSError for a folder that cannot be looked into:
+    files in it would be left out without a word."""
+    folders = os.path.dirname(pattern)
+    while glob.has_magic(pattern) and folders not in ("", "/"):
+        for folder in glob.iglob(folders, recursive=True):
+            if os.path.isdir(folder):
+                os.scandir(folder).close()
+        folders = os.path.dirname(folders) if glob.has_magic(folders) else ""
+    found = glob.iglob(pattern, recursive=True)
+    return [file for file in found if not os.path.isdir(file)]
+
+
+def _remote_files(pattern: str) -> tuple[bool, list[str]]:
+    """Whether there is a file of that very name, and what matches it as a pattern."""
+    path = remote_path(pattern)
+    if path.exists() and not path.is_dir():
+        return True, [pattern]
+    if not glob.has_magic(pattern):
+        return False, []
+    if "**" in pattern:
+        raise ValueError(
+            f"data.sources={pattern!r} must have no '**', because a bucket may hold too many "
+            "folders to look into them all; try '*' for each folder"
+        )
+    folder = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    found = remote_path(folder).glob(pattern[len(folder) + 1 :])
+    return False, [str(file) for file in found if not file.is_dir()]
 
 
 def _record_files(name: str, cache_dir: str, report: Callable[[str], None]) -> list[str]:
@@ -155,7 +193,7 @@ def _stamp(file: str) -> tuple[int, int]:
     if is_remote(file):
         remote = epath.Path(file).stat()
         return remote.length, int(remote.mtime)
-    local = os.stat(file)
+    local = system.require_regular(file)
     return local.st_size, local.st_mtime_ns
 
 
@@ -171,14 +209,20 @@ def _content_digest(
         # One corpus, also where its size is written as 0100.
         return digest_of(f"synthetic:{int(spec.partition(':')[2])}", synthetic.VERSION)
     known = local_cache(cache_dir) / "digests" / digest_of(spec, files, stamps)
-    if known.exists():
-        return known.read_text()
+    with kept_in(cache_dir):
+        if known.exists():
+            return known.read_text()
     total = sum(size for size, _ in stamps)
     many = f"{len(files):,} file{'s' * (len(files) != 1)}"
     report(f"{spec}: hashing {many}, {total / 1e6:,.1f} MB")
     with ThreadPoolExecutor() as pool:
         digest = digest_of(*pool.map(_file_digest, files))
-    commit(known, digest.encode())
+    try:
+        with kept_in(cache_dir):
+            commit(known, digest.encode())
+    except ValueError as error:
+        # A cache that others filled may be for reading alone, and hold the tokens.
+        report(f"{spec}: hashed again the next time: {error}")
     return digest
 
 
@@ -189,5 +233,5 @@ def _file_digest(file: str) -> str:
             while chunk := stream.read(CHUNK):
                 hashed.update(chunk)
     except OSError as error:
-        raise Unreadable(f"{file} is not ({error})") from error
+        raise OSError(error.errno, error.strerror or str(error), file) from error
     return hashed.hexdigest()

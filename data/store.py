@@ -21,10 +21,10 @@ from data.cache import (
     commit,
     digest_of,
     is_remote,
+    kept_in,
     local_cache,
     only_one,
     remote_path,
-    room_in,
     sync_folder,
 )
 from data.config import DataConfig
@@ -61,11 +61,12 @@ def open_store(
     """
     digest = digest_of(FORMAT, corpus.digest, corpus.field, tokenizer.digest, config.held_out)
     folder = local_cache(corpus.cache_dir) / "stores" / digest
-    if not (folder / MANIFEST).exists():
-        with only_one(folder.with_suffix(".lock"), report), room_in(corpus.cache_dir):
-            if not (folder / MANIFEST).exists():
-                _obtain(folder, corpus, tokenizer, config, report)
-    store = Store(folder)
+    with kept_in(corpus.cache_dir):
+        if not (folder / MANIFEST).exists():
+            with only_one(folder.with_suffix(".lock"), report):
+                if not (folder / MANIFEST).exists():
+                    _obtain(folder, corpus, tokenizer, config, report)
+        store = Store(folder)
     for shard in store.text:
         refuse_lost(config, corpus.spec, shard)
         refuse_boundaries(tokenizer, config, f"the text of {corpus.spec}", shard["special"])

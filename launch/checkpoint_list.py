@@ -1,10 +1,10 @@
 """One row of `meshloom checkpoint list`: what is known of a checkpoint from its small files."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
+from data import system
 from launch.signing import signing_key
 from train import manifest
 from train.checkpoint_folder import REASON, Item
@@ -19,10 +19,10 @@ def described(item: Item) -> dict[str, Any]:
         row["age"] = time.time() - item.path.stat().st_mtime
         names = manifest.file_names(item.path)
         row["bytes"] = sum((item.path / name).stat().st_size for name in names)
-        meta = json.loads((item.path / "meta.json").read_text(encoding="utf-8"))
+        meta = system.read_json(item.path / "meta.json")
         row["examples_seen"] = meta.get("examples_seen")
         row["eval_loss"] = meta.get("metrics", {}).get("eval_loss")
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         pass  # What is missing is told by its state.
     row["state"] = {"saving": "unfinished", "deleting": "being deleted"}.get(item.kind, "set aside")
     if item.kind == "step":
@@ -35,7 +35,7 @@ def described(item: Item) -> dict[str, Any]:
 
 def _why(path: Path) -> str:
     try:
-        reason = json.loads((path / REASON).read_text(encoding="utf-8"))
+        reason = system.read_json(path / REASON)
         return told([Fault(**fault) for fault in reason["faults"]])
     except (OSError, ValueError, LookupError, TypeError):
         return f"its {REASON} cannot be read"

@@ -3,6 +3,7 @@
 Each command's code is imported only when it runs, so that `--help` stays fast.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     """
     from launch.runtime import die_with_launcher
 
+    _open_streams()
     die_with_launcher()
     exits.watch_threads()
     code = main(argv)
@@ -39,27 +41,51 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Let stdout and stderr take any text, whatever their encoding: what it lacks is written as
+    `\\xe4`. Streams that are closed lead nowhere, so that no file takes their place."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        if number:
+            setattr(sys, ("stdout", "stderr")[number - 1], open(number, "w", encoding="utf-8"))
+    os.close(number)
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, one of `launch.exits`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()  # a full disk is told here, and not when Python ends
     except UsageError as error:
-        _complain(str(error))
+        exits.complain(str(error))
         return exits.USAGE
     except KeyboardInterrupt:
-        _complain("interrupted")
+        exits.complain("interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has gone; nothing more can be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 141
     except Exception as error:
-        if exits.is_foreseen(error):
-            _complain(str(error))
-            return exits.REFUSED
-        traceback.print_exc()
-        return exits.UNEXPECTED
+        message = exits.for_user(error)
+        if message is None:
+            traceback.print_exc()
+            return exits.UNEXPECTED
+        exits.complain(message)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()  # else Python tries again when it ends, with a code of its own
+        return exits.REFUSED
+
+
+def _forget_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -256,8 +282,3 @@ def _require_own_checkout() -> None:
                 f"package {room}={found} must be {ours}, because another package of that "
                 "name hides ours; try from another directory, or without it on PYTHONPATH"
             )
-
-
-def _complain(text: str) -> None:
-    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    sys.stderr.write(f"{red}error:{plain} {text}\n")

@@ -13,6 +13,7 @@ from annotated_types import Interval
 
 from data.config import DataConfig
 from launch import bounds
+from launch.yaml_file import load_dict
 from model.config import ModelConfig
 from train.config import TrainConfig, Whole
 
@@ -163,26 +164,6 @@ def save(config: Any, path: Path) -> None:
 def load(path: Path) -> RunConfig:
     """Read the YAML that `save` wrote; ValueError names the file, the key and the nearest key."""
     return from_dict(load_dict(path), str(path))
-
-
-def load_dict(
-    path: Path, name: str = "config", example: str = "the config.yaml of a run directory"
-) -> dict[str, Any]:
-    """The YAML of a config as plain values, not yet checked against today's fields."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"{name}={path} must be a readable YAML file, but: {error}; try {example}"
-        ) from error
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{name}={path} must hold a mapping of fields, but holds {type(values).__name__}; "
-            f"try {example}"
-        )
-    return values
 
 
 def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:

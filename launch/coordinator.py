@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data import system
+
 
 def bind_address(
     coordinator: str,
@@ -61,6 +63,7 @@ def tls_arguments(
         )
     for path in tls:
         try:
+            system.require_regular(path)
             with Path(path).open("rb"):
                 pass
         except OSError as error:

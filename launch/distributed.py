@@ -1,6 +1,5 @@
 """Starts jax.distributed: finds the processes of a job by settings, Slurm, Kubernetes or TPU."""
 
-import errno
 import importlib.util
 import os
 import re
@@ -11,21 +10,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from data import system
 from launch.config import DistributedConfig
 from launch.coordinator import bind_address, check_port_free, tls_arguments
 
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
-FOR_THE_USER = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOENT,
-    errno.ENOTDIR,
-}
-"""What a disk says that another start would hear again; the rest may pass (70)."""
 
 _WANTED = {
     "explicit": "--distributed.coordinator, --distributed.num-processes and "
@@ -152,15 +142,8 @@ def from_first_process(make: Callable[[], str]) -> str:
 
 
 def _with_disk(make: Callable[[], str]) -> str:
-    try:
+    with system.usable("the run directory", "the run lies there"):
         return make()
-    except OSError as error:
-        if error.errno not in FOR_THE_USER:
-            raise
-        raise ValueError(
-            f"{error.filename or 'the run directory'} must be readable and writable, because the "
-            f"run lies there, but: {error.strerror or error}; try another --run-dir, or make room"
-        ) from error
 
 
 def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:

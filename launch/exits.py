@@ -1,6 +1,7 @@
 """How a process ends: its exit codes, and who has the last word when several threads want it."""
 
 import contextlib
+import errno
 import faulthandler
 import os
 import sys
@@ -10,6 +11,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TextIO
+
+from data import system
 
 DONE = 0
 REFUSED = 1
@@ -67,12 +70,19 @@ def say(text: str, stream: TextIO, end: str = "\n") -> None:
 
 
 def fail(error: BaseException) -> NoReturn:
-    """Tell the exception that is being handled, with its traceback, and leave."""
+    """Tell the exception that is being handled, with its traceback if it is none for the user, and
+    leave."""
     take_last_word()
+    # A file that is gone may be one that a peer just moves: to start again may help.
+    gone = isinstance(error, OSError) and error.errno == errno.ENOENT
+    message = None if gone else for_user(error)
     with contextlib.suppress(OSError, ValueError):
-        traceback.print_exc()
+        if message is None:
+            traceback.print_exc()
+        else:
+            complain(message)
     tell_end(in_short(error))
-    leave(UNEXPECTED)
+    leave(UNEXPECTED if message is None else REFUSED)
 
 
 def hang(where: str, what: str) -> NoReturn:
@@ -94,7 +104,7 @@ def failing_fast() -> Iterator[None]:
 
     Put it inside of all that closes things: in a job of several processes, closing waits for the
     others, and they wait for this one. A ValueError that our own code raised passes, and so does a
-    broken pipe.
+    broken pipe; a full disk and its like end the process too, as refused.
     """
     try:
         yield
@@ -110,6 +120,29 @@ def in_short(error: BaseException) -> str:
     text = " ".join(f"{name}: {error}".split())
     broken = name == "JaxRuntimeError" and any(sign in text for sign in PEER_ENDED)
     return f"a peer ended: {text}" if broken else text
+
+
+def for_user(error: BaseException) -> str | None:
+    """What the user must do something about, in words; None if nobody foresaw the exception, or if
+    it may not come again."""
+    if is_foreseen(error):
+        return str(error)
+    if isinstance(error, OSError) and system.lasts(error):
+        return system.refusal(error)
+    if isinstance(error, MemoryError):
+        return (
+            "memory must suffice for what was asked, because it is taken at once, but "
+            f"{system.said(error)}; try smaller numbers, or a machine with more"
+        )
+    return None
+
+
+def complain(text: str) -> None:
+    """Write an error to stderr, in red on a terminal."""
+    if sys.stderr is not None:
+        red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+        sys.stderr.write(f"{red}error:{plain} {text}\n")
+        sys.stderr.flush()
 
 
 def is_foreseen(error: BaseException) -> bool:

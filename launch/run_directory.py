@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data import system
 from launch.config import RunConfig, load_dict, require_resumable, save
 from train.manifest import sync, write_flushed
 
@@ -162,7 +163,7 @@ def environment() -> dict[str, Any]:
 def _starts(run: RunDirectory) -> list[Any]:
     """The environments of the starts before; none if the file was damaged, as no run needs them."""
     try:
-        return list(json.loads(run.environment.read_text(encoding="utf-8")))
+        return list(system.read_json(run.environment))
     except (FileNotFoundError, ValueError, TypeError):
         return []
 

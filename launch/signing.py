@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from data import system
+
 VARIABLE = "MESHLOOM_CHECKPOINT_KEY_FILE"
 LEAST = 32  # bytes, as many as SHA-256 gives
 
@@ -18,8 +20,8 @@ def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
         return None
     path = Path(name)
     try:
+        mode = system.require_regular(path).st_mode
         key = path.read_bytes().strip()
-        mode = path.stat().st_mode
     except OSError as error:
         raise ValueError(
             f"{VARIABLE}={name} must name a readable file, because checkpoints are signed with "

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from data import system
 from launch.exits import OWN_THREADS, in_short
 from train.phases import Phase, Phases
 
@@ -134,7 +135,7 @@ class Timeline:
 def read(path: Path) -> list[Span]:
     """The spans of a timeline.jsonl in the order they were written; a torn line is left out."""
     spans = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in system.read_text(path).splitlines():
         try:
             values: dict[str, Any] = json.loads(line)
             spans.append(Span(**values))

@@ -3,9 +3,10 @@
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -86,6 +87,145 @@ def test_half_a_jsonl_file_is_an_error(tmp_path: Path, name: str) -> None:
         read_jsonl(path)
 
 
+class Counted(bytes):
+    """Bytes that count how many of them are joined or searched."""
+
+    work = 0
+
+    def split(self, *arguments: Any) -> list[bytes]:
+        Counted.work += len(self)
+        return super().split(*arguments)
+
+    def __radd__(self, other: bytes) -> "Counted":
+        Counted.work += len(other) + len(self)
+        return Counted(bytes(other) + bytes(self))
+
+
+@pytest.mark.parametrize("chunks", [4, 64, 1024])
+def test_a_line_is_read_in_time_that_grows_as_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
+) -> None:
+    monkeypatch.setattr(formats, "CHUNK", 64)
+    monkeypatch.setattr(Counted, "work", 0)
+    read = formats._chunks
+    monkeypatch.setattr(formats, "_chunks", lambda *where: map(Counted, read(*where)))
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "x" * (64 * chunks)}) + "\n" + '{"text": "next"}\n')
+    assert [len(text) for text, _ in read_jsonl(path)] == [64 * chunks, 4]
+    assert Counted.work <= path.stat().st_size + 64
+
+
+def test_pieces_inside_a_long_line_read_no_further_than_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "CHUNK", 64)
+    monkeypatch.setattr(formats, "PIECE", 1024)
+    taken = []
+    read = formats._chunks
+
+    def counting(*where: Any) -> Iterator[bytes]:
+        for chunk in read(*where):
+            taken.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(formats, "_chunks", counting)
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "x" * 50_000}) + "\n")
+    assert [len(text) for text, _ in read_jsonl(path)] == [50_000]
+    assert sum(taken) < 2 * path.stat().st_size + 64 * 50
+
+
+@pytest.mark.parametrize("log", [27, 28, 31])
+def test_zst_windows_of_any_length(tmp_path: Path, log: int) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    settings = zstandard.ZstdCompressionParameters.from_level(1, window_log=27)
+    packed = bytearray(zstandard.ZstdCompressor(compression_params=settings).compress(LINES))
+    stream = zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    packed = bytearray(stream.compress(LINES) + stream.flush())
+    assert zstandard.get_frame_parameters(bytes(packed)).window_size == 1 << 27
+    packed[5] = (log - 10) << 3  # the window's descriptor, RFC 8878 section 3.1.1.1.2
+    skipped = b"\x50\x2a\x4d\x18\x03\0\0\0abc"
+    path.write_bytes(skipped + bytes(packed) + skipped + bytes(packed))
+    assert [text for text, _ in read_jsonl(path)] == TEXTS * 2
+    path.write_bytes(bytes(packed[:-4]))
+    with pytest.raises(Unreadable, match=r"zstd stream breaks after byte \d+ \(it ends inside"):
+        read_jsonl(path)
+
+
+def test_a_small_zst_file_is_unpacked_by_and_by(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(zstandard.compress(b"\0" * (1 << 29)))
+    assert max(map(len, formats._chunks(str(path)))) <= 1 << 28
+
+
+def test_gzip_members_and_the_zeros_that_fill_a_tape(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES) + gzip.compress(LINES) + bytes(512))
+    assert [text for text, _ in read_jsonl(path)] == TEXTS * 2
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_no_packed_file_is_empty(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.jsonl{ending}"
+    path.touch()
+    with pytest.raises(Unreadable, match="stream"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize("line", ["[" * 20_000 + "]" * 20_000, "7" * 5000, "-" + "7" * 5000, "NaN"])
+def test_json_that_python_alone_cannot_hold(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"meta": {line}, "text": "] \\" {{", "id": [{{"text": 1}}]}}\n')
+    assert read_jsonl(path) == [('] " {', 0)]
+    path.write_text(f'{{"meta": {line}, "text": "x"\n')
+    with pytest.raises(Unreadable, match="the line at byte 0 is no JSON"):
+        read_jsonl(path)
+    path.write_text(f'{{"text": {line}}}')
+    with pytest.raises(Unreadable, match=r"field 'text' of the line at byte 0 is (list|float), no"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize("end", ["[}]", '["]', "[" * 9 + "]" * 8, "]"])
+def test_deep_json_must_close_what_it_opens(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x", "meta": [' + "[" * 20_000 + "]" * 20_000 + end + "]}")
+    with pytest.raises(Unreadable, match="the line at byte 0 is no JSON"):
+        read_jsonl(path)
+
+
+def test_a_text_that_stands_twice_is_not_half_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"meta": {"text": "a", "text": "b"}, "text": "\\"text\\""}')
+    assert read_jsonl(path) == [('"text"', 0)]
+    path.write_text('{"text": "a", "text": "b"}')
+    with pytest.raises(Unreadable, match="at byte 0 has the field 'text' more than once"):
+        read_jsonl(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + LINES)
+    assert [text for text, _ in read_jsonl(path)] == TEXTS
+    path.write_bytes(b'\xef\xbb\xbf{"text": "\xe4"}')
+    with pytest.raises(Unreadable, match=r"byte 13 \(0xe4\) is not UTF-8"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (gzip.compress(LINES), "compressed by gzip: its name must end in .gz"),
+        (zstandard.compress(LINES), "compressed by zstd: its name must end in .zst"),
+        (LINES.decode().encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_what_a_file_is_that_is_not_utf8(tmp_path: Path, content: bytes, what: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match=rf"is not UTF-8 \(the file looks {what}"):
+        read_jsonl(path)
+
+
 def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
     for name, message in {
         "b.jsonl.gz": "gzip stream breaks after byte 0",
@@ -163,6 +303,37 @@ def test_bad_parquet(tmp_path: Path) -> None:
     start = pq.read_metadata(io.BytesIO(content)).row_group(0).column(1).dictionary_page_offset
     path.write_bytes(content[:start] + b"\0" * 100 + content[start + 100 :])
     with pytest.raises(Unreadable, match="row group 0 is damaged"):
+        read_parquet(path)
+
+
+def test_every_kind_of_parquet_string_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    for column in (pa.array(TEXTS, pa.large_string()), pa.array(TEXTS).dictionary_encode()):
+        pq.write_table(pa.table({"text": column, "text.b": range(len(TEXTS))}), path)
+        assert [text for text, _ in read_parquet(path)] == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array(["a", None]), "field 'text' of row 1 is NoneType, no text"),
+        (pa.array([b"a"]), "field 'text' of row 0 is bytes, no text"),
+        (pa.array([{"text": "a"}]), "field 'text' of row 0 is dict, no text"),
+        (pa.array([1 << 60], pa.timestamp("ms")), "row 0 cannot be read"),
+    ],
+)
+def test_parquet_columns_that_hold_no_text(tmp_path: Path, column: pa.Array, message: str) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": column}), path)
+    with pytest.raises(Unreadable, match=message):
+        read_parquet(path)
+
+
+def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = pa.array(TEXTS)
+    pq.write_table(pa.table([texts, texts], names=["text", "text"]), path)
+    with pytest.raises(Unreadable, match="it has several columns 'text'"):
         read_parquet(path)
 
 

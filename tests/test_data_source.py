@@ -3,12 +3,18 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from bucket import bucket_in_memory
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data.source import Corpus, open_corpus
+
+TESTS = Path(__file__).resolve().parent
 
 
 def open_quietly(spec: str, cache: Path, field: str = "text") -> Corpus:
@@ -28,6 +34,70 @@ def test_globs_are_read_in_order_of_their_paths(tmp_path: Path) -> None:
     (piece, *_) = corpus.pieces()
     (document,) = corpus.read(piece)
     assert document == ("text of a.txt", str(tmp_path / "a.txt"), 0)
+
+
+LETTERS = st.sampled_from("ab[]*?~$ \n\\'\"{},:-\udcff\u00e4#%")
+NAMES = st.text(LETTERS, min_size=1, max_size=8).filter(lambda name: name.strip("."))
+
+
+@settings(max_examples=60)
+@given(name=NAMES, folder=NAMES, kind=st.sampled_from(["text", "jsonl"]))
+def test_a_path_of_any_characters_is_the_file_of_that_name(
+    tmp_path_factory: pytest.TempPathFactory, name: str, folder: str, kind: str
+) -> None:
+    below = tmp_path_factory.mktemp("any") / folder
+    below.mkdir()
+    (below / name).write_text('{"text": "this"}')
+    (below / "a").write_text('{"text": "this"}')
+    wanted = {"text": '{"text": "this"}', "jsonl": "this"}[kind]
+    corpus = open_quietly(f"{kind}:{below / name}", below / "cache")
+    (document,) = (document for piece in corpus.pieces() for document in corpus.read(piece))
+    assert document == (wanted, str(below / name), 0)
+
+
+@pytest.mark.parametrize("name", ["~", "~me/a.txt", "s3://bucket/a.txt", "http://x.org/a"])
+def test_a_relative_path_that_is_there_is_no_home_and_no_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text("here")
+    assert texts(open_quietly(f"text:{name}", tmp_path / "cache")) == ["here"]
+
+
+def test_a_name_that_is_also_a_pattern_is_said(tmp_path: Path) -> None:
+    for name in ("[ab].txt", "a.txt", "b.txt"):
+        (tmp_path / name).write_text(name)
+    lines: list[str] = []
+    spec = f"text:{tmp_path}/[ab].txt"
+    corpus = open_corpus(spec, "text", str(tmp_path / "cache"), lines.append)
+    assert texts(corpus) == ["[ab].txt"]
+    assert lines[0].endswith("as the name of one file; as a pattern it would match 2 other files")
+    (tmp_path / "[ab].txt").unlink()
+    assert texts(open_quietly(spec, tmp_path / "cache")) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("place", ["dangling", "loop", "fifo", "folder that is closed"])
+def test_a_pattern_leaves_nothing_out_without_a_word(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    other = tmp_path / "b.txt"
+    if place == "dangling":
+        other.symlink_to("nowhere")
+    elif place == "loop":
+        other.symlink_to(other)
+    elif place == "fifo":
+        os.mkfifo(other)
+    else:
+        other.mkdir(mode=0)
+    code = (
+        f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from modes import obey_modes\n"
+        "from data.source import open_corpus\n"
+        "obey_modes()\n"
+        f"open_corpus('text:{tmp_path}/**/*.txt', '', '{tmp_path}/cache', print)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ValueError: data.sources='text:" in done.stderr.splitlines()[-1]
+    assert f"{other}: " in done.stderr.splitlines()[-1]
 
 
 def test_digest_follows_content_not_names_or_times(tmp_path: Path) -> None:
@@ -62,7 +132,9 @@ def test_a_file_that_vanishes_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     corpus = open_quietly(f"text:{tmp_path}/a.txt", tmp_path / "cache")
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(ValueError, match=r"must be readable to its end, .* No such file .*a\.txt"):
+    with pytest.raises(
+        ValueError, match=r"must be readable to its end, .* in .*a\.txt the .* No such file"
+    ):
         texts(corpus)
 
 
@@ -72,7 +144,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (folder / "a.txt").write_text("one")
     folder.joinpath("b.txt").symlink_to("/proc/self/mem")
     with pytest.raises(
-        ValueError, match=r"must be readable, because its text is needed, but .*b\.txt"
+        ValueError, match=r"must be usable, because its text is needed, but .*b\.txt"
     ):
         open_quietly(f"text:{folder}/*.txt", tmp_path / "cache")
 
@@ -116,6 +188,11 @@ def test_buckets(tmp_path: Path) -> None:
     assert texts(open_quietly("jsonl:s3://bucket/texts/b.jsonl", tmp_path)) == ["b"]
     with pytest.raises(ValueError, match="must match a file"):
         open_quietly("jsonl:s3://bucket/texts/c.jsonl", tmp_path)
+    assert texts(open_quietly("jsonl:s3://bucket/te?ts/[b].jsonl", tmp_path)) == ["b"]
+    bucket.pipe("s3://bucket/texts/[b].jsonl", json.dumps({"text": "literal"}).encode())
+    assert texts(open_quietly("jsonl:s3://bucket/texts/[b].jsonl", tmp_path)) == ["literal"]
+    with pytest.raises(ValueError, match=r"must have no '\*\*'"):
+        open_quietly("jsonl:s3://bucket/**/b.jsonl", tmp_path)
 
 
 def test_the_standard_library_is_every_file_of_it(tmp_path: Path) -> None:

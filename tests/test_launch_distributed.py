@@ -174,7 +174,7 @@ def test_disk_that_refuses_the_first_process_reads_well(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "run"
     with pytest.raises(
-        ValueError, match=r"file/run'? must be readable and writable, .*Not a directory.*; try "
+        ValueError, match=r"the run directory must be usable, .*file/run: Not a directory; try "
     ):
         from_first_process(lambda: str(folder.mkdir()))
 
@@ -203,8 +203,8 @@ def test_taken_port_that_nobody_gave_is_no_refusal() -> None:
         ("refuse", "'ValueError: run_dir=x must be new'", "'ValueError: run_dir=x must be new'"),
         (
             "full",
-            "runs/x must be readable and writable, ",
-            "runs/x must be readable and writable, ",
+            "the run directory must be usable, because the run lies there, but runs/x: No space",
+            "the run directory must be usable, because the run lies there, but runs/x: No space",
         ),
         (
             "broken",

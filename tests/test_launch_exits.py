@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -35,6 +36,32 @@ def test_what_nobody_foresaw_ends_the_process_before_anything_is_closed(
     assert done.returncode == exits.UNEXPECTED
     assert "Traceback" in done.stderr and said in done.stderr
     assert said in done.stdout and "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, exits.REFUSED),
+        (errno.EROFS, exits.REFUSED),
+        (errno.ENOENT, exits.UNEXPECTED),
+        (errno.EIO, exits.UNEXPECTED),
+    ],
+)
+def test_a_disk_that_says_the_same_again_ends_the_process_as_refused(
+    number: int, code: int
+) -> None:
+    done = end_of(
+        "import contextlib, os, threading\n"
+        "from launch import exits\n"
+        "exits.hear_end.append(print)\n"
+        "with contextlib.ExitStack() as closing, exits.failing_fast():\n"
+        "    closing.callback(threading.Event().wait)\n"
+        f"    raise OSError({number}, os.strerror({number}), '/a/file')\n"
+    )
+    assert done.returncode == code
+    assert ("error: /a/file must be usable" in done.stderr) == (code == exits.REFUSED)
+    assert ("Traceback" in done.stderr) == (code == exits.UNEXPECTED)
+    assert "/a/file" in done.stdout
 
 
 def test_our_own_refusal_closes_first() -> None:

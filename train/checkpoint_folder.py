@@ -63,7 +63,10 @@ class CheckpointFolder:
 
     def meta(self, step: int) -> dict[str, Any]:
         """The JSON that was saved with `step`. Raises OSError and ValueError."""
-        return json.loads((self.of(step) / META).read_text(encoding="utf-8"))
+        path = self.of(step) / META
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no plain file")
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def clean(self) -> None:
         """Delete what killed processes left half written or half deleted, and set aside what is

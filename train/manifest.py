@@ -95,8 +95,11 @@ def read(directory: Path, key: bytes | None = None) -> Manifest:
     It must be to the byte what `write` wrote, name the step its folder is called after, and be
     signed with `key` if one is given.
     """
+    path = directory / MANIFEST
+    if path.exists() and not path.is_file():
+        raise ValueError("no plain file")
     try:
-        text = (directory / MANIFEST).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ValueError("missing, so the checkpoint was never finished") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -107,7 +110,7 @@ def read(directory: Path, key: bytes | None = None) -> Manifest:
         written = held["format"]
         manifest = _parsed(body) if written == FORMAT else None
         damaged = held["sha256"] != _seals(body, None)["sha256"] or text != _text(held)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("damaged: it cannot be parsed") from error
     if damaged:
         raise ValueError("damaged: it is not as it was written")

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from data import system
 from launch.exits import OWN_THREADS
 from train.manifest import write_flushed
 
@@ -117,7 +118,7 @@ def clock(folder: Path) -> float:
 
 def _lives(beat: Path, now: float) -> bool:
     try:
-        about: dict[str, Any] = json.loads(beat.read_text(encoding="utf-8"))
+        about: dict[str, Any] = system.read_json(beat)
         silent = now - beat.stat().st_mtime
     except (OSError, ValueError):
         return False

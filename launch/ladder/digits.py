@@ -1,5 +1,6 @@
 """Numbers as people read them: 886K, 124M, 3.2e12, 2.178 [2.170, 2.183]."""
 
+import math
 from collections.abc import Callable
 
 from launch.ladder.interval import Estimate
@@ -17,6 +18,8 @@ def short(count: float) -> str:
 
 def power(count: float, digits: int = 3) -> str:
     """As 3.2e12, without zeros that say nothing."""
+    if not math.isfinite(count):
+        return str(count)
     mantissa, _, exponent = f"{count:.{digits - 1}e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}"

@@ -18,6 +18,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from data import system
 from launch.config import load_dict, save
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.claims import holder
@@ -193,7 +194,7 @@ def number_of(run: Path) -> int:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object of a file; None if there is no file, ValueError if it holds no object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = system.read_json(path)
     except FileNotFoundError:
         return None
     except ValueError:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from data import system
 from launch.ladder.runs import Run
 
 FIELDS = ("params", "tokens", "flops", "loss", "unique")
@@ -63,12 +64,13 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     try:
+        system.require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from _objects(file) if path.suffix == ".jsonl" else _records(file)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise ValueError(
             f"csv={path} must be a readable CSV with a header, or JSON lines named .jsonl, because "
-            f"runs are read from it, but {error}; try another file"
+            f"runs are read from it, but {system.said(error)}; try another file"
         ) from error
 
 

@@ -1,6 +1,5 @@
 """The records of a report: each run, and what they were made with."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -8,6 +7,7 @@ from xml.etree.ElementTree import Element
 import yaml
 from scipy.stats import t
 
+from data import system
 from launch.config import to_dict
 from launch.ladder.digits import loss, power
 from launch.ladder.directory import Known, StudyDirectory
@@ -108,10 +108,11 @@ def _environments(study: StudyDirectory) -> Iterator[str]:
     result needs it."""
     for path in (run for cell in study.cells for run in study.runs_of(cell)):
         try:
-            starts = json.loads(RunDirectory(path=path).environment.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            starts = system.read_json(RunDirectory(path=path).environment)
+            told = list(map(_told, starts))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
-        yield from map(_told, starts)
+        yield from told
 
 
 def _told(start: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """`meshloom ladder report`: a study, or a table of runs, as one page and its pictures."""
 
+import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -56,6 +57,8 @@ def _page(subject: Subject, folder: Path) -> str:
 
 def _of_runs(subject: Subject) -> list[chart.Picture]:
     """Pictures of the runs, as far as these allow them."""
+    if not all(0 < value < math.inf for run in subject.runs for value in run[1:]):
+        return []  # all are on logarithmic axes; the page says which run it is
     runs, found = table(subject.runs), subject.found
     drawn = []
     if any(len(budget.rows) > 1 for budget in budgets(runs.flops)):
