@@ -157,9 +157,12 @@ def test_missing_sbatch_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setenv("PATH", str(here))
     study = ["ladder", "run", "smoke", "--dir", "studies/a"]
-    for options, words in (({}, ["train", "tiny"]), ({"workers": 2}, study)):
+    for options, words in (
+        (SlurmOptions(), ["train", "tiny"]),
+        (SlurmOptions(workers=2), study),
+    ):
         with pytest.raises(ValueError, match="sbatch must be on PATH"):
-            launch_slurm(SlurmOptions(**options), words)
+            launch_slurm(options, words)
         assert list(here.iterdir()) == []
 
 
