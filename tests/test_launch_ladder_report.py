@@ -218,6 +218,16 @@ def test_a_table_of_runs_is_reported_beside_it(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "isoflop.svg").is_file()
 
 
+def test_a_table_of_many_computes_has_room_for_its_picture(tmp_path: Path) -> None:
+    """Not all of them are named below it; without room drawing warns."""
+    rows = [f"{1e7 * size},{1e9 * 1.2**n},20\n" for n in range(60) for size in (1, 2)]
+    (tmp_path / "runs.csv").write_text("params,tokens,loss\n" + "".join(rows))
+    assert main(["ladder", "report", "--csv", str(tmp_path / "runs.csv")]) == 0
+    page = Reader((tmp_path / "report.html").read_text())
+    assert "as if it were a perplexity" in page.told("li")
+    assert imread(tmp_path / "report" / "isoflop.png").shape[0] < 2000
+
+
 def test_a_directory_that_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,17 +128,18 @@ def named(runs: Table) -> list[Run]:
 
 
 def main(
-    table: Literal["spoilt", "coverage", "embeddings"] = "spoilt",
+    table: Literal["spoilt", "coverage", "bent", "embeddings"] = "spoilt",
     sets: Annotated[int, Interval(ge=1, le=100_000)] | None = None,
 ) -> None:
     """Print a table.
 
     Args:
-        table: Runs that are spoilt; how often intervals hold what is foretold; or what comes of
-            sizes that count embeddings.
-        sets: Sets of runs with noise for each row; 100, or 200 for the coverage.
+        table: Runs that are spoilt; how often intervals hold what is foretold; the same of a law
+            that bends, where the backtest failed; or what comes of sizes that count embeddings.
+        sets: Sets of runs with noise for each row; 100, 200 for the coverage, 50 for the bent.
     """
-    lines = {"spoilt": spoilt, "coverage": coverage, "embeddings": embeddings}[table](sets)
+    tables = {"spoilt": spoilt, "coverage": coverage, "bent": bent, "embeddings": embeddings}
+    lines = tables[table](sets)
     print(next(lines), next(lines), sep="\n", flush=True)
     for number in itertools.count(1):
         with Progress() as report:
@@ -201,6 +202,41 @@ def _covered(
     held = math.nan if isinstance(best, str) else best.params.low < size < best.params.high
     half = (told.high - told.low) / 2 / told.value
     return told.low < came < told.high, held, half, bool(found.missed)
+
+
+BENDS = (-0.004, -0.0024, 0.004)
+"""Nats for half the square of the logarithm of compute above 1e18 FLOPs."""
+
+
+def bent(sets: int | None) -> Iterator[str]:
+    """16 cells, noise 0.004: how often the loss lay inside where the backtest failed."""
+    sets = sets or 50
+    yield f"| bend | of {sets}: failed | inside at 8 x, widened | not | at 100 x, widened | not |"
+    yield "|---|---|---|---|---|---|"
+    cells = ladder(np.geomspace(1e18, 1e20, 4), 4)
+    for bend in BENDS:
+        chance, held = np.random.default_rng(0), []
+        for _ in range(sets):
+            noise = chance.normal(0, 0.004, len(cells.loss)) + _bend(bend, cells.flops)
+            found = fit(named(shifted(cells, np.arange(16), noise)))
+            if found.missed:
+                wide = [_inside(found, beyond, bend) for beyond in (8, 100)]
+                plain = [_inside(found._replace(missed=[]), far, bend) for far in (8, 100)]
+                held.append([wide[0], plain[0], wide[1], plain[1]])
+        counts = np.sum(held, axis=0) if held else [0] * 4
+        yield f"| {bend} | {len(held)} | {' | '.join(map(str, counts))} |"
+
+
+def _bend(bend: float, flops: np.ndarray) -> np.ndarray:
+    return bend / 2 * np.log(flops / 1e18) ** 2
+
+
+def _inside(found: Fit, beyond: float, bend: float) -> bool:
+    flops = beyond * max(run.flops for run in found.runs)
+    size = TRUTH.optimal_params(flops)
+    told = foretell(found, size, flops / (6 * size))
+    true = TRUTH.loss(size, flops / (6 * size)) + float(_bend(bend, np.array(flops)))
+    return told.low < true < told.high
 
 
 SMALL = Surface(1.3, 28.0, 165.0, 0.30, 0.36)

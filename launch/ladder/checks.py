@@ -72,14 +72,14 @@ def _conventions(runs: Sequence[Run], columns: Table) -> Iterator[str]:
     apart = columns.flops / expected
     odd = np.flatnonzero(np.abs(np.log(apart)) > CONVENTION)
     if odd.size and _bends(columns):
-        ratio = _per_token(columns)
+        ends = int(columns.params.argmin()), int(columns.params.argmax())
+        small, large = (f"{_per_token(columns)[row]:.2f}" for row in ends)
         yield (
-            f"FLOPs are {ratio[columns.params.argmin()]:.2f} of 6 N D at the smallest size "
-            f"({runs[columns.params.argmin()].name}) and {ratio[columns.params.argmax()]:.2f} at "
-            f"the largest ({runs[columns.params.argmax()].name}), by no power of the size: params "
-            "count embeddings that FLOPs leave out, or the reverse, and small models hold more of "
-            "them, or one end was counted in another way; a law wants params without embeddings, "
-            "or FLOPs / 6 D for them"
+            f"FLOPs are {small} of 6 N D at the smallest size ({runs[ends[0]].name}) and {large} "
+            f"at the largest ({runs[ends[1]].name}), by no power of the size: params count "
+            "embeddings that FLOPs leave out, or the reverse, and small models hold more of them, "
+            "or one end was counted in another way; a law wants params without embeddings, or "
+            "FLOPs / 6 D for them"
         )
     elif odd.size:
         names = named(
