@@ -106,14 +106,22 @@ def step_arguments(
     return state, Batch(ids, ids, ids, ids, weights), rate, ceiling
 
 
+def lower_train_step(
+    state: TrainState, train: TrainConfig, *, length: int, packed: bool
+) -> jax.stages.Lowered:
+    """The train step traced for the shapes of `state` on the current mesh; ValueError for shapes
+    that a part of it cannot take."""
+    step = make_train_step(train, packed=packed)
+    return step.lower(*step_arguments(state, train, length))
+
+
 def compile_train_step(
     state: TrainState, train: TrainConfig, *, length: int, packed: bool
 ) -> tuple[jax.stages.Compiled, float]:
     """The train step compiled for the shapes of `state` on the current mesh, and the seconds it
     took."""
     began = time.perf_counter()
-    step = make_train_step(train, packed=packed)
-    compiled = step.lower(*step_arguments(state, train, length)).compile()
+    compiled = lower_train_step(state, train, length=length, packed=packed).compile()
     return compiled, time.perf_counter() - began
 
 
@@ -153,14 +161,19 @@ class Checks(NamedTuple):
     recompute: Recompute | None
 
 
-def make_checks(train: TrainConfig, state: TrainState, *, deterministic: bool) -> Checks:
-    """Compile the checks for the shapes of `state`; ValueError where they cannot tell anything."""
+def require_checks(train: TrainConfig, *, deterministic: bool) -> None:
+    """ValueError for checks for corruption that cannot tell anything here."""
     wanted = train.corruption
     if wanted.recompute and jax.default_backend() == "gpu" and not deterministic:
         raise ValueError(
             "train.corruption.recompute=True must come with deterministic=True on GPU, because "
             "other kernels give other bits each time; try --deterministic"
         )
+
+
+def make_checks(train: TrainConfig, state: TrainState) -> Checks:
+    """Compile the checks for the shapes of `state`."""
+    wanted = train.corruption
     return Checks(
         Replicas(state) if wanted.replicas else None,
         Recompute(state) if wanted.recompute else None,

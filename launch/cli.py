@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
+    from launch.config import RunConfig
     from launch.options import TrainOptions
 
 from launch import exits
@@ -147,12 +148,15 @@ def train_options(arguments: list[str]) -> "TrainOptions":
     prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
     directory = value_of("--run-dir", arguments)
     wants_help = {"-h", "--help"} & set(arguments)
+    flags = {argument.replace("_", "-") for argument in arguments}
     if (begun := begun_from(arguments, "train")) is not None:
         base = begun
-    elif directory is not None and "--resume" in arguments:
+    elif directory is not None and "--resume" in flags:
         base = open_run(Path(directory)).config
     elif wants_help:
         base = preset("tiny")
+    elif directory is not None and "--resume-or-start" in flags:
+        base = _of_run(Path(directory))
     elif directory is not None and RunDirectory(path=Path(directory).expanduser()).config.is_file():
         raise UsageError(
             f"meshloom train needs a preset, or --resume to go on with the run in {directory}"
@@ -172,6 +176,19 @@ def train_options(arguments: list[str]) -> "TrainOptions":
         description=description,
         default=TrainOptions(run=base),
     )
+
+
+def _of_run(directory: Path) -> "RunConfig":
+    """The config of the run that lies there; UsageError if none does, as it could not be begun."""
+    from launch.run_directory import RunDirectory
+    from launch.saved import open_run
+
+    if not RunDirectory(path=directory.expanduser()).config.is_file():
+        raise UsageError(
+            f"meshloom train needs a preset to begin the run, because {directory} holds none to go "
+            f"on with; try meshloom train tiny --run-dir {directory} --resume-or-start"
+        )
+    return open_run(directory).config
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -250,7 +267,12 @@ def _verify_resume(arguments: list[str]) -> int:
             "meshloom verify-resume needs a preset and flags of `train`, as in "
             "`meshloom verify-resume --kills 5 tiny --train.steps 60`"
         )
-    train_options(words)
+    asked = train_options(words)
+    if asked.run_dir is not None or asked.resume or asked.overwrite:
+        raise UsageError(
+            "meshloom verify-resume begins runs of its own, in --folder; try without --run-dir, "
+            "--resume, --resume-or-start and --overwrite"
+        )
     from launch.verify_resume import verify_resume
 
     return verify_resume(options, words)

@@ -1,6 +1,7 @@
 """All that a run needs and keeps, from its config: data, run directory, compiled step."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax
 
 from data.pipeline import Rows, open_rows
 from data.places import absolute
-from launch import build, typed
+from launch import build, exits, typed
 from launch.build import Checks
 from launch.config import RunConfig
 from launch.distributed import from_first_process
@@ -88,7 +89,14 @@ def prepare(
         report.say("no checkpoint was written before the run ended; beginning at step 0")
     first_batch_size = found.first_batch_size if found else train.batch_size
     steps_left(config, place_of(found), first_batch_size)
-    run = _open_run(config, run_dir, resume, overwrite)
+    build.require_checks(train, deterministic=config.deterministic)
+    phases.enter("compile")
+    began = time.perf_counter()
+    shapes, there = jax.eval_shape(fresh), room()
+    beside = beside_state(model, train, length, jax.default_backend(), packed=packed)
+    memory = require_room(shapes, there, beside)
+    lowered = build.lower_train_step(shapes, train, length=length, packed=packed)
+    run = _open_run(config, run_dir, resume, overwrite, phases, closing)
     stop.to_go_on = None if typed.launched() else typed.train(run.path)
     if jax.process_index() == 0:
         timeline.open(run.timeline)
@@ -96,11 +104,9 @@ def prepare(
 
     checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
     closing.callback(checkpointer.close)
-    phases.enter("compile")
-    shapes, there = jax.eval_shape(fresh), room()
-    beside = beside_state(model, train, length, jax.default_backend(), packed=packed)
-    report.say(require_room(shapes, there, beside))
-    train_step, seconds = build.compile_train_step(shapes, train, length=length, packed=packed)
+    report.say(memory)
+    train_step = lowered.compile()
+    seconds = time.perf_counter() - began
     report.say(f"train step compiled in {seconds:.1f} s{told_of(train_step, there)}")
     measure = None
     if held_out is not None:
@@ -113,7 +119,7 @@ def prepare(
         rows=rows,
         fresh=fresh,
         train_step=train_step,
-        checks=build.make_checks(train, shapes, deterministic=config.deterministic),
+        checks=build.make_checks(train, shapes),
         measure=measure,
         checkpointer=checkpointer,
         found=found,
@@ -130,12 +136,30 @@ def holds_run(run_dir: Path) -> bool:
 
 
 def _open_run(
-    config: RunConfig, run_dir: Path | None, resume: bool, overwrite: bool
+    config: RunConfig,
+    run_dir: Path | None,
+    resume: bool,
+    overwrite: bool,
+    phases: Phases,
+    closing: ExitStack,
 ) -> RunDirectory:
-    def made() -> str:
-        found = open_run_directory(config, path=run_dir, resume=resume, overwrite=overwrite)
-        return str(found.path)
+    """The run's directory, opened by process 0, which takes that back if the start is refused
+    before its first step."""
+    taking_back: list[Callable[[], None]] = []
 
+    def made() -> str:
+        return str(
+            open_run_directory(
+                config, path=run_dir, resume=resume, overwrite=overwrite, taking_back=taking_back
+            ).path
+        )
+
+    def refused(kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None and exits.is_foreseen(error) and phases.now.step is None:
+            for take_back in taking_back:
+                take_back()
+
+    closing.push(refused)
     return RunDirectory(path=Path(from_first_process(made)))
 
 

@@ -10,14 +10,16 @@ logs/, failures/, job.sbatch  what a launcher wrote
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +30,7 @@ from launch.config import RunConfig, load_dict, require_resumable, save
 from train.manifest import sync, write_flushed
 
 RUNS = Path("runs")
+OF_A_START = ("config.yaml", "environment.json", "timeline.jsonl", "metrics.jsonl", "tensorboard")
 BEFORE_A_RUN = {"job.sbatch", "logs", "failures", "config.yaml.partial"}
 OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
 PACKAGES = (
@@ -76,26 +79,61 @@ class RunDirectory:
 
 
 def open_run_directory(
-    config: RunConfig, *, path: Path | None, resume: bool = False, overwrite: bool = False
+    config: RunConfig,
+    *,
+    path: Path | None,
+    resume: bool = False,
+    overwrite: bool = False,
+    taking_back: list[Callable[[], None]] | None = None,
 ) -> RunDirectory:
     """Make or reopen the directory of a run and write its config and environment.
 
     Without `path` a new one is made under runs/. A directory that holds a run is taken only with
     `resume`, if the fields that must match do, or with `overwrite`, which renames the old run and
-    deletes nothing. Call it on one process only. Raises ValueError.
+    deletes nothing. `taking_back` gets what puts all of it back as it was, for a start that is
+    refused before its first step. Call it on one process only. Raises ValueError.
     """
     check_flags(path, resume=resume, overwrite=overwrite)
+    aside = None
     if path is None:
         run = RunDirectory(path=new_directory(config.preset))
+        made = True
     else:
         run = RunDirectory(path=path.expanduser().absolute())
-        _admit(run, config, resume=resume, overwrite=overwrite)
+        aside = _admit(run, config, resume=resume, overwrite=overwrite)
+        made = not run.path.exists()
+        run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+    if taking_back is not None:
+        before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
+        there = {entry.name for entry in run.path.iterdir()}
+        taking_back.append(functools.partial(_take_back, run, made, aside, there, before))
     if not resume:
         run.checkpoints.mkdir(exist_ok=True)
         sync(run.path)
     save(config, run.config)
     write_flushed(run.environment, json.dumps([*_starts(run), environment()], indent=2) + "\n")
     return run
+
+
+def _take_back(
+    run: RunDirectory, made: bool, aside: Path | None, there: set[str], before: dict[Path, bytes]
+) -> None:
+    """Leave of a start nothing but what was there before it; what is not a start's own stays."""
+    for name in OF_A_START:
+        if name not in there and (entry := run.path / name).is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif name not in there:
+            entry.unlink(missing_ok=True)
+    for file, content in before.items():
+        file.write_bytes(content)
+    with contextlib.suppress(OSError):  # those that hold something stay
+        if "checkpoints" not in there:
+            run.checkpoints.rmdir()
+        if made or aside is not None:
+            run.path.rmdir()
+    if aside is not None and not run.path.exists():
+        aside.rename(run.path)
+        print(f"the run that was in {run.path} is there again")
 
 
 def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
@@ -174,8 +212,9 @@ def _is_of_a_run(path: Path) -> bool:
     return path.name not in BEFORE_A_RUN and not empty
 
 
-def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Make `run.path` ready for this run, or raise ValueError and change nothing."""
+def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
+    """Make `run.path` free for this run, or raise ValueError and change nothing; where the run that
+    was there lies now, if there was one."""
     if run.path.exists() and not run.path.is_dir():
         raise ValueError(f"run_dir={run.path} must be a directory, but is a file; try another path")
     held = run.path.is_dir() and any(map(_is_of_a_run, run.path.iterdir()))
@@ -187,23 +226,34 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
                 "has no config.yaml; try the directory that `meshloom train` printed, "
                 "or leave out --resume"
             )
-        require_resumable(load_dict(run.config), config)
-        return
+        if has_begun(run):
+            require_resumable(load_dict(run.config), config)
+        return None
     if held and not is_run:
         raise ValueError(
             f"run_dir={run.path} must be new, empty or a run directory, because files of others "
             "are never touched; try another path"
         )
     if held and not overwrite:
+        ways = "--resume to go on with it, --overwrite to set it aside, or another path"
+        if not has_begun(run):
+            ways = "--overwrite, as that one has made no step yet, unless it is at its first now"
         raise ValueError(
             f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
-            "one; try --resume to go on with it, --overwrite to set it aside, or another path"
+            f"one; try {ways}"
         )
-    if held:
-        aside = _free_name(run.path)
-        run.path.rename(aside)
-        print(f"the run that was in {run.path} is now in {aside}")
-    run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+    if not held:
+        return None
+    aside = _free_name(run.path)
+    run.path.rename(aside)
+    print(f"the run that was in {run.path} is now in {aside}")
+    return aside
+
+
+def has_begun(run: RunDirectory) -> bool:
+    """Whether a run has anything to show for itself: a record, or a checkpoint."""
+    recorded = run.metrics.is_file() and run.metrics.stat().st_size > 0
+    return recorded or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir()))
 
 
 def _free_name(path: Path) -> Path:

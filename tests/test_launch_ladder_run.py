@@ -98,7 +98,7 @@ def test_a_stopped_and_a_killed_worker_leave_no_trace(
 def test_a_cell_that_diverges_is_given_up_at_once_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wild = dataclasses.replace(ONE, learning_rate=Power(factor=1e30))
+    wild = dataclasses.replace(ONE, learning_rate=Power(factor=1e15))
     (cell,) = cells_of(wild)
     path = tmp_path / "study"
     with worker(wild, tmp_path) as first:

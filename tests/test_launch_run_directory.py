@@ -119,3 +119,12 @@ def test_run_is_found_or_a_neighbour_named(held: Path) -> None:
     assert find_run_directory(held).path == held
     with pytest.raises(ValueError, match=f"try {held}"):
         find_run_directory(held.with_name("hled"))
+
+
+def test_a_run_without_a_step_says_how_it_is_begun_again(tmp_path: Path) -> None:
+    """As a kill between its directory and its first step leaves it."""
+    path = open_run_directory(TINY, path=tmp_path / "run").path
+    with pytest.raises(ValueError, match=r"must not hold a run already.*try --overwrite, as .* no"):
+        open_run_directory(TINY, path=path)
+    open_run_directory(preset("gpt2-124m"), path=path, resume=True)
+    assert load(path / "config.yaml").preset == "gpt2-124m", "nothing of the other was trained"

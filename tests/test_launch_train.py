@@ -2,15 +2,20 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from command import ROOT, SMALL, arguments, meshloom, records
+from command import ROOT, SMALL, TRAIN, arguments, meshloom, records, started
 
 FEW = ["--train.steps", "3", "--train.checkpoint.every-steps", "2"]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,10 @@ def test_evaluate_and_generate_read_the_run(run: tuple[Path, str]) -> None:
         (["--model.remat", "offload"], "model.remat=offload must have an accelerator"),
         (["--model.attention", "cudnn"], "model.attention=cudnn must run on a GPU"),
         (["--data.sources", "text:/nowhere/*.txt"], "data.sources='text:/nowhere/*.txt' must"),
+        (
+            ["--model.num-layers", "4000", "--model.mlp-dim", "16777216"],
+            "mesh of 1 devices must hold the parameters and the optimizer's state",
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -94,9 +103,54 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not path.exists()
 
 
+NO_WANDB = f"import sys; sys.modules['wandb'] = None\n{TRAIN}"
+
+
+def test_a_start_refused_after_its_directory_was_made_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    (path / "logs").mkdir(parents=True)
+    (path / "logs" / "mine.txt").write_text("a launcher's")
+    before = contents(tmp_path)
+    words = ["tiny", *SMALL, *FEW, "--run-dir", str(path), "--wandb", "project"]
+    process = started(*words, code=NO_WANDB)
+    error = process.communicate()[1]
+    assert process.returncode == 1 and "wandb=project must have the package" in error
+    assert contents(tmp_path) == before
+    meshloom("train", *words[:-2])
+
+
+@pytest.mark.parametrize("way", ["--overwrite", "--resume"])
+def test_a_start_refused_leaves_the_run_that_was_there(
+    way: str, run: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run[0], path)
+    before = {n: text for n, text in contents(tmp_path).items() if "timeline" not in n}
+    size = ["tiny", *SMALL, *FEW] if way == "--overwrite" else ["--train.steps", "9"]
+    process = started(*size, "--run-dir", str(path), way, "--wandb", "project", code=NO_WANDB)
+    out, error = process.communicate()
+    assert process.returncode == 1 and "wandb=project must have the package" in error
+    after = {n: text for n, text in contents(tmp_path).items() if "timeline" not in n}
+    assert after == before
+    assert (f"the run that was in {path} is there again" in out) == (way == "--overwrite")
+
+
+def test_a_run_directory_says_all_that_a_resume_or_start_needs(
+    run: tuple[Path, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(run[0], path)
+    more = ["--run-dir", str(path), "--resume-or-start", "--train.steps", "4", "--sample", "0"]
+    assert "going on from step 3" in meshloom("train", *more).stdout
+    absent = ["--run-dir", str(tmp_path / "absent"), "--resume-or-start"]
+    error = meshloom("train", *absent, expect=2).stderr
+    assert f"try meshloom train tiny --run-dir {tmp_path / 'absent'} --resume-or-start" in error
+    assert not (tmp_path / "absent").exists()
+
+
 def test_nan_loss_ends_the_run_with_its_step_and_rows(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    hot = ["--train.optimizer.learning-rate", "1e38", "--train.optimizer.warmup-steps", "0"]
+    hot = ["--train.optimizer.learning-rate", "1e15", "--train.optimizer.warmup-steps", "0"]
     error = meshloom("train", "tiny", *SMALL, *FEW, "--run-dir", str(path), *hot, expect=1).stderr
     assert "of step 2 (data rows 8 to 15, from " in error and ") must be finite" in error
     assert "--train.bad-numbers.non-finite skip" in error

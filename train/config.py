@@ -25,7 +25,7 @@ class OptimizerConfig:
 
     name: Literal["adamw", "lion"] = "adamw"
     """AdamW (Loshchilov & Hutter 2019) or Lion (Chen et al. 2023)."""
-    learning_rate: Annotated[float, Interval(ge=1e-30, le=1e3)] = 3e-4
+    learning_rate: Annotated[float, Interval(ge=1e-30, le=1e15)] = 3e-4
     """Peak learning rate, reached at the end of the warm-up."""
     schedule: Literal["constant", "cosine", "linear", "wsd", "inverse_sqrt"] = "cosine"
     """Shape after the warm-up; `wsd` stays at the peak and falls linearly over the last
