@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data import system
 from data.formats import PIECE, Piece, Unreadable, fields_of
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def prepare_named(name: str) -> str:
 
 def divide_records(folder: str) -> list[Piece]:
     """Ranges of records of the train split, of about PIECE bytes each."""
-    import tensorflow_datasets as tfds
-
-    info = tfds.builder_from_directory(folder).info
+    info = _built(folder).info
     if "train" not in info.splits:
         raise Unreadable(f"it has no split 'train' but {', '.join(info.splits) or 'none'}")
     count = info.splits["train"].num_examples
@@ -58,12 +57,12 @@ def divide_records(folder: str) -> list[Piece]:
 
 
 def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(piece.file)
-    source = builder.as_data_source(split="train")  # pyright: ignore[reportCallIssue]
+    source = _built(piece.file).as_data_source(split="train")  # pyright: ignore[reportCallIssue]
     for i in range(piece.start, piece.stop):
-        record = source[i]
+        try:
+            record = source[i]
+        except Exception as error:  # of array_record, of protobuf, of TFDS
+            raise Unreadable(f"record {i} is damaged ({system.said(error)})") from error
         if field not in record:
             has = ", ".join(record)
             texts = fields_of(record, bytes)
@@ -75,6 +74,15 @@ def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
             yield value.decode(), i
         except UnicodeDecodeError as error:
             raise Unreadable(f"record {i} is not UTF-8 at its byte {error.start}") from error
+
+
+def _built(folder: str) -> "tfds.core.DatasetBuilder":
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # of JSON, of protobuf, of TFDS
+        raise Unreadable(f"it is no whole TFDS data set ({system.said(error)})") from error
 
 
 def split_files(folder: str) -> list[str]:
@@ -94,17 +102,17 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         builder.as_data_source(split=None)  # pyright: ignore[reportCallIssue]
     except ImportError as error:
         raise _lacks(spec, error) from error
-    except OSError as error:
-        raise ValueError(
-            f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads"
-            f" and converts it, but that failed ({error}); try again with a network and room on "
-            "the disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
-        ) from error
     except NotImplementedError as error:
         raise ValueError(
             f"data.sources={spec!r} must be stored as array_record, because only TensorFlow reads "
             f"other formats, but {builder.data_dir} is not; try moving that folder away, and it is "
             f"prepared anew (data sets that need TensorFlow for it: {INSTALL})"
+        ) from error
+    except (OSError, RuntimeError) as error:  # array_record's own are of the second kind
+        raise ValueError(
+            f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads"
+            f" and converts it, but that failed ({error}); try again with a network and room on "
+            "the disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
         ) from error
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,9 +92,9 @@ class Counted(bytes):
 
     work = 0
 
-    def split(self, *arguments: Any) -> list[bytes]:
+    def split(self, sep: bytes | None = None, maxsplit: SupportsIndex = -1) -> list[bytes]:  # pyright: ignore
         Counted.work += len(self)
-        return super().split(*arguments)
+        return super().split(sep, maxsplit)
 
     def __radd__(self, other: bytes) -> "Counted":
         Counted.work += len(other) + len(self)

@@ -1,6 +1,8 @@
 """TFDS data sets by name and by record."""
 
 import importlib
+import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,3 +124,28 @@ def test_what_cannot_be_prepared_says_so(
     monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     with pytest.raises(ValueError, match=rf"data\.sources='tfds:{name}' {message}"):
         records.prepare_named(name)
+
+
+def test_a_disk_that_fills_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"must be prepared once .*File too large"):
+            records.prepare_named("weather_notes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Path(records.prepare_named("weather_notes")).is_dir()
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "*array_record*"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
+def test_damage_is_named(folder: str, tmp_path: Path, name: str, damage: str) -> None:
+    copied = Path(shutil.copytree(folder, tmp_path / "weather_notes" / "1.0.0"))
+    (file,) = copied.glob(name)
+    content = file.read_bytes()
+    harmed = {"empty": b"", "cut": content[: len(content) // 2], "noise": b"\xff" * len(content)}
+    file.write_bytes(harmed[damage])
+    with pytest.raises(Unreadable, match=r"damaged|no whole TFDS|no split|no text|not UTF"):
+        for piece in records.divide_records(str(copied)):
+            assert len(list(records.read_records(piece, "note"))) < 0

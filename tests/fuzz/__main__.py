@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -158,7 +158,7 @@ def main() -> int:
             for line in (folder / f"{worker}.answers").read_text().splitlines()
         ]
     wrong = [line for line in lines if line[1]]
-    seconds = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for line in lines:
         seconds[line[0]] += float(line[2])
     print(f"{len(lines)} inputs in {time.monotonic() - began:.0f} s, {len(wrong)} wrong")
