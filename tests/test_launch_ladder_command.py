@@ -194,7 +194,7 @@ def test_text_that_was_repeated_is_named(
     told = capsys.readouterr().out
     often = [n for n, tokens in enumerate(runs.tokens, 2) if tokens > 4 * 1.7e10]
     assert 1 <= len(often) <= 6
-    assert f"REPEATED TEXT: {len(often)} runs" in told and "as fresh; with unique=" not in told
+    assert f"REPEATED TEXT: {len(often)} run" in told and "as fresh; with unique=" not in told
     assert all(f"line {line}" in told for line in often)
     assert main([*words, NAMED]) == 0
     told = capsys.readouterr().out

@@ -151,6 +151,19 @@ def test_a_held_out_cell_outside_its_interval_is_said_first_and_widens_what_is_f
     assert page.index("FAILED BACKTEST: held out w96-n") < page.index('class="cards"')
 
 
+def test_cells_that_read_their_text_often_are_named(
+    study: StudyDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cell, often in zip(study.cells[:2], (3.9, 4.5), strict=True):
+        file = study.of(cell) / "result.json"
+        unique = int(cell.tokens / often)
+        write_json(file, json.loads(file.read_text()) | {"unique_tokens": unique})
+    assert main(["ladder", "fit", str(study.path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert told.startswith("REPEATED TEXT: 1 run read text") and study.cells[1].name in told
+    assert study.cells[0].name not in told and "up to 4.5 times" in told
+
+
 def test_a_forecast_of_other_results_is_refused(
     study: StudyDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -220,9 +220,8 @@ def bent(sets: int | None) -> Iterator[str]:
             noise = chance.normal(0, 0.004, len(cells.loss)) + _bend(bend, cells.flops)
             found = fit(named(shifted(cells, np.arange(16), noise)))
             if found.missed:
-                wide = [_inside(found, beyond, bend) for beyond in (8, 100)]
-                plain = [_inside(found._replace(missed=[]), far, bend) for far in (8, 100)]
-                held.append([wide[0], plain[0], wide[1], plain[1]])
+                both = found, found._replace(missed=[])
+                held.append([_inside(of, beyond, bend) for beyond in (8, 100) for of in both])
         counts = np.sum(held, axis=0) if held else [0] * 4
         yield f"| {bend} | {len(held)} | {' | '.join(map(str, counts))} |"
 

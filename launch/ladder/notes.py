@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from launch.ladder.digits import runs as runs_told
 from launch.ladder.fit import Missed
 from launch.ladder.runs import Run, named, table
 
@@ -44,7 +45,7 @@ def _repeated(runs: Sequence[Run]) -> list[str]:
         return []
     most = max(run.epochs for run in runs)
     return [
-        f"REPEATED TEXT: {len(rows)} runs read theirs more than {EPOCHS:g} times, up to "
+        f"REPEATED TEXT: {runs_told(len(rows))} read text more than {EPOCHS:g} times, up to "
         f"{most:.3g} times: {named(runs, rows)}. The law takes all tokens as fresh, and repeated "
         "ones are worth less, so that long runs look worse than they would on more text."
     ]
