@@ -237,8 +237,8 @@ def _group(kind: Any) -> type | None:
     if get_origin(kind) is Annotated:
         return _group(get_args(kind)[0])
     if get_origin(kind) is tuple:
-        return next((part for part in get_args(kind) if dataclasses.is_dataclass(part)), None)
-    return kind if dataclasses.is_dataclass(kind) else None
+        return next((part for part in map(_group, get_args(kind)) if part is not None), None)
+    return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
 def _below(prefix: str, option: Option) -> str:

@@ -101,6 +101,12 @@ def prepare(
     if jax.process_index() == 0:
         timeline.open(run.timeline)
     report.begin(run, rows)
+    schedule = train.optimizer
+    if found is None and schedule.warmup_steps >= train.steps:
+        report.say(
+            f"the peak learning rate is never reached: warm-up takes {schedule.warmup_steps} steps "
+            f"of {train.steps}; try --train.optimizer.warmup-steps {train.steps // 10}"
+        )
 
     checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
     closing.callback(checkpointer.close)

@@ -105,7 +105,7 @@ def open_run_directory(
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     if taking_back is not None:
         before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
-        there = {entry.name for entry in run.path.iterdir()}
+        there = set(_entries(run))
         taking_back.append(functools.partial(_take_back, run, made, aside, there, before))
     if not resume:
         run.checkpoints.mkdir(exist_ok=True)
@@ -116,18 +116,19 @@ def open_run_directory(
 
 
 def _take_back(
-    run: RunDirectory, made: bool, aside: Path | None, there: set[str], before: dict[Path, bytes]
+    run: RunDirectory, made: bool, aside: Path | None, there: set[Path], before: dict[Path, bytes]
 ) -> None:
     """Leave of a start nothing but what was there before it; what is not a start's own stays."""
-    for name in OF_A_START:
-        if name not in there and (entry := run.path / name).is_dir():
+    for entry in _entries(run):
+        own = entry.name in OF_A_START or entry.parent.name == "tensorboard"
+        if own and entry not in there and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-        elif name not in there:
+        elif own and entry not in there:
             entry.unlink(missing_ok=True)
     for file, content in before.items():
         file.write_bytes(content)
     with contextlib.suppress(OSError):  # those that hold something stay
-        if "checkpoints" not in there:
+        if run.checkpoints not in there:
             run.checkpoints.rmdir()
         if made or aside is not None:
             run.path.rmdir()
@@ -210,6 +211,10 @@ def _is_of_a_run(path: Path) -> bool:
     """Whether an entry of a directory shows that more than preparations were made there."""
     empty = path.name == "checkpoints" and path.is_dir() and not any(path.iterdir())
     return path.name not in BEFORE_A_RUN and not empty
+
+
+def _entries(run: RunDirectory) -> list[Path]:
+    return [*run.path.iterdir(), *(run.path / "tensorboard").glob("*")]
 
 
 def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:

@@ -117,6 +117,13 @@ def test_unfit_flag_is_refused(field: str, value: object) -> None:
         SlurmOptions(**{field: value})  # type: ignore[arg-type]
 
 
+def test_gpus_that_no_task_would_use_are_refused() -> None:
+    for tasks in (2, 16):
+        with pytest.raises(ValueError, match=r"must be 1 or gpus_per_node=8, .*per-node 8"):
+            SlurmOptions(tasks_per_node=tasks, gpus_per_node=8)
+    assert [SlurmOptions(tasks_per_node=n, gpus_per_node=8).tasks for n in (1, 8)] == [1, 8]
+
+
 @pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "2-0", "2-12:30", "2-12:30:15"])
 def test_times_of_slurm_are_taken(time: str) -> None:
     assert SlurmOptions(time=time).time == time

@@ -22,7 +22,7 @@ FINAL = [REFUSED, USAGE]
 NOT_TEXT = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-QUANTITY = re.compile(r"[1-9]\d*(Ki|Mi|Gi|Ti|k|M|G|T)?")
+QUANTITY = re.compile(r"[1-9]\d{0,14}(Mi|Gi|Ti|M|G|T)")
 
 FLAT = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 # By TensorCores, of which these chips have two.

@@ -108,6 +108,13 @@ class SlurmOptions:
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
                 f"least of them; try --min-nodes {self.nodes}"
             )
+        tasks, gpus = self.tasks_per_node, self.gpus_per_node
+        if tasks is not None and gpus is not None and tasks not in (1, gpus):
+            raise ValueError(
+                f"tasks_per_node={tasks} must be 1 or gpus_per_node={gpus}, because a task "
+                "alone on its node takes all GPUs and one among others takes one, so that some "
+                f"would be idle or missing; try --tasks-per-node {gpus}"
+            )
         if self.time is not None and not TIME.fullmatch(self.time):
             raise ValueError(
                 f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
