@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 if TYPE_CHECKING:
     from launch.options import TrainOptions
 
+from data import system
 from launch import exits
 from launch.words import UsageError, parse, split_command, unknown, value_of
 
@@ -153,7 +154,10 @@ def train_options(arguments: list[str]) -> "TrainOptions":
         base = launch.config.load(find_run_directory(Path(directory)).config)
     elif wants_help:
         base = preset("tiny")
-    elif directory is not None and RunDirectory(path=Path(directory).expanduser()).config.is_file():
+    elif (
+        directory is not None
+        and RunDirectory(path=system.local_path("run_dir", directory)).config.is_file()
+    ):
         raise UsageError(
             f"meshloom train needs a preset, or --resume to go on with the run in {directory}"
         )

@@ -19,6 +19,7 @@ def generate(options: GenerateOptions) -> None:
     """Print the prompt with its continuations."""
     from launch.saved import open_saved
 
+    _require_text(options.prompt)
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     with open_saved(options.run, options.step, options.mesh) as saved:
         texts = continuations(
@@ -35,6 +36,16 @@ def generate(options: GenerateOptions) -> None:
             if options.samples > 1:
                 print(f"--- {number} of {options.samples}")
             print(options.prompt + text)
+
+
+def _require_text(prompt: str) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"prompt={prompt!a} must be text, because a model goes on from text, but its character "
+            f"{error.start} is none; try a terminal in UTF-8, or without it"
+        ) from error
 
 
 def continuations(

@@ -1,6 +1,7 @@
 """Tokenizers: text goes through unchanged, the end of a document never comes from text."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,23 @@ def test_needs_an_end_of_document(folder: Path, tmp_path: Path) -> None:
     endless.write_text((folder / "bpe.json").read_text().replace("<|endoftext|>", "<|other|>"))
     with pytest.raises(ValueError, match="must hold a token that ends a document"):
         load_tokenizer(str(endless))
+
+
+def test_the_path_of_a_tokenizer_is_taken_as_it_is_written_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~me.json", "s3://a.json", "[a]*.json", " \n.json", "\udcff.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("not one")
+        with pytest.raises(ValueError, match=r"must be a tokenizer\.json, because"):
+            load_tokenizer(name)
+    os.mkfifo("fifo.json")
+    for name, what in {
+        "fifo.json": "Not a regular file",
+        "none.json": "No such file",
+        "a\0.json": "zero byte",
+        "~nobody-here/a.json": "no home directory of '~nobody-here'",
+    }.items():
+        with pytest.raises(ValueError, match=rf"^data\.tokenizer='.* must be .*{what}"):
+            load_tokenizer(name)

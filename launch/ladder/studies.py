@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from data import system
 from data.config import DataConfig
 from launch.config import RunConfig, load_dict
 from launch.ladder.study import Family, Power, Row, Study, from_dict
@@ -84,6 +85,6 @@ def load_study(name: str) -> Study:
     file and the field."""
     if name in STUDIES:
         return STUDIES[name]()
-    path = Path(name).expanduser()
+    path = Path(system.expanded("study", name))
     example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
     return from_dict(load_dict(path, "study", example), str(path))
