@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from data.cache import is_remote
 from data.config import DataConfig
+from data.system import expanded, local_path
 
 WITH_A_PLACE = ("text", "jsonl", "parquet")
 """Kinds of source that are read from paths; the others have names or sizes."""
@@ -17,8 +18,10 @@ def absolute(config: DataConfig) -> DataConfig:
     return replace(
         config,
         sources=tuple(map(_source, config.sources)),
-        tokenizer=config.tokenizer if config.tokenizer == "bytes" else _path(config.tokenizer),
-        cache_dir=_path(config.cache_dir),
+        tokenizer=config.tokenizer
+        if config.tokenizer == "bytes"
+        else _path("tokenizer", config.tokenizer),
+        cache_dir=_path("cache_dir", config.cache_dir),
     )
 
 
@@ -27,15 +30,17 @@ def _source(spec: str) -> str:
     return f"{kind}:{_pattern(where)}" if kind in WITH_A_PLACE else spec
 
 
-def _path(path: str) -> str:
-    return path if is_remote(path) else os.path.abspath(os.path.expanduser(path))
+def _path(field: str, path: str) -> str:
+    if is_remote(path) and not os.path.lexists(path):
+        return path
+    return str(local_path(f"data.{field}", path))
 
 
 def _pattern(where: str) -> str:
     """A pattern for `glob`, in which the folder it is taken from has no special characters."""
-    if is_remote(where):
+    if is_remote(where) and not os.path.lexists(where):
         return where
-    if os.path.exists(path := os.path.expanduser(where)):
+    if os.path.lexists(path := expanded("data.sources", where)):
         return glob.escape(os.path.abspath(path))
     head, slash, rest = where.partition("/")
     if (home := os.path.expanduser(head)) != head:

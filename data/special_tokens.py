@@ -4,10 +4,14 @@ Only special tokens count, as no text is encoded to them.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
+
+from data import system
+from data.cache import is_remote
 
 KNOWN_ENDS = (
     *("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<EOS>", "<|eos|>", "[EOS]"),
@@ -113,15 +117,21 @@ class _Declarations:
         return None
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = epath.Path(self._tokens.path).expanduser().parent / name
+        path = _folder(self._tokens.path) / name
         try:
-            content = path.read_text() if path.is_file() else "{}"
+            content = path.read_text() if path.exists() else "{}"
             values = json.loads(content)
         except (OSError, ValueError, RecursionError) as error:
-            raise _damaged(path, str(error)) from error
+            raise _damaged(path, system.said(error)) from error
         if not isinstance(values, dict):
             raise _damaged(path, f"it holds a {type(values).__name__}")
         return values
+
+
+def _folder(path: str) -> epath.Path:
+    if is_remote(path) and not os.path.lexists(path):
+        return epath.Path(path).parent
+    return epath.Path(system.local_path("data.tokenizer", path).parent)
 
 
 def _damaged(path: epath.Path, why: str) -> ValueError:

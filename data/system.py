@@ -94,6 +94,11 @@ def expanded(name: str, path: str) -> str:
     return home
 
 
+def local_path(name: str, path: str | Path) -> Path:
+    """`expanded`, as an absolute path."""
+    return Path(expanded(name, os.fspath(path))).absolute()
+
+
 def require_regular(path: str | Path) -> os.stat_result:
     """The state of a file with content of its own; OSError for whatever else has that path: a pipe
     would be waited for without an end."""

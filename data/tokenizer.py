@@ -1,13 +1,17 @@
 """Text to token ids and back: UTF-8 bytes, a `tokenizer.json`, or a SentencePiece model."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from etils import epath
 
+from data import system
+from data.cache import is_remote
 from data.config import DataConfig
 from data.special_tokens import Boundary, Vocabulary, boundaries
 
@@ -240,7 +244,11 @@ def _refuse_tokens_of_bytes(begin_token: str | None, end_token: str | None) -> N
 
 def _read(path: str) -> bytes:
     try:
-        return epath.Path(path).expanduser().read_bytes()
+        if is_remote(path) and not os.path.lexists(path):
+            return epath.Path(path).read_bytes()
+        local = system.expanded("data.tokenizer", path)
+        system.require_regular(local)
+        return Path(local).read_bytes()
     except OSError as error:
         raise _unreadable(path, "a file", error) from error
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from launch.config import RunConfig
-    from launch.options import TrainOptions
+    pass
 
 from launch import exits
-from launch.words import UsageError, parse, split_command, unknown, value_of
+from launch.words import UsageError, parse, split_command, unknown
 
 
 class Command(NamedTuple):
@@ -125,6 +124,8 @@ def _overview() -> str:
 
 
 def _train(arguments: list[str]) -> int:
+    from launch.train_arguments import train_options
+
     options = train_options(arguments)
     from launch.train import train
 
@@ -135,60 +136,6 @@ def _train(arguments: list[str]) -> int:
         resume_or_start=options.resume_or_start,
         overwrite=options.overwrite,
     )
-
-
-def train_options(arguments: list[str]) -> "TrainOptions":
-    """What `meshloom train ARGUMENTS` would do; raises UsageError, exits as the parser does."""
-    from launch.options import TrainOptions, begun_from
-    from launch.presets import preset
-    from launch.run_directory import RunDirectory
-    from launch.saved import open_run
-
-    named = bool(arguments) and not arguments[0].startswith("-")
-    prog = f"meshloom train {arguments[0]}" if named else "meshloom train PRESET"
-    directory = value_of("--run-dir", arguments)
-    wants_help = {"-h", "--help"} & set(arguments)
-    flags = {argument.replace("_", "-") for argument in arguments}
-    if (begun := begun_from(arguments, "train")) is not None:
-        base = begun
-    elif directory is not None and "--resume" in flags:
-        base = open_run(Path(directory)).config
-    elif wants_help:
-        base = preset("tiny")
-    elif directory is not None and "--resume-or-start" in flags:
-        base = _of_run(Path(directory))
-    elif directory is not None and RunDirectory(path=Path(directory).expanduser()).config.is_file():
-        raise UsageError(
-            f"meshloom train needs a preset, or --resume to go on with the run in {directory}"
-        )
-    else:
-        raise UsageError(
-            "meshloom train needs a preset, as in `meshloom train tiny` "
-            "(`meshloom presets` lists all)"
-        )
-    description = (
-        f"Defaults shown are those of {base.preset}; `meshloom presets` lists all presets."
-    )
-    return parse(
-        TrainOptions,
-        arguments[1:] if named else arguments,
-        prog=prog,
-        description=description,
-        default=TrainOptions(run=base),
-    )
-
-
-def _of_run(directory: Path) -> "RunConfig":
-    """The config of the run that lies there; UsageError if none does, as it could not be begun."""
-    from launch.run_directory import RunDirectory
-    from launch.saved import open_run
-
-    if not RunDirectory(path=directory.expanduser()).config.is_file():
-        raise UsageError(
-            f"meshloom train needs a preset to begin the run, because {directory} holds none to go "
-            f"on with; try meshloom train tiny --run-dir {directory} --resume-or-start"
-        )
-    return open_run(directory).config
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -267,6 +214,8 @@ def _verify_resume(arguments: list[str]) -> int:
             "meshloom verify-resume needs a preset and flags of `train`, as in "
             "`meshloom verify-resume --kills 5 tiny --train.steps 60`"
         )
+    from launch.train_arguments import train_options
+
     asked = train_options(words)
     if asked.run_dir is not None or asked.resume or asked.overwrite:
         raise UsageError(

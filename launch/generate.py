@@ -25,6 +25,7 @@ def generate(options: GenerateOptions) -> None:
     """Print the prompt with its continuations."""
     from launch.saved import open_saved
 
+    _require_text(options.prompt)
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     with open_saved(options.run, options.step, options.mesh, options.data) as saved:
         if jax.process_index() == 0 and (note := _unchecked(saved)):
@@ -54,6 +55,16 @@ def _unchecked(saved: "Saved") -> str:
         f"data.tokenizer={tokenizer} is taken unchecked, because step {saved.step} was saved by a "
         "version that did not write down the digest of its tokenizer"
     )
+
+
+def _require_text(prompt: str) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"prompt={prompt!a} must be text, because a model goes on from text, but its character "
+            f"{error.start} is none; try a terminal in UTF-8, or without it"
+        ) from error
 
 
 def continuations(

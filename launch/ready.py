@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 
+from data import system
 from data.pipeline import Rows, open_rows
 from data.places import absolute
 from launch import build, exits, typed
@@ -137,7 +138,7 @@ def prepare(
 
 def holds_run(run_dir: Path) -> bool:
     """Whether process 0 finds a run there: another may look when it has just been begun."""
-    config = RunDirectory(path=run_dir.expanduser().absolute()).config
+    config = RunDirectory(path=system.local_path("run_dir", run_dir)).config
     return bool(from_first_process(lambda: "yes" if config.is_file() else ""))
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from data import system
 from data.config import DataConfig
 from data.pipeline import Rows
 from data.places import absolute
@@ -53,7 +54,7 @@ def find(
     under settings or data that must match and do not; then nothing is changed. Who has a
     `checkpointer` that writes there gives it, as it must know what was set aside.
     """
-    directory = RunDirectory(path=run_dir.expanduser().absolute()).checkpoints
+    directory = RunDirectory(path=system.local_path("run_dir", run_dir)).checkpoints
     if checkpointer is None:
         checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
     if not from_first_process(lambda: "yes" if directory.is_dir() else ""):

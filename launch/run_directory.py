@@ -99,7 +99,7 @@ def open_run_directory(
         run = RunDirectory(path=new_directory(config.preset))
         made = True
     else:
-        run = RunDirectory(path=path.expanduser().absolute())
+        run = RunDirectory(path=system.local_path("run_dir", path))
         aside = _admit(run, config, resume=resume, overwrite=overwrite)
         made = not run.path.exists()
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
@@ -170,9 +170,9 @@ def new_directory(preset: str) -> Path:
 
 def find_run_directory(path: Path) -> RunDirectory:
     """The existing run at `path`; ValueError if there is none."""
-    run = RunDirectory(path=path.expanduser().absolute())
+    run = RunDirectory(path=system.local_path("run", path))
     if not run.config.is_file():
-        known = sorted(p.parent for p in path.expanduser().absolute().parent.glob("*/config.yaml"))
+        known = sorted(p.parent for p in run.path.parent.glob("*/config.yaml"))
         raise ValueError(
             f"run={path} must be a run directory, because its config.yaml is read; "
             + (f"try {known[-1]}" if known else "try the directory that `meshloom train` printed")

@@ -1,6 +1,7 @@
 """Tokenizers: text goes through unchanged, the end of a document never comes from text."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +102,23 @@ def test_bad_files(tmp_path: Path, name: str) -> None:
     path.write_bytes(b"{}")
     with pytest.raises(ValueError, match=r"must be a (tokenizer\.json|SentencePiece model)"):
         load_tokenizer(str(path))
+
+
+def test_the_path_of_a_tokenizer_is_taken_as_it_is_written_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~me.json", "s3://a.json", "[a]*.json", " \n.json", "\udcff.json"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("not one")
+        with pytest.raises(ValueError, match=r"must be a tokenizer\.json, because"):
+            load_tokenizer(name)
+    os.mkfifo("fifo.json")
+    for name, what in {
+        "fifo.json": "Not a regular file",
+        "none.json": "No such file",
+        "a\0.json": "zero byte",
+        "~nobody-here/a.json": "no home directory of '~nobody-here'",
+    }.items():
+        with pytest.raises(ValueError, match=rf"^data\.tokenizer='.* must be .*{what}"):
+            load_tokenizer(name)

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from launch.bench.ladder import CASES, NOISE, fitted, only, shifted, sound
+from launch.bench.ladder import CASES, fitted
+from launch.bench.ladder_runs import NOISE, only, shifted, sound
 from launch.ladder.checks import reasons
 from launch.ladder.runs import Run, Table
 

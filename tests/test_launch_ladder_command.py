@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from launch.bench.ladder import TARGET, TRUTH, sound
+from launch.bench.ladder_runs import TARGET, TRUTH, sound
 from launch.cli import main
 from launch.ladder.isoflop import Unfit, valley
 from launch.ladder.runs import Table, budgets

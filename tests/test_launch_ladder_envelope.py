@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.bench.ladder import TARGET, TRUTH, sound
+from launch.bench.ladder_runs import TARGET, TRUTH, sound
 from launch.ladder.envelope import fit_envelope, refit_envelope
 from launch.ladder.isoflop import Unfit
 from launch.ladder.runs import Table

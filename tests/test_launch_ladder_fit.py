@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.bench.ladder import TARGET, TRUTH, named, only, sound, upside_down
+from launch.bench.ladder_runs import TARGET, TRUTH, named, only, sound, upside_down
 from launch.ladder.fit import Fit, fit, foretell, lever, missed, optimum, symbol
 from launch.ladder.interval import Estimate
 from launch.ladder.runs import Table

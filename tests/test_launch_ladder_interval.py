@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.bench.ladder import TRUTH, sound
+from launch.bench.ladder_runs import TRUTH, sound
 from launch.ladder.interval import DRAWS, Estimate, about, redrawn, stretched
 from launch.ladder.runs import Table, cells
 

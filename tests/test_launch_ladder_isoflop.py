@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.bench.ladder import BUDGETS, TARGET, TRUTH, only, sound, upside_down
+from launch.bench.ladder_runs import BUDGETS, TARGET, TRUTH, only, sound, upside_down
 from launch.ladder.isoflop import Unfit, fit_isoflop, refit_isoflop
 from launch.ladder.runs import Table, budgets
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.bench.ladder import TARGET, TRUTH, sound
+from launch.bench.ladder_runs import TARGET, TRUTH, sound
 from launch.ladder.runs import Cost, Table, cost_of
 from launch.ladder.surface import fit_huber, fit_squares
 

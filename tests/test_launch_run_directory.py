@@ -53,9 +53,9 @@ def test_directory_with_a_run_is_refused_untouched(held: Path) -> None:
 
 def test_directory_of_others_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    for flags in ({}, {"overwrite": True}):
+    for overwrite in (False, True):
         with pytest.raises(ValueError, match="files of others are never touched"):
-            open_run_directory(TINY, path=tmp_path, **flags)
+            open_run_directory(TINY, path=tmp_path, overwrite=overwrite)
     assert contents(tmp_path) == {"thesis.tex": b"years of work"}
 
 
@@ -100,7 +100,7 @@ def test_flag_without_a_directory_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=f"{flag}=True must come with a run directory"):
-        open_run_directory(TINY, path=None, **{flag: True})
+        open_run_directory(TINY, path=None, resume=flag == "resume", overwrite=flag == "overwrite")
     assert not list(tmp_path.iterdir())
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from launch.cli import COMMANDS, train_options
+from launch.cli import COMMANDS
+from launch.train_arguments import train_options
 from launch.words import UsageError, parse, split_command, unknown
 
 USAGE = (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from data import system
 from launch.cluster.elastic import largest_fit
 from launch.cluster.failure import Failure
 from launch.cluster.failure_page import SUMMARY, page
@@ -60,7 +61,7 @@ class Restartable:
         if path is None:
             path = new_directory(options.run.preset)
             self._first += ["--run-dir", str(path)]
-        self._run = RunDirectory(path=path.expanduser().absolute())
+        self._run = RunDirectory(path=system.local_path("run_dir", path))
         self._before = self._config_written()
         self._stamp = time.strftime("%Y%m%d-%H%M%S")
         self._name = self._stamp

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from data import system
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import check_flags, new_directory, new_names
@@ -148,7 +149,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
         preset = runs[0].options.run.preset
         base = next(new_names(preset)) if options.dry_run else new_directory(preset)
-    base = base.expanduser().absolute()
+    base = system.local_path("run_dir", base)
     folders = [base / str(n) for n in range(len(runs))] if options.array else [base]
     for run, folder in zip(runs, folders, strict=True):
         require_free(run, folder)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data import system
 from launch.cluster.slurm import STEP, SlurmOptions, head, job, require_sbatch, submit
 from launch.exits import STOPPED
 from launch.words import UsageError, value_of
@@ -41,7 +42,7 @@ def launch_workers(options: SlurmOptions, command: Sequence[str]) -> None:
                 f"process by itself; try without --{flag}"
             )
     require_sbatch(options)
-    base = Path(directory).expanduser().absolute()
+    base = system.local_path("dir", directory)
     text = script(options, words, base)
     _prepare(words[2], base, dry_run=options.dry_run)
     if options.dry_run:

@@ -25,7 +25,7 @@ class Training(NamedTuple):
 
 def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
     """Parse `train ...` with the flags `more`; ValueError or exit 2 as `meshloom train` does."""
-    from launch.cli import train_options
+    from launch.train_arguments import train_options
     from launch.words import UsageError
 
     if not words or words[0] != "train":

@@ -116,7 +116,7 @@ class StudyDirectory:
 
 def open_study(path: Path) -> StudyDirectory:
     """The study that a directory holds; ValueError if it holds none."""
-    path = path.expanduser().absolute()
+    path = system.local_path("dir", path)
     if (study := _kept(path)) is None:
         raise ValueError(
             f"dir={path} must hold a study, because its study.yaml is read; try the directory that "
@@ -130,7 +130,7 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
 
     ValueError if it holds another study or files of others, or cannot be written.
     """
-    path = path.expanduser().absolute()
+    path = system.local_path("dir", path)
     made = StudyDirectory(path, study)
     before = _kept(path)
     changed = differences(before, study) if before else []

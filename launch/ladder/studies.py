@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from data import system
 from data.config import DataConfig
 from data.places import absolute
 from launch.config import RunConfig, load_dict
@@ -85,7 +86,7 @@ def load_study(name: str) -> Study:
     file and the field."""
     if name in STUDIES:
         return STUDIES[name]()
-    path = Path(name).expanduser()
+    path = Path(system.expanded("study", name))
     example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
     study = from_dict(load_dict(path, "study", example), str(path))
     base = dataclasses.replace(study.base, data=absolute(study.base.data))
