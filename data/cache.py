@@ -42,6 +42,24 @@ def remote_path(url: str) -> epath.Path:
     return epath.Path(url)
 
 
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Around what reads or writes a URL: whatever its library raises, such as for credentials that
+    are missing, becomes a ValueError that names it. A local path passes as it is."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        if not is_remote(url):
+            raise
+        raise ValueError(
+            f"{url!r} must be reachable, because it is read or written here, but "
+            f"{type(error).__name__}: {system.said(error)}; try checking the credentials, the "
+            "region and the network of that storage"
+        ) from error
+
+
 def local_cache(cache_dir: str) -> Path:
     """The folder itself, or for a remote one the folder on this machine that mirrors it."""
     local = DEFAULT if is_remote(cache_dir) else cache_dir

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from etils import epath
 
 from data import formats, records, synthetic, system
-from data.cache import commit, digest_of, is_remote, kept_in, local_cache, only_one, remote_path
+from data.cache import (
+    commit,
+    digest_of,
+    is_remote,
+    kept_in,
+    local_cache,
+    only_one,
+    reachable,
+    remote_path,
+)
 from data.formats import CHUNK, Piece, Unreadable
 from data.stdlib_files import stdlib_files, stdlib_names
 
@@ -59,11 +68,13 @@ class Corpus:
     def read(self, piece: Piece) -> Iterator[Document]:
         """Documents of a piece, in order; ValueError names the file and place of what is bad."""
         names = stdlib_names() if self.spec == "stdlib" else None
-        try:
-            for text, place in self._texts(piece):
-                yield Document(text, names[place] if names else piece.file, 0 if names else place)
-        except (Unreadable, OSError) as error:
-            raise self._bad(piece.file, error) from error
+        with reachable(piece.file):
+            try:
+                for text, place in self._texts(piece):
+                    file = names[place] if names else piece.file
+                    yield Document(text, file, 0 if names else place)
+            except (Unreadable, OSError) as error:
+                raise self._bad(piece.file, error) from error
 
     def _texts(self, piece: Piece) -> Iterator[tuple[str, int]]:
         kind = self.spec.partition(":")[0]
@@ -135,7 +146,8 @@ def _files(
         found = _local_files(path)
     else:
         path = where
-        literal, found = _remote_files(where)
+        with reachable(where):
+            literal, found = _remote_files(where)
     if not literal:
         return sorted(found)
     if others := len(set(found) - {path}):
@@ -191,7 +203,8 @@ def _record_files(name: str, cache_dir: str, report: Callable[[str], None]) -> l
 def _stamp(file: str) -> tuple[int, int]:
     """Size and time of last change."""
     if is_remote(file):
-        remote = epath.Path(file).stat()
+        with reachable(file):
+            remote = epath.Path(file).stat()
         return remote.length, int(remote.mtime)
     local = system.require_regular(file)
     return local.st_size, local.st_mtime_ns
@@ -229,7 +242,7 @@ def _content_digest(
 def _file_digest(file: str) -> str:
     hashed = hashlib.sha256()
     try:
-        with epath.Path(file).open("rb") as stream:
+        with reachable(file), epath.Path(file).open("rb") as stream:
             while chunk := stream.read(CHUNK):
                 hashed.update(chunk)
     except OSError as error:

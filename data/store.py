@@ -24,6 +24,7 @@ from data.cache import (
     kept_in,
     local_cache,
     only_one,
+    reachable,
     remote_path,
     sync_folder,
 )
@@ -87,7 +88,9 @@ def _obtain(
     remote = None
     if is_remote(corpus.cache_dir):
         remote = remote_path(corpus.cache_dir) / "stores" / folder.name
-    if not (remote and mirror.fetch(remote, partial, report)):
+    with reachable(corpus.cache_dir):
+        fetched = bool(remote) and mirror.fetch(remote, partial, report)
+    if not fetched:
         shards = list(_planned(corpus.pieces()))
         # Workers know their pieces; the list of all files would be sent with every job.
         slim = replace(corpus, files=(), sizes=())
@@ -95,7 +98,8 @@ def _obtain(
         _write(jobs, report)
         _finish(partial, corpus, len(jobs), token_type(tokenizer.vocab_size).str)
         if remote:
-            mirror.publish(partial, remote, report)
+            with reachable(corpus.cache_dir):
+                mirror.publish(partial, remote, report)
     partial.rename(folder)
     sync_folder(folder.parent)
 

@@ -1,6 +1,5 @@
 """Reading a finished token store: each block is checked when first touched."""
 
-import json
 import os
 import weakref
 import zipfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.shard import BLOCK, unpack_names
+from data.system import read_json
 
 MANIFEST = "manifest.json"
 BOUNDARY = -1
@@ -23,8 +23,15 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.digest = folder.name
-        manifest = json.loads((folder / MANIFEST).read_text())
-        kind = np.dtype(manifest["type"])
+        try:
+            manifest = read_json(folder / MANIFEST)
+            kind = np.dtype(manifest["type"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{folder / MANIFEST} must be the manifest that was written when its tokens were "
+                f"ready, because training reads them by it, but {error}; try removing the folder "
+                f"{folder}, and it is made again"
+            ) from error
         self.text = manifest.get("text", [])
         """What the tokenizer lost, by shard; empty if the store is older than the count."""
         self.splits = {

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from data import system
-from data.cache import is_remote
+from data.cache import is_remote, reachable
 from data.config import DataConfig
 from data.special_tokens import Boundary, Vocabulary, boundaries
 
@@ -245,7 +245,8 @@ def _refuse_tokens_of_bytes(begin_token: str | None, end_token: str | None) -> N
 def _read(path: str) -> bytes:
     try:
         if is_remote(path) and not os.path.lexists(path):
-            return epath.Path(path).read_bytes()
+            with reachable(path):
+                return epath.Path(path).read_bytes()
         local = system.expanded("data.tokenizer", path)
         system.require_regular(local)
         return Path(local).read_bytes()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.source import Corpus, open_corpus
+from data.tokenizer import load_tokenizer
 
 TESTS = Path(__file__).resolve().parent
 
@@ -193,6 +194,29 @@ def test_buckets(tmp_path: Path) -> None:
     assert texts(open_quietly("jsonl:s3://bucket/texts/[b].jsonl", tmp_path)) == ["literal"]
     with pytest.raises(ValueError, match=r"must have no '\*\*'"):
         open_quietly("jsonl:s3://bucket/**/b.jsonl", tmp_path)
+
+
+class NoCredentialsError(Exception):
+    """Of a storage's library; it is neither a ValueError nor of the system's."""
+
+
+@pytest.mark.parametrize("method", ["exists", "_open"])
+def test_what_a_bucket_s_library_raises_names_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    bucket = bucket_in_memory()
+    bucket.pipe("s3://texts/a.txt", b"text")
+
+    def refused(*_: object, **__: object) -> None:
+        raise NoCredentialsError("Unable to locate credentials")
+
+    monkeypatch.setattr(type(bucket), method, refused)
+    message = r"'s3://texts/a\.txt' must be reachable, .* NoCredentialsError: Unable .*; try check"
+    with pytest.raises(ValueError, match=message):
+        texts(open_quietly("text:s3://texts/a.txt", tmp_path / "cache"))
+    with pytest.raises(ValueError, match=r"'s3://texts/a\.json' must be reachable"):
+        monkeypatch.setattr(type(bucket), "_open", refused)
+        load_tokenizer("s3://texts/a.json")
 
 
 def test_the_standard_library_is_every_file_of_it(tmp_path: Path) -> None:

@@ -117,3 +117,12 @@ def test_a_damaged_index_is_named(tmp_path: Path, damage: bytes | None) -> None:
     path.write_bytes(flipped if damage is None else damage)
     with pytest.raises(ValueError, match=r"its index 00000\.train\.npz is damaged"):
         Store(folder).splits["train"].read(np.array([0]), np.empty((1, 8), np.int32))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"type": "no"}', "[" * 100_000])
+def test_a_damaged_manifest_is_named_with_what_to_remove(tmp_path: Path, content: str) -> None:
+    folder = folder_of(tmp_path)
+    (folder / "manifest.json").write_text(content)
+    message = rf"{folder}/manifest\.json must be the manifest .*; try removing the folder {folder},"
+    with pytest.raises(ValueError, match=message):
+        Store(folder)

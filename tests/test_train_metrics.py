@@ -244,3 +244,11 @@ def test_a_writer_that_fails_is_told_of_once_and_dropped(tmp_path: Path) -> None
     (line,) = said
     assert line.startswith("JsonlWriter failed and is dropped; the run goes on. ValueError: ")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1}
+
+
+def test_records_of_no_regular_file_are_refused(tmp_path: Path) -> None:
+    """Reading a pipe would wait without an end."""
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    for read in (read_jsonl, lambda path: JsonlWriter(path, 3)):
+        with pytest.raises(ValueError, match=r"metrics\.jsonl must be a regular file"):
+            read(tmp_path / "metrics.jsonl")

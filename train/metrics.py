@@ -176,6 +176,11 @@ class Unfailing:
 
 
 def _parsed(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    if path.exists() and not path.is_file():
+        raise ValueError(
+            f"metrics={path} must be a regular file, because the records before a resume are read "
+            "from it; try moving it away"
+        )
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             return
