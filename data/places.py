@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from data.cache import is_remote
 from data.config import DataConfig
-from data.system import expanded, local_path
+from data.system import expanded
 
 WITH_A_PLACE = ("text", "jsonl", "parquet")
 """Kinds of source that are read from paths; the others have names or sizes."""
@@ -27,21 +27,24 @@ def absolute(config: DataConfig) -> DataConfig:
 
 def _source(spec: str) -> str:
     kind, _, where = spec.partition(":")
-    return f"{kind}:{_pattern(where)}" if kind in WITH_A_PLACE else spec
+    return f"{kind}:{_place(where)}" if kind in WITH_A_PLACE else spec
 
 
 def _path(field: str, path: str) -> str:
     if is_remote(path) and not os.path.lexists(path):
         return path
-    return str(local_path(f"data.{field}", path))
+    return os.path.abspath(expanded(f"data.{field}", path))
 
 
-def _pattern(where: str) -> str:
-    """A pattern for `glob`, in which the folder it is taken from has no special characters."""
-    if is_remote(where) and not os.path.lexists(where):
-        return where
+def _place(where: str) -> str:
     if os.path.lexists(path := expanded("data.sources", where)):
         return glob.escape(os.path.abspath(path))
+    return where if is_remote(where) else absolute_pattern(where)
+
+
+def absolute_pattern(where: str) -> str:
+    """A pattern for `glob` that matches the same files from every directory: the folder it is taken
+    from has no special characters in it."""
     head, slash, rest = where.partition("/")
     if (home := os.path.expanduser(head)) != head:
         return f"{glob.escape(home.rstrip('/'))}{slash}{rest}"

@@ -25,6 +25,7 @@ from data.cache import (
     remote_path,
 )
 from data.formats import CHUNK, Piece, Unreadable
+from data.places import absolute_pattern
 from data.stdlib_files import stdlib_files, stdlib_names
 
 RECORD_KINDS = ("jsonl", "parquet", "tfds")
@@ -143,7 +144,7 @@ def _files(
     path = os.path.abspath(system.expanded("data.sources", where))
     literal = os.path.lexists(path)
     if literal or not is_remote(where):
-        found = _local_files(path)
+        found = _local_files(absolute_pattern(where))
     else:
         path = where
         with reachable(where):

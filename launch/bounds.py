@@ -31,7 +31,7 @@ class Number(NamedTuple):
 
     def must(self, value: float) -> str | None:
         """What the value must be and is not; None if it lies within the bounds."""
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return "finite"
         for kind, limit in self.limits:
             _, word, holds = HOLDS[kind]
@@ -42,7 +42,7 @@ class Number(NamedTuple):
     def near(self, value: float) -> float:
         """A value within the bounds, from that side of them where `value` is, if it can be."""
         ends = sorted((limit for _, limit in self.limits), key=lambda limit: abs(limit - value))
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             ends.sort()
         beside = [end + step for end in ends for step in (1, -1)]
         first = [1] if self.base is float else []

@@ -88,10 +88,11 @@ def test_a_cell_is_named_by_all_that_decides_its_result_and_by_nothing_else() ->
 def test_yaml_and_python_are_the_same_study(tmp_path: Path) -> None:
     file = tmp_path / "short.yaml"
     file.write_text(SHORT)
-    assert load_study(str(file)) == smoke()
-    made = make_study(tmp_path / "study", smoke())
-    assert open_study(made.path).study == smoke()
-    assert load_study(str(made.path / "study.yaml")) == smoke()
+    ours = load_study("smoke")
+    assert load_study(str(file)) == ours
+    made = make_study(tmp_path / "study", ours)
+    assert open_study(made.path).study == ours
+    assert load_study(str(made.path / "study.yaml")) == ours
 
 
 @pytest.mark.parametrize("name", STUDIES)

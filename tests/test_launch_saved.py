@@ -200,7 +200,7 @@ def test_a_tokenizer_that_an_older_run_did_not_note_is_said_to_be_unchecked(
     shutil.rmtree(run / "checkpoints" / "1")
     _rewrite_meta(run / "checkpoints" / "2", "tokenizer_digest")
     said = meshloom("generate", "run", "--tokens", "1", cwd=tmp_path).stderr
-    assert "corpus/tokenizer.json' is taken unchecked, because step 2 was saved by" in said
+    assert "corpus/tokenizer.json is taken unchecked, because step 2 was saved by" in said
 
 
 def _rewrite_meta(checkpoint: Path, without: str) -> None:

@@ -27,7 +27,7 @@ Reader = Callable[[np.ndarray, np.ndarray], None]
 
 
 def main(
-    tokens: Annotated[int, Interval(ge=1_000_000, le=10**10)] = 16_000_000,
+    tokens: Annotated[int, Interval(ge=100_000, le=10**10)] = 16_000_000,
     rounds: Annotated[int, Interval(ge=1, le=10_000)] = 15,
 ) -> None:
     """Print the comparison as JSON.

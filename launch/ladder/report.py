@@ -57,9 +57,9 @@ def _page(subject: Subject, folder: Path) -> str:
 
 def _of_runs(subject: Subject) -> list[chart.Picture]:
     """Pictures of the runs, as far as these allow them."""
-    if not all(0 < value < math.inf for run in subject.runs for value in run[1:]):
-        return []  # all are on logarithmic axes; the page says which run it is
     runs, found = table(subject.runs), subject.found
+    if not all(((0 < column) & (column < math.inf)).all() for column in runs):
+        return []  # all are on logarithmic axes; the page says which run it is
     drawn = []
     if any(len(budget.rows) > 1 for budget in budgets(runs.flops)):
         drawn.append(isoflop(runs, found))

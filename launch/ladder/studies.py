@@ -85,9 +85,10 @@ def load_study(name: str) -> Study:
     """A study of ours by name, or of a YAML file with the fields of Study. ValueError names the
     file and the field."""
     if name in STUDIES:
-        return STUDIES[name]()
-    path = Path(system.expanded("study", name))
-    example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
-    study = from_dict(load_dict(path, "study", example), str(path))
+        study = STUDIES[name]()
+    else:
+        path = Path(system.expanded("study", name))
+        example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
+        study = from_dict(load_dict(path, "study", example), str(path))
     base = dataclasses.replace(study.base, data=absolute(study.base.data))
     return dataclasses.replace(study, base=base)
