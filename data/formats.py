@@ -96,8 +96,8 @@ def _record(text: str, field: str, where: str) -> Any:
         outermost = pairs
         return dict(pairs)
 
-    # Only where the name stands twice is it worth the time.
-    hook = keep if text.count(f'"{field}"') > 1 else None
+    # Only where the name may stand twice, or be spelt by escapes, is it worth the time.
+    hook = keep if text.count(f'"{field}"') > 1 or "\\u" in text else None
     try:
         try:
             record = json.loads(text, object_pairs_hook=hook)

@@ -16,12 +16,12 @@ import numpy as np
 from data.batch import Batch
 from data.cache import digest_of
 from data.config import DataConfig
-from data.round_trip import describe_lost
+from data.round_trip import left_out
 from data.skipped import rows_at
 from data.source import open_corpus
 from data.store import open_store
 from data.stream import BOUNDARY, Store
-from data.text import TextStream, TokenSizes, token_sizes
+from data.text import CONTEXT, TextStream, text_bytes
 from data.tokenizer import Tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
@@ -53,8 +53,13 @@ def open_rows(
     for spec in config.sources:
         corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
         stores.append(open_store(corpus, tokenizer, config, report))
-        if split == "train" and (lost := describe_lost(stores[-1].text)):
-            report(f"{spec}: {lost}")
+        for line in left_out(stores[-1].text) if split == "train" else ():
+            report(f"{spec}: {line}")
+        if split == "train" and not stores[-1].text and config.tokenizer != "bytes":
+            report(
+                f"{spec}: what its tokenizer lost is not known, as these tokens are older than the "
+                f"count; remove {stores[-1].folder} to have them made again"
+            )
     return Rows(config, split, tokenizer, stores)
 
 
@@ -74,6 +79,7 @@ class Rows:
         self._streams = [store.splits[split] for store in stores]
         self._counts = [stream.num_tokens // config.sequence_length for stream in self._streams]
         self._ends = np.cumsum(self._counts)
+        self._text_bytes: dict[int, int] = {}
         self.num_rows = int(self._ends[-1])
         self.num_tokens = sum(stream.num_tokens for stream in self._streams)
         self.num_documents = sum(stream.num_documents for stream in self._streams)
@@ -127,26 +133,32 @@ class Rows:
             weights=weights,
         )
 
-    def text_bytes(self, batch: Batch) -> int:
-        """Bytes of UTF-8 text that the targets of a batch stand for; ends of documents have none,
-        nor has what the tokenizer lost."""
-        first = batch.tokens == self.tokenizer.begin.id
-        sizes = np.where(first, self._sizes.first[batch.targets], self._sizes.inner[batch.targets])
-        return int(sizes[batch.weights > 0].sum())
+    def text_bytes(self, indices: np.ndarray) -> int:
+        """Bytes of UTF-8 text that the targets of these rows stand for; ends of documents have
+        none, nor has what the tokenizer lost, nor a held-out row past the end."""
+        there = [i for i in indices.tolist() if self._split == "train" or i < self.num_rows]
+        for index in there:
+            if index not in self._text_bytes:
+                parts = self._parts(index)
+                sizes = (text_bytes(self.tokenizer, before, ids) for before, ids in parts)
+                self._text_bytes[index] = sum(sizes)
+        return sum(self._text_bytes[index] for index in there)
 
     def text(self, index: int) -> list[str]:
         """The text of a row's targets, document by document."""
+        streams = [(TextStream(self.tokenizer, before), ids) for before, ids in self._parts(index)]
+        return [stream.add(ids) + stream.close() for stream, ids in streams]
+
+    def _parts(self, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """A row's targets document by document, each with the ids of its document before them."""
         source, window = self._place(index)
         stream, length = self._streams[source], self._config.sequence_length
-        start = window * length
         out = np.empty((1, length + 1), np.int32)
-        stream.windows(np.array([start]), out)
-        before, texts = stream.before(start, length), []
-        for ids in np.split(out[0, 1:], np.flatnonzero(out[0, 1:] == BOUNDARY) + 1):
-            text = TextStream(self.tokenizer, before)
-            texts.append(text.add(ids[ids != BOUNDARY]) + text.close())
-            before = ()
-        return texts if out[0, -1] != BOUNDARY else texts[:-1]
+        stream.windows(np.array([window * length]), out)
+        parts = np.split(out[0, 1:], np.flatnonzero(out[0, 1:] == BOUNDARY) + 1)
+        parts = [part[part != BOUNDARY] for part in parts if len(part)]
+        before = [stream.before(window * length, CONTEXT), *[parts[0][:0]] * len(parts[1:])]
+        return list(zip(before, parts, strict=True))
 
     def row_ids(self, indices: np.ndarray) -> np.ndarray:
         """Which window each row of the order is, 0 .. num_rows - 1 through the sources."""
@@ -163,10 +175,6 @@ class Rows:
         row = int(self.row_ids(np.array([index]))[0])
         source = int(np.searchsorted(self._ends, row, side="right"))
         return source, row - int(self._ends[source]) + self._counts[source]
-
-    @cached_property
-    def _sizes(self) -> TokenSizes:
-        return token_sizes(self.tokenizer)
 
     @cached_property
     def _order(self) -> "grain.MapDataset[int]":
@@ -217,6 +225,12 @@ class Rows:
             return
         sources = zip(self._config.sources, self._counts, self._streams, strict=True)
         for spec, count, stream in sources:
+            if stream.num_tokens == 0:
+                raise ValueError(
+                    f"data.held_out={self._config.held_out} must leave documents of {spec!r} to "
+                    "train on, because rows are cut from them, but all are held out; try "
+                    "--data.held-out 0, or more documents"
+                )
             if count == 0:
                 raise ValueError(
                     f"data.sequence_length={length} must be at most {stream.num_tokens:,}, because "

@@ -17,28 +17,35 @@ SHOWN = 5
 class RoundTrip:
     """Counts the characters that do not come back when the tokens of a text are decoded.
 
-    Characters are counted by kind and not by place, so that blanks a decoder adds lose nothing.
+    Characters are counted by kind and not by place: blanks that a decoder adds lose nothing, and
+    an order that it changes is not seen.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._special = np.zeros(tokenizer.vocab_size, bool)
         self._special[list(tokenizer.special)] = True
-        self.counts: dict[str, Any] = {"characters": 0, "lost": 0, "unknown": 0, "example": ""}
-        """Characters of text, those lost or replaced, unknown tokens, and where the first is;
-        `special` are the special tokens that text was encoded to."""
-        self.counts["special"] = []
+        self.counts: dict[str, Any] = {
+            **dict.fromkeys(("characters", "lost", "unknown", "empty"), 0),
+            "example": "",
+            "special": [],
+        }
+        """Characters of text, those lost or replaced, unknown tokens, documents without a
+        character; where the first loss is, and the special tokens that text was encoded to."""
 
     def count(self, documents: Sequence[Document], encoded: Sequence[np.ndarray]) -> None:
         """Add these documents, whose ids are `encoded`."""
-        decoded = self._tokenizer.decode_batch(encoded)
+        unknown = self._tokenizer.unknown
+        # Decoders spell the unknown token, whose letters are none of the text.
+        known = [ids[ids != unknown] if unknown is not None else ids for ids in encoded]
+        decoded = self._tokenizer.decode_batch(known)
         for document, ids, back in zip(documents, encoded, decoded, strict=True):
             self.counts["characters"] += len(document.text)
             if self._special[ids].any():
                 special = {*self.counts["special"], *ids[self._special[ids]].tolist()}
                 self.counts["special"] = sorted(special)
-            if self._tokenizer.unknown is not None:
-                self.counts["unknown"] += int((ids == self._tokenizer.unknown).sum())
+            if unknown is not None:
+                self.counts["unknown"] += int((ids == unknown).sum())
             if back != document.text:
                 self._compare(document, back)
 
@@ -50,18 +57,20 @@ class RoundTrip:
         self.counts["lost"] += lost.total()
 
 
-def describe_lost(shards: Sequence[Mapping[str, Any]]) -> str:
-    """What the tokenizer lost of all shards, in a line; empty if nothing."""
-    total = {
-        name: sum(shard[name] for shard in shards) for name in ("characters", "lost", "unknown")
-    }
-    if not total["lost"] and not total["unknown"]:
-        return ""
-    share = total["lost"] / total["characters"]
-    return (
-        f"{total['lost']:,} of {total['characters']:,} characters ({share:.2g}) are lost or "
-        f"replaced by the tokenizer, {total['unknown']:,} tokens are unknown"
-    )
+def left_out(shards: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What of the text of all shards is not among their tokens, in lines; none if all is."""
+    names = ("characters", "lost", "unknown", "empty")
+    total = {name: sum(shard[name] for shard in shards) for name in names}
+    lines = []
+    if total["lost"] or total["unknown"]:
+        share = total["lost"] / total["characters"]
+        lines += [
+            f"{total['lost']:,} of {total['characters']:,} characters ({share:.2g}) are lost or "
+            f"replaced by the tokenizer, {total['unknown']:,} tokens are unknown"
+        ]
+    if total["empty"]:
+        lines += [f"{total['empty']:,} documents without a character are left out"]
+    return lines
 
 
 def refuse_lost(config: DataConfig, spec: str, shard: Mapping[str, Any]) -> None:

@@ -60,7 +60,7 @@ def write_shard(
             opened.enter_context(_Writer(folder / f"{number:05}.{split}.tokens", tokenizer))
             for split in SPLITS
         ]
-        for group in _grouped(documents):
+        for group in _grouped(documents, round_trip):
             contents = [encode(corpus, document) for document in group]
             encoded = tokenizer.encode_batch([document.text for document in group])
             round_trip.count(group, encoded)
@@ -99,12 +99,13 @@ def encode(corpus: Corpus, document: Document) -> bytes:
         ) from error
 
 
-def _grouped(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def _grouped(documents: Iterable[Document], round_trip: RoundTrip) -> Iterator[list[Document]]:
     """Documents that have text, in groups of about GROUP characters."""
     group: list[Document] = []
     size = 0
     for document in documents:
         if not document.text:
+            round_trip.counts["empty"] += 1
             continue
         group.append(document)
         size += len(document.text)

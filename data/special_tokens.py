@@ -87,14 +87,20 @@ class _Declarations:
             value = values.get(f"{role}_token")
             name = value.get("content") if isinstance(value, dict) else value
             if name is not None:
-                field = f"{role}_token of {self._tokens.path} in {file}"
-                return Boundary(_special(self._tokens, field, str(name), role), str(name), file)
+                if not isinstance(name, str):
+                    raise self._unfit(file, f"{role}_token", name, "a token's text")
+                where = f" in {_folder(self._tokens.path) / file}"
+                id = _special(self._tokens, f"{role}_token", name, role, where)
+                return Boundary(id, name, file)
         return self._generated(role)
 
     @property
     def adds_begin(self) -> bool | None:
         """Whether `add_bos_token` puts a token before a text; None where it is not said."""
-        return self._config.get("add_bos_token")
+        adds = self._config.get("add_bos_token")
+        if not isinstance(adds, bool | None):
+            raise self._unfit("tokenizer_config.json", "add_bos_token", adds, "true or false")
+        return adds
 
     def begin(self) -> Boundary:
         """The token that `add_bos_token` puts before a text."""
@@ -109,23 +115,47 @@ class _Declarations:
 
     def _generated(self, role: str) -> Boundary | None:
         value = self._generation.get(f"{role}_token_id")
-        wanted = value if isinstance(value, list) else [value]
+        wanted = value if isinstance(value, list) else [] if value is None else [value]
         names = {id: name for name, id in self._tokens.special.items()}
         for id in wanted:
-            if isinstance(id, int) and id in names:
+            if type(id) is not int:
+                raise self._unfit("generation_config.json", f"{role}_token_id", id, "an id")
+            if id in names:
                 return Boundary(id, names[id], "generation_config.json")
         return None
 
+    def _unfit(self, file: str, field: str, value: Any, what: str) -> ValueError:
+        return ValueError(
+            f"{field}={value!r} in {_folder(self._tokens.path) / file} must be {what}, because it "
+            "says which tokens begin and end a text; try repairing the file, or --data.begin-token "
+            "and --data.end-token without it"
+        )
+
     def _read(self, name: str) -> dict[str, Any]:
-        path = _folder(self._tokens.path) / name
-        try:
-            content = path.read_text() if path.exists() else "{}"
-            values = json.loads(content)
-        except (OSError, ValueError, RecursionError) as error:
-            raise _damaged(path, system.said(error)) from error
-        if not isinstance(values, dict):
-            raise _damaged(path, f"it holds a {type(values).__name__}")
-        return values
+        return _read(_folder(self._tokens.path) / name)
+
+
+def added_tokens(path: str) -> dict[str, int]:
+    """Ids of the special tokens that the tokenizer_config.json next to a tokenizer adds to it."""
+    file = _folder(path) / "tokenizer_config.json"
+    tokens = _read(file).get("added_tokens_decoder", {})
+    try:
+        return {
+            str(token["content"]): int(id) for id, token in tokens.items() if token.get("special")
+        }
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(file, f"its added_tokens_decoder is unfit ({error!r})") from error
+
+
+def _read(path: epath.Path) -> dict[str, Any]:
+    try:
+        content = path.read_text() if path.exists() else "{}"
+        values = json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, system.said(error)) from error
+    if not isinstance(values, dict):
+        raise _damaged(path, f"it holds a {type(values).__name__}")
+    return values
 
 
 def _folder(path: str) -> epath.Path:
@@ -146,15 +176,15 @@ def _flagged(tokens: Vocabulary, role: str, name: str) -> Boundary:
     return Boundary(_special(tokens, f"data.{role}_token", name, role), name, flag)
 
 
-def _special(tokens: Vocabulary, field: str, name: str, role: str) -> int:
+def _special(tokens: Vocabulary, field: str, name: str, role: str, where: str = "") -> int:
     if name in tokens.special:
         return tokens.special[name]
     is_ordinary = name in tokens.ordinary
     what = "text is encoded to it too" if is_ordinary else "it has no token of that name"
     flag = "--data.begin-token" if role in ("begin", "bos") else "--data.end-token"
     raise ValueError(
-        f"{field}={name!r} must be a special token of data.tokenizer={tokens.path!r}, because "
-        f"documents are told apart by it, but {what}; {_advice(tokens, flag)}"
+        f"{field}={name!r}{where} must be a special token of data.tokenizer={tokens.path!r}, "
+        f"because documents are told apart by it, but {what}; {_advice(tokens, flag)}"
     )
 
 
@@ -182,8 +212,16 @@ def _template_end(tokens: Vocabulary) -> Boundary | None:
 
 def _from_template(tokens: Vocabulary, ids: Sequence[int]) -> Boundary | None:
     names = {id: name for name, id in tokens.special.items()}
-    known = [id for id in ids if id in names]
-    return Boundary(known[0], names[known[0]], "its template") if known else None
+    if ids and ids[0] not in names:
+        ordinary = {id: name for name, id in tokens.ordinary.items()}
+        name = ordinary.get(ids[0], str(ids[0]))
+        flag = "--data.begin-token" if ids is tokens.before else "--data.end-token"
+        raise ValueError(
+            f"{name!r}, which the template of data.tokenizer={tokens.path!r} puts next to a text, "
+            "must be a special token, because documents are told apart by it, but text is encoded "
+            f"to it too; {_advice(tokens, flag)}"
+        )
+    return Boundary(ids[0], names[ids[0]], "its template") if ids else None
 
 
 def _known_end(tokens: Vocabulary) -> Boundary:

@@ -22,6 +22,7 @@ class Store:
     """A finished store: one stream a split."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.digest = folder.name
         try:
             manifest = read_json(folder / MANIFEST)

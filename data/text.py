@@ -4,18 +4,15 @@ A part decoded by itself loses what its neighbours decide: the space before its 
 character whose bytes began in the token before.
 """
 
-from collections.abc import Sequence
 from itertools import chain, takewhile
-from typing import NamedTuple
-
-import numpy as np
 
 from data.tokenizer import Ids, Tokenizer
 
 INCOMPLETE = "\ufffd"
 """What decoders make of bytes that are no character, or not yet."""
-CONTEXT = 16
+CONTEXT = 32
 """Ids before a part that are decoded with it."""
+BYTES_OF_A_CHARACTER = 4
 
 
 class TextStream:
@@ -64,35 +61,28 @@ def _rest(known: str, whole: str) -> str:
     return whole[sum(1 for _ in shared) :]
 
 
-class TokenSizes(NamedTuple):
-    """Bytes of UTF-8 text that each id stands for, int64 [V]."""
-
-    first: np.ndarray
-    """As the first of a document, where some decoders leave a space out."""
-    inner: np.ndarray
-    """After another."""
-
-
-def token_sizes(tokenizer: Tokenizer) -> TokenSizes:
-    """Bytes of every token, so that those of a document add up to its text.
-
-    Special tokens and the unknown one have none. Where a decoder looks at neighbours (WordPiece),
-    each token is measured after the letter a.
-    """
-    sizes = tokenizer.bytes_of_tokens()
-    first, inner = sizes.copy(), sizes.copy()
-    ask = np.flatnonzero(sizes < 0)
-    if ask.size:
-        first[ask] = _bytes(tokenizer, ask[:, None])
-        letter = np.append(ask[first[ask].argmax()], tokenizer.encode_batch(["a"])[0])[-1:]
-        after = np.concatenate([np.broadcast_to(letter, (len(ask), 1)), ask[:, None]], axis=1)
-        inner[ask] = np.maximum(_bytes(tokenizer, after) - _bytes(tokenizer, letter[None])[0], 0)
-    # What a tokenizer puts before a text of its own accord, and gives back, is none of the text.
-    letters = tokenizer.encode_batch(["a"])
-    own = max(int(_bytes(tokenizer, letters)[0]) - 1, 0)
-    return TokenSizes(np.maximum(first - own, 0), inner)
+def text_bytes(tokenizer: Tokenizer, before: Ids, ids: Ids) -> int:
+    """Bytes of UTF-8 text that `ids` add to that of `before`, the ids of the document next before
+    them, of which CONTEXT or so suffice. A character counts where its last byte comes, so that
+    parts of a document add up to the whole."""
+    known = _from_a_character(tokenizer, [int(id) for id in before])
+    whole = _to_a_character(tokenizer, [*known, *(int(id) for id in ids)])
+    return len(whole.encode()) - len(_to_a_character(tokenizer, known).encode())
 
 
-def _bytes(tokenizer: Tokenizer, sequences: Sequence[Ids] | np.ndarray) -> np.ndarray:
-    texts = tokenizer.decode_batch(list(sequences))
-    return np.array([len(text.encode(errors="surrogatepass")) for text in texts], np.int64)
+def _from_a_character(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
+    """Ids without those at their beginning that are the end of a character."""
+    for start in range(min(BYTES_OF_A_CHARACTER, len(ids))):
+        if not _to_a_character(tokenizer, ids[start:]).startswith(INCOMPLETE):
+            return ids[start:]
+    return ids
+
+
+def _to_a_character(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The text of ids without those at their end that are the beginning of a character."""
+    whole = tokenizer.decode_batch([ids])[0]
+    text, cut = whole, len(ids)
+    while text.endswith(INCOMPLETE) and cut > max(len(ids) - BYTES_OF_A_CHARACTER, 0):
+        cut -= 1
+        text = tokenizer.decode_batch([ids[:cut]])[0]
+    return whole if text.endswith(INCOMPLETE) else text

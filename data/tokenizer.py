@@ -13,11 +13,9 @@ from etils import epath
 from data import system
 from data.cache import is_remote, reachable
 from data.config import DataConfig
-from data.special_tokens import Boundary, Vocabulary, boundaries
+from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
 
 Ids = Sequence[int] | np.ndarray
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-"""Tokens of vocabularies that spell what they lack byte by byte."""
 
 
 class Tokenizer(Protocol):
@@ -46,11 +44,6 @@ class Tokenizer(Protocol):
         """The text of each sequence of ids; begin and end are no text."""
         ...
 
-    def bytes_of_tokens(self) -> np.ndarray:
-        """Bytes of text that each id stands for wherever it stands, int64 [V]; 0 for those that are
-        no text, -1 where only decoding tells."""
-        ...
-
 
 class ByteTokenizer:
     """The 256 byte values of UTF-8, and 256 between documents."""
@@ -67,9 +60,6 @@ class ByteTokenizer:
 
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
         return [_decode_bytes(np.asarray(ids)) for ids in sequences]
-
-    def bytes_of_tokens(self) -> np.ndarray:
-        return (np.arange(self.vocab_size) < 256).astype(np.int64)
 
 
 class JsonTokenizer:
@@ -118,19 +108,6 @@ class JsonTokenizer:
         texts = [_text_ids(ids, self) for ids in sequences]
         return self._fast.decode_batch(texts, skip_special_tokens=False)
 
-    def bytes_of_tokens(self) -> np.ndarray:
-        from tokenizers import decoders
-
-        # A letter of the byte-level alphabet is a byte.
-        letters = isinstance(self._fast.decoder, decoders.ByteLevel)
-        sizes = np.full(self.vocab_size, -1, np.int64)
-        for name, id in self._fast.get_vocab(with_added_tokens=False).items():
-            sizes[id] = 1 if BYTE.fullmatch(name) else len(name) if letters else -1
-        for id, token in self._fast.get_added_tokens_decoder().items():
-            is_byte = BYTE.fullmatch(token.content) and not letters
-            sizes[id] = 1 if is_byte else 0 if token.special else len(token.content.encode())
-        return _without_text(sizes, self)
-
 
 class PieceTokenizer:
     """A SentencePiece `.model`."""
@@ -147,8 +124,12 @@ class PieceTokenizer:
             raise _unreadable(path, "a SentencePiece model", error) from error
         self.vocab_size = self._processor.vocab_size()
         self.unknown: int | None = self._processor.unk_id()
-        names = {self._processor.id_to_piece(id): id for id in range(self.vocab_size)}
+        self._pieces = self.vocab_size
+        names = {self._processor.id_to_piece(id): id for id in range(self._pieces)}
         named = {name: id for name, id in names.items() if self._processor.is_control(id)}
+        added = {name: id for name, id in added_tokens(path).items() if id >= self._pieces}
+        named |= added
+        self.vocab_size = max(added.values(), default=self.vocab_size - 1) + 1
         self.special = frozenset(named.values())
         ordinary = {name: id for name, id in names.items() if name not in named}
         end_id = self._processor.eos_id()
@@ -161,11 +142,8 @@ class PieceTokenizer:
         return [np.array(ids, np.uint32) for ids in self._processor.encode(texts)]
 
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
-        return [self._processor.decode(_text_ids(ids, self)) for ids in sequences]
-
-    def bytes_of_tokens(self) -> np.ndarray:
-        is_byte = map(self._processor.is_byte, range(self.vocab_size))
-        return _without_text(np.where(list(is_byte), 1, -1), self)
+        texts = [[id for id in _text_ids(ids, self) if id < self._pieces] for ids in sequences]
+        return [self._processor.decode(ids) for ids in texts]
 
 
 def load_tokenizer(
@@ -216,14 +194,6 @@ def _template(fast) -> tuple[list[int], list[int]]:
     return [], []
 
 
-def _without_text(sizes: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """Sizes of tokens, with 0 for begin, end and the unknown one."""
-    sizes[[tokenizer.begin.id, tokenizer.end.id]] = 0
-    if tokenizer.unknown is not None:
-        sizes[tokenizer.unknown] = 0
-    return sizes
-
-
 def _text_ids(ids: Ids, tokenizer: Tokenizer) -> list[int]:
     edges = (tokenizer.begin.id, tokenizer.end.id)
     return [int(id) for id in ids if id not in edges]
@@ -256,6 +226,7 @@ def _read(path: str) -> bytes:
 
 def _unreadable(path: str, what: str, error: Exception) -> ValueError:
     return ValueError(
-        f"data.tokenizer={path!r} must be {what}, because it is read now and failed with "
-        f"{type(error).__name__}: {error}; try `meshloom data tokenizer` to make one"
+        f"data.tokenizer={path!r} must be {what}, because it is read now, but that failed: "
+        f"{type(error).__name__}: {system.said(error)}; try --data.tokenizer with the path where "
+        "it lies, or `meshloom data tokenizer` to make one"
     )

@@ -3,6 +3,7 @@ closures."""
 
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -139,16 +140,17 @@ def make_evaluate(
     rows = local_rows(train.batch_size)
 
     def measure(state: TrainState) -> dict[str, float]:
-        found = held_out.batches(0, train.batch_size, rows)
-        if batches is not None:
-            found = (batch for _, batch in zip(range(batches), found, strict=False))
+        numbered = enumerate(held_out.batches(0, train.batch_size, rows))
+        found = (
+            (batch, held_out.text_bytes(number * train.batch_size + rows))
+            for number, batch in itertools.islice(numbered, batches)
+        )
         return evaluate(
             state.evaluated,
             found,
             eval_step,
             rows=rows,
             batch_size=train.batch_size,
-            text_bytes=held_out.text_bytes,
         )
 
     return measure

@@ -1,7 +1,6 @@
 """The command `generate`: a run's checkpoint writes on from a prompt."""
 
 import functools
-import sys
 from typing import TYPE_CHECKING
 
 import jax
@@ -18,7 +17,7 @@ from model.sharding import axis_size, spec
 from model.transformer import Transformer
 
 if TYPE_CHECKING:
-    from launch.saved import Saved
+    pass
 
 
 def generate(options: GenerateOptions) -> None:
@@ -28,8 +27,6 @@ def generate(options: GenerateOptions) -> None:
     _require_text(options.prompt)
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
     with open_saved(options.run, options.step, options.mesh, options.data) as saved:
-        if jax.process_index() == 0 and (note := _unchecked(saved)):
-            print(note, file=sys.stderr)
         texts = continuations(
             saved.state.evaluated,
             saved.tokenizer,
@@ -44,17 +41,6 @@ def generate(options: GenerateOptions) -> None:
             if options.samples > 1:
                 print(f"--- {number} of {options.samples}")
             print(visible(options.prompt) + text)
-
-
-def _unchecked(saved: "Saved") -> str:
-    """What is said of a tokenizer that nothing can be held against; empty if it was checked."""
-    tokenizer = saved.config.data.tokenizer
-    if tokenizer == "bytes" or "tokenizer_digest" in saved.meta:
-        return ""
-    return (
-        f"data.tokenizer={tokenizer} is taken unchecked, because step {saved.step} was saved by a "
-        "version that did not write down the digest of its tokenizer"
-    )
 
 
 def _require_text(prompt: str) -> None:

@@ -137,9 +137,7 @@ def require_rows(rows: Rows, data: DataConfig, meta: Mapping[str, Any], who: str
         if name != "cache_dir" and before.get(name, "absent") != value
     ]
     why = "its text, or the version that makes rows of it, is another: all settings are the same"
-    if "tokenizer_digest" not in meta:
-        why = "it was begun by an older version, whose documents had no begin token in its rows"
-    elif changed:
+    if changed:
         why = "these differ:\n  " + "\n  ".join(changed)
     raise ValueError(
         f"data digest={rows.digest[:16]} must be {digest[:16]}, because {who} was trained on those "

@@ -73,11 +73,17 @@ def open_run(path: Path) -> Run:
 
 def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any], who: str) -> None:
     """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
-    `spec` names. Metas of older versions hold no digest of it."""
+    `spec` names, or by a version whose rows began documents otherwise."""
     from data.tokenizer import identity
 
     known, own = meta.get("tokenizer_digest"), identity(tokenizer)
-    if known is not None and known != own:
+    if meta and known is None:
+        raise ValueError(
+            f"run={who} must be of a version that trains on where documents begin, because what a "
+            "model writes begins there, but it was trained by an older one; try the version that "
+            "trained it, or a new run"
+        )
+    if meta and known != own:
         raise ValueError(
             f"data.tokenizer={spec!r} has the digest {own[:16]}, which must be {known[:16]}, "
             f"because {who} was trained with that tokenizer, and its ids, or the tokens between "
@@ -91,6 +97,8 @@ def moved(config: RunConfig, data: "MovedData | MovedTokenizer") -> RunConfig:
     """The config with its data where they lie now."""
     places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     changed = {name: place for name, place in places.items() if place is not None}
+    # What a tokenizer may lose was decided when the run began, and its digest says the rest.
+    changed["lost_characters"] = 1.0
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
 
 

@@ -160,7 +160,7 @@ def test_a_small_zst_file_is_unpacked_by_and_by(tmp_path: Path) -> None:
 
 def test_gzip_members_and_the_zeros_that_fill_a_tape(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(LINES) + gzip.compress(LINES) + bytes(512))
+    path.write_bytes(gzip.compress(LINES, mtime=0) + gzip.compress(LINES) + bytes(512))
     assert [text for text, _ in read_jsonl(path)] == TEXTS * 2
 
 
@@ -214,7 +214,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (gzip.compress(LINES), "compressed by gzip: its name must end in .gz"),
+        (gzip.compress(LINES, mtime=0), "compressed by gzip: its name must end in .gz"),
         (zstandard.compress(LINES), "compressed by zstd: its name must end in .zst"),
         (LINES.decode().encode("utf-16"), "UTF-16"),
     ],
@@ -239,7 +239,7 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
 
 
 def test_damaged_gzip_content(tmp_path: Path) -> None:
-    content = bytearray(gzip.compress(LINES * 50))
+    content = bytearray(gzip.compress(LINES * 50, mtime=0))
     content[len(content) // 2] ^= 255
     path = tmp_path / "c.jsonl.gz"
     path.write_bytes(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vocabularies import byte_fallback, byte_level, changed, pieces, without_unknown
+from vocabularies import byte_fallback, byte_level, changed, pieces, without_unknown, words
 
 from data.config import DataConfig
 from data.pipeline import open_rows
@@ -47,6 +47,33 @@ def test_lost_characters_are_counted_and_refused(
     assert any("16 of 72 characters (0.22) are lost or replaced" in line for line in said)
     with pytest.raises(ValueError, match=r"it loses or replaces 16 \(0\.22; .*=0\.2\)"):
         open_rows(replace(config, lost_characters=0.2), "train", report=lambda line: None)
+
+
+def test_the_name_of_the_unknown_token_gives_no_lost_letter_back(tmp_path: Path) -> None:
+    config = config_of(tmp_path, words(tmp_path / "t.json"), ["ba knu de"] * 8)
+    message = r"of 72 characters .* it loses or replaces 32 .*, with 8 unknown .* first are .*'k' 'n' 'u' in"
+    with pytest.raises(ValueError, match=message):
+        open_rows(config, "train", report=lambda line: None)
+
+
+def test_documents_without_a_character_are_left_out_and_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    config = config_of(tmp_path, Path("bytes"), ["text", "", "more", ""])
+    assert open_rows(config, "train", report=said.append).num_documents == 2
+    assert any("2 documents without a character are left out" in line for line in said)
+
+
+def test_a_store_older_than_the_count_says_so(tmp_path: Path) -> None:
+    path = byte_level(tmp_path / "l.json", "<eos>")
+    config = config_of(tmp_path, path, ["ba"] * 8)
+    open_rows(config, "train", report=lambda line: None)
+    (manifest,) = (tmp_path / "cache" / "stores").glob("*/manifest.json")
+    content = json.loads(manifest.read_text())
+    del content["text"]
+    manifest.write_text(json.dumps(content))
+    said: list[str] = []
+    open_rows(config, "train", report=said.append)
+    assert any(f"remove {manifest.parent} to have them made again" in line for line in said)
 
 
 def test_a_text_of_no_tokens_is_refused_with_its_place(tmp_path: Path) -> None:

@@ -142,10 +142,50 @@ def test_a_damaged_file_next_to_it_is_named(tmp_path: Path, content: str) -> Non
 def test_a_declared_token_that_is_not_special_is_refused(tmp_path: Path) -> None:
     path = byte_level(tmp_path / "t.json", "<eos>", ordinary=("</s>",))
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
-    message = r"eos_token of .*t\.json in tokenizer_config\.json='</s>' must be a special token"
+    message = r"eos_token='</s>' in .*/tokenizer_config\.json must be a special token of data\.tok"
     with pytest.raises(ValueError, match=message):
         load_tokenizer(str(path))
     assert edges(load_tokenizer(str(path), None, "<eos>")) == ("<eos>", "<eos>")
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        ("generation_config", {"eos_token_id": True}, r"eos_token_id=True in .* must be an id"),
+        ("generation_config", {"eos_token_id": ["1"]}, r"eos_token_id='1' in .* must be an id"),
+        ("tokenizer_config", {"add_bos_token": "false"}, r"='false' in .* must be true or false"),
+        ("special_tokens_map", {"eos_token": {"content": 1}}, r"=1 in .* must be a token's text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    tmp_path: Path, file: str, values: dict, message: str
+) -> None:
+    path = byte_level(tmp_path / "t.json", "<eos>")
+    (tmp_path / f"{file}.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(str(path))
+
+
+def test_a_template_of_a_token_that_text_makes_too_is_refused(tmp_path: Path) -> None:
+    path = byte_fallback(tmp_path / "t.json", ("<s>",))
+    content = json.loads(path.read_text())
+    content["added_tokens"][1]["special"] = False
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"'<s>', which the template of .* --data\.begin-token"):
+        load_tokenizer(str(path))
+    assert edges(load_tokenizer(str(path), "</s>")) == ("</s>", "</s>")
+
+
+def test_tokens_that_a_file_adds_to_a_sentencepiece_model(tmp_path: Path) -> None:
+    path = pieces(tmp_path / "p.model")
+    size = load_tokenizer(str(path)).vocab_size
+    added = {str(size + 4): {"content": "<|im_end|>", "special": True}}
+    values = {"eos_token": "<|im_end|>", "added_tokens_decoder": added}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(values))
+    tokenizer = load_tokenizer(str(path))
+    assert (tokenizer.end.id, tokenizer.vocab_size) == (size + 4, size + 5)
+    (ids,) = tokenizer.encode_batch(["la ba"])
+    assert tokenizer.decode_batch([[*ids, size + 1, size + 4]]) == ["la ba"]
 
 
 def test_bytes_take_no_tokens() -> None:

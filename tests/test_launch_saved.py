@@ -193,14 +193,16 @@ def test_a_moved_corpus_is_known_by_its_content(trained: Path, moved: Path) -> N
         assert was in error.stderr
 
 
-def test_a_tokenizer_that_an_older_run_did_not_note_is_said_to_be_unchecked(
-    trained: Path, tmp_path: Path
+@pytest.mark.parametrize("words", [("generate", "run"), ("evaluate", "run")])
+def test_a_run_of_an_older_version_is_refused_with_a_way_out(
+    trained: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
     shutil.rmtree(run / "checkpoints" / "1")
     _rewrite_meta(run / "checkpoints" / "2", "tokenizer_digest")
-    said = meshloom("generate", "run", "--tokens", "1", cwd=tmp_path).stderr
-    assert "corpus/tokenizer.json is taken unchecked, because step 2 was saved by" in said
+    error = meshloom(*words, cwd=tmp_path, expect=1).stderr
+    assert "must be of a version that trains on where documents begin" in error
+    assert error.rstrip().endswith("try the version that trained it, or a new run")
 
 
 def _rewrite_meta(checkpoint: Path, without: str) -> None:

@@ -72,6 +72,32 @@ def without_unknown(path: Path, unknown: str | None = None) -> Path:
     return path
 
 
+def suffixed(path: Path) -> Path:
+    """GPT-1's kind: a mark at the end of each word stands for the space after it."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = BpeTrainer(
+        vocab_size=90,
+        special_tokens=["<unk>", "<eos>"],
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT, trainer)
+    tokenizer.save(str(path))
+    return path
+
+
+def words(path: Path) -> Path:
+    """Whole words, which the decoder puts spaces between; there is no letter a."""
+    names = ["<unk>", "<eos>", *sorted({word for text in TEXT for word in text.split()} - {"a"})]
+    tokenizer = Tokenizer(models.WordLevel({name: id for id, name in enumerate(names)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names[:2]])
+    tokenizer.save(str(path))
+    return path
+
+
 def word_piece(path: Path) -> Path:
     """BERT's kind: words cut to pieces, [CLS] before and [SEP] after a text."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))

@@ -15,22 +15,21 @@ from train.step import Sums
 
 def evaluate(
     model: Transformer,
-    batches: Iterator[Batch],
+    batches: Iterator[tuple[Batch, int]],
     eval_step: Callable[[Transformer, Batch], Sums],
     *,
     rows: np.ndarray,
     batch_size: int,
-    text_bytes: Callable[[Batch], int],
 ) -> dict[str, float]:
     """Mean cross entropy (nats a target), perplexity and bits per byte of text over `batches`.
 
-    `rows` are the batch's rows this process reads, `text_bytes` the bytes of text that a batch's
-    targets stand for. Bits per byte are the sum of all losses, those of the ends of documents among
-    them, over these bytes; left out where there are none.
+    With each batch come the bytes of text that its targets on this process stand for; `rows` are
+    the batch's rows this process reads. Bits per byte are the sum of all losses, those of the ends
+    of documents among them, over these bytes; left out where there are none.
     """
     sums, size = [], 0
-    for batch in batches:
-        size += text_bytes(batch)
+    for batch, text_bytes in batches:
+        size += text_bytes
         sums.append(eval_step(model, to_global(batch, rows, batch_size)))
     nll, targets = (math.fsum(column) for column in zip(*jax.device_get(sums), strict=True))
     if not targets:
