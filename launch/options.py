@@ -8,12 +8,12 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
-from launch.config import DistributedConfig, MeshConfig, RunConfig, load
+from launch.config import MOST_VIRTUAL, DistributedConfig, MeshConfig, RunConfig, load
 from launch.words import UsageError, value_of
 from train.config import Count, Seed, Whole
 
 Processes = Annotated[int, Interval(ge=1, le=1024)]
-Devices = Annotated[int, Interval(ge=1, le=1024)]
+Devices = Annotated[int, Interval(ge=1, le=MOST_VIRTUAL)]
 
 
 def begun_from(arguments: list[str], command: str) -> RunConfig | None:
