@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from model.config import ModelConfig
 from model.layers import linear
 from model.parametrization import matrix_std, residual_std
-from model.sharding import axis_size, check_divisible, next_cut, param
+from model.sharding import check_divisible, next_cut, param
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),

@@ -21,8 +21,9 @@ Nodes = Annotated[int, Interval(ge=1, le=65_533)]
 Tasks = Annotated[int, Interval(ge=1, le=65_533)]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIME = re.compile(r"(\d+-)?\d+(:\d{2}){0,2}|\d+-\d+")
-NAME = re.compile(r"[\w.@+=,-]+")
+# Days, then hours; or hours, minutes, seconds; minutes alone, or with seconds.
+TIME = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,9})(?::([0-9]{2}))?(?::([0-9]{2}))?")
+NAME = re.compile(r"[A-Za-z0-9_.@+=,-]+")
 # Slurm reads quotes, blanks and % in its own way in `#SBATCH` lines.
 PLAIN_PATH = re.compile(r"[\w./@+=:,~-]+")
 
@@ -121,6 +122,12 @@ class SlurmOptions:
                 f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
                 "DAYS-HOURS:MINUTES:SECONDS, because Slurm reads it; try --time 12:00:00"
             )
+        if self.time is not None and 0 < _seconds(self.time) <= self.grace:
+            raise ValueError(
+                f"time={self.time} must be more than grace={self.grace} seconds, because the run "
+                "saves and is requeued so long before the limit and would make no step; "
+                "try --time 12:00:00"
+            )
         for name in ("partition", "account"):
             value = getattr(self, name)
             if value is not None and not NAME.fullmatch(value):
@@ -132,6 +139,18 @@ class SlurmOptions:
     @property
     def tasks(self) -> int:
         return self.tasks_per_node or self.gpus_per_node or 1
+
+
+def _seconds(time: str) -> int:
+    """The seconds of a time limit; 0 is no limit."""
+    parts = TIME.fullmatch(time)
+    assert parts is not None
+    days, *clock = parts.groups()
+    numbers = [int(part) for part in clock if part is not None]
+    if days is None and len(numbers) < 3:
+        numbers = [0, *numbers]
+    hours, minutes, seconds = [*numbers, 0, 0][:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
