@@ -217,7 +217,7 @@ class LocalOptions:
         if gpus and self.devices_per_process is not None:
             raise ValueError(
                 f"devices_per_process={self.devices_per_process} must not come with gpus="
-                f"{self.gpus}, because it counts CPU devices; try --processes"
+                f"{self.gpus}, because it counts CPU devices; try without --devices-per-process"
             )
         if gpus and len(gpus) % (self.processes or 1):
             raise ValueError(
