@@ -187,6 +187,36 @@ def test_missing_sbatch_is_said_before_anything_is_written(
         assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [["train", "tiny"], ["train", "tiny", "--run-dir", "a/b"]])
+def test_a_job_that_slurm_refuses_leaves_nothing_and_the_corrected_one_is_taken(
+    words: list[str],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program = here / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\ngrep -q partition=none "$2" && { echo no such partition >&2; exit 1; }\n'
+        "echo 7\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (here / "runs").mkdir()
+
+    def files() -> dict[Path, bytes | None]:
+        return {path: path.read_bytes() if path.is_file() else None for path in here.rglob("*")}
+
+    before = files()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"(?s)sbatch must .*no such partition.*try "):
+            launch_slurm(SlurmOptions(partition="none"), words)
+        assert files() == before
+        launch_slurm(SlurmOptions(partition="gpu"), words)
+        assert "job      7 (" in capsys.readouterr().out
+        before = files()
+
+
 def test_what_is_refused_is_refused_without_sbatch_too(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data import system
+from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import check_flags, new_directory, new_names
@@ -162,7 +161,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
         launch_workers(options, command)
         return
     runs = [training(command, line) for line in _lines(options.array)]
-    require_sbatch(options)
+    require_sbatch(dry_run=options.dry_run)
     base = runs[0].options.run_dir
     if base is None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
@@ -176,34 +175,8 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     if options.dry_run:
         sys.stdout.write(text)
         return
-    for folder in folders:
-        (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    submit(text, base / "job.sbatch", base / ("*/logs" if options.array else "logs"))
-
-
-def require_sbatch(options: SlurmOptions) -> None:
-    """Raise ValueError if the job could not be submitted; called before anything is written."""
-    if not options.dry_run and shutil.which("sbatch") is None:
-        raise ValueError(
-            "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
-            "or --dry-run to see the script"
-        )
-
-
-def submit(script: str, path: Path, logs: Path) -> None:
-    """Write the script and give it to Slurm. ValueError if it does not take it."""
-    path.write_text(script, encoding="utf-8")
-    done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(
-            f"{path} must be accepted by sbatch, because it takes the job; try other flags, or "
-            f"edit it and submit it by sbatch, which said:\n{done.stderr.strip()}"
-        )
-    job = done.stdout.strip().partition(";")[0]
-    print(f"job      {job} ({path})")
-    print(f"log      {logs}/slurm-{job}.out")
-    print(f"state    squeue --job {job}")
-    print(f"to end   scancel {job}")
+    made = [] if runs[0].options.run_dir else [base]
+    submit(text, base, "*/logs" if options.array else "logs", folders, made)
 
 
 def script(options: SlurmOptions, runs: Sequence[Training], base: Path) -> str:
