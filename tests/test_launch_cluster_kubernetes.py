@@ -215,7 +215,8 @@ def test_unfit_flag_is_refused(field: str, value: Any) -> None:
 )
 def test_what_kubernetes_takes_is_taken_as_it_is_written(field: str, values: list[str]) -> None:
     for value in values:
-        assert getattr(KubernetesOptions(**(NEEDED | {field: value})), field) == value
+        options: dict[str, Any] = NEEDED | {field: value}
+        assert getattr(KubernetesOptions(**options), field) == value
 
 
 @pytest.mark.parametrize("other", [{"nodes": 4}, {"gpus_per_node": 8}])
