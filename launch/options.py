@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
+from launch import bounds
 from launch.config import MOST_VIRTUAL, DistributedConfig, MeshConfig, RunConfig, load
 from launch.words import UsageError, value_of
 from train.config import Count, Seed, Whole
@@ -213,6 +214,7 @@ class LocalOptions:
     """Go on with fewer processes, but not fewer than this, when the same one fails again."""
 
     def __post_init__(self) -> None:
+        bounds.require(self)
         gpus = self.gpu_names()
         if gpus and self.devices_per_process is not None:
             raise ValueError(

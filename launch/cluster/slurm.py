@@ -11,6 +11,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data import system
+from launch import bounds
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
@@ -104,6 +105,7 @@ class SlurmOptions:
     """Print the script; write and submit nothing."""
 
     def __post_init__(self) -> None:
+        bounds.require(self)
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise ValueError(
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
