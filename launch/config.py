@@ -20,6 +20,8 @@ from train.config import TrainConfig, Whole
 FREE = {"resume": "free"}
 Config = TypeVar("Config")
 Axis = Annotated[int, Interval(ge=-1, le=2**20)]
+MOST_VIRTUAL = 1024
+"""CPU devices of one process, at most."""
 UNQUOTED = ", because YAML reads off, no, on and yes without quotes as booleans"
 
 

@@ -4,12 +4,16 @@ import errno
 import inspect
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data import system
+
+MOST_PORT = 65_535
+HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]")
 
 
 def bind_address(
@@ -76,25 +80,42 @@ def tls_arguments(
     return {"mtls_cert_file": certificate, "mtls_key_file": key, "mtls_ca_file": authority}
 
 
+def check_address(coordinator: str) -> None:
+    """Raise ValueError if it is not HOST:PORT."""
+    host, _, port = coordinator.rpartition(":")
+    numbered = re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) <= MOST_PORT
+    if not numbered or not HOST.fullmatch(host):
+        named = host or (coordinator if ":" not in coordinator else "")
+        near = named if HOST.fullmatch(named) else "HOST"
+        raise ValueError(
+            f"distributed.coordinator={coordinator!r} must be HOST:PORT with a port from 1 to "
+            f"{MOST_PORT}, because process 0 listens there; "
+            f"try --distributed.coordinator {near}:8476"
+        )
+
+
 def check_port_free(coordinator: str) -> None:
     """Raise ValueError if the coordinator's port is taken on this machine."""
+    check_address(coordinator)
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(
-            f"distributed.coordinator={coordinator} must be HOST:PORT, because process 0 listens "
-            "there; try --distributed.coordinator HOST:8476"
-        )
     with _listener() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", int(port)))
         except OSError as error:
+            if error.errno == errno.EACCES:
+                raise ValueError(
+                    f"distributed.coordinator={coordinator} must name a port that this user may "
+                    "listen on, because process 0 does, but that is refused; "
+                    f"try --distributed.coordinator {host}:8476"
+                ) from error
             if error.errno != errno.EADDRINUSE:
                 raise
+            near = int(port) + 1 if int(port) < MOST_PORT else int(port) - 1
             raise ValueError(
                 f"distributed.coordinator={coordinator} must name a free port, because process 0 "
                 f"listens there, but {port} is in use; "
-                f"try --distributed.coordinator {host}:{int(port) + 1}"
+                f"try --distributed.coordinator {host}:{near}"
             ) from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from data import system
 from launch.config import DistributedConfig
-from launch.coordinator import bind_address, check_port_free, tls_arguments
+from launch.coordinator import bind_address, check_address, check_port_free, tls_arguments
 
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
@@ -234,6 +234,8 @@ def _number(given: int | None, environment: Mapping[str, str], name: str) -> int
 
 def _checked(job: Job) -> Job:
     assert job.num_processes is not None and job.process_id is not None
+    if job.coordinator is not None:
+        check_address(job.coordinator)
     if not 0 <= job.process_id < job.num_processes:
         raise ValueError(
             f"distributed.process_id={job.process_id} must be from 0 to {job.num_processes - 1}, "

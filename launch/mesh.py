@@ -9,18 +9,20 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
-from launch.config import MeshConfig
+from launch.config import MOST_VIRTUAL, MeshConfig
 from launch.typed import launched
 
 IMPLEMENTED = ("replica", "fsdp", "tensor")
 
 
-def axis_sizes(config: MeshConfig, num_devices: int, *, virtual: bool = False) -> dict[str, int]:
-    """Size of every axis over `num_devices`, with a -1 filled in; of `virtual` ones there can be
-    more.
+def axis_sizes(
+    config: MeshConfig, num_devices: int, *, virtual: bool = False, slices: int = 1
+) -> dict[str, int]:
+    """Size of every axis over `num_devices` in `slices`, with a -1 filled in; of `virtual` ones
+    there can be more.
 
-    Raises ValueError on an axis that is not implemented above size 1, on sizes below 1, on two -1
-    and on a product that is not the number of devices.
+    Raises ValueError on an axis that is not implemented above size 1, on sizes below 1, on two -1,
+    on a product that is not the number of devices, and on replicas that are no whole slices.
     """
     sizes = dataclasses.asdict(config)
     for name, size in sizes.items():
@@ -32,8 +34,7 @@ def axis_sizes(config: MeshConfig, num_devices: int, *, virtual: bool = False) -
         if size != 1 and name not in IMPLEMENTED:
             raise ValueError(
                 f"mesh.{name}={size} must be 1, because parallelism over `{name}` is not "
-                f"implemented yet; try --mesh.{name} 1 and a larger "
-                f"--mesh.{' or --mesh.'.join(IMPLEMENTED)}"
+                f"implemented yet, only over {', '.join(IMPLEMENTED)}; try --mesh.{name} 1"
             )
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
@@ -42,21 +43,29 @@ def axis_sizes(config: MeshConfig, num_devices: int, *, virtual: bool = False) -
             f"takes the devices that are left; try --mesh.{open_axes[1]} 1"
         )
     fixed = math.prod(size for size in sizes.values() if size != -1)
-    more = f", or JAX_NUM_CPU_DEVICES={fixed} before the command" if virtual else ""
+    more = ""
+    if virtual and fixed <= MOST_VIRTUAL:
+        more = f", or JAX_NUM_CPU_DEVICES={fixed} before the command"
+    fits = _suggestion(sizes, num_devices, slices)
     if open_axes:
         if num_devices % fixed:
             taken = shown({name: size for name, size in sizes.items() if size != -1})
             raise ValueError(
                 f"mesh {taken} must divide the number of devices, {num_devices}, because "
                 f"mesh.{open_axes[0]}=-1 takes the rest and {num_devices} / {fixed} is not whole; "
-                f"try {_suggestion(sizes, num_devices)}{more}"
+                f"try {fits}{more}"
             )
         sizes[open_axes[0]] = num_devices // fixed
     elif fixed != num_devices:
         raise ValueError(
             f"mesh {shown(sizes)} must multiply to the number of devices, {num_devices}, because "
             f"every device has one place in it, but it multiplies to {fixed}; "
-            f"try {_suggestion(sizes, num_devices)}{more}"
+            f"try {fits}{more}"
+        )
+    if sizes["replica"] % slices:
+        raise ValueError(
+            f"mesh.replica={sizes['replica']} must be a multiple of {slices}, because the devices "
+            f"are in {slices} slices and only replicas are far apart; try {fits}"
         )
     return sizes
 
@@ -68,27 +77,23 @@ def make_mesh(
     """The mesh over `devices` (all of the job by default); ValueError as in `axis_sizes`."""
     devices = jax.devices() if devices is None else devices
     virtual = devices[0].platform == "cpu" and jax.process_count() == 1 and not launched()
-    sizes = axis_sizes(config, len(devices), virtual=virtual)
-    return Mesh(_placed(sizes, devices), tuple(sizes), (AxisType.Explicit,) * len(sizes))
+    tpu = devices[0].platform == "tpu"
+    slices = len({getattr(device, "slice_index", None) for device in devices}) if tpu else 1
+    sizes = axis_sizes(config, len(devices), virtual=virtual, slices=slices)
+    placed = _placed(sizes, devices, slices)
+    return Mesh(placed, tuple(sizes), (AxisType.Explicit,) * len(sizes))
 
 
 def _placed(
     sizes: dict[str, int],
     devices: Sequence[jax.Device],  # pyright: ignore[reportInvalidTypeForm]
+    slices: int,
 ) -> np.ndarray:
     """Devices along each axis: axes follow the sides of a TPU's torus, which may be cut in parts,
-    and `replica` the slices. ValueError if it cannot."""
-    tpu = devices[0].platform == "tpu"
-    slices = len({getattr(device, "slice_index", None) for device in devices}) if tpu else 1
+    and `replica` the slices."""
     if slices == 1:
         place = mesh_utils.create_device_mesh
         return place(tuple(sizes.values()), devices, allow_split_physical_axes=True)
-    if sizes["replica"] % slices:
-        raise ValueError(
-            f"mesh.replica={sizes['replica']} must be a multiple of {slices}, because the devices "
-            f"are in {slices} slices and only replicas are far apart; "
-            f"try --mesh.replica {slices}"
-        )
     far = {name: slices if name == "replica" else 1 for name in sizes}
     return mesh_utils.create_hybrid_device_mesh(
         [size // far[name] for name, size in sizes.items()],
@@ -104,11 +109,11 @@ def shown(sizes: dict[str, int]) -> str:
     return " x ".join(large) or "of one device"
 
 
-def _suggestion(sizes: dict[str, int], num_devices: int) -> str:
+def _suggestion(sizes: dict[str, int], num_devices: int, slices: int) -> str:
     """A mesh that fits: the wanted tensor and replica sizes where they divide, the rest on fsdp."""
-    left, parts = num_devices, []
-    for name in ("tensor", "replica"):
-        size = math.gcd(left, max(sizes[name], 1))
-        left //= size
-        parts.append(f"--mesh.{name} {size}")
-    return " ".join([f"--mesh.fsdp {left}", *parts])
+    left = num_devices // slices
+    tensor = math.gcd(left, max(sizes["tensor"], 1))
+    left //= tensor
+    replica = math.gcd(left, max(sizes["replica"] // slices, 1))
+    left //= replica
+    return f"--mesh.fsdp {left} --mesh.tensor {tensor} --mesh.replica {replica * slices}"

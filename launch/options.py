@@ -8,12 +8,13 @@ from typing import Annotated
 import tyro
 from annotated_types import Interval
 
-from launch.config import DistributedConfig, MeshConfig, RunConfig, load
+from launch import bounds
+from launch.config import MOST_VIRTUAL, DistributedConfig, MeshConfig, RunConfig, load
 from launch.words import UsageError, value_of
 from train.config import Count, Seed, Whole
 
 Processes = Annotated[int, Interval(ge=1, le=1024)]
-Devices = Annotated[int, Interval(ge=1, le=1024)]
+Devices = Annotated[int, Interval(ge=1, le=MOST_VIRTUAL)]
 
 
 def begun_from(arguments: list[str], command: str) -> RunConfig | None:
@@ -213,11 +214,12 @@ class LocalOptions:
     """Go on with fewer processes, but not fewer than this, when the same one fails again."""
 
     def __post_init__(self) -> None:
+        bounds.require(self)
         gpus = self.gpu_names()
         if gpus and self.devices_per_process is not None:
             raise ValueError(
                 f"devices_per_process={self.devices_per_process} must not come with gpus="
-                f"{self.gpus}, because it counts CPU devices; try --processes"
+                f"{self.gpus}, because it counts CPU devices; try without --devices-per-process"
             )
         if gpus and len(gpus) % (self.processes or 1):
             raise ValueError(

@@ -26,6 +26,7 @@ from launch.timeline import Timeline
 from train.checkpoint import Checkpointer
 from train.config import TrainConfig
 from train.loop import TrainStep
+from train.optimizer import odd_schedule
 from train.phases import Phases
 from train.record import Place
 from train.state import TrainState
@@ -102,13 +103,8 @@ def prepare(
     if jax.process_index() == 0:
         timeline.open(run.timeline)
     report.begin(run, rows)
-    schedule = train.optimizer
-    if found is None and schedule.warmup_steps >= train.steps:
-        report.say(
-            f"the peak learning rate is never reached: warm-up takes {schedule.warmup_steps} steps "
-            f"of {train.steps}; try --train.optimizer.warmup-steps {train.steps // 10}"
-        )
-
+    if found is None and (odd := odd_schedule(train.optimizer, train.steps)):
+        report.say(odd)
     checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
     closing.callback(checkpointer.close)
     report.say(memory)
@@ -187,6 +183,11 @@ def steps_left(config: RunConfig, place: Place, first_batch_size: int) -> int:
     left = max(0, -(-left // batch_size))
     if config.profile is not None and not place.step <= config.profile[0] < place.step + left:
         start, stop = config.profile
+        if left == 0:
+            raise ValueError(
+                f"profile={start} {stop} must be left out, because the run has made its "
+                f"{config.train.steps} steps; try without --profile"
+            )
         raise ValueError(
             f"profile={start} {stop} must begin between step {place.step} and "
             f"{place.step + left - 1}, because only those run; "

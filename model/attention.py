@@ -13,7 +13,7 @@ from model.blocked import blocked_attention
 from model.config import ModelConfig
 from model.layers import linear, rope_rates, rotate
 from model.parametrization import matrix_std, query_scale, residual_std, scaled
-from model.sharding import axis_size, check_divisible, param, spec
+from model.sharding import axis_size, check_divisible, next_cut, param, spec
 
 CUDNN_HEAD_DIM = 128
 
@@ -132,7 +132,9 @@ class Attention(nnx.Module):
 
     def __init__(self, config: ModelConfig, key: PRNGKeyArray):
         D, N, K, H = config.embed_dim, config.num_heads, config.num_kv_heads, config.head_dim
-        check_divisible("model.num_heads", N, "heads", f"a multiple of {axis_size('heads')}")
+        check_divisible(
+            "model.num_heads", N, "heads", f"--model.num-heads {next_cut(N, 'heads', K)}"
+        )
         self.config = config
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
         keys = jax.random.split(key, 4)

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from model.config import ModelConfig
-from model.sharding import axis_size, check_divisible, mesh_axes, param, spec
+from model.sharding import axis_size, check_divisible, mesh_axes, next_cut, param, spec
 
 
 def linear(
@@ -70,7 +70,9 @@ class Embedding(nnx.Module):
     def __init__(self, config: ModelConfig, key: PRNGKeyArray):
         V, D = config.padded_vocab_size, config.embed_dim
         check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
-        check_divisible("model.embed_dim", D, "embed", f"a multiple of {axis_size('embed')}")
+        check_divisible(
+            "model.embed_dim", D, "embed", f"--model.embed-dim {next_cut(D, 'embed', 2)}"
+        )
         self.table = param(
             key,
             (V, D),

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from model.config import ModelConfig
 from model.layers import linear
 from model.parametrization import matrix_std, residual_std
-from model.sharding import axis_size, check_divisible, param
+from model.sharding import check_divisible, next_cut, param
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -24,7 +24,7 @@ class Mlp(nnx.Module):
 
     def __init__(self, config: ModelConfig, key: PRNGKeyArray):
         D, F = config.embed_dim, config.mlp_dim
-        check_divisible("model.mlp_dim", F, "mlp", f"a multiple of {axis_size('mlp')}")
+        check_divisible("model.mlp_dim", F, "mlp", f"--model.mlp-dim {next_cut(F, 'mlp')}")
         self.config = config
         up, gate, down = jax.random.split(key, 3)
         init = jax.nn.initializers.normal(matrix_std(config))

@@ -77,12 +77,22 @@ def check_divisible(what: str, size: int, logical: str, remedy: str) -> None:
     shards = axis_size(logical)
     if size % shards:
         axes = mesh_axes(logical)
-        smaller = f", or --mesh.{axes[0]} {math.gcd(size, shards)}" if len(axes) == 1 else ""
+        smaller = ""
+        if len(axes) == 1:
+            fits = math.gcd(size, shards)
+            rest = jax.sharding.get_abstract_mesh().shape["replica"] * shards // fits
+            smaller = f", or --mesh.{axes[0]} {fits} --mesh.replica {rest}"
         raise ValueError(
             f"{what}={size} must be a multiple of {shards}, because "
             f"{' x '.join(f'mesh.{axis}' for axis in axes)} cuts it into {shards} "
             f"equal shards; try {remedy}{smaller}"
         )
+
+
+def next_cut(size: int, logical: str, also: int = 1) -> int:
+    """The size, or the next one that the current mesh cuts equally and that `also` divides."""
+    whole = math.lcm(axis_size(logical), also)
+    return -(-size // whole) * whole
 
 
 def param(

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import yaml
+from advice import followed, without
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
 
 from launch.cluster.kubernetes import TPUS, KubernetesOptions, launch_kubernetes
 from launch.config import DistributedConfig
 from launch.distributed import Job, detect
+from launch.words import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 AWKWARD = 'text:it\'s $(HOME) $$ "x" \\ é: # *.txt'
@@ -33,7 +35,7 @@ def container_of(jobset: dict[str, Any]) -> dict[str, Any]:
     "options",
     [
         {},
-        {"nodes": 4, "gpus_per_node": 8, "cpus_per_node": 32, "memory_per_node": "256Gi"},
+        {"nodes": 4, "gpus_per_node": 8, "cpus_per_node": "32", "memory_per_node": "256Gi"},
         {"tpu": "v5e-256", "namespace": "lab", "name": "big", "max_restarts": 5},
     ],
 )
@@ -168,11 +170,19 @@ def test_topologies_have_as_many_chips_as_the_name_says() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("image", value) for value in ("", "a b", "x\ny")),
+        *(
+            ("image", value)
+            for value in ("", "a b", "x\ny", "Meshloom", "a/B:1", "a:b:c", "a@sha256:1")
+        ),
         *(("name", value) for value in ("Tiny", "9x", "x-", "", "a" * 64, "a.b", "a_b")),
         *(("claim", value) for value in ("", "Runs", "a/b")),
-        ("namespace", "a b"),
-        *(("memory_per_node", value) for value in ("lots", "0Gi", "64 Gi")),
+        *(("claim", value) for value in ("a..b", "a.-b", "a" * 254)),
+        *(("namespace", value) for value in ("a b", "a.b", "-a")),
+        *(
+            ("memory_per_node", value)
+            for value in ("lots", "0Gi", "64 Gi", "64", "64m", "9Ei", "1e9e9")
+        ),
+        *(("cpus_per_node", value) for value in ("0", "-1", "1m", "1.0005", "1e6")),
         *(("tpu", value) for value in ("v5e", "v9-8", "v5e-7", "v5p-6", "")),
     ],
 )
@@ -182,17 +192,45 @@ def test_unfit_flag_is_refused(field: str, value: Any) -> None:
     ):
         KubernetesOptions(**(NEEDED | {field: value}))
 
+    def read(words: list[str]) -> KubernetesOptions:
+        return parse(KubernetesOptions, words, prog="meshloom launch k8s")
+
+    needed = ["--image", "reg.example/meshloom:1", "--claim", "runs"]
+    flag = f"--{field.replace('_', '-')}"
+    assert len(followed(read, [*without(needed, flag), f"{flag}={value}"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        (
+            "image",
+            ["a", "REG:5000/a/b_c:V1", "a.b/c:1@sha256:" + "0a" * 32],
+        ),
+        ("claim", ["runs", "9", "a.b-c", "a" * 63 + ".b"]),
+        ("namespace", ["9x", "a-b"]),
+        ("memory_per_node", ["64Gi", "1.5Ti", "64e9", "64E9", "68719476736", "1P", ".5Ti", "+8G"]),
+        ("cpus_per_node", ["8", "500m", "1.5", "0.100", "8.", "1e1", "64k"]),
+    ],
+)
+def test_what_kubernetes_takes_is_taken_as_it_is_written(field: str, values: list[str]) -> None:
+    for value in values:
+        options: dict[str, Any] = NEEDED | {field: value}
+        assert getattr(KubernetesOptions(**options), field) == value
+
 
 @pytest.mark.parametrize("other", [{"nodes": 4}, {"gpus_per_node": 8}])
 def test_slice_comes_alone(other: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="tpu=v5e-16 must come without --nodes"):
+    with pytest.raises(ValueError, match="must not come with tpu=v5e-16"):
         KubernetesOptions(image="x", claim="y", tpu="v5e-16", **other)
+    words = ["--image", "x", "--claim", "y", "--tpu", "v5e-16", "--nodes", "4", "--gpus-per-node=8"]
+    assert len(followed(lambda w: parse(KubernetesOptions, w, prog="k8s"), words)) == 2
 
 
 def test_name_leaves_room_for_those_of_the_pods(capsys: pytest.CaptureFixture[str]) -> None:
     rendered(capsys, name="a" * 44, nodes=11)
-    with pytest.raises(ValueError, match="must be at most 44 letters"):
-        rendered(capsys, name="a" * 45, nodes=11)
+    with pytest.raises(ValueError, match=rf"must be at most 44 letters.*; try --name {'a' * 43}$"):
+        rendered(capsys, name="a" * 43 + "--a", nodes=11)
 
 
 @pytest.mark.parametrize("path", ["runs/a", "/tmp/a", "/runs/../a"])

@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 import subprocess
@@ -6,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from advice import followed
 from command import SMALL, arguments, meshloom, records
 from programs import gone
 
 from launch.cluster import local, supervisor
+from launch.words import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -191,5 +194,10 @@ def test_the_gpus_of_a_lost_process_are_left_alone() -> None:
     ],
 )
 def test_options_that_contradict_are_refused(fields: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        local.LocalOptions(**fields)
+    typed = [f"--{name.replace('_', '-')} {value}".split() for name, value in fields.items()]
+
+    def read(words: list[str]) -> local.LocalOptions:
+        return parse(local.LocalOptions, words, prog="meshloom launch local")
+
+    (message,) = followed(read, list(itertools.chain(*typed)))
+    assert words in message

@@ -4,10 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from advice import followed
 from command import SMALL, meshloom, records
 
 from launch.cluster.slurm import SlurmOptions, launch_slurm
-from launch.words import UsageError
+from launch.words import UsageError, parse
 
 AWKWARD = 'text:it\'s $HOME `id` "x" \\ ; & *.txt'
 
@@ -109,6 +110,8 @@ def test_array_that_names_no_run_is_refused(lines: str, here: Path) -> None:
         ("min_nodes", 2),
         ("partition", "a b"),
         ("account", "x\n#SBATCH --uid=0"),
+        *(("time", value) for value in ("2", "1:59", "0:02:00", "0-0:02", "\u0661")),
+        ("partition", "gpü"),
         *(("time", value) for value in ("soon", "1:2:3:4", "-1", "12:0", "")),
     ],
 )
@@ -124,7 +127,18 @@ def test_gpus_that_no_task_would_use_are_refused() -> None:
     assert [SlurmOptions(tasks_per_node=n, gpus_per_node=8).tasks for n in (1, 8)] == [1, 8]
 
 
-@pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "2-0", "2-12:30", "2-12:30:15"])
+@pytest.mark.parametrize(
+    "words",
+    ["--min-nodes 2", "--tasks-per-node 2 --gpus-per-node 8", "--time soon", "--time 1 --grace 60"],
+)
+def test_what_a_refusal_of_slurm_advises_is_taken(words: str) -> None:
+    def read(words: list[str]) -> SlurmOptions:
+        return parse(SlurmOptions, words, prog="meshloom launch slurm")
+
+    assert len(followed(read, words.split())) == 1
+
+
+@pytest.mark.parametrize("time", "30 30:00 12:00:00 2-0 2-12:30 2-12:30:15 3 2:01 0".split())
 def test_times_of_slurm_are_taken(time: str) -> None:
     assert SlurmOptions(time=time).time == time
 
@@ -171,6 +185,36 @@ def test_missing_sbatch_is_said_before_anything_is_written(
         with pytest.raises(ValueError, match="sbatch must be on PATH"):
             launch_slurm(options, words)
         assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["train", "tiny"], ["train", "tiny", "--run-dir", "a/b"]])
+def test_a_job_that_slurm_refuses_leaves_nothing_and_the_corrected_one_is_taken(
+    words: list[str],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program = here / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\ngrep -q partition=none "$2" && { echo no such partition >&2; exit 1; }\n'
+        "echo 7\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    (here / "runs").mkdir()
+
+    def files() -> dict[Path, bytes | None]:
+        return {path: path.read_bytes() if path.is_file() else None for path in here.rglob("*")}
+
+    before = files()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"(?s)sbatch must .*no such partition.*try "):
+            launch_slurm(SlurmOptions(partition="none"), words)
+        assert files() == before
+        launch_slurm(SlurmOptions(partition="gpu"), words)
+        assert "job      7 (" in capsys.readouterr().out
+        before = files()
 
 
 def test_what_is_refused_is_refused_without_sbatch_too(

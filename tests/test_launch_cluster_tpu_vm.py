@@ -4,8 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from advice import followed, without
 
 from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
+from launch.words import parse
 
 AWKWARD = 'text:it\'s $HOME `id` "x" \\ ; & *.txt'
 TRAIN = ["train", "tiny", "--data.sources", AWKWARD, "--run-dir", "/mnt/runs/a"]
@@ -14,12 +16,12 @@ TRAIN = ["train", "tiny", "--data.sources", AWKWARD, "--run-dir", "/mnt/runs/a"]
 def test_workers_shell_gets_every_word_as_it_was_typed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = launch_tpu_vm(TpuVmOptions(name="pod", zone="us-east5-a", project="lab"), TRAIN)
+    code = launch_tpu_vm(TpuVmOptions(name="pod", zone="us-east5-a", project="lab-one"), TRAIN)
     words = shlex.split(capsys.readouterr().out)
     assert code == 0
     assert words[:-1] == [
         *("gcloud", "compute", "tpus", "tpu-vm", "ssh", "pod"),
-        *("--zone=us-east5-a", "--project=lab", "--worker=all"),
+        *("--zone=us-east5-a", "--project=lab-one", "--worker=all"),
     ]
     program = tmp_path / "meshloom" / ".venv" / "bin" / "meshloom"
     program.parent.mkdir(parents=True)
@@ -54,6 +56,25 @@ def test_unfit_name_is_refused(field: str, value: str) -> None:
         ValueError, match=rf"{field}='{value}' must be .*, because .*; try --{field}"
     ):
         TpuVmOptions(**{"name": "pod", "zone": "us-east5-a", field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *(("--name", value) for value in ("Pod", "9", "a" * 64, "a.b", "a-")),
+        *(("--zone", value) for value in ("us", "us-east5", "Us-east5-a", "us-east5-a; id")),
+        *(("--project", value) for value in ("lab", "9lab-one", "a" * 31)),
+    ],
+)
+def test_a_name_that_google_cloud_has_not_is_refused_with_one_that_it_could_have(
+    flag: str, value: str
+) -> None:
+    def read(words: list[str]) -> TpuVmOptions:
+        return parse(TpuVmOptions, words, prog="meshloom launch tpu-vm")
+
+    words = ["--name", "pod", "--zone", "us-central1-ai1a", "--project", "a.org:lab-one"]
+    (message,) = followed(read, [*without(words, flag), flag, value])
+    assert message.startswith(f"{flag[2:]}={value!r} must be ")
 
 
 @pytest.mark.parametrize("place", [[], ["--run-dir", "runs/a"]])

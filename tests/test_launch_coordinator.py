@@ -6,9 +6,12 @@ from pathlib import Path
 
 import jax
 import pytest
+from advice import followed
 
 from launch.cluster.local import run_local
+from launch.config import DistributedConfig
 from launch.coordinator import bind_address, check_port_free, tls_arguments
+from launch.distributed import Job, detect
 
 HAS_TLS = jax.__version_info__ >= (0, 12)
 # For 127.0.0.1, of an authority whose key nobody has; valid for a hundred years from 2026. Made
@@ -140,3 +143,16 @@ def test_port_in_use_is_refused_and_a_free_one_is_not() -> None:
 def test_coordinator_must_be_host_and_port(address: str) -> None:
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         check_port_free(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["host", "host:", ":80", "host:0", "host:65536", "a b:80", "host:٣", "::1:x"]
+)
+def test_every_process_refuses_a_coordinator_without_host_or_port(address: str) -> None:
+    def join(words: list[str]) -> Job | None:
+        return detect(DistributedConfig(coordinator=words[1], num_processes=2, process_id=1), {})
+
+    (message,) = followed(join, ["--distributed.coordinator", address])
+    assert message.startswith(f"distributed.coordinator={address!r} must be HOST:PORT")
+    for good in ("host:1", "10.0.0.1:65535", "[::1]:8476", "a_b.c:80"):
+        assert join(["--distributed.coordinator", good]) == Job("explicit", good, 2, 1)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from advice import followed
 
 from launch.ladder.read import columns_of, read_runs
+from launch.ladder.runs import Run
 
 COLUMNS = {"params": "N", "tokens": "D", "loss": "loss"}
 NOTHING: frozenset[int] = frozenset()
@@ -78,7 +80,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_lines_to_leave_out_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("N,D,loss\n1,2,3\n")
-    with pytest.raises(ValueError, match=r"exclude=3 must be a line .* stand in lines 2 to 2"):
+    with pytest.raises(ValueError, match=r"exclude=3 must .* 2 to 2; try without --exclude"):
         read_runs(tmp_path / "a.csv", COLUMNS, frozenset({3}))
+    (tmp_path / "b.csv").write_text("N,D,loss\n1,2,3\n4,5,6\n")
+
+    def read(words: list[str]) -> list[Run]:
+        return read_runs(tmp_path / "b.csv", COLUMNS, frozenset(map(int, words[1:])))
+
+    assert len(followed(read, ["--exclude", "3", "9"])) == 1
     with pytest.raises(ValueError, match="all are excluded"):
         read_runs(tmp_path / "a.csv", COLUMNS, frozenset({2}))

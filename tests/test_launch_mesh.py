@@ -1,5 +1,8 @@
+import re
+
 import jax
 import pytest
+from advice import followed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +58,27 @@ def test_mesh_over_some_devices() -> None:
 def test_mesh_that_does_not_fit_is_refused(config: MeshConfig, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_mesh(config)
+
+
+@given(
+    devices=st.integers(1, 64),
+    slices=st.integers(1, 4),
+    sizes=st.lists(st.integers(-2, 17), min_size=6, max_size=6),
+    virtual=st.booleans(),
+)
+def test_every_mesh_that_is_advised_fits(
+    devices: int, slices: int, sizes: list[int], virtual: bool
+) -> None:
+    def read(words: list[str]) -> dict[str, int]:
+        return axis_sizes(read_mesh(words), devices * slices, virtual=virtual, slices=slices)
+
+    words = [f"--mesh.{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)]
+    messages = followed(read, words, most=8)
+    whole = [re.search("try --mesh.fsdp .* --mesh.replica", message) for message in messages]
+    assert not any(whole[:-1]), "a whole mesh is taken at once"
+
+
+def read_mesh(words: list[str]) -> MeshConfig:
+    """The mesh of these flags."""
+    flags = re.findall(r"--mesh\.(\w+)[ =](\S+)", " ".join(words))
+    return MeshConfig(**{axis: int(size) for axis, size in flags})

@@ -55,6 +55,7 @@ def test_metrics_say_what_the_readme_says(run: tuple[Path, str]) -> None:
 def test_output_names_kernel_checkpoints_sample_and_the_way_on(run: tuple[Path, str]) -> None:
     path, out = run
     assert "attention: blocked kernel" in out
+    assert re.search(r"rate only rises: warm-up takes \d+ steps of 3; try --train.opt", out)
     assert "a sample of" in out and not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out)
     assert f"checkpoints: {path / 'checkpoints'}, the last at step 3" in out
     assert f"train --run-dir {path} --resume --train.steps 6" in out

@@ -1,14 +1,18 @@
+import itertools
 import math
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from advice import advised
+from hypothesis import given
+from hypothesis import strategies as st
 from models import SMALL, TRAIN, changed, mesh_of
 
 from model.transformer import Transformer
 from train.config import OptimizerConfig
-from train.optimizer import decays, gradient_transform, learning_rate
+from train.optimizer import decays, gradient_transform, learning_rate, odd_schedule
 
 STEPS = 101
 
@@ -83,3 +87,42 @@ def test_updates_are_those_of_the_papers(name: str) -> None:
         direction = g / (np.abs(g) + config.epsilon) if name == "adamw" else np.sign(g)
         found = getattr(updates.blocks.mlp, leaf)[...]
         np.testing.assert_allclose(found, direction + decay * p, rtol=1e-4, atol=1e-5)
+
+
+@given(
+    schedule=st.sampled_from(["constant", "cosine", "linear", "wsd", "inverse_sqrt"]),
+    warmup=st.integers(0, 120),
+    steps=st.integers(1, 100),
+    fraction=st.integers(0, 100),
+)
+def test_a_schedule_that_cannot_be_is_said_and_the_advice_makes_one_that_can(
+    schedule: Any, warmup: int, steps: int, fraction: int
+) -> None:
+    words = ["--train.optimizer.warmup-steps", str(warmup)]
+    words += ["--train.optimizer.decay-fraction", str(fraction / 100)]
+
+    def config_of(words: list[str]) -> OptimizerConfig:
+        found = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+        return OptimizerConfig(
+            learning_rate=1.0,
+            schedule=schedule,
+            warmup_steps=int(found["--train.optimizer.warmup-steps"]),
+            decay_fraction=found["--train.optimizer.decay-fraction"],
+        )
+
+    def is_odd(config: OptimizerConfig) -> bool:
+        rates = [learning_rate(config, step, steps) for step in range(steps)]
+        if config.warmup_steps >= steps:
+            assert sorted(rates) == rates
+            return True
+        slope = (1 - config.final_fraction) / max(1.0, steps * config.decay_fraction)
+        falls = [before - after for before, after in itertools.pairwise(rates)]
+        return schedule == "wsd" and max(falls, default=0) > slope + 1e-6
+
+    for _ in range(3):
+        said = odd_schedule(config_of(words), steps)
+        assert (said is not None) == is_odd(config_of(words))
+        if said is None:
+            break
+        words = advised(words, said)
+    assert odd_schedule(config_of(words), steps) is None

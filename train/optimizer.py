@@ -33,13 +33,35 @@ def learning_rate(config: OptimizerConfig, step: float, steps: int) -> float:
     elif config.schedule == "linear":
         share = 1 - (1 - low) * done
     elif config.schedule == "wsd":
-        length = max(1.0, steps * config.decay_fraction)
+        length = _decay(config, steps)
         share = 1 - (1 - low) * min(1.0, max(0.0, step - last + length) / length)
     elif config.schedule == "inverse_sqrt":
         share = math.sqrt(max(1, warmup) / max(1.0, step + 1))
     else:
         share = 1.0
     return config.learning_rate * share
+
+
+def odd_schedule(config: OptimizerConfig, steps: int) -> str | None:
+    """What the schedule cannot do in so many steps, and what to try; None if it can."""
+    warmup = config.warmup_steps
+    if warmup >= steps:
+        return (
+            f"the learning rate only rises: warm-up takes {warmup} steps of {steps}; "
+            f"try --train.optimizer.warmup-steps {steps // 10}"
+        )
+    if config.schedule == "wsd" and round(steps - _decay(config, steps), 6) < warmup:
+        return (
+            f"the learning rate drops where warm-up ends: wsd decays over the last "
+            f"{_decay(config, steps):g} of {steps} steps, and warm-up takes {warmup}; "
+            f"try --train.optimizer.decay-fraction {100 * (steps - warmup) // steps / 100}"
+        )
+    return None
+
+
+def _decay(config: OptimizerConfig, steps: int) -> float:
+    """Steps over which `wsd` decays."""
+    return max(1.0, steps * config.decay_fraction)
 
 
 class Transform(Protocol):

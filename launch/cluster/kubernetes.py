@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from launch.cluster.quantity import require_quantity
 from launch.cluster.training import Training, training
 from launch.exits import REFUSED, USAGE
 from train.config import Count
@@ -20,9 +21,20 @@ CONTAINER, JOB = "train", "workers"
 FINAL = [REFUSED, USAGE]
 
 NOT_TEXT = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
-LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-QUANTITY = re.compile(r"[1-9]\d{0,14}(Mi|Gi|Ti|M|G|T)")
+SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
+SUBDOMAIN = re.compile(rf"(?=.{{1,253}}$){LABEL.pattern}(\.{LABEL.pattern})*")
+NAMES = {
+    "name": (SERVICE, "1 to 63 small letters, digits and -, a letter first"),
+    "namespace": (LABEL, "1 to 63 small letters, digits and -"),
+    "claim": (SUBDOMAIN, "labels of small letters, digits and - with dots between"),
+}
+# As github.com/distribution/reference writes it: [HOST[:PORT]/]PATH[:TAG][@DIGEST].
+WORD = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+IMAGE = re.compile(
+    rf"([A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{{1,5}})?/)?{WORD}(/{WORD})*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64}|@sha512:[0-9a-f]{128})?"
+)
 
 FLAT = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 # By TensorCores, of which these chips have two.
@@ -62,39 +74,35 @@ class KubernetesOptions:
     """GPUs of each pod."""
     tpu: str | None = None
     """TPU slice of GKE, such as v5e-256 or v5p-128."""
-    cpus_per_node: Annotated[int, Interval(ge=1, le=65_536)] | None = None
-    """CPUs of each pod."""
+    cpus_per_node: str | None = None
+    """CPUs of each pod, such as 8 or 7500m."""
     memory_per_node: str | None = None
     """Memory of each pod, such as 64Gi."""
     max_restarts: Count = 100
     """Restarts of all pods after which the JobSet fails."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w./:@-]+", self.image):
+        if not IMAGE.fullmatch(self.image):
             raise ValueError(
-                f"image={self.image!r} must name a container image, because every pod runs it; "
-                "try --image REGISTRY/meshloom:TAG"
+                f"image={self.image!r} must name a container image, HOST/PATH:TAG with a path of "
+                "small letters, because every pod runs it; try --image REGISTRY/meshloom:TAG"
             )
-        names = {"name": LABEL, "namespace": SUBDOMAIN, "claim": SUBDOMAIN}
-        for name, pattern in names.items():
+        for name, (pattern, words) in NAMES.items():
             value = getattr(self, name)
-            if value is not None and (len(value) > 63 or not pattern.fullmatch(value)):
+            if value is not None and not pattern.fullmatch(value):
                 raise ValueError(
-                    f"{name}={value!r} must be 1 to 63 small letters, digits and -, a letter "
-                    "first, because Kubernetes names things so (RFC 1123 and 1035); "
-                    f"try --{name} {_as_label(value)}"
+                    f"{name}={value!r} must be {words}, because Kubernetes names things so "
+                    f"(RFC 1123 and 1035); try --{name} {_as_label(value)}"
                 )
-        if self.memory_per_node is not None and not QUANTITY.fullmatch(self.memory_per_node):
-            raise ValueError(
-                f"memory_per_node={self.memory_per_node!r} must be a number with Mi or Gi, because "
-                "Kubernetes reads it; try --memory-per-node 64Gi"
-            )
+        require_quantity("cpus_per_node", self.cpus_per_node)
+        require_quantity("memory_per_node", self.memory_per_node)
         if self.tpu is not None:
-            if self.gpus_per_node is not None or self.nodes is not None:
-                raise ValueError(
-                    f"tpu={self.tpu} must come without --nodes and --gpus-per-node, because the "
-                    "slice tells its hosts; try leaving them out"
-                )
+            for name in ("nodes", "gpus_per_node"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)} must not come with tpu={self.tpu}, because "
+                        f"the slice tells its hosts; try without --{name.replace('_', '-')}"
+                    )
             _slice(self.tpu)
 
 
@@ -142,10 +150,11 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
     if len(name) > longest:
         raise ValueError(
             f"name={name} must be at most {longest} letters, because the names of pods, which end "
-            f"in -{JOB}-0-{nodes - 1}-abcde, may have 63; try a shorter --name"
+            f"in -{JOB}-0-{nodes - 1}-abcde, may have 63; "
+            f"try --name {name[:longest].rstrip('-')}"
         )
     if options.cpus_per_node:
-        resources["cpu"] = str(options.cpus_per_node)
+        resources["cpu"] = options.cpus_per_node
     if options.memory_per_node:
         resources["memory"] = options.memory_per_node
     container = {
@@ -269,7 +278,8 @@ def _slice(tpu: str) -> tuple[str, str, int, int]:
 
 def _as_label(text: str) -> str:
     """The nearest name that Kubernetes takes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].strip("-") or "run"
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:36].strip("-") or "run"
+    return name if name[0].isalpha() else f"run-{name}"
 
 
 def _without_empty(values: dict[str, Any]) -> dict[str, Any]:

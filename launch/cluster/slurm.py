@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data import system
+from launch import bounds
+from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import check_flags, new_directory, new_names
@@ -21,8 +21,9 @@ Nodes = Annotated[int, Interval(ge=1, le=65_533)]
 Tasks = Annotated[int, Interval(ge=1, le=65_533)]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TIME = re.compile(r"(\d+-)?\d+(:\d{2}){0,2}|\d+-\d+")
-NAME = re.compile(r"[\w.@+=,-]+")
+# Days, then hours; or hours, minutes, seconds; minutes alone, or with seconds.
+TIME = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,9})(?::([0-9]{2}))?(?::([0-9]{2}))?")
+NAME = re.compile(r"[A-Za-z0-9_.@+=,-]+")
 # Slurm reads quotes, blanks and % in its own way in `#SBATCH` lines.
 PLAIN_PATH = re.compile(r"[\w./@+=:,~-]+")
 
@@ -104,6 +105,7 @@ class SlurmOptions:
     """Print the script; write and submit nothing."""
 
     def __post_init__(self) -> None:
+        bounds.require(self)
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise ValueError(
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
@@ -121,6 +123,12 @@ class SlurmOptions:
                 f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
                 "DAYS-HOURS:MINUTES:SECONDS, because Slurm reads it; try --time 12:00:00"
             )
+        if self.time is not None and 0 < _seconds(self.time) <= self.grace:
+            raise ValueError(
+                f"time={self.time} must be more than grace={self.grace} seconds, because the run "
+                "saves and is requeued so long before the limit and would make no step; "
+                "try --time 12:00:00"
+            )
         for name in ("partition", "account"):
             value = getattr(self, name)
             if value is not None and not NAME.fullmatch(value):
@@ -134,6 +142,18 @@ class SlurmOptions:
         return self.tasks_per_node or self.gpus_per_node or 1
 
 
+def _seconds(time: str) -> int:
+    """The seconds of a time limit; 0 is no limit."""
+    parts = TIME.fullmatch(time)
+    assert parts is not None
+    days, *clock = parts.groups()
+    numbers = [int(part) for part in clock if part is not None]
+    if days is None and len(numbers) < 3:
+        numbers = [0, *numbers]
+    hours, minutes, seconds = [*numbers, 0, 0][:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     """Submit `command` (train PRESET ..., or ladder run ...), or print the script. Raises
     ValueError."""
@@ -143,7 +163,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
         launch_workers(options, command)
         return
     runs = [training(command, line) for line in _lines(options.array)]
-    require_sbatch(options)
+    require_sbatch(dry_run=options.dry_run)
     base = runs[0].options.run_dir
     if base is None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
@@ -157,34 +177,8 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     if options.dry_run:
         sys.stdout.write(text)
         return
-    for folder in folders:
-        (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    submit(text, base / "job.sbatch", base / ("*/logs" if options.array else "logs"))
-
-
-def require_sbatch(options: SlurmOptions) -> None:
-    """Raise ValueError if the job could not be submitted; called before anything is written."""
-    if not options.dry_run and shutil.which("sbatch") is None:
-        raise ValueError(
-            "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
-            "or --dry-run to see the script"
-        )
-
-
-def submit(script: str, path: Path, logs: Path) -> None:
-    """Write the script and give it to Slurm. ValueError if it does not take it."""
-    path.write_text(script, encoding="utf-8")
-    done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(
-            f"{path} must be accepted by sbatch, because it takes the job; try other flags, or "
-            f"edit it and submit it by sbatch, which said:\n{done.stderr.strip()}"
-        )
-    job = done.stdout.strip().partition(";")[0]
-    print(f"job      {job} ({path})")
-    print(f"log      {logs}/slurm-{job}.out")
-    print(f"state    squeue --job {job}")
-    print(f"to end   scancel {job}")
+    made = [] if runs[0].options.run_dir else [base]
+    submit(text, base, "*/logs" if options.array else "logs", folders, made)
 
 
 def script(options: SlurmOptions, runs: Sequence[Training], base: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data import system
-from launch.cluster.slurm import STEP, SlurmOptions, head, job, require_sbatch, submit
+from launch.cluster.sbatch import require_sbatch, submit
+from launch.cluster.slurm import STEP, SlurmOptions, head, job
 from launch.exits import STOPPED
 from launch.words import UsageError, value_of
 
@@ -41,15 +42,14 @@ def launch_workers(options: SlurmOptions, command: Sequence[str]) -> None:
                 f"{name}={getattr(options, name)} must not come with --workers, because each is a "
                 f"process by itself; try without --{flag}"
             )
-    require_sbatch(options)
+    require_sbatch(dry_run=options.dry_run)
     base = system.local_path("dir", directory)
     text = script(options, words, base)
     _prepare(words[2], base, dry_run=options.dry_run)
     if options.dry_run:
         sys.stdout.write(text)
         return
-    (base / "logs").mkdir(exist_ok=True)
-    submit(text, base / "job.sbatch", base / "logs")
+    submit(text, base, "logs", [base])
 
 
 def script(options: SlurmOptions, words: Sequence[str], base: Path) -> str:

@@ -9,6 +9,24 @@ from dataclasses import dataclass
 
 from launch.cluster.training import Training, training
 
+NAMES = {
+    "name": (
+        re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"),
+        "1 to 63 small letters, digits and -, a letter first",
+        "my-tpu",
+    ),
+    "zone": (
+        re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z0-9]+"),
+        "a region and the letter of a zone",
+        "us-central2-b",
+    ),
+    "project": (
+        re.compile(r"([a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]"),
+        "6 to 30 small letters, digits and -, a letter first",
+        "my-project",
+    ),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TpuVmOptions:
@@ -31,12 +49,12 @@ class TpuVmOptions:
     """Run the command and wait for its end; its exit code is ours."""
 
     def __post_init__(self) -> None:
-        for name in ("name", "zone", "project"):
+        for name, (pattern, words, example) in NAMES.items():
             value = getattr(self, name)
-            if value is not None and not re.fullmatch(r"[a-z]([-a-z0-9.:]*[a-z0-9])?", value):
+            if value is not None and not pattern.fullmatch(value):
                 raise ValueError(
-                    f"{name}={value!r} must be small letters, digits and -, a letter first, "
-                    f"because Google Cloud names things so; try --{name} my-{name}"
+                    f"{name}={value!r} must be {words}, because Google Cloud names things so; "
+                    f"try --{name} {example}"
                 )
         if not self.checkout or self.checkout.startswith(("~", "-")):
             raise ValueError(

@@ -41,9 +41,11 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
     runs = []
     rows = dict(_rows(path))
     if unknown := sorted(exclude - set(rows)):
+        lines = " ".join(map(str, sorted(exclude & set(rows))))
         raise ValueError(
             f"exclude={unknown[0]} must be a line of {path} that holds a run, because it is left "
-            f"out, but runs stand in lines {min(rows, default=0)} to {max(rows, default=0)}"
+            f"out, but runs stand in lines {min(rows, default=0)} to {max(rows, default=0)}; "
+            f"try {f'--exclude {lines}' if lines else 'without --exclude'}"
         )
     for line in sorted(set(rows) - exclude):
         row = rows[line]

@@ -22,17 +22,17 @@ def require_used(options: PlanOptions, arguments: list[str]) -> None:
         if tokens is not None and value is not None:
             raise ValueError(
                 f"{name.removeprefix('--')}={value} must not be given with {flag} {tokens}, "
-                "because that sets it; try one of the two"
+                f"because that sets it; try without {flag}, or without {name}"
             )
     if options.elastic and options.search:
         raise ValueError(
             "search=True must not be given with --elastic, because that tries every layout by "
-            "arithmetic alone; try one of the two"
+            "arithmetic alone; try without --search, or without --elastic"
         )
     if options.elastic and options.out is not None:
         raise ValueError(
             f"out={options.out} must not be given with --elastic, because that writes no files; "
-            "try without --out, and --json for all digits"
+            "try without --out; --json prints all digits"
         )
     if not (options.elastic or options.search):
         return
@@ -51,7 +51,10 @@ def require_no_mesh(run: RunConfig, flag: str) -> None:
     if run.mesh != MeshConfig():
         from launch.mesh import shown
 
+        sizes = dataclasses.asdict(run.mesh)
+        usual = dataclasses.asdict(MeshConfig())
+        axes = [f"--mesh.{axis} {usual[axis]}" for axis, n in sizes.items() if n != usual[axis]]
         raise ValueError(
-            f"mesh={shown(dataclasses.asdict(run.mesh))} must not be given with {flag}, because "
-            f"that finds one; try without {flag}, or with --mesh.fsdp -1 and every other axis 1"
+            f"mesh={shown(sizes)} must not be given with {flag}, because "
+            f"that finds one; try {' '.join(axes)}, or without {flag}"
         )
