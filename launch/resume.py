@@ -134,7 +134,7 @@ def require_rows(rows: Rows, data: DataConfig, meta: Mapping[str, Any], who: str
     changed = [
         f"data.{name}: was {before.get(name, 'absent')}, now {value}"
         for name, value in now.items()
-        if name != "cache_dir" and before.get(name, "absent") != value
+        if name not in ("cache_dir", "lost_characters") and before.get(name, "absent") != value
     ]
     why = "its text, or the version that makes rows of it, is another: all settings are the same"
     if changed:

@@ -77,13 +77,15 @@ def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any]
     from data.tokenizer import identity
 
     known, own = meta.get("tokenizer_digest"), identity(tokenizer)
-    if meta and known is None:
+    if not meta:
+        return
+    if known is None:
         raise ValueError(
             f"run={who} must be of a version that trains on where documents begin, because what a "
             "model writes begins there, but it was trained by an older one; try the version that "
             "trained it, or a new run"
         )
-    if meta and known != own:
+    if known != own:
         raise ValueError(
             f"data.tokenizer={spec!r} has the digest {own[:16]}, which must be {known[:16]}, "
             f"because {who} was trained with that tokenizer, and its ids, or the tokens between "

@@ -68,10 +68,10 @@ def test_our_own_refusal_closes_first() -> None:
     from data.config import DataConfig
 
     closed: list[bool] = []
-    with pytest.raises(ValueError, match="sequence_length=0"):
+    with pytest.raises(ValueError, match="must name at least one corpus"):
         try:
             with exits.failing_fast():
-                DataConfig(sources=("text:x",), sequence_length=0)
+                DataConfig(sources=())
         finally:
             closed.append(True)
     assert closed

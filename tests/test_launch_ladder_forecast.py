@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import exits
 from launch.cli import main
 from launch.config import save
 from launch.ladder.cells import Cell
@@ -56,7 +57,7 @@ def study(foretold: StudyDirectory, tmp_path: Path) -> StudyDirectory:
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
-    assert main(["ladder", *words]) == 1
+    assert main(["ladder", *words]) in (exits.REFUSED, exits.USAGE)
     return capsys.readouterr().err
 
 
