@@ -27,6 +27,7 @@ from typing import Any
 
 from data import system
 from launch.config import RunConfig, load_dict, require_resumable, save
+from launch.run_path import run_path
 from train.manifest import sync, write_flushed
 
 RUNS = Path("runs")
@@ -99,7 +100,7 @@ def open_run_directory(
         run = RunDirectory(path=new_directory(config.preset))
         made = True
     else:
-        run = RunDirectory(path=system.local_path("run_dir", path))
+        run = RunDirectory(path=run_path("run_dir", path))
         aside = _admit(run, config, resume=resume, overwrite=overwrite)
         made = not run.path.exists()
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
@@ -138,7 +139,7 @@ def _take_back(
 
 
 def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
-    """Raise ValueError if they contradict each other, or lack a directory."""
+    """Raise ValueError if they contradict each other, or lack a directory that can hold a run."""
     if resume and overwrite:
         raise ValueError(
             "resume=True must not come with overwrite=True, because one keeps the old run and the "
@@ -150,6 +151,7 @@ def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
             f"{flag}=True must come with a run directory, because without one a new run is "
             f"made; try --run-dir DIRECTORY --{flag}"
         )
+    run_path("run_dir", RUNS if path is None else path)
 
 
 def new_names(preset: str) -> Iterator[Path]:
@@ -273,16 +275,7 @@ def _git_revision() -> str | None:
     root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(root),
-                "describe",
-                "--always",
-                "--dirty",
-                "--abbrev=40",
-                "--exclude=*",
-            ],
+            ["git", "-C", str(root), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
             capture_output=True,
             text=True,
             timeout=10,
