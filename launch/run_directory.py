@@ -96,13 +96,15 @@ def open_run_directory(
     """
     check_flags(path, resume=resume, overwrite=overwrite)
     aside = None
+    place = next(new_names(config.preset)) if path is None else run_path("run_dir", path)
+    made = [folder for folder in place.parents if not folder.exists()]
     if path is None:
         run = RunDirectory(path=new_directory(config.preset))
-        made = True
+        made.insert(0, run.path)
     else:
-        run = RunDirectory(path=run_path("run_dir", path))
+        run = RunDirectory(path=place)
         aside = _admit(run, config, resume=resume, overwrite=overwrite)
-        made = not run.path.exists()
+        made = made if run.path.exists() else [run.path, *made]
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     if taking_back is not None:
         before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
@@ -117,9 +119,14 @@ def open_run_directory(
 
 
 def _take_back(
-    run: RunDirectory, made: bool, aside: Path | None, there: set[Path], before: dict[Path, bytes]
+    run: RunDirectory,
+    made: list[Path],
+    aside: Path | None,
+    there: set[Path],
+    before: dict[Path, bytes],
 ) -> None:
-    """Leave of a start nothing but what was there before it; what is not a start's own stays."""
+    """Leave of a start nothing but what was there before it, without the folders it `made`, inner
+    ones first; what is not a start's own stays."""
     for entry in _entries(run):
         own = entry.name in OF_A_START or entry.parent.name == "tensorboard"
         if own and entry not in there and entry.is_dir():
@@ -131,8 +138,8 @@ def _take_back(
     with contextlib.suppress(OSError):  # those that hold something stay
         if run.checkpoints not in there:
             run.checkpoints.rmdir()
-        if made or aside is not None:
-            run.path.rmdir()
+        for folder in made:
+            folder.rmdir()
     if aside is not None and not run.path.exists():
         aside.rename(run.path)
         print(f"the run that was in {run.path} is there again")
