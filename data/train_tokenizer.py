@@ -1,13 +1,18 @@
 """A byte-level BPE learnt from a corpus (Sennrich et al. 2016; bytes as in GPT-2)."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from data import system
 from data.cache import commit
 from data.config import DataConfig
 from data.shard import encode, is_held_out
 from data.source import open_corpus
 from data.special_tokens import KNOWN_ENDS
+
+WRITTEN = "the tokenizer is written there"
 
 
 def train_tokenizer(
@@ -16,7 +21,7 @@ def train_tokenizer(
     """Learn merges from the documents that are not held out and write a `tokenizer.json`.
 
     Any text goes through it and comes back as it was. ValueError if vocab_size is below 257, or if
-    the file is there already.
+    the file is there already or could not be written: before any text is read.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -25,9 +30,12 @@ def train_tokenizer(
             f"vocab_size={vocab_size} must be at least 257, because the 256 bytes and the end of a "
             "document come first; try --vocab-size 8192"
         )
-    if output.suffix != ".json" or output.exists():
+    name = f"output={str(output)!r}"
+    with system.usable(name, WRITTEN):
+        there = _is_there(output)
+    if output.suffix != ".json" or there:
         raise ValueError(
-            f"output={str(output)!r} must be a new file that ends in .json, because nothing is "
+            f"{name} must be a new file that ends in .json, because nothing is "
             "overwritten; try another name"
         )
     tokenizer = Tokenizer(models.BPE())
@@ -41,7 +49,20 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(_texts(config, report), trainer)
     report(f"learnt {tokenizer.get_vocab_size():,} tokens")
-    commit(output, tokenizer.to_str().encode())
+    with system.usable(name, WRITTEN):
+        commit(output, tokenizer.to_str().encode())
+
+
+def _is_there(output: Path) -> bool:
+    """Whether anything has that path; OSError if no file can be written there."""
+    for folder in output.absolute().parents:
+        if os.path.lexists(folder):
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            break
+    return os.path.lexists(output)
 
 
 def _texts(config: DataConfig, report: Callable[[str], None]) -> Iterator[str]:

@@ -9,10 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
-
-if TYPE_CHECKING:
-    pass
+from typing import NamedTuple, NoReturn
 
 from launch import exits
 from launch.words import UsageError, parse, split_command, unknown

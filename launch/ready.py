@@ -26,6 +26,7 @@ from launch.timeline import Timeline
 from train.checkpoint import Checkpointer
 from train.config import TrainConfig
 from train.loop import TrainStep
+from train.metrics import require_wandb
 from train.optimizer import odd_schedule
 from train.phases import Phases
 from train.record import Place
@@ -76,6 +77,8 @@ def prepare(
     train = build.resolve_train(config.train, model, jax.default_backend())
     data, model_config = config.data, dataclasses.replace(config.model, dtype=model.dtype)
     config = dataclasses.replace(config, data=absolute(data), model=model_config)
+    if project := config.wandb:
+        from_first_process(lambda: require_wandb(project) or "")
     build.check_batch(train, length, model)
     fresh = build.fresh_state(model, train)
     report = Report(config, model)

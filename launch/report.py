@@ -10,7 +10,7 @@ from rich.console import Console
 
 from data.pipeline import Rows
 from data.tokenizer import Tokenizer
-from launch import typed
+from launch import exits, typed
 from launch.config import RunConfig, to_dict
 from launch.data import documents
 from launch.generate import continuations
@@ -21,7 +21,6 @@ from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.console import ConsoleWriter, silent_if_broken
 from train.metrics import (
     JsonlWriter,
-    NotInstalled,
     Record,
     TensorBoardWriter,
     Unfailing,
@@ -98,13 +97,9 @@ class Report:
         def try_to_add(name: str, start: Callable[[], Writer]) -> None:
             try:
                 add(start())
-            except NotInstalled:
-                raise
             except Exception as error:
-                self.say(
-                    f"{name} cannot be written and is left out; the run goes on. "
-                    f"{type(error).__name__}: {error}"
-                )
+                why = str(error) if exits.is_foreseen(error) else exits.in_short(error)
+                self.say(f"{name} cannot be written and is left out; the run goes on. {why}")
 
         add(JsonlWriter(run.metrics, resumed))
         add(ConsoleWriter(last_step, self._console))

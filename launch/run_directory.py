@@ -27,6 +27,7 @@ from typing import Any
 
 from data import system
 from launch.config import RunConfig, load_dict, require_resumable, save
+from launch.run_path import run_path
 from train.manifest import sync, write_flushed
 
 RUNS = Path("runs")
@@ -95,13 +96,15 @@ def open_run_directory(
     """
     check_flags(path, resume=resume, overwrite=overwrite)
     aside = None
+    place = next(new_names(config.preset)) if path is None else run_path("run_dir", path)
+    made = [folder for folder in place.parents if not folder.exists()]
     if path is None:
         run = RunDirectory(path=new_directory(config.preset))
-        made = True
+        made.insert(0, run.path)
     else:
-        run = RunDirectory(path=system.local_path("run_dir", path))
+        run = RunDirectory(path=place)
         aside = _admit(run, config, resume=resume, overwrite=overwrite)
-        made = not run.path.exists()
+        made = made if run.path.exists() else [run.path, *made]
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     if taking_back is not None:
         before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
@@ -116,9 +119,14 @@ def open_run_directory(
 
 
 def _take_back(
-    run: RunDirectory, made: bool, aside: Path | None, there: set[Path], before: dict[Path, bytes]
+    run: RunDirectory,
+    made: list[Path],
+    aside: Path | None,
+    there: set[Path],
+    before: dict[Path, bytes],
 ) -> None:
-    """Leave of a start nothing but what was there before it; what is not a start's own stays."""
+    """Leave of a start nothing but what was there before it, without the folders it `made`, inner
+    ones first; what is not a start's own stays."""
     for entry in _entries(run):
         own = entry.name in OF_A_START or entry.parent.name == "tensorboard"
         if own and entry not in there and entry.is_dir():
@@ -130,15 +138,15 @@ def _take_back(
     with contextlib.suppress(OSError):  # those that hold something stay
         if run.checkpoints not in there:
             run.checkpoints.rmdir()
-        if made or aside is not None:
-            run.path.rmdir()
+        for folder in made:
+            folder.rmdir()
     if aside is not None and not run.path.exists():
         aside.rename(run.path)
         print(f"the run that was in {run.path} is there again")
 
 
 def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
-    """Raise ValueError if they contradict each other, or lack a directory."""
+    """Raise ValueError if they contradict each other, or lack a directory that can hold a run."""
     if resume and overwrite:
         raise ValueError(
             "resume=True must not come with overwrite=True, because one keeps the old run and the "
@@ -150,6 +158,7 @@ def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
             f"{flag}=True must come with a run directory, because without one a new run is "
             f"made; try --run-dir DIRECTORY --{flag}"
         )
+    run_path("run_dir", RUNS if path is None else path)
 
 
 def new_names(preset: str) -> Iterator[Path]:
@@ -273,16 +282,7 @@ def _git_revision() -> str | None:
     root = Path(__file__).resolve().parent.parent
     try:
         result = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(root),
-                "describe",
-                "--always",
-                "--dirty",
-                "--abbrev=40",
-                "--exclude=*",
-            ],
+            ["git", "-C", str(root), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
             capture_output=True,
             text=True,
             timeout=10,

@@ -34,10 +34,12 @@ def train(
     written before the config is known to fit the devices and the data. Raises ValueError.
     """
     from launch.heartbeat import Heartbeat
+    from launch.run_directory import check_flags
     from launch.timeline import Timeline
     from train.phases import Phases
     from train.watchdog import Watchdog
 
+    check_flags(run_dir, resume=resume, overwrite=overwrite)
     phases = Phases()
     heartbeat = Heartbeat(phases)
     stop = Stop()

@@ -19,7 +19,8 @@ import psutil
 from launch.checkpoint_diff import compared
 from launch.exits import ROOT
 from launch.options import VerifyResumeOptions
-from launch.run_directory import RunDirectory, new_directory
+from launch.run_directory import RUNS, RunDirectory, new_directory
+from launch.run_path import run_path
 from train.checkpoint_folder import CheckpointFolder
 from train.metrics import read_jsonl
 
@@ -47,7 +48,8 @@ def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
     Raises ValueError if a run fails by itself, or if no kill came after a checkpoint: then nothing
     was proved.
     """
-    folder = (options.folder or new_directory("verify-resume")).absolute()
+    place = run_path("folder", options.folder or RUNS)
+    folder = new_directory("verify-resume") if options.folder is None else place
     straight, killed = RunDirectory(path=folder / "straight"), RunDirectory(path=folder / "killed")
     for run in (straight, killed):
         if run.path.exists():

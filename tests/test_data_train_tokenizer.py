@@ -37,3 +37,16 @@ def test_refuses_small_vocabularies_and_overwriting(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be a new file that ends in \.json"):
         train_tokenizer(config, 300, there, report=print)
     assert there.read_text() == "precious"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_text_is_read(tmp_path: Path) -> None:
+    config = DataConfig(sources=("text:/nowhere/*.txt",), cache_dir=str(tmp_path / "cache"))
+    (tmp_path / "dang").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    (tmp_path / "link.json").symlink_to(tmp_path / "nowhere.json")
+    before = sorted(tmp_path.iterdir())
+    for output in ("dang/x.json", "file/x.json", "file/deep/x.json", "link.json"):
+        with pytest.raises(ValueError, match=rf"output='.*{output}' must be .*; try") as refused:
+            train_tokenizer(config, 300, tmp_path / output, report=print)
+        assert "nowhere/*" not in str(refused.value)
+    assert sorted(tmp_path.iterdir()) == before

@@ -143,7 +143,7 @@ def test_times_of_slurm_are_taken(time: str) -> None:
     assert SlurmOptions(time=time).time == time
 
 
-@pytest.mark.parametrize("path", ["a b", "a%j", "a'b", "a\\b", 'a"b'])
+@pytest.mark.parametrize("path", ["a b", "a%j", "a'b", 'a"b'])
 def test_run_directory_that_slurm_would_misread_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"run_dir=.* must be of letters"):
         launch_slurm(SlurmOptions(dry_run=True), ["train", "tiny", "--run-dir", path])

@@ -1,6 +1,7 @@
 """Tables of other trainers: what is read, and what is wrong with one."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,12 @@ def test_columns_that_name_no_runs(text: str, reason: str) -> None:
     [
         ("a.csv", b"", "hold runs, .* but there is none"),
         ("a.csv", b"N,D,loss\n", "hold runs, .* but there is none"),
-        ("a.csv", b"n_params,D,loss\n1,2,3\n", "'N' must be a column .* try .*'n_params'"),
-        ("a.csv", b"N;D;loss\n1;2;3\n", "'N' must be a column of .* line 2 has none"),
+        (
+            "a.csv",
+            b"n_params,D,loss\n1,2,3\n",
+            "'N' must be a column .* 'n_params', 'D', 'loss'; try",
+        ),
+        ("a.csv", b"N;D;loss\n1;2;3\n", "'N' must be a column of .* line 2 has only 'N;D;loss'"),
         ("a.csv", b"N,D,loss\n1,2,low\n", "loss='low' in line 2 of .* must be a number"),
         ("a.csv", b"N,D,loss\n1,2\n", "loss=None in line 2 of .* must be a number"),
         ("a.csv", b"N,D,D,loss\n1,2,2,3\n", "column 'D' stands in its header twice"),
@@ -70,6 +75,34 @@ def test_files_that_hold_no_runs(tmp_path: Path, name: str, content: bytes, reas
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         read_runs(tmp_path / name, COLUMNS, NOTHING)
+
+
+@pytest.mark.parametrize(
+    ("header", "flag"),
+    [
+        ("parameters,tokens,loss", "params=parameters,tokens=tokens,loss=loss"),
+        ("Params,Train Tokens,final_loss", "'params=Params,tokens=Train Tokens,loss=final_loss'"),
+        ("n_params,FLOPs,loss", "params=n_params,flops=FLOPs,loss=loss"),
+    ],
+)
+def test_the_columns_to_try_are_a_whole_flag(tmp_path: Path, header: str, flag: str) -> None:
+    table = tmp_path / "runs.csv"
+    table.write_text(f"{header}\n1,2,3,beyond\n")
+    default = columns_of("params=params,tokens=tokens,loss=loss")
+    with pytest.raises(ValueError, match="is read from it, but line 2 has only") as refused:
+        read_runs(table, default, NOTHING)
+    advice = str(refused.value).partition("; try --columns ")[2]
+    assert advice == flag
+    (typed,) = shlex.split(advice)
+    assert read_runs(table, columns_of(typed), NOTHING)[0].loss == 3
+
+
+def test_a_line_that_alone_lacks_a_column_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "runs.jsonl"
+    table.write_text('{"N": 1, "D": 2, "loss": 3}\n{"N": 1, "D": 2}\n')
+    with pytest.raises(ValueError, match=r"'loss' .* line 2 has only 'N', 'D'; .* --exclude 2$"):
+        read_runs(table, COLUMNS, NOTHING)
+    assert len(read_runs(table, COLUMNS, frozenset({2}))) == 1
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

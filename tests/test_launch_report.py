@@ -37,10 +37,15 @@ def test_writers_that_cannot_start_do_not_stop_the_run(
     assert "RuntimeError: no network" in shown and "NotADirectoryError" in shown
 
 
-def test_a_package_that_is_not_installed_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_file_is_named_where_a_writer_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    report = Report(dataclasses.replace(CONFIG, wandb="mine"), CONFIG.model)
-    with ExitStack() as closing, pytest.raises(ValueError, match="wandb=mine must have"):
+    (tmp_path / "wandb.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    (tmp_path / "wandb.json").write_text("{bad")
+    report = Report(dataclasses.replace(CONFIG, tensorboard=False, wandb="mine"), CONFIG.model)
+    with ExitStack() as closing:
         report.open_writers(RunDirectory(path=tmp_path), START, 10, closing)
+    out = capsys.readouterr().out
+    assert f"the run goes on. wandb.json={tmp_path / 'wandb.json'} must hold" in out

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,29 @@ def test_resume_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must hold a run"):
         open_run_directory(TINY, path=tmp_path / "absent", resume=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["deep1/deep2/run", "there/run", None])
+def test_a_start_taken_back_leaves_no_folder_it_made(
+    name: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    taking_back: list[Callable[[], None]] = []
+    path = None if name is None else tmp_path / name
+    run = open_run_directory(TINY, path=path, taking_back=taking_back)
+    run.metrics.touch()
+    taking_back[0]()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_an_overwrite_taken_back_puts_the_old_run_back(held: Path) -> None:
+    before = contents(held)
+    taking_back: list[Callable[[], None]] = []
+    open_run_directory(TINY, path=held, overwrite=True, taking_back=taking_back)
+    taking_back[0]()
+    assert contents(held) == before
+    assert [path.name for path in held.parent.iterdir()] == ["held"]
 
 
 def test_run_is_found_or_a_neighbour_named(held: Path) -> None:

@@ -1,5 +1,6 @@
 """A manifest notices every change of every file, and trusts nothing that is not on the disk."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -53,6 +54,27 @@ def test_every_damage_to_every_file_is_noticed(checkpoint: Path, tmp_path: Path)
             damage(copy / name)
             assert [fault.file for fault in check(copy)] == [name]
             shutil.rmtree(copy)
+
+
+def test_arrays_that_were_never_merged_are_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    """Orbax merges nothing, and says nothing, where its pattern does not match the path itself."""
+    path = tmp_path / "q[1]"
+    with pytest.raises(ValueError, match=r"saving step 1 failed: state/manifest\.ocdbt: missing"):
+        saved(path)
+    assert not (path / "1").exists()
+    copy = tmp_path / "1"
+    shutil.copytree(checkpoint, copy)
+    held = manifest.read(copy)
+    index = "state/manifest.ocdbt"
+    text = (copy / MANIFEST).read_text()
+    (copy / index).unlink()
+    body = {name: value for name, value in json.loads(text).items() if name != "sha256"}
+    body["files"].pop(index)
+    body["bytes"] -= held.files[index].size
+    seal = hashlib.sha256((json.dumps(body, indent=1) + "\n").encode()).hexdigest()
+    (copy / MANIFEST).write_text(json.dumps(body | {"sha256": seal}, indent=1) + "\n")
+    for share in ((0, 1), (1, 2)):
+        assert check(copy, share=share) == [Fault(index, "missing, so no array can be read")]
 
 
 def test_every_bit_of_the_manifest_itself_counts(checkpoint: Path, tmp_path: Path) -> None:

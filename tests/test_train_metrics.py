@@ -1,5 +1,6 @@
 """Records reach their files whole, survive a resume, and never stop a run."""
 
+import importlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from train.metrics import (
     Unfailing,
     WandbWriter,
     read_jsonl,
+    require_wandb,
 )
 
 EVENT: Any = vars(event_pb2)["Event"]  # made at import, unknown to type checkers
@@ -227,9 +229,35 @@ def test_wandb_has_one_run_for_a_life_and_each_step_once(
 
 
 def test_wandb_asked_for_and_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = pytest.raises(ValueError, match=r"wandb=mine must have .* install -e '\.\[wandb\]'")
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"wandb=mine must have .* pip install -e '\.\[wandb\]'"):
+    with refused:
+        require_wandb("mine")
+    monkeypatch.delitem(sys.modules, "wandb")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    (tmp_path / "wandb").mkdir()
+    with refused:
+        require_wandb("mine")
+    (tmp_path / "wandb" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    require_wandb("mine")
+
+
+@pytest.mark.parametrize(
+    "text", ["{bad", "", "[]", "7", '{"mine": 3}', '{"mine": {"id": "a"}}', '{"mine": {"step": 1}}']
+)
+def test_a_damaged_record_of_what_was_sent_is_named(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", package := Wandb())
+    file = tmp_path / "wandb.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"wandb\.json=.*/wandb\.json must .*; try moving it away"):
         WandbWriter("mine", tmp_path, {})
+    assert file.read_text() == text and not package.sent
+    file.rename(tmp_path / "away")
+    WandbWriter("mine", tmp_path, {}, "old").close()
+    assert list(package.sent) == ["old"]
 
 
 def test_a_writer_that_fails_is_told_of_once_and_dropped(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,7 +77,10 @@ def flushed(directory: Path, names: Iterable[str]) -> dict[str, Entry]:
 
 def write(directory: Path, manifest: Manifest, key: bytes | None = None) -> None:
     """Write the manifest of a checkpoint whose files are `flushed`: it, and all folders, are on
-    the disk afterwards. With a `key` it is signed, by HMAC-SHA256."""
+    the disk afterwards. With a `key` it is signed, by HMAC-SHA256. ValueError if the arrays could
+    not be read again."""
+    if faults := _unmerged(manifest.files):
+        raise ValueError(told(faults))
     for folder, _, _ in os.walk(directory):
         sync(Path(folder))
     body = {
@@ -150,7 +154,8 @@ def check(
 
     mine = names[index::count]
     found = zip(mine, _in_parallel(fault, mine), strict=True)
-    return sorted(Fault(name, what) for name, what in found if what)
+    faults = {Fault(name, what) for name, what in found if what}
+    return sorted(faults.union(_unmerged(expected)))
 
 
 def told(faults: Sequence[Fault]) -> str:
@@ -184,6 +189,15 @@ def write_flushed(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
+
+
+def _unmerged(names: Iterable[str]) -> list[Fault]:
+    """The files missing by which arrays are looked up: each process writes a folder of its own, and
+    what lies in these is merged into one index beside them at the end of a save."""
+    names = set(names)
+    parts = (re.match(r"(.*/)?ocdbt\.process_\d+/", name) for name in names)
+    indices = {f"{part[1] or ''}manifest.ocdbt" for part in parts if part}
+    return [Fault(index, "missing, so no array can be read") for index in sorted(indices - names)]
 
 
 def _fault(path: Path, expected: Entry | None, *, sizes_only: bool) -> str:

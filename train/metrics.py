@@ -1,5 +1,6 @@
 """Where the records of a run go: a JSONL file, TensorBoard, Weights & Biases."""
 
+import importlib.util
 import json
 import math
 import secrets
@@ -85,8 +86,17 @@ class TensorBoardWriter:
         self._writer.close()
 
 
-class NotInstalled(ValueError):
-    """A writer was asked for whose package is not there."""
+def require_wandb(project: str) -> None:
+    """Raise ValueError if the package that sends records to a `project` is not installed.
+
+    A folder called wandb, such as the package itself leaves where it ran, is not it.
+    """
+    spec = importlib.util.find_spec("wandb")
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            f"wandb={project} must have the package wandb, because it sends the records; "
+            "try pip install -e '.[wandb]', or --wandb None"
+        )
 
 
 class WandbWriter:
@@ -101,15 +111,10 @@ class WandbWriter:
     def __init__(
         self, project: str, directory: Path, config: dict[str, Any], run_id: str | None = None
     ) -> None:
-        try:
-            import wandb  # pyright: ignore[reportMissingImports] - an extra
-        except ImportError as error:
-            raise NotInstalled(
-                f"wandb={project} must have the package wandb, because it sends the records; "
-                "try pip install -e '.[wandb]', or --wandb None"
-            ) from error
+        import wandb  # pyright: ignore[reportMissingImports] - an extra
+
         self._file = directory / "wandb.json"
-        self._all = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._all = _sent(self._file) if self._file.exists() else {}
         self._own = self._all.setdefault(project, {"id": run_id or secrets.token_hex(8), "step": 0})
         self.last_step: int = self._own["step"]
         """The last step that was sent before this start, 0 if none was."""
@@ -144,6 +149,23 @@ class WandbWriter:
         partial = self._file.with_name(f"{self._file.name}.partial")
         partial.write_text(json.dumps(self._all) + "\n")
         partial.replace(self._file)
+
+
+def _sent(file: Path) -> dict[str, dict[str, Any]]:
+    """What a wandb.json holds: id and last step, by project."""
+    try:
+        sent = json.loads(file.read_text(encoding="utf-8"))
+        for own in sent.values():
+            if type(own["id"]) is not str or type(own["step"]) is not int:
+                raise TypeError(f"{own} is not an id and a step")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"wandb.json={file} must hold the id of its run in each project, and the last step "
+            f"sent there, because a start goes on with that run, but it is damaged ({error}); try "
+            "moving it away for a new run there, or setting WANDB_RUN_ID besides to go on with "
+            "the old one"
+        ) from error
+    return sent
 
 
 class Unfailing:

@@ -10,6 +10,7 @@ from annotated_types import Interval
 from launch.cluster.quantity import require_quantity
 from launch.cluster.training import Training, training
 from launch.exits import REFUSED, USAGE
+from launch.run_path import run_path
 from train.config import Count
 
 RUNS = "/runs"  # where the claim is mounted
@@ -248,6 +249,8 @@ def _words(run: Training, name: str) -> list[str]:
             f"run_dir={given} must lie in {RUNS}, because only the claim outlives a pod; "
             f"try --run-dir {RUNS}/{given.name}"
         )
+    if given is not None:
+        run_path("run_dir", given)
     words = [*run.words, "--run-dir", str(given or f"{RUNS}/{name}")]
     cache = type(run.options.run.data)().cache_dir
     if run.options.run.data.cache_dir == cache:

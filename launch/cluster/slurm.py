@@ -10,12 +10,12 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from data import system
 from launch import bounds
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
 from launch.exits import DONE, REFUSED, USAGE
 from launch.run_directory import check_flags, new_directory, new_names
+from launch.run_path import run_path
 
 Nodes = Annotated[int, Interval(ge=1, le=65_533)]
 Tasks = Annotated[int, Interval(ge=1, le=65_533)]
@@ -169,7 +169,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
         preset = runs[0].options.run.preset
         base = next(new_names(preset)) if options.dry_run else new_directory(preset)
-    base = system.local_path("run_dir", base)
+    base = run_path("run_dir", base)
     folders = [base / str(n) for n in range(len(runs))] if options.array else [base]
     for run, folder in zip(runs, folders, strict=True):
         require_free(run, folder)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data import system
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.slurm import STEP, SlurmOptions, head, job
 from launch.exits import STOPPED
+from launch.run_path import run_path
 from launch.words import UsageError, value_of
 
 # A worker tries cells again by itself; what it comes back for is its time limit.
@@ -43,7 +43,7 @@ def launch_workers(options: SlurmOptions, command: Sequence[str]) -> None:
                 f"process by itself; try without --{flag}"
             )
     require_sbatch(dry_run=options.dry_run)
-    base = system.local_path("dir", directory)
+    base = run_path("dir", directory)
     text = script(options, words, base)
     _prepare(words[2], base, dry_run=options.dry_run)
     if options.dry_run:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launch.cluster.training import Training, training
+from launch.run_path import run_path
 
 NAMES = {
     "name": (
@@ -85,7 +86,8 @@ def gcloud(options: TpuVmOptions, run: Training) -> list[str]:
             f"run_dir={given} must be an absolute path, because all workers must find the same "
             "directory; try --run-dir /mnt/runs/NAME where a bucket or a file share is mounted"
         )
-    train = [".venv/bin/meshloom", *run.words, "--run-dir", str(given), *run.again.split()]
+    train = [".venv/bin/meshloom", *run.words]
+    train += ["--run-dir", str(run_path("run_dir", given)), *run.again.split()]
     # Without a TPU a worker must fail, not train on its CPU.
     inner = f"cd {shlex.quote(options.checkout)} && JAX_PLATFORMS=tpu,cpu {shlex.join(train)}"
     return [

@@ -23,6 +23,7 @@ from launch.config import load_dict, save
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.claims import holder
 from launch.ladder.study import Study, differences, from_dict
+from launch.run_path import run_path
 from train.manifest import write_flushed
 from train.metrics import read_jsonl
 
@@ -130,7 +131,7 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
 
     ValueError if it holds another study or files of others, or cannot be written.
     """
-    path = system.local_path("dir", path)
+    path = run_path("dir", path)
     made = StudyDirectory(path, study)
     before = _kept(path)
     changed = differences(before, study) if before else []

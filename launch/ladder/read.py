@@ -3,6 +3,7 @@
 import csv
 import difflib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +12,8 @@ from data import system
 from launch.ladder.runs import Run
 
 FIELDS = ("params", "tokens", "flops", "loss", "unique")
+SHOWN = 8
+"""Columns told of at most."""
 
 
 def columns_of(text: str) -> dict[str, str]:
@@ -49,6 +52,7 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
         )
     for line in sorted(set(rows) - exclude):
         row = rows[line]
+        _require_columns(path, line, rows, columns)
         values = {name: _number(path, line, row, column) for name, column in columns.items()}
         if "flops" not in values:
             values["flops"] = 6 * values["params"] * values["tokens"]
@@ -94,14 +98,48 @@ def _records(file: TextIO) -> Iterator[tuple[int, Mapping[str, object]]]:
         yield reader.line_num, row
 
 
+def _require_columns(
+    path: Path, line: int, rows: Mapping[int, Mapping[str, object]], columns: Mapping[str, str]
+) -> None:
+    """Raise ValueError if a line lacks one; the flag to type is whole, where names come near."""
+    row = rows[line]
+    missing = [name for name, theirs in columns.items() if theirs not in row]
+    if not missing:
+        return
+    names = [name for name in row if isinstance(name, str)]  # not cells beyond the header
+    remedy = f"mending that line, or --exclude {line}"
+    if not all(any(columns[name] in other for other in rows.values()) for name in missing):
+        remedy = f"--columns {_near(names, missing, columns)}"
+    raise ValueError(
+        f"columns={columns[missing[0]]!r} must be a column of {path}, because {missing[0]} is read "
+        f"from it, but line {line} has only {_listed(names)}; try {remedy}"
+    )
+
+
+def _near(names: list[str], missing: list[str], columns: Mapping[str, str]) -> str:
+    """The flag's value with those of the file's names that come nearest to what is missing."""
+    mapped = {name: theirs for name, theirs in columns.items() if name not in missing}
+    free = {c.lower(): c for c in names if c and c.strip() == c and "," not in c}
+    for name in missing:
+        wanted = {columns[name]: name, name: name}
+        if name == "tokens" and "flops" not in columns:
+            wanted["flops"] = "flops"  # one of both is enough
+        for want, ours in wanted.items():
+            left = [low for low, theirs in free.items() if theirs not in mapped.values()]
+            if near := difflib.get_close_matches(want.lower(), left, n=1, cutoff=0.5):
+                mapped[ours] = free[near[0]]
+                break
+        else:
+            mapped[name] = "COLUMN"
+    said = shlex.quote(",".join(f"{name}={mapped[name]}" for name in FIELDS if name in mapped))
+    return f"{said} with a name for each COLUMN" if "COLUMN" in mapped.values() else said
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+
+
 def _number(path: Path, line: int, row: Mapping[str, object], column: str) -> float:
-    if column not in row:
-        names = [str(name) for name in row]
-        near = difflib.get_close_matches(column, names, n=3, cutoff=0.3) or names[:8]
-        raise ValueError(
-            f"columns: {column!r} must be a column of {path}, because it was named, but line "
-            f"{line} has none; try --columns with {' or '.join(map(repr, near))}"
-        )
     try:
         return float(str(row[column]).strip())
     except ValueError as error:
