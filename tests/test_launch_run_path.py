@@ -61,7 +61,7 @@ def test_who_begins_a_run_refuses_the_path_before_it_writes(
         lambda: open_run_directory(preset("tiny"), path=path),
         lambda: Restartable(words[1:], options, places=None),  # pyright: ignore[reportArgumentType]
         lambda: launch_slurm(SlurmOptions(nodes=1, dry_run=True), words),
-        lambda: gcloud(TpuVmOptions(name="pod", zone="us-a"), training(words)),
+        lambda: gcloud(TpuVmOptions(name="pod", zone="us-central2-b"), training(words)),
         lambda: make_study(path, load_study("smoke")),
         lambda: verify_resume(VerifyResumeOptions(folder=path), ["tiny"]),
     ):
