@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from train.state import TrainState
 
 
-class Run(NamedTuple):
+class OpenedRun(NamedTuple):
     """A run as its directory holds it."""
 
     directory: RunDirectory
@@ -52,7 +52,7 @@ class Saved:
     tokenizer: "Tokenizer"
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path) -> OpenedRun:
     """The run in a directory, by its small files alone.
 
     Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
@@ -67,8 +67,8 @@ def open_run(path: Path) -> Run:
             continue  # Whoever reads that checkpoint verifies it, and says what is damaged.
         if isinstance(meta, dict) and isinstance(meta.get("config"), dict):
             _require_own(directory.config, config, meta["config"], step)
-            return Run(directory, config, checkpoints, meta)
-    return Run(directory, config, checkpoints, {})
+            return OpenedRun(directory, config, checkpoints, meta)
+    return OpenedRun(directory, config, checkpoints, {})
 
 
 def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any], who: str) -> None:
