@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from data.batch import Batch
 from data.pipeline import Rows
 from model.attention import choose_kernel
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
 from train.corruption import Recompute, Replicas
@@ -27,7 +27,7 @@ from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
 
 
-def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
+def resolve_model(config: DecoderConfig, backend: str) -> DecoderConfig:
     """`config` with the compute type, the attention kernel and remat settled for the backend.
 
     Raises ValueError for a kernel or an offload the backend does not have.
@@ -44,14 +44,14 @@ def resolve_model(config: ModelConfig, backend: str) -> ModelConfig:
     return dataclasses.replace(config, attention=choose_kernel(config, backend))
 
 
-def resolve_train(config: TrainConfig, model: ModelConfig, backend: str) -> TrainConfig:
+def resolve_train(config: TrainConfig, model: DecoderConfig, backend: str) -> TrainConfig:
     """`config` with the tokens whose logits exist at a time settled for the backend."""
     return dataclasses.replace(
         config, loss_chunk=config.loss_chunk or choose_chunk(model.padded_vocab_size, backend)
     )
 
 
-def check_vocabulary(model: ModelConfig, rows: Rows, tokenizer: str) -> None:
+def check_vocabulary(model: DecoderConfig, rows: Rows, tokenizer: str) -> None:
     """Raise ValueError if the tokenizer makes ids the model has no row for."""
     if rows.tokenizer.vocab_size > model.vocab_size:
         raise ValueError(
@@ -61,7 +61,7 @@ def check_vocabulary(model: ModelConfig, rows: Rows, tokenizer: str) -> None:
         )
 
 
-def check_batch(config: TrainConfig, length: int, model: ModelConfig) -> None:
+def check_batch(config: TrainConfig, length: int, model: DecoderConfig) -> None:
     """Raise ValueError if the batch cannot be cut over the current mesh and its micro-batches."""
     shards = axis_size("batch")
     parts = shards * config.accumulation
@@ -79,13 +79,13 @@ def check_batch(config: TrainConfig, length: int, model: ModelConfig) -> None:
         )
 
 
-def fresh_state(config: ModelConfig, train: TrainConfig) -> Callable[[], TrainState]:
+def fresh_state(config: DecoderConfig, train: TrainConfig) -> Callable[[], TrainState]:
     """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore
     target."""
     return functools.partial(_fresh_state, config, train)
 
 
-def _fresh_state(config: ModelConfig, train: TrainConfig) -> TrainState:
+def _fresh_state(config: DecoderConfig, train: TrainConfig) -> TrainState:
     return init_state(config, train.optimizer, jax.random.key(train.seed))
 
 

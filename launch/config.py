@@ -14,7 +14,7 @@ from annotated_types import Interval
 from data.config import DataConfig
 from launch import bounds
 from launch.yaml_file import load_dict
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from train.config import TrainConfig, Whole
 
 FREE = {"resume": "free"}
@@ -73,7 +73,7 @@ class RunConfig:
 
     preset: tyro.conf.Suppress[tyro.conf.Fixed[str]] = field(metadata=FREE)
     """Name of the preset this run began as."""
-    model: ModelConfig
+    model: DecoderConfig
     """The architecture."""
     data: DataConfig
     """The text."""

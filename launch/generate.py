@@ -11,10 +11,10 @@ from jax.sharding import NamedSharding
 from data.text import TextStream
 from data.tokenizer import Tokenizer, visible
 from launch.options import GenerateOptions
+from model.families.decoder import Decoder
 from model.generate import Sampling
 from model.generate import generate as decode
 from model.sharding import axis_size, spec
-from model.transformer import Transformer
 
 if TYPE_CHECKING:
     pass
@@ -54,7 +54,7 @@ def _require_text(prompt: str) -> None:
 
 
 def continuations(
-    model: Transformer,
+    model: Decoder,
     tokenizer: Tokenizer,
     prompts: list[str],
     *,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from data.config import DataConfig
 from launch.config import RunConfig
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
 
 
@@ -37,7 +37,7 @@ def tiny() -> RunConfig:
     """
     return RunConfig(
         preset="tiny",
-        model=ModelConfig(
+        model=DecoderConfig(
             vocab_size=257,
             vocab_multiple=8,
             num_layers=4,
@@ -160,7 +160,7 @@ def palm(name: str) -> RunConfig:
     Source: Chowdhery et al. 2022, Table 1, sections 2 and 5.
     """
     size = PALM_SIZES[name.removeprefix("palm-")]
-    model = ModelConfig(
+    model = DecoderConfig(
         vocab_size=256_000,
         num_layers=size.layers,
         embed_dim=size.width,
@@ -199,7 +199,7 @@ def llama3(name: str) -> RunConfig:
     """
     label = name.removeprefix("llama3-")
     size, small = LLAMA3_SIZES[label], label in ("1b", "3b")
-    model = ModelConfig(
+    model = DecoderConfig(
         vocab_size=128_256,
         num_layers=size.layers,
         embed_dim=size.width,
@@ -251,8 +251,8 @@ def source(name: str) -> str:
 
 def _gpt_model(
     size: Size, *, length: int, window: int | None = None, init_std: float = 0.02
-) -> ModelConfig:
-    return ModelConfig(
+) -> DecoderConfig:
+    return DecoderConfig(
         vocab_size=50_257,
         num_layers=size.layers,
         embed_dim=size.width,
@@ -268,7 +268,7 @@ def _gpt_model(
 
 def _published(
     name: str,
-    model: ModelConfig,
+    model: DecoderConfig,
     size: Size,
     *,
     warmup: int,

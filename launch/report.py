@@ -16,7 +16,7 @@ from launch.data import documents
 from launch.generate import continuations
 from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment, near
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.console import ConsoleWriter, silent_if_broken
 from train.metrics import (
@@ -35,7 +35,7 @@ from train.throughput import Throughput, mfu_note
 class Report:
     """Speaks on process 0 and is silent on the others."""
 
-    def __init__(self, config: RunConfig, model: ModelConfig) -> None:
+    def __init__(self, config: RunConfig, model: DecoderConfig) -> None:
         self._config = config
         self._model = model
         self._lead = jax.process_index() == 0

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.blocked import blocked_attention
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.layers import linear, rope_rates, rotate
 from model.parametrization import matrix_std, query_scale, residual_std, scaled
 from model.sharding import axis_size, check_divisible, next_cut, param, spec
@@ -40,7 +40,7 @@ class Cache(NamedTuple):
     start: Int[Array, ""]
 
 
-def choose_kernel(config: ModelConfig, backend: str) -> str:
+def choose_kernel(config: DecoderConfig, backend: str) -> str:
     """Name of the attention kernel that serves `config` on the backend.
 
     `config.dtype` is settled. Raises ValueError when config.attention asks for a kernel that the
@@ -130,7 +130,7 @@ def attend(
 class Attention(nnx.Module):
     """Multi-head (Vaswani et al. 2017), grouped (Ainslie et al. 2023) or multi-query attention."""
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         D, N, K, H = config.embed_dim, config.num_heads, config.num_kv_heads, config.head_dim
         check_divisible(
             "model.num_heads", N, "heads", f"--model.num-heads {next_cut(N, 'heads', K)}"

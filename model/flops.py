@@ -1,9 +1,9 @@
 """Parameter counts and FLOPs per token from the config alone, for MFU, plans and ladders."""
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 
 
-def embedding_parameters(config: ModelConfig) -> int:
+def embedding_parameters(config: DecoderConfig) -> int:
     """Parameters of the token table, a separate output table, and learned positions."""
     V, D = config.padded_vocab_size, config.embed_dim
     tables = 1 if config.tied_embedding else 2
@@ -11,14 +11,14 @@ def embedding_parameters(config: ModelConfig) -> int:
     return (tables * V + positions) * D
 
 
-def matrix_parameters(config: ModelConfig) -> int:
+def matrix_parameters(config: DecoderConfig) -> int:
     """Parameters of the matrices of all blocks."""
     D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
     attention = 2 * D * H * (config.num_heads + config.num_kv_heads)
     return config.num_layers * (attention + (3 if config.gated else 2) * D * F)
 
 
-def parameter_count(config: ModelConfig) -> int:
+def parameter_count(config: DecoderConfig) -> int:
     """All parameters; equals the sum over the leaves of the model's shapes."""
     D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
     norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
@@ -34,7 +34,7 @@ def parameter_count(config: ModelConfig) -> int:
     )
 
 
-def flops_per_token(config: ModelConfig, length: int) -> float:
+def flops_per_token(config: DecoderConfig, length: int) -> float:
     """Training FLOPs (forward and backward) of one token in a row of `length` tokens.
 
     Six for each matrix parameter a token meets (Kaplan et al. 2020; lookups left out, the output

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.attention import Context, Keys
+from model.families.decoder import Decoder
 from model.sharding import axis_size, spec
-from model.transformer import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -
     return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
-def empty_keys(model: Transformer, B: int, S: int) -> Keys:
+def empty_keys(model: Decoder, B: int, S: int) -> Keys:
     """A zeroed cache for S slots of B rows: [L, B, S, K, H] keys and values."""
     config = model.config
     K = config.num_kv_heads
@@ -85,7 +85,7 @@ def slots(real: Bool[Array, "B P"], new: int) -> Context:
 
 
 def prefill(
-    model: Transformer, prompt: Int[Array, "B P"], places: Context
+    model: Decoder, prompt: Int[Array, "B P"], places: Context
 ) -> tuple[Float[Array, "B P D"], Keys]:
     """Hidden states of the prompt, and the cache that holds it, for all slots of `places`."""
     B, P = prompt.shape
@@ -95,7 +95,7 @@ def prefill(
 
 
 def step(
-    model: Transformer, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Context
+    model: Decoder, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Context
 ) -> tuple[Float[Array, "B D"], Keys]:
     """Hidden states of one token a row, written into `slot` of the cache."""
     here = jax.tree.map(lambda place: jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1), places)
@@ -104,7 +104,7 @@ def step(
 
 
 def generate(
-    model: Transformer,
+    model: Decoder,
     prompt: Int[Array, "B P"],
     real: Bool[Array, "B P"],
     key: PRNGKeyArray,

@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.sharding import axis_size, check_divisible, mesh_axes, next_cut, param, spec
 
 
@@ -40,7 +40,7 @@ def linear(
 class Norm(nnx.Module):
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019), computed in float32."""
 
-    def __init__(self, config: ModelConfig, *, in_block: bool = False):
+    def __init__(self, config: DecoderConfig, *, in_block: bool = False):
         D = config.embed_dim
         self.config = config
         self.scale = param(None, (D,), (None,), init=jax.nn.initializers.ones, in_block=in_block)
@@ -67,7 +67,7 @@ class Norm(nnx.Module):
 class Embedding(nnx.Module):
     """A table of token vectors: looked up at the input and, when tied, the output projection."""
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         V, D = config.padded_vocab_size, config.embed_dim
         check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
         check_divisible(
@@ -114,7 +114,7 @@ class Embedding(nnx.Module):
 class PositionTable(nnx.Module):
     """Learned absolute positions (GPT-2, GPT-3)."""
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         self.table = param(
             key,
             (config.max_length, config.embed_dim),
@@ -137,7 +137,7 @@ def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
     return pairs.reshape(*positions.shape, D)
 
 
-def rope_rates(config: ModelConfig) -> Float[Array, "half"]:
+def rope_rates(config: DecoderConfig) -> Float[Array, "half"]:
     """Radians per position of each channel pair (Su et al. 2021), long waves stretched as in Llama
     3.1.
 

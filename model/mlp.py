@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.layers import linear
 from model.parametrization import matrix_std, residual_std
 from model.sharding import check_divisible, next_cut, param
@@ -22,7 +22,7 @@ ACTIVATIONS = {
 class Mlp(nnx.Module):
     """Two matrices with a non-linearity between; a third gates it when `config.gated`."""
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         D, F = config.embed_dim, config.mlp_dim
         check_divisible("model.mlp_dim", F, "mlp", f"--model.mlp-dim {next_cut(F, 'mlp')}")
         self.config = config

@@ -11,27 +11,27 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 
 EXPONENTS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
-def width_ratio(config: ModelConfig) -> float:
+def width_ratio(config: DecoderConfig) -> float:
     """D over the base width. Heads and feed-forward are taken to widen as the model does."""
     return config.embed_dim / (config.base_width or config.embed_dim)
 
 
-def depth_ratio(config: ModelConfig) -> float:
+def depth_ratio(config: DecoderConfig) -> float:
     """L over the base depth."""
     return config.num_layers / (config.base_depth or config.num_layers)
 
 
-def matrix_std(config: ModelConfig) -> float:
+def matrix_std(config: DecoderConfig) -> float:
     """Standard deviation of initial weights of a matrix between two widths: as 1 / sqrt(fan-in)."""
     return config.init_std / math.sqrt(width_ratio(config))
 
 
-def residual_std(config: ModelConfig) -> float:
+def residual_std(config: DecoderConfig) -> float:
     """That of matrices that write to the residual stream.
 
     The standard one falls as 1 / sqrt(2 L). Depth scaling shrinks the branches instead, so that L
@@ -40,13 +40,13 @@ def residual_std(config: ModelConfig) -> float:
     return matrix_std(config) / math.sqrt(2 * (config.base_depth or config.num_layers))
 
 
-def embedding_scale(config: ModelConfig) -> float:
+def embedding_scale(config: DecoderConfig) -> float:
     """What `scale_embedding` multiplies by: sqrt(D) of the base, as rows of the table do not
     shrink."""
     return (config.base_width or config.embed_dim) ** 0.5
 
 
-def query_scale(config: ModelConfig) -> float:
+def query_scale(config: DecoderConfig) -> float:
     """Factor on queries, besides the kernels' 1 / sqrt(H): scores fall as 1 / H from the base on.
 
     Trained queries and keys are correlated, so that their products grow as H, not as sqrt(H).
@@ -54,17 +54,17 @@ def query_scale(config: ModelConfig) -> float:
     return math.sqrt((config.base_head_dim or config.head_dim) / config.head_dim)
 
 
-def branch_scale(config: ModelConfig) -> float:
+def branch_scale(config: DecoderConfig) -> float:
     """Factor on what attention and feed-forward add to the residual stream."""
     return depth_ratio(config) ** -EXPONENTS[config.depth_scaling]
 
 
-def logit_scale(config: ModelConfig) -> float:
+def logit_scale(config: DecoderConfig) -> float:
     """Factor on final hidden states, and so on logits: trained logits sum D correlated products."""
     return 1 / width_ratio(config)
 
 
-def rate_scale(config: ModelConfig, weight: nnx.Param[Array]) -> float:
+def rate_scale(config: DecoderConfig, weight: nnx.Param[Array]) -> float:
     """Factor on the learning rate of a parameter, for Adam and Lion, by what it declares.
 
     Matrices between two widths learn as 1 / D. Tables, biases and norms learn alike at every width.
@@ -76,7 +76,7 @@ def rate_scale(config: ModelConfig, weight: nnx.Param[Array]) -> float:
     return deep ** (EXPONENTS[config.depth_scaling] - 1) / wide
 
 
-def gradient_scale(config: ModelConfig, weight: nnx.Param[Array]) -> float:
+def gradient_scale(config: DecoderConfig, weight: nnx.Param[Array]) -> float:
     """Factor that gives gradients the size they have at the base, so that Adam's epsilon counts
     alike.
 

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.sharding import spec
-from model.transformer import Transformer
 
 # N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the
 # result.
-GPT = ModelConfig(
+GPT = DecoderConfig(
     vocab_size=29,
     vocab_multiple=8,
     num_layers=2,
@@ -60,14 +60,14 @@ QUICK: dict[str, Any] = {
 }
 
 
-def fresh_model(config: ModelConfig) -> Transformer:
+def fresh_model(config: DecoderConfig) -> Decoder:
     """Initial parameters on the current mesh."""
-    return jax.jit(lambda: Transformer(config, jax.random.key(0)), compiler_options=QUICK)()
+    return jax.jit(lambda: Decoder(config, jax.random.key(0)), compiler_options=QUICK)()
 
 
-def on_current_mesh(model: Transformer) -> Transformer:
+def on_current_mesh(model: Decoder) -> Decoder:
     """The same parameters, laid out as the current mesh wants them."""
-    wanted = jax.eval_shape(lambda: Transformer(model.config, jax.random.key(0)))
+    wanted = jax.eval_shape(lambda: Decoder(model.config, jax.random.key(0)))
     shapes, tree = jax.tree.flatten(wanted)
     mesh = jax.sharding.get_mesh()
     return tree.unflatten(

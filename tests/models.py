@@ -9,11 +9,11 @@ from jax.sharding import Mesh, NamedSharding
 from data.batch import Batch
 from launch.config import MeshConfig
 from launch.mesh import make_mesh
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.sharding import spec
 from train.config import OptimizerConfig, TrainConfig
 
-SMALL = ModelConfig(
+SMALL = DecoderConfig(
     vocab_size=64,
     num_layers=2,
     embed_dim=16,

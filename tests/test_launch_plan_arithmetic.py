@@ -15,14 +15,14 @@ from launch.plan.arithmetic import memory, work
 from launch.plan.chips import CHIPS
 from launch.plan.work import Work
 from launch.presets import preset
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import matrix_parameters
 from model.sharding import abstract_mesh
 from train.config import OptimizerConfig, TrainConfig
 from train.step import make_train_step
 
 V5P, H100 = CHIPS["v5p"], CHIPS["h100"]
-SMALL = ModelConfig(
+SMALL = DecoderConfig(
     vocab_size=512,
     num_layers=6,
     embed_dim=64,

@@ -15,7 +15,7 @@ from launch.plan.traffic import Traffic, traffic
 from launch.plan.traffic_table import record, traffic_lines
 from launch.plan.work import Collective
 from launch.presets import preset
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, matrix_parameters
 from train.config import TrainConfig
 from train.step import make_train_step
@@ -26,7 +26,7 @@ ITEM = 4  # bytes of a float32
 LAYERS = dataclasses.replace(LLAMA, remat="full")
 
 
-def program_of(model: ModelConfig, train: TrainConfig, **sizes: int) -> Program:
+def program_of(model: DecoderConfig, train: TrainConfig, **sizes: int) -> Program:
     with jax.set_mesh(mesh_of(**sizes)):
         state = jax.eval_shape(fresh_state(model, train))
         arguments = step_arguments(state, train, T)
@@ -41,13 +41,15 @@ def by_kind(found: Read, kind: str, *axes: str) -> list[Collective]:
     return [row for row in rows if row.kind == kind and row.axes == axes]
 
 
-def compared(found: Read, model: ModelConfig, train: TrainConfig, sizes: dict[str, int]) -> Traffic:
+def compared(
+    found: Read, model: DecoderConfig, train: TrainConfig, sizes: dict[str, int]
+) -> Traffic:
     run = preset("tiny")
     data = dataclasses.replace(run.data, sequence_length=T)
     return traffic(found, dataclasses.replace(run, model=model, train=train, data=data), sizes)
 
 
-def expected_flops(model: ModelConfig, tokens: int) -> float:
+def expected_flops(model: DecoderConfig, tokens: int) -> float:
     """Of a chip: six a parameter and token; scores are made whole, also where a mask hides half of
     them; of each layer all but its last product is computed again."""
     scores = 4 * N * H * T
@@ -89,7 +91,7 @@ def test_tensor_sums_activations() -> None:
     (output,) = [row for row in rows if row.bytes == 2 * L * 2 * hidden and row.count == 2 * L * 2]
     assert output.where.startswith("model/attention.py:")  # w_o, forward and again
     assert output.group == 4
-    (lookup,) = [row for row in rows if row.where.startswith("model/transformer.py:")]
+    (lookup,) = [row for row in rows if row.where.startswith("model/families/decoder.py:")]
     assert (lookup.count, lookup.bytes) == (2, 2 * hidden)
     chunks = 2 * (16 // 2 // 2) * T // TRAIN.loss_chunk
     (logits,) = [row for row in rows if row.where.startswith("train/loss.py:")]

@@ -13,8 +13,8 @@ from families import GPT, LLAMA, PALM, QUICK, fresh_model, on_current_mesh
 from jax.sharding import AxisType
 from models import TRAIN, batch_of, mesh_of, placed
 
+from model.families.decoder import Decoder
 from model.sharding import AXES, spec
-from model.transformer import Transformer
 from train.step import gradients
 
 CONFIGS = {
@@ -42,7 +42,7 @@ def compiled_anew() -> Iterator[None]:
 
 
 @functools.cache
-def initial(kind: str) -> Transformer:
+def initial(kind: str) -> Decoder:
     with jax.set_mesh(mesh_of()):
         return fresh_model(CONFIGS[kind])
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from models import mesh_of
 
 from model.attention import Attention, Context, attend, choose_kernel, visible
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.sharding import spec
-from model.transformer import Transformer
 
 rng = np.random.default_rng(0)
 
@@ -141,7 +141,7 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
     np.testing.assert_allclose(run(tensor=8), run(), rtol=1e-5, atol=1e-6)
 
 
-def pull(config: ModelConfig, T: int, *places: np.ndarray) -> np.ndarray:
+def pull(config: DecoderConfig, T: int, *places: np.ndarray) -> np.ndarray:
     """[T, T]: how strongly output t of the whole model moves with the token at s.
 
     `places` are positions and segment ids of packed rows, or nothing.
@@ -195,7 +195,7 @@ def test_a_banded_layer_reaches_its_window_back(
 def test_every_other_layer_is_banded_and_the_first_is_dense() -> None:
     config = dataclasses.replace(BANDED, num_layers=5)
     with jax.set_mesh(mesh_of()):
-        model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
         windows = np.asarray(model.windows())
     assert (windows[1::2] == 3).all()
     assert (windows[::2] > 1_000_000).all()

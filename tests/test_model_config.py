@@ -5,7 +5,7 @@ from families import GPT, LLAMA, VASWANI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from model.config import ModelConfig
     ],
 )
 def test_sizes_that_contradict_are_refused(
-    config: ModelConfig, changes: dict[str, int], words: str
+    config: DecoderConfig, changes: dict[str, int], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         dataclasses.replace(config, **changes)

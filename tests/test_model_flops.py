@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.presets import PRESETS, preset
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.flops import average_keys, flops_per_token, parameter_count
 from model.sharding import abstract_mesh
-from model.transformer import Transformer
 
 
-def counted(config: ModelConfig) -> int:
+def counted(config: DecoderConfig) -> int:
     """Parameters of the model's shapes."""
     with jax.sharding.use_abstract_mesh(abstract_mesh()):
-        model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(model))
 
 

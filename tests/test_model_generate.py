@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import mesh_of
 
+from model.families.decoder import Decoder
 from model.generate import Sampling, generate, prefill, sample, slots, step
-from model.transformer import Transformer
 
 GREEDY = Sampling(temperature=0.0)
 rng = np.random.default_rng(0)
@@ -21,13 +21,13 @@ P, NEW = 6, 5
 
 
 @functools.cache
-def model_of(family: str) -> Transformer:
+def model_of(family: str) -> Decoder:
     with jax.set_mesh(mesh_of()):
         return fresh_model(FAMILIES[family])
 
 
 @jax.jit
-def scores(model: Transformer, tokens: jax.Array) -> jax.Array:
+def scores(model: Decoder, tokens: jax.Array) -> jax.Array:
     return model.logits(model(tokens))
 
 
@@ -56,7 +56,7 @@ def test_cached_logits_are_those_of_the_uncached_pass(family: str, side: str) ->
     with jax.set_mesh(mesh_of()):
         places = slots(jnp.asarray(real), 3)
 
-        def read(model: Transformer) -> list[jax.Array]:
+        def read(model: Decoder) -> list[jax.Array]:
             x, keys = prefill(model, jnp.asarray(tokens), places)
             found = [model.logits(x)]
             for i in range(3):
@@ -138,7 +138,7 @@ def test_learned_positions_end() -> None:
     words = r"12 \+ 5 must be at most model\.max_length=16.*try 4 new tokens"
     with jax.set_mesh(mesh_of()):
         for config, fits in ((GPT, False), (BANDED, False), (LLAMA, True)):
-            model = jax.eval_shape(functools.partial(Transformer, config), jax.random.key(0))
+            model = jax.eval_shape(functools.partial(Decoder, config), jax.random.key(0))
             call = functools.partial(generate, new=5, sampling=GREEDY)
             if fits:
                 out = jax.eval_shape(call, model, row, real, jax.random.key(0))

@@ -12,7 +12,8 @@ from flax import nnx
 from models import TRAIN, batch_of, changed, mesh_of, placed
 
 from launch.build import step_arguments
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.generate import prefill, slots
 from model.parametrization import (
     gradient_scale,
@@ -22,13 +23,12 @@ from model.parametrization import (
     scaled,
 )
 from model.sharding import abstract_mesh
-from model.transformer import Transformer
 from train.optimizer import gradient_transform
 from train.state import init_state
 from train.step import gradients, make_train_step
 
 
-def scaled_from(config: ModelConfig, **base: Any) -> ModelConfig:
+def scaled_from(config: DecoderConfig, **base: Any) -> DecoderConfig:
     """`config` under muP and CompleteP, with its own sizes as the base where none are given."""
     own = {"base_width": config.embed_dim, "base_depth": config.num_layers}
     scaling = {"parametrization": "mup", "depth_scaling": "linear"}
@@ -40,10 +40,10 @@ GROWN = {"base_width": 4, "base_depth": 2, "base_head_dim": 1}
 DEEP = {"num_layers": 8, **GROWN}
 
 
-def factors(config: ModelConfig) -> dict[str, tuple[float, float]]:
+def factors(config: DecoderConfig) -> dict[str, tuple[float, float]]:
     """Factors on rate and gradient by the parameter's path."""
     with jax.sharding.use_abstract_mesh(abstract_mesh()):
-        model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
     leaves = jax.tree_util.tree_leaves_with_path(
         model, is_leaf=lambda node: isinstance(node, nnx.Param)
     )
@@ -60,7 +60,7 @@ def factors(config: ModelConfig) -> dict[str, tuple[float, float]]:
 def test_at_the_base_the_train_step_is_the_standard_one(family: str) -> None:
     """Not one operation differs, so that not one bit can."""
 
-    def program(config: ModelConfig) -> str:
+    def program(config: DecoderConfig) -> str:
         fresh = jax.jit(lambda: init_state(config, TRAIN.optimizer, jax.random.key(0))).trace()
         step = make_train_step(TRAIN, packed=True)
         traced = step.trace(*step_arguments(fresh.out_info, TRAIN, 16))
@@ -98,7 +98,7 @@ def test_initial_weights_shrink_as_they_declare(family: str) -> None:
     config = dataclasses.replace(FAMILIES[family], num_layers=4)
     with jax.set_mesh(mesh_of()):
         standard, found = (
-            jax.jit(lambda c=c: Transformer(c, jax.random.key(0)), compiler_options=QUICK)()
+            jax.jit(lambda c=c: Decoder(c, jax.random.key(0)), compiler_options=QUICK)()
             for c in (config, scaled_from(config, base_width=4, base_depth=1))
         )
     for (path, a), b in zip(
@@ -133,7 +133,7 @@ def test_activations_are_scaled_where_the_papers_say(family: str) -> None:
     config = scaled_from(plain, base_width=4, base_depth=1, base_head_dim=1)
     tokens = np.random.default_rng(0).integers(0, 29, (1, 12), dtype=np.int32)
 
-    def standing_in(model: Transformer) -> Transformer:
+    def standing_in(model: Decoder) -> Decoder:
         """The same weights, with the factors put into them."""
         factor = {"w_q": 0.5, "b_q": 0.5, "w_o": 0.5, "b_o": 0.5, "w_down": 0.5, "b_down": 0.5}
 
@@ -156,9 +156,9 @@ def test_activations_are_scaled_where_the_papers_say(family: str) -> None:
     np.testing.assert_allclose(decoded, found, rtol=1e-4, atol=1e-5)
 
 
-def with_config(model: Transformer, config: ModelConfig) -> Transformer:
+def with_config(model: Decoder, config: DecoderConfig) -> Decoder:
     """The same weights under another config of the same shapes."""
-    other = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+    other = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
     return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(model))
 
 
@@ -169,8 +169,8 @@ def test_updates_have_the_declared_rates_on_every_mesh(name: str) -> None:
     optimizer = changed(TRAIN, name=name, weight_decay=0.5, epsilon=0.25).optimizer
     transform = gradient_transform(optimizer)
 
-    def first(key: jax.Array) -> tuple[Transformer, Transformer, Transformer]:
-        model = jax.tree.map(lambda p: p + 0.1, Transformer(config, key))
+    def first(key: jax.Array) -> tuple[Decoder, Decoder, Decoder]:
+        model = jax.tree.map(lambda p: p + 0.1, Decoder(config, key))
         grads = jax.tree.map(lambda p: 0.25 * p + 0.125, model)
         return model, grads, transform.update(grads, transform.init(model), model)[0]
 
@@ -200,7 +200,7 @@ WIDE = dataclasses.replace(SMALL, embed_dim=128, num_heads=16, num_kv_heads=16, 
 
 
 @functools.cache
-def typical_gradients(config: ModelConfig) -> dict[str, tuple[float, float]]:
+def typical_gradients(config: DecoderConfig) -> dict[str, tuple[float, float]]:
     """Median size of a gradient's entries, and the same scaled, by parameter."""
     with jax.set_mesh(mesh_of()):
         step = functools.partial(gradients, config=TRAIN, packed=True)
@@ -216,7 +216,7 @@ def typical_gradients(config: ModelConfig) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("larger", [WIDE, dataclasses.replace(SMALL, num_layers=8)])
-def test_gradients_have_the_size_of_the_base_once_they_are_scaled(larger: ModelConfig) -> None:
+def test_gradients_have_the_size_of_the_base_once_they_are_scaled(larger: DecoderConfig) -> None:
     """Within a factor of two, where the model is 4 times as wide or 8 times as deep."""
     before, after = typical_gradients(SMALL), typical_gradients(larger)
     assert any(after[name][0] < 0.5 * before[name][0] for name in before)

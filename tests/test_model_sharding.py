@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jax.sharding import AbstractMesh, PartitionSpec
 from models import batch_of, mesh_of, placed
 
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.sharding import (
     AXES,
     MESH_AXES,
@@ -20,7 +21,6 @@ from model.sharding import (
     mesh_axes,
     spec,
 )
-from model.transformer import Transformer
 
 # Every weight that is cut; norms, biases of D and learned positions are whole everywhere.
 CUT = {
@@ -118,16 +118,16 @@ def test_model_that_its_mesh_does_not_divide_is_refused(
     sizes: dict[str, int], changes: dict[str, int], words: str
 ) -> None:
     config = FAMILIES["gpt"]
-    config = ModelConfig(**{**vars(config), **changes})
+    config = DecoderConfig(**{**vars(config), **changes})
     with use(abstract_mesh(**sizes)), pytest.raises(ValueError, match=words):
-        jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
     """Matrices decay and sum over their fan-in; norms and biases do neither."""
     with use(abstract_mesh(fsdp=2, tensor=2)):
-        model = jax.eval_shape(lambda: Transformer(FAMILIES[family], jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(FAMILIES[family], jax.random.key(0)))
         found = jax.tree_util.tree_leaves_with_path(
             model, is_leaf=lambda node: isinstance(node, nnx.Param)
         )

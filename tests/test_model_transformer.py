@@ -9,17 +9,17 @@ from families import BANDED, FAMILIES, GPT, LLAMA, PALM, QUICK, VASWANI, fresh_m
 from models import TRAIN, batch_of, mesh_of, placed
 
 from launch.build import resolve_model
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.flops import parameter_count
 from model.layers import sinusoidal
-from model.transformer import Transformer
 from train.step import gradients
 
 POLICIES = ("none", "dots", "full")
 DEEP = dataclasses.replace(GPT, num_layers=5)
 
 
-def loss_and_gradients(model: Transformer) -> tuple[float, list[np.ndarray], str]:
+def loss_and_gradients(model: Decoder) -> tuple[float, list[np.ndarray], str]:
     """With the jaxpr they were traced to."""
     with jax.set_mesh(mesh_of()):
         step = functools.partial(gradients, config=TRAIN, packed=True)
@@ -29,11 +29,11 @@ def loss_and_gradients(model: Transformer) -> tuple[float, list[np.ndarray], str
     return float(loss), [np.asarray(g) for g in jax.tree.leaves(grads)], str(traced.jaxpr)
 
 
-def with_config(model: Transformer, **changes: object) -> Transformer:
+def with_config(model: Decoder, **changes: object) -> Decoder:
     """The same parameters in a model whose config differs."""
     config = dataclasses.replace(model.config, **changes)
     with jax.set_mesh(mesh_of()):
-        wanted = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        wanted = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
     return jax.tree.structure(wanted).unflatten(jax.tree.leaves(model))
 
 
@@ -94,15 +94,15 @@ def test_families_run_and_start_near_the_uniform_guess(family: str) -> None:
 def test_half_precision_runs_in_half_and_keeps_float32_parameters(family: str) -> None:
     config = dataclasses.replace(FAMILIES[family], dtype="bfloat16", remat="full")
     with jax.set_mesh(mesh_of()):
-        model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(config, jax.random.key(0)))
         x = jax.eval_shape(lambda m: m(jnp.zeros((2, 8), jnp.int32)), model)
-        logits = jax.eval_shape(Transformer.logits, model, x)
+        logits = jax.eval_shape(Decoder.logits, model, x)
     assert x.dtype == jnp.bfloat16
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {jnp.dtype("float32")}
 
 
-def hidden(model: Transformer, tokens: np.ndarray, *places: np.ndarray) -> np.ndarray:
+def hidden(model: Decoder, tokens: np.ndarray, *places: np.ndarray) -> np.ndarray:
     with jax.set_mesh(mesh_of()):
         row = [jnp.asarray(part, jnp.int32) for part in (tokens, *places)]
         return np.asarray(jax.jit(lambda m, row: m(*row), compiler_options=QUICK)(model, row))
@@ -124,7 +124,7 @@ def test_packed_documents_are_what_they_are_alone(family: str) -> None:
     np.testing.assert_allclose(packed, alone, rtol=1e-4, atol=1e-5)
 
 
-def plain_block(block, config: ModelConfig, x: jax.Array) -> jax.Array:
+def plain_block(block, config: DecoderConfig, x: jax.Array) -> jax.Array:
     """One block's output by its published formula, from its own sublayers."""
     from model.attention import Context
 
@@ -143,12 +143,12 @@ def plain_block(block, config: ModelConfig, x: jax.Array) -> jax.Array:
 @pytest.mark.parametrize(
     "config", [GPT, PALM, LLAMA, VASWANI], ids=["gpt", "palm", "llama", "sines"]
 )
-def test_the_stack_is_its_blocks_one_after_another(config: ModelConfig) -> None:
+def test_the_stack_is_its_blocks_one_after_another(config: DecoderConfig) -> None:
     tokens = np.random.default_rng(0).integers(0, 29, (1, 6))
     with jax.set_mesh(mesh_of()):
         model = fresh_model(config)
 
-        def run(model: Transformer) -> jax.Array:
+        def run(model: Decoder) -> jax.Array:
             x = model.embedding.table[...][tokens]
             if config.scale_embedding:
                 x = x * 4.0
@@ -179,8 +179,8 @@ def test_scanned_and_unrolled_layers_agree() -> None:
 
 def test_a_tied_output_is_the_token_table_and_an_untied_one_is_not() -> None:
     with jax.set_mesh(mesh_of()):
-        tied = jax.eval_shape(lambda: Transformer(GPT, jax.random.key(0)))
-        untied = jax.eval_shape(lambda: Transformer(LLAMA, jax.random.key(0)))
+        tied = jax.eval_shape(lambda: Decoder(GPT, jax.random.key(0)))
+        untied = jax.eval_shape(lambda: Decoder(LLAMA, jax.random.key(0)))
     assert tied.output_table is tied.embedding.table
     assert tied.head is None
     assert untied.output_table is untied.head.table

@@ -16,7 +16,7 @@ from data.batch import Batch
 from data.config import DataConfig
 from data.pipeline import Rows, open_rows
 from launch.build import make_evaluate
-from model.transformer import Transformer
+from model.families.decoder import Decoder
 from train.state import TrainState, init_state
 
 TEXTS = [f"ba de fi {'go ' * (i % 7)}\u65e5{i}" for i in range(60)]
@@ -43,7 +43,7 @@ def state() -> TrainState:
 
 
 @functools.partial(jax.jit, static_argnames="packed")
-def logits_of(model: Transformer, batch: Batch, packed: bool) -> jax.Array:
+def logits_of(model: Decoder, batch: Batch, packed: bool) -> jax.Array:
     places = (batch.positions, batch.segment_ids) if packed else ()
     return model.logits(model(jnp.asarray(batch.tokens), *map(jnp.asarray, places)))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from models import SMALL, TRAIN, changed, mesh_of
 
-from model.transformer import Transformer
+from model.families.decoder import Decoder
 from train.config import OptimizerConfig
 from train.optimizer import decays, gradient_transform, learning_rate, odd_schedule
 
@@ -52,7 +52,7 @@ def test_a_fraction_of_a_step_lies_between_its_neighbours() -> None:
 
 def test_matrices_decay_and_biases_and_norms_do_not() -> None:
     with jax.set_mesh(mesh_of()):
-        model = jax.eval_shape(lambda: Transformer(SMALL, jax.random.key(0)))
+        model = jax.eval_shape(lambda: Decoder(SMALL, jax.random.key(0)))
         found = {
             jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value"): decay
             for path, decay in jax.tree_util.tree_flatten_with_path(decays(model))[0]
@@ -77,7 +77,7 @@ def test_updates_are_those_of_the_papers(name: str) -> None:
     transform = gradient_transform(config)
     with jax.set_mesh(mesh_of()):
         # Biases begin at zero, where decay would not show.
-        model = jax.tree.map(lambda p: p + 0.1, Transformer(SMALL, jax.random.key(0)))
+        model = jax.tree.map(lambda p: p + 0.1, Decoder(SMALL, jax.random.key(0)))
         grads = jax.tree.map(lambda p: 0.25 * p + 0.125, model)
         updates, _ = transform.update(grads, transform.init(model), model)
     for leaf, decay in (("w_up", 0.5), ("b_up", 0.0)):

@@ -8,15 +8,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from data.batch import Batch
-from model.transformer import Transformer
+from model.families.decoder import Decoder
 from train.feed import to_global
 from train.step import Sums
 
 
 def evaluate(
-    model: Transformer,
+    model: Decoder,
     batches: Iterator[tuple[Batch, int]],
-    eval_step: Callable[[Transformer, Batch], Sums],
+    eval_step: Callable[[Decoder, Batch], Sums],
     *,
     rows: np.ndarray,
     batch_size: int,

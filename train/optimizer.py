@@ -8,9 +8,9 @@ import jax
 import optax
 from flax import nnx
 
-from model.config import ModelConfig
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from model.parametrization import gradient_scale, rate_scale
-from model.transformer import Transformer
 from train.config import OptimizerConfig
 
 
@@ -96,7 +96,7 @@ def parametrized(direction: optax.GradientTransformation) -> optax.GradientTrans
     return optax.GradientTransformation(direction.init, update)
 
 
-def times(tree: Any, factor: Callable[[ModelConfig, nnx.Param[jax.Array]], float]) -> Any:
+def times(tree: Any, factor: Callable[[DecoderConfig, nnx.Param[jax.Array]], float]) -> Any:
     """A tree like the model's with every value multiplied by the factor of its declaration."""
 
     def scale(weight: nnx.Param[jax.Array]) -> nnx.Variable[jax.Array]:
@@ -106,7 +106,7 @@ def times(tree: Any, factor: Callable[[ModelConfig, nnx.Param[jax.Array]], float
     return jax.tree.map(scale, tree, is_leaf=lambda node: isinstance(node, nnx.Param))
 
 
-def decays(model: Transformer) -> Transformer:
+def decays(model: Decoder) -> Decoder:
     """The model's tree with True where a parameter is declared to decay."""
     return jax.tree.map(
         lambda p: p.replace(p.get_metadata()["decay"]),

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, PRNGKeyArray
 
-from model.config import ModelConfig
-from model.transformer import Transformer
+from model.families.decoder import Decoder
+from model.families.decoder_config import DecoderConfig
 from train.config import OptimizerConfig
 from train.optimizer import gradient_transform
 
@@ -20,22 +20,22 @@ class TrainState:
 
     step: Int32[Array, ""]
     """Updates made so far."""
-    model: Transformer
+    model: Decoder
     """Float32 parameters."""
     optimizer: Any
     """Optax state; moments are laid out as the parameters."""
-    average: Transformer | None
+    average: Decoder | None
     """Exponential moving average of the parameters, if configured."""
 
     @property
-    def evaluated(self) -> Transformer:
+    def evaluated(self) -> Decoder:
         """The parameters evaluation uses: the average if there is one."""
         return self.model if self.average is None else self.average
 
 
-def init_state(config: ModelConfig, optimizer: OptimizerConfig, key: PRNGKeyArray) -> TrainState:
+def init_state(config: DecoderConfig, optimizer: OptimizerConfig, key: PRNGKeyArray) -> TrainState:
     """A fresh state, sharded over the current mesh; run it under `jax.jit` or `jax.eval_shape`."""
-    model = Transformer(config, key)
+    model = Decoder(config, key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,

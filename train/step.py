@@ -9,8 +9,8 @@ import optax
 from jaxtyping import Array, Float
 
 from data.batch import Batch
+from model.families.decoder import Decoder
 from model.sharding import spec
-from model.transformer import Transformer
 from train.config import TrainConfig
 from train.loss import cross_entropy
 from train.optimizer import gradient_transform
@@ -36,7 +36,7 @@ class Sums(NamedTuple):
 
 
 def nll_and_loss(
-    model: Transformer,
+    model: Decoder,
     batch: Batch,
     weights: Float[Array, "B T"],
     config: TrainConfig,
@@ -50,8 +50,8 @@ def nll_and_loss(
 
 
 def gradients(
-    model: Transformer, batch: Batch, config: TrainConfig, packed: bool
-) -> tuple[Float[Array, ""], Transformer, Float[Array, ""]]:
+    model: Decoder, batch: Batch, config: TrainConfig, packed: bool
+) -> tuple[Float[Array, ""], Decoder, Float[Array, ""]]:
     """Mean loss, its gradient and the number of targets, micro-batch by micro-batch.
 
     Every micro-batch is divided by the targets of the whole batch, so that accumulation does not
@@ -59,7 +59,7 @@ def gradients(
     """
     targets = jnp.sum(batch.weights)
 
-    def loss(model: Transformer, batch: Batch) -> tuple[Array, Array]:
+    def loss(model: Decoder, batch: Batch) -> tuple[Array, Array]:
         weights = batch.weights / jnp.maximum(targets, 1.0)
         nll, loss = nll_and_loss(model, batch, weights, config, packed)
         return loss, nll
@@ -69,9 +69,7 @@ def gradients(
         (_, nll), grads = gradient(model, batch)
         return nll, grads, targets
 
-    def add(
-        total: tuple[Array, Transformer], micro: Batch
-    ) -> tuple[tuple[Array, Transformer], None]:
+    def add(total: tuple[Array, Decoder], micro: Batch) -> tuple[tuple[Array, Decoder], None]:
         (_, nll), grads = gradient(model, micro)
         # Else a TPU's compiler adds the tables' gradients up whole, to cut them once after the
         # loop: that took 8 GiB more of each chip for llama3-70b, and of the compiler.
@@ -113,7 +111,7 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
         measured = jnp.stack([loss, norm])
         good = jnp.all(jnp.isfinite(measured) & (measured <= ceiling))
 
-        def update(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
+        def update(grads: Decoder) -> tuple[Decoder, optax.OptState, Decoder | None]:
             limit = config.optimizer.clip_norm
             if limit is not None:
                 scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
@@ -126,7 +124,7 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
                 average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, model)
             return model, optimizer, average
 
-        def skip(grads: Transformer) -> tuple[Transformer, optax.OptState, Transformer | None]:
+        def skip(grads: Decoder) -> tuple[Decoder, optax.OptState, Decoder | None]:
             return state.model, state.optimizer, state.average
 
         model, optimizer, average = jax.lax.cond(good, update, skip, grads)
@@ -139,7 +137,7 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
 def make_eval_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
     """The jitted `eval_step(model, batch)`: summed cross entropy and target weights."""
 
-    def eval_step(model: Transformer, batch: Batch) -> Sums:
+    def eval_step(model: Decoder, batch: Batch) -> Sums:
         nll, _ = nll_and_loss(model, batch, batch.weights, config, packed)
         return Sums(nll, jnp.sum(batch.weights))
 

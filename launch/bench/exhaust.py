@@ -15,7 +15,7 @@ from launch.plan.topology import parse
 from launch.presets import preset
 from launch.progress import Progress
 from launch.words import run_module
-from model.config import Size
+from model.families.decoder_config import Size
 
 
 def main(

@@ -18,7 +18,7 @@ from jax.sharding import AxisType
 from launch.bench.batch import random_batch
 from launch.progress import Progress
 from model.attention import choose_kernel
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
 from model.sharding import AXES
 from train.config import OptimizerConfig, TrainConfig
@@ -55,9 +55,9 @@ SIZES = {
 }
 
 
-def model_config(size: Size, remat: Remat) -> ModelConfig:
+def model_config(size: Size, remat: Remat) -> DecoderConfig:
     """GPT-2's block with an untied head, in bfloat16, with this backend's best attention kernel."""
-    config = ModelConfig(
+    config = DecoderConfig(
         vocab_size=size.vocabulary,
         num_layers=size.layers,
         embed_dim=size.width,

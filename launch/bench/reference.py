@@ -9,7 +9,7 @@ from data.batch import Batch
 from launch import build
 from launch.bench.baseline import Sizes
 from launch.bench.batch import random_batch
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from train.config import TrainConfig
 from train.feed import local_rows, replicated, to_global
 from train.loop import TrainStep
@@ -21,7 +21,7 @@ from train.state import TrainState
 class Reference:
     """A compiled step with all it needs, on the current mesh."""
 
-    model: ModelConfig
+    model: DecoderConfig
     train: TrainConfig
     step: TrainStep
     compile_seconds: float
@@ -34,9 +34,9 @@ class Reference:
         return jax.jit(build.fresh_state(self.model, self.train))()
 
 
-def model_config(sizes: Sizes) -> ModelConfig:
+def model_config(sizes: Sizes) -> DecoderConfig:
     """The baseline's architecture in our words."""
-    return ModelConfig(
+    return DecoderConfig(
         vocab_size=sizes.vocab_size,
         num_layers=sizes.num_layers,
         embed_dim=sizes.embed_dim,

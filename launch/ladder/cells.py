@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.config import RunConfig
 from launch.ladder.study import Family, Row, Study, is_aside
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 
 LEAST_STEPS = 20
@@ -191,7 +191,7 @@ def _eval_batches(study: Study, rows: int) -> int:
     return max(1, round(base.eval_batches * base.batch_size / rows))
 
 
-def model_of(family: Family, base: ModelConfig, width: int) -> ModelConfig:
+def model_of(family: Family, base: DecoderConfig, width: int) -> DecoderConfig:
     """The family's model of that width; ValueError if the width is no multiple of a head."""
     if width < 1 or width % family.head_dim:
         near = max(1, round(width / family.head_dim)) * family.head_dim

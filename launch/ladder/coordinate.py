@@ -16,9 +16,9 @@ from data.batch import Batch
 from launch.config import RunConfig
 from launch.ladder.short import Report, ShortRun, batches_of, compared, named
 from model.attention import Context
+from model.families.decoder import Decoder
 from model.layers import row_positions
 from model.parametrization import branch_scale, scaled
-from model.transformer import Transformer
 
 KINDS = ("embedding", "attention", "feed-forward", "residual stream", "change of logits")
 TOLERANCE = 0.25
@@ -72,7 +72,7 @@ def _watched(run: ShortRun, rate: float, seed: int, packed: bool) -> np.ndarray:
     return np.array(columns).T
 
 
-def _sizes(model: Transformer, batch: Batch, packed: bool) -> tuple[list[Array], Array]:
+def _sizes(model: Decoder, batch: Batch, packed: bool) -> tuple[list[Array], Array]:
     """Mean absolute activations by kind, of layers their mean, and the logits."""
     share = branch_scale(model.config)
     positions = batch.positions if packed else row_positions(batch.tokens)

@@ -11,7 +11,7 @@ from annotated_types import Interval
 
 from launch.config import RunConfig, leaves, structured, to_dict
 from launch.presets import preset
-from model.config import Size
+from model.families.decoder_config import Size
 from train.config import Seed
 
 Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]

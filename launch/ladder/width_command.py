@@ -11,7 +11,7 @@ from annotated_types import Interval
 from launch import runtime
 from launch.config import RunConfig
 from launch.presets import preset as preset_of
-from model.config import Size
+from model.families.decoder_config import Size
 
 Preset = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
 Rate = Annotated[float, Interval(ge=1e-30, le=1e3)]

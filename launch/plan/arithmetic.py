@@ -9,7 +9,7 @@ from typing import NamedTuple
 from launch.plan.chips import Chip
 from launch.plan.work import Collective, Kind, Work
 from model.attention import choose_kernel
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.flops import matrix_parameters
 from train.config import TrainConfig
 from train.loss import choose_chunk
@@ -62,7 +62,7 @@ class Memory(NamedTuple):
 
 
 def sizes_of(
-    model: ModelConfig,
+    model: DecoderConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -98,7 +98,7 @@ def sizes_of(
     )
 
 
-def _keys(model: ModelConfig, length: int, kernel: str, packed: bool) -> float:
+def _keys(model: DecoderConfig, length: int, kernel: str, packed: bool) -> float:
     """Share of the T x T scores that a kernel computes, on the average of the layers."""
     if kernel == "blocked":
         return 0.625 if length % 4 == 0 else 1.0
@@ -121,7 +121,7 @@ def _blocks(length: int, window: int) -> float:
     return sum(min(block, back) + 1 for block in range(number)) / number**2
 
 
-def recomputed(model: ModelConfig) -> float:
+def recomputed(model: DecoderConfig) -> float:
     """Share of a layer's forward products that its backward pass computes again if nothing of the
     layer is kept: all but the last of the residual branches, whose results it does not read."""
     D, heads = model.embed_dim, model.num_heads * model.head_dim
@@ -130,7 +130,7 @@ def recomputed(model: ModelConfig) -> float:
 
 
 def work(
-    model: ModelConfig,
+    model: DecoderConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -146,7 +146,7 @@ def work(
     return work_of(model, train, length, one)
 
 
-def work_of(model: ModelConfig, train: TrainConfig, length: int, one: Sizes) -> Work:
+def work_of(model: DecoderConfig, train: TrainConfig, length: int, one: Sizes) -> Work:
     """One chip's work in one step, of the step as that chip sees it."""
     micro, L = train.accumulation, model.num_layers
     return Work(
@@ -161,14 +161,14 @@ def work_of(model: ModelConfig, train: TrainConfig, length: int, one: Sizes) -> 
     )
 
 
-def _layer_flops(model: ModelConfig, length: int, one: Sizes) -> float:
+def _layer_flops(model: DecoderConfig, length: int, one: Sizes) -> float:
     """Forward, twice that backward, and what the backward pass computes again."""
     forward = 2 * one.tokens * one.layer
     attention = 4 * one.tokens * length * one.keys * model.num_heads * model.head_dim / one.tensor
     return (3 + one.again) * forward + one.attention * attention
 
 
-def _layer_traffic(model: ModelConfig, length: int, one: Sizes) -> float:
+def _layer_traffic(model: DecoderConfig, length: int, one: Sizes) -> float:
     """Bytes of a layer's products and of what is computed between them, as if well fused."""
     widths = _widths(model, one)
     products = HALF * (one.tokens * 2 * widths + 2 * one.layer)
@@ -179,7 +179,7 @@ def _layer_traffic(model: ModelConfig, length: int, one: Sizes) -> float:
     return (3 + one.again) * products + scores
 
 
-def _widths(model: ModelConfig, one: Sizes) -> float:
+def _widths(model: DecoderConfig, one: Sizes) -> float:
     """Channels of all activations of a layer that one chip holds of a token."""
     D, H = model.embed_dim, model.head_dim
     heads = (2 * model.num_heads + 2 * model.num_kv_heads) * H / one.tensor
@@ -187,7 +187,7 @@ def _widths(model: ModelConfig, one: Sizes) -> float:
     return 4 * D + heads + mlp
 
 
-def _head_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
+def _head_traffic(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
     """Logits made, read thrice and their gradient read twice; for every chunk of them the table is
     read twice and its float32 gradient read and written."""
     logits = one.tokens * model.padded_vocab_size / one.tensor
@@ -195,13 +195,13 @@ def _head_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
     return (4 * MASTER + HALF) * logits + chunks * (2 * HALF + 2 * MASTER) * one.table
 
 
-def _chunk(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
+def _chunk(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
     """Tokens whose logits exist at a time."""
     wanted = train.loss_chunk or choose_chunk(model.padded_vocab_size, "accelerator")
     return min(wanted, one.tokens)
 
 
-def _update_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float:
+def _update_traffic(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
     """Parameters, gradient and moments read, all but the gradient written; micro-batches add up
     their gradients."""
     moments = 2 if train.optimizer.name == "adamw" else 1
@@ -209,12 +209,12 @@ def _update_traffic(model: ModelConfig, train: TrainConfig, one: Sizes) -> float
     return rounds * MASTER * _held(model, one)
 
 
-def _held(model: ModelConfig, one: Sizes) -> float:
+def _held(model: DecoderConfig, one: Sizes) -> float:
     """Parameters of one chip, without norms, biases and positions."""
     return (model.num_layers * one.layer + one.tables * one.table) / one.fsdp
 
 
-def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]:
+def _collectives(model: DecoderConfig, micro: int, one: Sizes) -> list[Collective]:
     L, D = model.num_layers, model.embed_dim
     blocks = L * one.layer
     gradients = HALF * blocks + (HALF + MASTER) * one.table
@@ -240,7 +240,7 @@ def _collectives(model: ModelConfig, micro: int, one: Sizes) -> list[Collective]
 
 
 def memory(
-    model: ModelConfig,
+    model: DecoderConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -263,7 +263,7 @@ def memory(
     )
 
 
-def _saved(model: ModelConfig, length: int, one: Sizes) -> float:
+def _saved(model: DecoderConfig, length: int, one: Sizes) -> float:
     """Channels that a layer keeps of a token for the backward pass."""
     D, H = model.embed_dim, model.head_dim
     if model.remat in ("full", "offload"):
@@ -276,7 +276,7 @@ def _saved(model: ModelConfig, length: int, one: Sizes) -> float:
     return _widths(model, one) + 2 * D + scores
 
 
-def _temporaries(model: ModelConfig, train: TrainConfig, length: int, one: Sizes) -> float:
+def _temporaries(model: DecoderConfig, train: TrainConfig, length: int, one: Sizes) -> float:
     """The larger of a layer's backward pass and a chunk of the logits."""
     scores = one.tokens * one.keys * length * model.num_heads / one.tensor if one.scores else 0.0
     layer = HALF * (2 * one.tokens * _widths(model, one) + 3 * one.layer)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from launch.plan.work import Kind
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from train.config import TrainConfig
 
 SINGLE = 4
@@ -39,7 +39,7 @@ class Local(NamedTuple):
 
 
 def local_sizes(
-    model: ModelConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+    model: DecoderConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
 ) -> Local:
     """The model and its batch cut over the mesh; dtype auto is bfloat16, as on accelerators."""
     D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
@@ -69,7 +69,7 @@ def local_sizes(
 
 
 def least(
-    model: ModelConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+    model: DecoderConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
 ) -> list[Need]:
     """What has to be sent over each axis of the mesh; axes of size 1 and single numbers left out.
 
@@ -116,7 +116,7 @@ class _Sums(NamedTuple):
     logits: float
 
 
-def _sums(model: ModelConfig, one: Local) -> _Sums:
+def _sums(model: DecoderConfig, one: Local) -> _Sums:
     hidden = one.tokens * model.embed_dim * one.width
     ends = 1 if model.parallel_block else 2
     again = 1 if model.remat == "full" and not model.parallel_block else 0

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 
 Unit = Literal["seconds a step", "tokens/s a chip", "TFLOP/s a chip"]
 
@@ -12,7 +12,7 @@ class Run(NamedTuple):
 
     name: str
     chip: str
-    model: ModelConfig
+    model: DecoderConfig
     sizes: dict[str, int]
     """The mesh; `stage` is a pipeline, which our program does not have."""
     batch_size: int
@@ -38,8 +38,10 @@ class Run(NamedTuple):
     """Bytes a second a chip where it is not that of the vendor's own machines."""
 
 
-def llama(layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocab: int) -> ModelConfig:
-    return ModelConfig(
+def llama(
+    layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocab: int
+) -> DecoderConfig:
+    return DecoderConfig(
         vocab_size=vocab,
         num_layers=layers,
         embed_dim=width,
@@ -59,8 +61,8 @@ def llama(layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocab: i
 
 def gpt(
     layers: int, width: int, heads: int, vocab: int, head_dim: int | None = None
-) -> ModelConfig:
-    return ModelConfig(
+) -> DecoderConfig:
+    return DecoderConfig(
         vocab_size=vocab,
         num_layers=layers,
         embed_dim=width,

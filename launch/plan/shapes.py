@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 
 from launch.mesh import shown
-from model.transformer import Transformer
+from model.families.decoder import Decoder
 from train.state import TrainState
 
 GIB = 2**30
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
     """On each device."""
 
 
-def weights(model: Transformer) -> list[Weight]:
+def weights(model: Decoder) -> list[Weight]:
     """Every parameter of a model, or of its shapes, with its layout on the mesh it was made for."""
     found = jax.tree_util.tree_leaves_with_path(
         model, is_leaf=lambda node: isinstance(node, nnx.Param)

@@ -10,7 +10,7 @@ Size = Annotated[int, Interval(ge=1, le=2**24)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class DecoderConfig:
     """A decoder-only Transformer; one Block covers the published families by configuration."""
 
     vocab_size: Size

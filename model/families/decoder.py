@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from model.attention import Attention, Cache, Context, Keys
-from model.config import ModelConfig
+from model.families.decoder_config import DecoderConfig
 from model.layers import Embedding, Norm, PositionTable, row_positions, sinusoidal
 from model.mlp import Mlp
 from model.parametrization import branch_scale, embedding_scale, logit_scale, scaled
@@ -22,7 +22,7 @@ UNROLLED_LAYERS = 4
 class Block(nnx.Module):
     """Attention and feed-forward around a residual stream, one after the other or in parallel."""
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         attention, mlp = jax.random.split(key)
         self.config = config
         self.attention_norm = Norm(config, in_block=True)
@@ -47,13 +47,13 @@ class Block(nnx.Module):
         return x + scaled(self.mlp(self.mlp_norm(x)), share), keys
 
 
-class Transformer(nnx.Module):
+class Decoder(nnx.Module):
     """A decoder-only language model (Radford et al. 2018) over the current mesh.
 
     Parameters are float32 and are created sharded; call it under `jax.set_mesh`.
     """
 
-    def __init__(self, config: ModelConfig, key: PRNGKeyArray):
+    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         embedding, positions, blocks, head = jax.random.split(key, 4)
         self.config = config
         self.embedding = Embedding(config, embedding)
