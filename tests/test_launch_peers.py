@@ -22,7 +22,7 @@ batches = Rows.batches
 def late(*arguments):
     for number, batch in enumerate(batches(*arguments)):
         if number == 8 and jax.process_index() == 1:
-            time.sleep(9)  # longer than a step may take: this wait is what is tested
+            time.sleep(6)  # longer than a step may take: this wait is what is tested
         while number == 11 and jax.process_index() == 1 and coordination().published(FOLDER):
             time.sleep(0.01)
         yield batch
