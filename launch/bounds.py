@@ -15,6 +15,8 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 import tyro
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
+from launch.fields import class_of, documentation
+
 HOLDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Ge: ("ge", "at least", lambda value, limit: value >= limit),
     Gt: ("gt", "above", lambda value, limit: value > limit),
@@ -78,14 +80,7 @@ class Option(NamedTuple):
     @property
     def meaning(self) -> str:
         """The first sentence of its documentation, as a part of a sentence."""
-        import docstring_parser
-
-        if inspect.isclass(self.owner):
-            parsed = docstring_parser.parse_from_object(self.owner)
-        else:
-            parsed = docstring_parser.parse(inspect.getdoc(self.owner) or "")
-        told = {each.arg_name: each.description for each in parsed.params}
-        text = " ".join((told.get(self.field) or self.field.replace("_", " ")).split())
+        text = documentation(self.owner).get(self.field) or self.field.replace("_", " ")
         text = text.split(". ")[0].split("; ")[0].rstrip(".")
         return text[0].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
@@ -164,7 +159,9 @@ def numeric_options(owner: Any, prefix: str = "") -> Iterator[Option]:
     """The options of a dataclass or a function, at any depth, that hold numbers."""
     for option in _options(owner):
         if option.group is not None:
-            yield from numeric_options(option.group, _below(prefix, option))
+            yield from numeric_options(
+                class_of(option.group, option.default), _below(prefix, option)
+            )
         elif option.numbers:
             yield option._replace(name=prefix + option.field)
 
@@ -195,7 +192,7 @@ def _valued(
             for place, each in enumerate(value):
                 yield from _valued(option.group, _fields(each), f"{below[:-1]}[{place}].")
         elif option.group is not None:
-            yield from _valued(option.group, _fields(value), below)
+            yield from _valued(class_of(option.group, value), _fields(value), below)
 
 
 @functools.cache

@@ -14,8 +14,7 @@ from jax.sharding import NamedSharding
 
 from data.batch import Batch
 from data.pipeline import Rows
-from model.attention import choose_kernel
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
 from train.corruption import Recompute, Replicas
@@ -27,41 +26,24 @@ from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
 
 
-def resolve_model(config: DecoderConfig, backend: str) -> DecoderConfig:
-    """`config` with the compute type, the attention kernel and remat settled for the backend.
-
-    Raises ValueError for a kernel or an offload the backend does not have.
-    """
-    dtype = config.dtype
-    if dtype == "auto":
-        dtype = "float32" if backend == "cpu" else "bfloat16"
-    config = dataclasses.replace(config, dtype=dtype)
-    if config.remat == "offload" and backend == "cpu":
-        raise ValueError(
-            "model.remat=offload must have an accelerator, because it moves activations to the "
-            "host and the backend is cpu; try --model.remat full"
-        )
-    return dataclasses.replace(config, attention=choose_kernel(config, backend))
-
-
-def resolve_train(config: TrainConfig, model: DecoderConfig, backend: str) -> TrainConfig:
+def resolve_train(config: TrainConfig, model: FamilyConfig, backend: str) -> TrainConfig:
     """`config` with the tokens whose logits exist at a time settled for the backend."""
     return dataclasses.replace(
-        config, loss_chunk=config.loss_chunk or choose_chunk(model.padded_vocab_size, backend)
+        config, loss_chunk=config.loss_chunk or choose_chunk(model.table_rows, backend)
     )
 
 
-def check_vocabulary(model: DecoderConfig, rows: Rows, tokenizer: str) -> None:
+def check_vocabulary(model: FamilyConfig, rows: Rows, tokenizer: str) -> None:
     """Raise ValueError if the tokenizer makes ids the model has no row for."""
-    if rows.tokenizer.vocab_size > model.vocab_size:
+    if model.vocabulary is not None and rows.tokenizer.vocab_size > model.vocabulary:
         raise ValueError(
-            f"model.vocab_size={model.vocab_size} must be at least {rows.tokenizer.vocab_size}, "
+            f"model.vocab_size={model.vocabulary} must be at least {rows.tokenizer.vocab_size}, "
             f"because data.tokenizer={tokenizer} makes that many ids; "
             f"try --model.vocab-size {rows.tokenizer.vocab_size}"
         )
 
 
-def check_batch(config: TrainConfig, length: int, model: DecoderConfig) -> None:
+def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
     """Raise ValueError if the batch cannot be cut over the current mesh and its micro-batches."""
     shards = axis_size("batch")
     parts = shards * config.accumulation
@@ -72,20 +54,20 @@ def check_batch(config: TrainConfig, length: int, model: DecoderConfig) -> None:
             "(mesh.replica x mesh.fsdp); "
             f"try --train.batch-size {-(-config.batch_size // parts) * parts}"
         )
-    if length > model.max_length:
+    if model.longest_row is not None and length > model.longest_row:
         raise ValueError(
-            f"data.sequence_length={length} must be at most model.max_length={model.max_length}, "
+            f"data.sequence_length={length} must be at most model.max_length={model.longest_row}, "
             f"because the model has no later positions; try --model.max-length {length}"
         )
 
 
-def fresh_state(config: DecoderConfig, train: TrainConfig) -> Callable[[], TrainState]:
+def fresh_state(config: FamilyConfig, train: TrainConfig) -> Callable[[], TrainState]:
     """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore
     target."""
     return functools.partial(_fresh_state, config, train)
 
 
-def _fresh_state(config: DecoderConfig, train: TrainConfig) -> TrainState:
+def _fresh_state(config: FamilyConfig, train: TrainConfig) -> TrainState:
     return init_state(config, train.optimizer, jax.random.key(train.seed))
 
 

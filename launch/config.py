@@ -13,8 +13,9 @@ from annotated_types import Interval
 
 from data.config import DataConfig
 from launch import bounds
+from launch.fields import class_of
 from launch.yaml_file import load_dict
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from train.config import TrainConfig, Whole
 
 FREE = {"resume": "free"}
@@ -73,7 +74,7 @@ class RunConfig:
 
     preset: tyro.conf.Suppress[tyro.conf.Fixed[str]] = field(metadata=FREE)
     """Name of the preset this run began as."""
-    model: DecoderConfig
+    model: FamilyConfig
     """The architecture."""
     data: DataConfig
     """The text."""
@@ -140,6 +141,9 @@ def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: 
         return f"field {error} must be given, because it has no default" if missing else str(error)
 
     converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(
+        FamilyConfig, lambda value, base: converter.structure(value, class_of(base, value))
+    )
     for scalar in (int, float, str, bool):
         converter.register_structure_hook(scalar, exact)
     _refuse_unfit(values, kind, "", where)
@@ -175,8 +179,8 @@ def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     `"resume": "free"` (or that lie inside such a field) may differ. A field that is younger than
     the old run had its default there, as a new field's default changes nothing.
     """
-    before, now = {**dict(_defaults(RunConfig)), **dict(leaves(old))}, dict(leaves(to_dict(new)))
-    free = tuple(_free_fields(RunConfig))
+    before, now = {**dict(_defaults(new)), **dict(leaves(old))}, dict(leaves(to_dict(new)))
+    free = tuple(_free_fields(new))
     lines = []
     for name in sorted(before.keys() | now.keys()):
         if any(name == f or name.startswith(f + ".") for f in free):
@@ -208,20 +212,20 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + name, value
 
 
-def _defaults(config: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _defaults(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for f in dataclasses.fields(config):
-        if dataclasses.is_dataclass(f.type):
-            yield from _defaults(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(value := getattr(config, f.name)):
+            yield from _defaults(value, f"{prefix}{f.name}.")
         elif f.default is not dataclasses.MISSING:
             yield prefix + f.name, _plain(f.default)
 
 
-def _free_fields(config: type, prefix: str = "") -> Iterator[str]:
+def _free_fields(config: Any, prefix: str = "") -> Iterator[str]:
     for f in dataclasses.fields(config):
         if f.metadata.get("resume") == "free":
             yield prefix + f.name
-        elif dataclasses.is_dataclass(f.type):
-            yield from _free_fields(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+        elif dataclasses.is_dataclass(value := getattr(config, f.name)):
+            yield from _free_fields(value, f"{prefix}{f.name}.")
 
 
 def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
@@ -237,6 +241,8 @@ def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
                 f"would read it; try {' or '.join(prefix + n for n in near)}"
             )
         kind = known[name]
+        if isinstance(kind, type):
+            kind = class_of(kind, value)
         _refuse_shape(value, kind, prefix + name, where)
         if dataclasses.is_dataclass(kind):
             _refuse_unfit(value, kind, f"{prefix}{name}.", where)  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def prepare(
     """Open the data and the run, compile; `closing` closes them."""
 
     length, packed = config.data.sequence_length, config.data.packing
-    model = build.resolve_model(config.model, jax.default_backend())
+    model = config.model.resolve(jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
     data, model_config = config.data, dataclasses.replace(config.model, dtype=model.dtype)
     config = dataclasses.replace(config, data=absolute(data), model=model_config)

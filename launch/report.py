@@ -16,7 +16,7 @@ from launch.data import documents
 from launch.generate import continuations
 from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment, near
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.console import ConsoleWriter, silent_if_broken
 from train.metrics import (
@@ -35,7 +35,7 @@ from train.throughput import Throughput, mfu_note
 class Report:
     """Speaks on process 0 and is silent on the others."""
 
-    def __init__(self, config: RunConfig, model: DecoderConfig) -> None:
+    def __init__(self, config: RunConfig, model: FamilyConfig) -> None:
         self._config = config
         self._model = model
         self._lead = jax.process_index() == 0
@@ -63,7 +63,8 @@ class Report:
             f"{jax.process_count()} process{'es' if jax.process_count() > 1 else ''}"
         )
         how = "segments masked" if self._config.data.packing else "plain causal rows"
-        self.say(f"attention: {model.attention} kernel ({how}), compute in {model.dtype}")
+        kernel = f"attention: {model.kernel} kernel ({how}), " if model.kernel else ""
+        self.say(f"{kernel}compute in {model.dtype}")
         self.say(
             f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch"
         )
@@ -136,14 +137,14 @@ class Report:
             f"to go on:    {typed.train(run.path)} --train.steps {2 * self._config.train.steps}"
         )
         new = self._config.sample
-        if not new:
+        if not new or not self._model.writes:
             return
         if jax.process_count() > 1:
             sample = shlex.join([*typed.program(), "generate", near(run.path)])
             self.say(f"a sample:    {sample}")
             return
-        if self._model.positions == "learned":
-            new = min(new, self._model.max_length - 1)
+        if (last := self._model.last_position) is not None:
+            new = min(new, last - 1)
         text = continuations(state.evaluated, tokenizer, [""], new=new)[0]
         self.say(f"a sample of {new} tokens:\n\n{text}")
 

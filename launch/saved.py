@@ -133,7 +133,7 @@ def open_saved(
     from train.checkpoint import Checkpointer
 
     backend = jax.default_backend()
-    model = build.resolve_model(config.model, backend)
+    model = config.model.resolve(backend)
     train = build.resolve_train(config.train, model, backend)
     with jax.set_mesh(devices):
         checkpointer = Checkpointer(

@@ -47,7 +47,7 @@ def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: A
     from launch import bounds
 
     if {"-h", "--help"} & set(arguments):
-        _join_lines(kind)
+        _join_lines(kind, settings.get("default"))
     usual, refusals = settings.get("default"), io.StringIO()
     try:
         # What refuses its values would be shown in a frame, which breaks words.
@@ -94,19 +94,20 @@ def _refused(end: SystemExit) -> ValueError | None:
     return cause if isinstance(cause, ValueError) else None
 
 
-def _join_lines(kind: Any) -> None:
+def _join_lines(kind: Any, usual: Any = None) -> None:
     """Give the parser the docstring of every field as one paragraph: it breaks help where a line of
     the docstring ended, if the next one is indented."""
-    import docstring_parser
+    from launch.fields import class_of, documentation
 
     if dataclasses.is_dataclass(kind):
-        told = {p.arg_name: p.description for p in docstring_parser.parse_from_object(kind).params}
+        told = documentation(kind)
         for field in dataclasses.fields(kind):
-            text = " ".join((told.get(field.name) or "").split())
-            field.metadata = MappingProxyType({**field.metadata, "help": text or None})
-    for part in get_type_hints(kind).values():
-        if dataclasses.is_dataclass(part):
-            _join_lines(part)
+            help = told.get(field.name)
+            field.metadata = MappingProxyType({**field.metadata, "help": help})
+    for name, part in get_type_hints(kind).items():
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            value = getattr(usual, name, None)
+            _join_lines(class_of(part, value), value)
 
 
 def value_of(flag: str, arguments: list[str]) -> str | None:

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.blocked import blocked_attention
 from model.families.decoder_config import DecoderConfig
-from model.layers import linear, rope_rates, rotate
-from model.parametrization import matrix_std, query_scale, residual_std, scaled
-from model.sharding import axis_size, check_divisible, next_cut, param, spec
+from model.layers import linear, rope_rates, rotate, scaled
+from model.sharding import axis_size, check_divisible, next_cut, spec
+from model.weights import Declare
 
 CUDNN_HEAD_DIM = 128
 
@@ -130,7 +130,7 @@ def attend(
 class Attention(nnx.Module):
     """Multi-head (Vaswani et al. 2017), grouped (Ainslie et al. 2023) or multi-query attention."""
 
-    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
+    def __init__(self, declare: Declare, config: DecoderConfig, key: PRNGKeyArray):
         D, N, K, H = config.embed_dim, config.num_heads, config.num_kv_heads, config.head_dim
         check_divisible(
             "model.num_heads", N, "heads", f"--model.num-heads {next_cut(N, 'heads', K)}"
@@ -138,14 +138,13 @@ class Attention(nnx.Module):
         self.config = config
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
         keys = jax.random.split(key, 4)
-        init = jax.nn.initializers.normal(matrix_std(config))
-        out = jax.nn.initializers.normal(residual_std(config))
-        declared = functools.partial(param, in_block=True)
+        init = jax.nn.initializers.normal(config.matrix_std)
+        out = jax.nn.initializers.normal(config.residual_std)
         wide = {"init": init, "decay": True, "fan_in": (0,), "fan_out": (1, 2)}
-        self.w_q = declared(keys[0], (D, N, H), ("embed", "heads", None), **wide)
-        self.w_k = declared(keys[1], (D, K, H), ("embed", kv, None), **wide)
-        self.w_v = declared(keys[2], (D, K, H), ("embed", kv, None), **wide)
-        self.w_o = declared(
+        self.w_q = declare(keys[0], (D, N, H), ("embed", "heads", None), **wide)
+        self.w_k = declare(keys[1], (D, K, H), ("embed", kv, None), **wide)
+        self.w_v = declare(keys[2], (D, K, H), ("embed", kv, None), **wide)
+        self.w_o = declare(
             keys[3],
             (N, H, D),
             ("heads", None, "embed"),
@@ -154,7 +153,7 @@ class Attention(nnx.Module):
             fan_in=(0, 1),
             fan_out=(2,),
         )
-        zero = functools.partial(declared, None, init=jax.nn.initializers.zeros)
+        zero = functools.partial(declare, None, init=jax.nn.initializers.zeros)
         self.b_q = zero((N, H), ("heads", None)) if config.bias else None
         self.b_k = zero((K, H), (kv, None)) if config.bias else None
         self.b_v = zero((K, H), (kv, None)) if config.bias else None
@@ -172,11 +171,13 @@ class Attention(nnx.Module):
 
         Decoding always runs the `xla` kernel, whose masks know no restrictions of length.
         """
-        q = scaled(linear(x, self.w_q, self.b_q), query_scale(self.config))
+        q = scaled(linear(x, self.w_q, self.b_q), self.config.scaling.query)
         k = linear(x, self.w_k, self.b_k)
         v = linear(x, self.w_v, self.b_v)
         if self.config.positions == "rotary":
-            rates = rope_rates(self.config)
+            rates = rope_rates(
+                self.config.head_dim, self.config.rope_theta, self.config.rope_scaling_factor
+            )
             q, k = rotate(q, context.positions, rates), rotate(k, context.positions, rates)
         kernel = self.config.attention if cache is None else "xla"
         if kernel == "splash":

@@ -1,55 +1,41 @@
-"""Parameter counts and FLOPs per token from the config alone, for MFU, plans and ladders."""
+"""Parameter counts and FLOPs per token from the declared weights, for MFU, plans and ladders."""
 
-from model.families.decoder_config import DecoderConfig
-
-
-def embedding_parameters(config: DecoderConfig) -> int:
-    """Parameters of the token table, a separate output table, and learned positions."""
-    V, D = config.padded_vocab_size, config.embed_dim
-    tables = 1 if config.tied_embedding else 2
-    positions = config.max_length if config.positions == "learned" else 0
-    return (tables * V + positions) * D
+from model.families.family import FamilyConfig
+from model.weights import weights_of
 
 
-def matrix_parameters(config: DecoderConfig) -> int:
+def embedding_parameters(config: FamilyConfig) -> int:
+    """Parameters of the tables: of tokens, of outputs where they have their own, of positions."""
+    return sum(weight.size for weight in weights_of(config) if weight.is_table)
+
+
+def matrix_parameters(config: FamilyConfig) -> int:
     """Parameters of the matrices of all blocks."""
-    D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
-    attention = 2 * D * H * (config.num_heads + config.num_kv_heads)
-    return config.num_layers * (attention + (3 if config.gated else 2) * D * F)
+    return sum(weight.size for weight in weights_of(config) if weight.is_matrix)
 
 
-def parameter_count(config: DecoderConfig) -> int:
-    """All parameters; equals the sum over the leaves of the model's shapes."""
-    D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
-    norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
-    norms = (1 if config.parallel_block else 2) * config.num_layers + 1
-    biases = 0
-    if config.bias:
-        biases = H * (config.num_heads + 2 * config.num_kv_heads) + D + F + D
-    return (
-        embedding_parameters(config)
-        + matrix_parameters(config)
-        + norms * norm
-        + config.num_layers * biases
-    )
+def output_parameters(config: FamilyConfig) -> int:
+    """Parameters of the table that scores the tokens, whether it is looked up too or not."""
+    tables = [w.size for w in weights_of(config) if w.is_table and "vocab" in w.logical]
+    return tables[-1] if tables else 0
 
 
-def flops_per_token(config: DecoderConfig, length: int) -> float:
+def parameter_count(config: FamilyConfig) -> int:
+    """All parameters."""
+    return sum(weight.size for weight in weights_of(config))
+
+
+def flops_per_token(config: FamilyConfig, length: int) -> float:
     """Training FLOPs (forward and backward) of one token in a row of `length` tokens.
 
     Six for each matrix parameter a token meets (Kaplan et al. 2020; lookups left out, the output
     projection counted), and attention scores and values over the keys a causal query sees on
     average, so causal attention is counted once. Nothing is added for recomputation.
     """
-    matrices = matrix_parameters(config) + config.padded_vocab_size * config.embed_dim
-    dense = average_keys(length, length)
-    keys = config.num_layers * dense
-    if config.window is not None:
-        banded = (
-            config.num_layers // 2 if config.window_layers == "alternate" else config.num_layers
-        )
-        keys += banded * (average_keys(length, config.window) - dense)
-    return 6 * matrices + 12 * config.num_heads * config.head_dim * keys
+    heads, head_dim, windows = config.attended
+    keys = sum(average_keys(length, window or length) for window in windows)
+    matrices = matrix_parameters(config) + output_parameters(config)
+    return 6 * matrices + 12 * heads * head_dim * keys
 
 
 def average_keys(length: int, window: int) -> float:

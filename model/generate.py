@@ -130,7 +130,7 @@ def generate(
     x, keys = prefill(model, prompt, places)
     last = jnp.max(jnp.where(real, jnp.arange(P), 0), axis=1)
     x = jnp.sum(jnp.where((jnp.arange(P) == last[:, None])[..., None], x, 0), axis=1)
-    known = jnp.arange(config.padded_vocab_size) < config.vocab_size
+    known = jnp.arange(config.table_rows) < config.vocab_size
 
     def draw(x: Float[Array, "B D"], done: Bool[Array, "B"], i: Int[Array, ""]) -> Array:
         logits = jax.sharding.reshard(model.logits(x[:, None])[:, 0], spec("batch", None))

@@ -8,8 +8,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from model.families.decoder_config import DecoderConfig
-from model.sharding import axis_size, check_divisible, mesh_axes, next_cut, param, spec
+from model.sharding import axis_size, check_divisible, mesh_axes, next_cut, spec
+from model.weights import Declare
 
 
 def linear(
@@ -40,24 +40,21 @@ def linear(
 class Norm(nnx.Module):
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019), computed in float32."""
 
-    def __init__(self, config: DecoderConfig, *, in_block: bool = False):
-        D = config.embed_dim
-        self.config = config
-        self.scale = param(None, (D,), (None,), init=jax.nn.initializers.ones, in_block=in_block)
-        centred = config.norm == "layernorm"
+    def __init__(self, declare: Declare, D: int, *, centred: bool, bias: bool, epsilon: float):
+        """`centred` is LayerNorm, which alone has a bias; epsilon is added to the variance."""
+        self.centred, self.epsilon = centred, epsilon
+        self.scale = declare(None, (D,), (None,), init=jax.nn.initializers.ones)
         self.bias = (
-            param(None, (D,), (None,), init=jax.nn.initializers.zeros, in_block=in_block)
-            if centred and config.bias
+            declare(None, (D,), (None,), init=jax.nn.initializers.zeros)
+            if centred and bias
             else None
         )
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         y = x.astype(jnp.float32)
-        if self.config.norm == "layernorm":
+        if self.centred:
             y = y - jnp.mean(y, axis=-1, keepdims=True)
-        y = y * jax.lax.rsqrt(
-            jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.config.norm_epsilon
-        )
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
         y = y * self.scale[...]
         if self.bias is not None:
             y = y + self.bias[...]
@@ -67,17 +64,16 @@ class Norm(nnx.Module):
 class Embedding(nnx.Module):
     """A table of token vectors: looked up at the input and, when tied, the output projection."""
 
-    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
-        V, D = config.padded_vocab_size, config.embed_dim
+    def __init__(self, declare: Declare, key: PRNGKeyArray, V: int, D: int, *, std: float):
         check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
         check_divisible(
             "model.embed_dim", D, "embed", f"--model.embed-dim {next_cut(D, 'embed', 2)}"
         )
-        self.table = param(
+        self.table = declare(
             key,
             (V, D),
             ("vocab", "embed"),
-            init=jax.nn.initializers.normal(config.init_std),
+            init=jax.nn.initializers.normal(std),
             decay=True,
             fan_out=(1,),
         )
@@ -114,12 +110,12 @@ class Embedding(nnx.Module):
 class PositionTable(nnx.Module):
     """Learned absolute positions (GPT-2, GPT-3)."""
 
-    def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
-        self.table = param(
+    def __init__(self, declare: Declare, key: PRNGKeyArray, length: int, D: int, *, std: float):
+        self.table = declare(
             key,
-            (config.max_length, config.embed_dim),
+            (length, D),
             (None, None),
-            init=jax.nn.initializers.normal(config.init_std),
+            init=jax.nn.initializers.normal(std),
             decay=True,
             fan_out=(1,),
         )
@@ -137,16 +133,15 @@ def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
     return pairs.reshape(*positions.shape, D)
 
 
-def rope_rates(config: DecoderConfig) -> Float[Array, "half"]:
-    """Radians per position of each channel pair (Su et al. 2021), long waves stretched as in Llama
-    3.1.
+def rope_rates(H: int, theta: float, factor: float) -> Float[Array, "half"]:
+    """Radians per position of each channel pair of a head (Su et al. 2021), long waves stretched as
+    in Llama 3.1.
 
-    With rope_scaling_factor f, waves longer than 8192 tokens slow down by f, waves shorter than
+    With a `factor` other than 1, waves longer than 8192 tokens slow down by it, waves shorter than
     2048 stay, and those between are blended.
     """
-    half = config.head_dim // 2
-    rate = config.rope_theta ** (-jnp.arange(half) / half)
-    factor = config.rope_scaling_factor
+    half = H // 2
+    rate = theta ** (-jnp.arange(half) / half)
     if factor == 1.0:
         return rate
     turns = 8192 * rate / (2 * math.pi)
@@ -174,3 +169,8 @@ def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
 def batch_rows() -> PartitionSpec:
     """Spec of a [B, T] array of the batch."""
     return spec("batch", "length")
+
+
+def scaled(x: Float[Array, "*shape"], factor: float) -> Float[Array, "*shape"]:
+    """x * factor in the type of `x`; x itself if the factor is 1."""
+    return x if factor == 1 else (x.astype(jnp.float32) * factor).astype(x.dtype)

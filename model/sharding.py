@@ -1,12 +1,9 @@
-"""Mesh axes, the one table from logical to mesh axes, and `param`, which declares a weight."""
+"""Mesh axes, and the one table from logical to mesh axes."""
 
 import math
-from typing import cast
 
 import jax
-from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from jaxtyping import Array, PRNGKeyArray
 
 AXES = ("replica", "stage", "fsdp", "expert", "context", "tensor")
 
@@ -20,6 +17,8 @@ MESH_AXES: dict[str, tuple[str, ...]] = {
     "vocab": ("tensor",),
     "expert": ("expert",),
 }
+MAY_STAY_WHOLE = ("kv_heads",)
+"""Logical axes that every device holds whole where the mesh does not cut them evenly."""
 
 
 def abstract_mesh(**sizes: int) -> AbstractMesh:
@@ -93,27 +92,3 @@ def next_cut(size: int, logical: str, also: int = 1) -> int:
     """The size, or the next one that the current mesh cuts equally and that `also` divides."""
     whole = math.lcm(axis_size(logical), also)
     return -(-size // whole) * whole
-
-
-def param(
-    key: PRNGKeyArray | None,
-    shape: tuple[int, ...],
-    logical: tuple[str | None, ...],
-    *,
-    init: nnx.Initializer,
-    decay: bool = False,
-    fan_in: tuple[int, ...] = (),
-    fan_out: tuple[int, ...] = (),
-    in_block: bool = False,
-) -> nnx.Param[Array]:
-    """Declare a float32 weight once, sharded over the current mesh.
-
-    `shape` and `logical` leave out the stacked layer dimension, and so do the dimension numbers
-    `fan_in` and `fan_out`, which say what the weight sums over and what it produces. `decay`
-    says whether weight decay applies, `in_block` whether the weight acts on a residual branch, of
-    which there are more in a deeper model. Optimizers read the declaration from the Param.
-    """
-    value = init(cast(Array, key), shape, out_sharding=spec(*logical))
-    return nnx.Param(
-        value, decay=decay, fan_in=fan_in, fan_out=fan_out, in_block=in_block, logical=logical
-    )

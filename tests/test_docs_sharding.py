@@ -9,7 +9,7 @@ import jax
 import pytest
 import tyro
 
-from launch.build import check_batch, fresh_state, resolve_model
+from launch.build import check_batch, fresh_state
 from launch.mesh import axis_sizes
 from launch.options import TrainOptions
 from launch.presets import preset
@@ -29,7 +29,7 @@ def test_commands_fit_their_meshes(command: str) -> None:
         count *= max(size, 1)
     with jax.sharding.use_abstract_mesh(abstract_mesh(**axis_sizes(run.mesh, count))):
         check_batch(run.train, run.data.sequence_length, run.model)
-        jax.eval_shape(fresh_state(resolve_model(run.model, "tpu"), run.train))
+        jax.eval_shape(fresh_state(run.model.resolve("tpu"), run.train))
 
 
 def test_there_are_commands() -> None:

@@ -10,7 +10,6 @@ from models import mesh_of
 
 from launch.config import RunConfig
 from launch.ladder import coordinate, transfer
-from launch.ladder.short import widened
 from launch.ladder.width_pictures import draw_curves, draw_sizes
 from launch.presets import preset
 from train.config import OptimizerConfig
@@ -76,8 +75,9 @@ def test_curves_are_those_of_the_runs(base: RunConfig, tmp_path: Path) -> None:
 
 
 def test_a_wider_model_keeps_the_proportions_of_the_base() -> None:
-    run = preset("llama3-8b")
-    wide = widened(run, 8192, "mup").model
+    base = preset("llama3-8b").model
+    wide = base.widened(8192, "mup")
+    assert isinstance(wide, DecoderConfig)
     assert (wide.embed_dim, wide.num_heads, wide.num_kv_heads, wide.mlp_dim) == (
         8192,
         64,
@@ -85,6 +85,6 @@ def test_a_wider_model_keeps_the_proportions_of_the_base() -> None:
         28672,
     )
     assert (wide.head_dim, wide.base_width) == (128, 4096)
-    assert widened(run, 4096, "standard") == run
+    assert base.widened(4096, "standard") == base
     with pytest.raises(ValueError, match=r"widths=200 must be a multiple of .*=128, .*; try 256"):
-        widened(run, 200, "mup")
+        base.widened(200, "mup")

@@ -16,8 +16,9 @@ from launch.ladder import digits
 from launch.ladder.directory import StudyDirectory, make_study, write_json
 from launch.ladder.results import digest_of, grid_of
 from launch.ladder.studies import load_study
-from launch.ladder.study import Family, Power, Row, Study
+from launch.ladder.study import Power, Row, Study
 from launch.ladder.surface import Surface
+from model.families.decoder_sizes import Proportions
 
 TRUTH = Surface(1.3, 28.0, 165.0, 0.30, 0.36)
 WIDTHS = ((16, 32, 48, 64), (32, 48, 64, 80), (32, 48, 64, 96), (48, 64, 96, 128))
@@ -31,7 +32,7 @@ def fabricated(path: Path) -> StudyDirectory:
         path,
         Study(
             base=load_study("smoke").base,
-            family=Family(head_dim=16, width_per_layer=16, mlp_ratio=8 / 3),
+            family=Proportions(head_dim=16, width_per_layer=16, mlp_ratio=8 / 3),
             learning_rate=Power(factor=4e-3),
             batch_tokens=Power(factor=512),
             grid=tuple(

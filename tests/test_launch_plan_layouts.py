@@ -63,12 +63,12 @@ def test_slices_are_joined_by_replica() -> None:
 
 def test_the_vocabulary_is_padded_where_tensor_does_not_divide_it() -> None:
     config = small()
-    padded = {c.mesh.tensor: c.model.padded_vocab_size for c in layouts(config, 12)}
-    assert padded[1] == padded[2] == config.model.padded_vocab_size == 264
+    padded = {c.mesh.tensor: c.model.table_rows for c in layouts(config, 12)}
+    assert padded[1] == padded[2] == config.model.table_rows == 264
     assert padded[3] == 264 and padded[6] == 264
     wide = dataclasses.replace(config.model, vocab_multiple=1)
     padded = {
-        c.mesh.tensor: c.model.padded_vocab_size
+        c.mesh.tensor: c.model.table_rows
         for c in layouts(dataclasses.replace(config, model=wide), 12)
     }
     assert padded[1] == 257 and padded[6] == 384

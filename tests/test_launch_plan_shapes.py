@@ -7,10 +7,11 @@ from families import FAMILIES, GPT, PALM, fresh_model
 from models import TRAIN, changed, mesh_of
 
 from launch.build import fresh_state
-from launch.plan.shapes import memory, table, weights
+from launch.plan.shapes import memory, table
 from launch.presets import PRESETS, preset
 from model.flops import parameter_count
 from model.sharding import abstract_mesh
+from model.weights import weights
 from train.state import TrainState
 
 GOLDEN = Path(__file__).parent / "golden" / "plan_shapes_gpt3_175b.txt"
@@ -40,7 +41,7 @@ def test_bytes_are_those_the_devices_hold(family: str) -> None:
         model = fresh_model(FAMILIES[family])
         rows = weights(model)
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(model))
-    assert sum(row.device_bytes for row in rows) == held == memory(model).device
+    assert 4 * sum(row.device_size for row in rows) == held == memory(model).device
     assert sum(row.size for row in rows) == parameter_count(FAMILIES[family])
     assert memory(model).total == 4 * parameter_count(FAMILIES[family])
 

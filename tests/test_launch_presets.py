@@ -59,7 +59,7 @@ def test_tiny_is_between_one_and_five_million() -> None:
 def test_preset_fits_itself(name: str) -> None:
     config = preset(name)
     assert config.preset == name
-    assert config.data.sequence_length <= config.model.max_length
+    assert config.data.sequence_length <= (config.model.longest_row or 0)
     assert config.train.optimizer.warmup_steps < config.train.steps
     assert source(name)
 

@@ -27,7 +27,7 @@ def test_sizes_that_contradict_are_refused(
 @given(vocab=st.integers(1, 10_000), multiple=st.integers(1, 512))
 def test_padding_is_the_least_that_the_multiple_divides(vocab: int, multiple: int) -> None:
     config = dataclasses.replace(GPT, vocab_size=vocab, vocab_multiple=multiple)
-    padded = config.padded_vocab_size
+    padded = config.table_rows
     assert padded % multiple == 0
     assert vocab <= padded < vocab + multiple
 

@@ -15,13 +15,7 @@ from launch.build import step_arguments
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.generate import prefill, slots
-from model.parametrization import (
-    gradient_scale,
-    matrix_std,
-    rate_scale,
-    residual_std,
-    scaled,
-)
+from model.layers import scaled
 from model.sharding import abstract_mesh
 from train.optimizer import gradient_transform
 from train.state import init_state
@@ -49,8 +43,8 @@ def factors(config: DecoderConfig) -> dict[str, tuple[float, float]]:
     )
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): (
-            rate_scale(config, weight),
-            gradient_scale(config, weight),
+            weight.get_metadata()["rate_factor"],
+            weight.get_metadata()["gradient_factor"],
         )
         for path, weight in leaves
     }
@@ -112,9 +106,9 @@ def test_initial_weights_shrink_as_they_declare(family: str) -> None:
 
 def test_standard_deviations_at_the_base_and_beyond() -> None:
     base = scaled_from(GPT)
-    assert (matrix_std(base), residual_std(base)) == (0.3, 0.3 / math.sqrt(2 * 2))
+    assert (base.matrix_std, base.residual_std) == (0.3, 0.3 / math.sqrt(2 * 2))
     grown = scaled_from(GPT, **DEEP)
-    assert (matrix_std(grown), residual_std(grown)) == (0.15, 0.15 / math.sqrt(2 * 2))
+    assert (grown.matrix_std, grown.residual_std) == (0.15, 0.15 / math.sqrt(2 * 2))
 
 
 def test_scaling_keeps_the_type_and_by_one_is_no_operation() -> None:
@@ -210,7 +204,10 @@ def typical_gradients(config: DecoderConfig) -> dict[str, tuple[float, float]]:
         chosen = (attention.w_v, attention.w_o, mlp.w_up, mlp.b_up, grads.embedding.table)
         sizes = [float(np.median(np.abs(grad[...]))) for grad in chosen]
     return {
-        f"{number} {grad.get_metadata()['logical']}": (size, size * gradient_scale(config, grad))
+        f"{number} {grad.get_metadata()['logical']}": (
+            size,
+            size * grad.get_metadata()["gradient_factor"],
+        )
         for number, (grad, size) in enumerate(zip(chosen, sizes, strict=True))
     }
 

@@ -8,7 +8,6 @@ import pytest
 from families import BANDED, FAMILIES, GPT, LLAMA, PALM, QUICK, VASWANI, fresh_model
 from models import TRAIN, batch_of, mesh_of, placed
 
-from launch.build import resolve_model
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.flops import parameter_count
@@ -65,15 +64,15 @@ def test_offload_is_refused_where_there_is_no_other_memory() -> None:
     with pytest.raises(
         ValueError, match=r"remat=offload must have an accelerator.*try --model.remat"
     ):
-        resolve_model(config, "cpu")
-    assert resolve_model(config, "tpu").remat == "offload"
+        config.resolve("cpu")
+    assert config.resolve("tpu").remat == "offload"
 
 
 @pytest.mark.parametrize(("backend", "dtype"), [("cpu", "float32"), ("tpu", "bfloat16")])
 def test_compute_type_follows_the_backend(backend: str, dtype: str) -> None:
     auto = dataclasses.replace(GPT, dtype="auto", attention="auto")
-    assert resolve_model(auto, backend).dtype == dtype
-    assert resolve_model(dataclasses.replace(auto, dtype="float32"), backend).dtype == "float32"
+    assert auto.resolve(backend).dtype == dtype
+    assert dataclasses.replace(auto, dtype="float32").resolve(backend).dtype == "float32"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,7 +1,6 @@
 """Learning-rate schedules over examples, and the optax chain that turns gradients into updates."""
 
 import math
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import jax
@@ -9,8 +8,6 @@ import optax
 from flax import nnx
 
 from model.families.decoder import Decoder
-from model.families.decoder_config import DecoderConfig
-from model.parametrization import gradient_scale, rate_scale
 from train.config import OptimizerConfig
 
 
@@ -90,17 +87,17 @@ def parametrized(direction: optax.GradientTransformation) -> optax.GradientTrans
     """`direction` between each parameter's factors on its gradient and on its update."""
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        moved, state = direction.update(times(updates, gradient_scale), state, params)
-        return times(moved, rate_scale), state
+        moved, state = direction.update(times(updates, "gradient_factor"), state, params)
+        return times(moved, "rate_factor"), state
 
     return optax.GradientTransformation(direction.init, update)
 
 
-def times(tree: Any, factor: Callable[[DecoderConfig, nnx.Param[jax.Array]], float]) -> Any:
-    """A tree like the model's with every value multiplied by the factor of its declaration."""
+def times(tree: Any, factor: str) -> Any:
+    """A tree like the model's with every value multiplied by that factor of its declaration."""
 
     def scale(weight: nnx.Param[jax.Array]) -> nnx.Variable[jax.Array]:
-        size = factor(tree.config, weight)
+        size = weight.get_metadata()[factor]
         return weight if size == 1 else weight.replace(weight[...] * size)
 
     return jax.tree.map(scale, tree, is_leaf=lambda node: isinstance(node, nnx.Param))

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, PRNGKeyArray
 
-from model.families.decoder import Decoder
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from train.config import OptimizerConfig
 from train.optimizer import gradient_transform
 
@@ -20,22 +19,22 @@ class TrainState:
 
     step: Int32[Array, ""]
     """Updates made so far."""
-    model: Decoder
-    """Float32 parameters."""
+    model: Any
+    """The network that its family builds: an `nnx.Module` of float32 parameters."""
     optimizer: Any
     """Optax state; moments are laid out as the parameters."""
-    average: Decoder | None
-    """Exponential moving average of the parameters, if configured."""
+    average: Any
+    """Exponential moving average of the parameters, or None."""
 
     @property
-    def evaluated(self) -> Decoder:
+    def evaluated(self) -> Any:
         """The parameters evaluation uses: the average if there is one."""
         return self.model if self.average is None else self.average
 
 
-def init_state(config: DecoderConfig, optimizer: OptimizerConfig, key: PRNGKeyArray) -> TrainState:
+def init_state(config: FamilyConfig, optimizer: OptimizerConfig, key: PRNGKeyArray) -> TrainState:
     """A fresh state, sharded over the current mesh; run it under `jax.jit` or `jax.eval_shape`."""
-    model = Decoder(config, key)
+    model = config.build(key)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         model=model,

@@ -52,7 +52,7 @@ def model_config(sizes: Sizes) -> DecoderConfig:
 def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> Reference:
     """Compile our step for the baseline's sizes and put random tokens on the devices."""
     backend = jax.default_backend()
-    model = build.resolve_model(model_config(sizes), backend)
+    model = model_config(sizes).resolve(backend)
     train = TrainConfig(steps=steps, batch_size=sizes.batch, log_every=1)
     train = build.resolve_train(train, model, backend)
     shapes = jax.eval_shape(build.fresh_state(model, train))

@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from launch.config import RunConfig
-from launch.ladder.study import Family, Row, Study, is_aside
-from model.families.decoder_config import DecoderConfig
+from launch.ladder.study import Row, Study, is_aside
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 
 LEAST_STEPS = 20
@@ -39,7 +38,7 @@ class Cell:
 
     @property
     def width(self) -> int:
-        return self.config.model.embed_dim
+        return self.config.model.width
 
     @property
     def seed(self) -> int:
@@ -147,7 +146,7 @@ def _cells(study: Study) -> Iterator[Cell]:
 
 
 def _config(study: Study, row: Row, width: int, seed: int) -> RunConfig:
-    model = model_of(study.family, study.base.model, width)
+    model = study.base.model.of_width(width, study.family)
     data = dataclasses.replace(study.base.data, seed=seed)
     size = parameter_count(model) - embedding_parameters(model)
     cost = flops_per_token(model, data.sequence_length)
@@ -189,23 +188,3 @@ def _eval_batches(study: Study, rows: int) -> int:
     if batch.params == batch.tokens == 0:
         return base.eval_batches
     return max(1, round(base.eval_batches * base.batch_size / rows))
-
-
-def model_of(family: Family, base: DecoderConfig, width: int) -> DecoderConfig:
-    """The family's model of that width; ValueError if the width is no multiple of a head."""
-    if width < 1 or width % family.head_dim:
-        near = max(1, round(width / family.head_dim)) * family.head_dim
-        raise ValueError(
-            f"widths={width} must be a multiple of family.head_dim={family.head_dim}, because it "
-            f"is made of whole heads; try {near}"
-        )
-    heads = width // family.head_dim
-    return dataclasses.replace(
-        base,
-        embed_dim=width,
-        num_layers=max(1, round(width / family.width_per_layer)),
-        num_heads=heads,
-        num_kv_heads=heads,
-        head_dim=family.head_dim,
-        mlp_dim=max(8, 8 * round(family.mlp_ratio * width / 8)),
-    )

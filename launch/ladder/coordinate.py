@@ -14,11 +14,7 @@ from jaxtyping import Array
 
 from data.batch import Batch
 from launch.config import RunConfig
-from launch.ladder.short import Report, ShortRun, batches_of, compared, named
-from model.attention import Context
-from model.families.decoder import Decoder
-from model.layers import row_positions
-from model.parametrization import branch_scale, scaled
+from launch.ladder.short import Report, ShortRun, batches_of, compared
 
 KINDS = ("embedding", "attention", "feed-forward", "residual stream", "change of logits")
 TOLERANCE = 0.25
@@ -50,11 +46,10 @@ def check(
 ) -> list[Sizes]:
     """Sizes over width under both parametrizations, the mean of some seeds; muP is based on the
     model of `base`. It runs on the current mesh."""
-    configs = compared(base, widths)
     batches = batches_of(base)
     means: dict[str, list[np.ndarray]] = {}
-    for config in configs:
-        run, kind, width = ShortRun(config, batches), *named(config)
+    for kind, width, config in compared(base, widths):
+        run = ShortRun(config, batches)
         seen = [_watched(run, rate, seed, base.data.packing) for seed in range(seeds)]
         means.setdefault(kind, []).append(np.mean(seen, axis=0))
         report(f"{kind} of width {width}")
@@ -63,34 +58,18 @@ def check(
 
 def _watched(run: ShortRun, rate: float, seed: int, packed: bool) -> np.ndarray:
     """[kind, step]: activations on the first batch, before the first step and after each."""
-    watch = jax.jit(lambda model, batch: _sizes(model, batch, packed))
+
+    def places(batch: Batch) -> tuple[Array, ...]:
+        return (batch.positions, batch.segment_ids) if packed else ()
+
+    watch = jax.jit(lambda model, batch: model.activation_sizes(batch.tokens, *places(batch)))
     first, columns = None, []
     for state, _ in run.states(rate, seed):
         sizes, logits = watch(state.model, run.batches[0])
         first = logits if first is None else first
-        columns.append([float(size) for size in (*sizes, _size(logits - first))])
+        sizes = sizes | {"change of logits": jnp.mean(jnp.abs(logits - first))}
+        columns.append([float(sizes[kind]) for kind in KINDS])
     return np.array(columns).T
-
-
-def _sizes(model: Decoder, batch: Batch, packed: bool) -> tuple[list[Array], Array]:
-    """Mean absolute activations by kind, of layers their mean, and the logits."""
-    share = branch_scale(model.config)
-    positions = batch.positions if packed else row_positions(batch.tokens)
-    context = Context(positions, batch.segment_ids if packed else None)
-
-    def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
-        block, window = block_and_window
-        y = scaled(block.attention(block.attention_norm(x), context, window)[0], share)
-        after = block(x, context, window)[0]
-        return after, (_size(y), _size(after - x - y))
-
-    first = model.embed(batch.tokens, positions)
-    x, branches = jax.lax.scan(layer, first, (model.blocks, model.windows()))
-    return [_size(first), *map(jnp.mean, branches), _size(x)], model.logits(model.output(x))
-
-
-def _size(x: Array) -> Array:
-    return jnp.mean(jnp.abs(x.astype(jnp.float32)))
 
 
 def verdict(found: Sequence[Sizes]) -> str:

@@ -1,6 +1,7 @@
 """What is foretold before it is trained: an artifact with the hash of its inputs, and afterwards
 how it compares."""
 
+import bisect
 import json
 import math
 import statistics
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch.ladder.cells import Cell, model_of
+from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory, read_json, write_json
 from launch.ladder.fit import Fit, Missed, fit, foretell, lever, missed, optimum
 from launch.ladder.interval import Estimate
@@ -161,17 +162,18 @@ def _at(study: Study, found: Fit, flops: float) -> dict[str, Any]:
 def _nearest(study: Study, params: float) -> dict[str, int]:
     """The model of the family whose FLOPs a token are nearest."""
     length, step = study.base.data.sequence_length, study.family.head_dim
-    apart, best = math.inf, None
-    for width in range(step, 2**16, step):
-        model = model_of(study.family, study.base.model, width)
-        ratio = flops_per_token(model, length) / 6 / params
-        if abs(math.log(ratio)) > apart:
-            break
-        apart, best = abs(math.log(ratio)), model
-    assert best is not None
+
+    def apart(width: int) -> float:
+        model = study.base.model.of_width(width, study.family)
+        return math.log(flops_per_token(model, length) / 6 / params)
+
+    widths = range(step, 2**16, step)
+    above = min(bisect.bisect_left(widths, 0.0, key=apart), len(widths) - 1)
+    nearest = min(widths[max(above - 1, 0) : above + 1], key=lambda width: abs(apart(width)))
+    best = study.base.model.of_width(nearest, study.family)
     return {
-        "width": best.embed_dim,
-        "layers": best.num_layers,
+        "width": best.width,
+        "layers": best.depth,
         "parameters": parameter_count(best),
         "parameters_without_embeddings": parameter_count(best) - embedding_parameters(best),
     }

@@ -47,7 +47,7 @@ def measure(cells: Sequence[Cell]) -> Iterator[Step]:
 
 
 def _measure(config: RunConfig) -> Step:
-    model = build.resolve_model(config.model, jax.default_backend())
+    model = config.model.resolve(jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
     length = config.data.sequence_length
     build.check_batch(train, length, model)
@@ -62,7 +62,7 @@ def _measure(config: RunConfig) -> Step:
     if size > _room():
         return Step(size, _room(), math.nan)
     rows = local_rows(train.batch_size)
-    tokens = random_batch(train.batch_size, length, model.vocab_size)
+    tokens = random_batch(train.batch_size, length, model.vocabulary or 1)
     batch = to_global(tokens, rows, train.batch_size)
     rate, ceiling = replicated(0.0), replicated(NO_CEILING)
     state = build.make_fresh_state(fresh)

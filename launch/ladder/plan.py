@@ -33,7 +33,7 @@ def show(study: Study, *, measure: bool) -> None:
                 large.append((cell, step))
         print(
             f"{_name(cell):<20}{short(cell.parameters):>8}"
-            f"{short(cell.parameters_without_embeddings):>8}{cell.config.model.num_layers:>3}"
+            f"{short(cell.parameters_without_embeddings):>8}{cell.config.model.depth:>3}"
             f"{cell.flops:>9.3g}{cell.config.train.steps:>9,}{short(cell.tokens):>8}{told}",
             flush=True,
         )

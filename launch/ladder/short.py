@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 
@@ -24,7 +25,7 @@ class ShortRun:
     def __init__(self, config: RunConfig, batches: Sequence[Batch]) -> None:
         backend = jax.default_backend()
         self.batches = batches
-        self.model = build.resolve_model(config.model, backend)
+        self.model = config.model.resolve(backend)
         self.train = build.resolve_train(config.train, self.model, backend)
         length, optimizer = config.data.sequence_length, self.train.optimizer
         build.check_batch(self.train, length, self.model)
@@ -65,38 +66,18 @@ def batches_of(config: RunConfig) -> list[Batch]:
     ]
 
 
-def compared(base: RunConfig, widths: Sequence[int]) -> list[RunConfig]:
+class Compared(NamedTuple):
+    """One of the runs that differ in width and parametrization."""
+
+    parametrization: str
+    width: int
+    config: RunConfig
+
+
+def compared(base: RunConfig, widths: Sequence[int]) -> list[Compared]:
     """`base` at every width under the standard parametrization, and then under muP."""
-    return [widened(base, width, kind) for kind in ("standard", "mup") for width in widths]
-
-
-def named(config: RunConfig) -> tuple[str, int]:
-    """Parametrization and width."""
-    return config.model.parametrization, config.model.embed_dim
-
-
-def widened(config: RunConfig, width: int, parametrization: str) -> RunConfig:
-    """`config` with so wide a residual stream, more heads of the same size, and a feed-forward
-    layer in proportion; under muP, `config` itself is the base.
-
-    ValueError if the width is not made of whole heads.
-    """
-    model = config.model
-    if width < 1 or width % model.head_dim:
-        near = max(1, round(width / model.head_dim)) * model.head_dim
-        raise ValueError(
-            f"widths={width} must be a multiple of model.head_dim={model.head_dim}, because "
-            f"a wider model has more heads of that size; try {near}"
-        )
-    heads, mup = width // model.head_dim, parametrization == "mup"
-    wide = dataclasses.replace(
-        model,
-        embed_dim=width,
-        num_heads=heads,
-        num_kv_heads=max(1, heads * model.num_kv_heads // model.num_heads),
-        mlp_dim=max(8, 8 * round(model.mlp_dim / model.embed_dim * width / 8)),
-        parametrization="mup" if mup else "standard",
-        base_width=model.embed_dim if mup else None,
-        base_head_dim=None,
-    )
-    return dataclasses.replace(config, model=wide)
+    return [
+        Compared(kind, width, dataclasses.replace(base, model=base.model.widened(width, kind)))
+        for kind in ("standard", "mup")
+        for width in widths
+    ]

@@ -12,6 +12,7 @@ from annotated_types import Interval
 from launch.config import RunConfig, leaves, structured, to_dict
 from launch.presets import preset
 from model.families.decoder_config import Size
+from model.families.decoder_sizes import Proportions
 from train.config import Seed
 
 Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]
@@ -26,22 +27,10 @@ ASIDE = (
 digest, wherever they lie."""
 
 REPLACED = (
-    "model.embed_dim model.num_layers model.num_heads model.num_kv_heads model.head_dim "
-    "model.mlp_dim data.seed train.steps train.batch_size train.seed train.optimizer.learning_rate"
+    "data.seed train.steps train.batch_size train.seed train.optimizer.learning_rate"
 ).split()
-"""Fields of RunConfig that each cell has of its own, by the family, its row and the rules."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Depth, heads and feed-forward width of a model, from its width."""
-
-    head_dim: Size
-    """H, the same at every width; the width must be a multiple."""
-    width_per_layer: Annotated[float, Interval(ge=1e-3, le=1e6)]
-    """D / L; the layers are rounded, and at least one."""
-    mlp_ratio: Annotated[float, Interval(ge=1e-3, le=1e3)] = 4.0
-    """F / D, with F rounded to a multiple of 8; 8/3 if gated has as many parameters as 4 if not."""
+"""Fields of RunConfig that each cell has of its own, by its row and the rules, beside those of the
+model that follow from its width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +83,7 @@ class Study:
 
     base: RunConfig
     """What all cells have in common; sizes, steps, batch, rate and seeds are replaced."""
-    family: Family
+    family: Proportions
     """Sizes from a width."""
     learning_rate: Power
     """Peak learning rate."""
@@ -131,7 +120,8 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
         own = to_dict(preset(name))
         merged = _merged(own, base)
         before, now = dict(leaves(own)), dict(leaves(merged))
-        for replaced in REPLACED:
+        sized = (f"model.{name}" for name in preset(name).model.follows_width)
+        for replaced in (*sized, *REPLACED):
             if replaced in now and now[replaced] != before[replaced]:
                 raise ValueError(
                     f"base.{replaced}={now[replaced]} in {where} must be left out, because each "

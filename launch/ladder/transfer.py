@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from launch.config import RunConfig
-from launch.ladder.short import Report, ShortRun, batches_of, compared, named
+from launch.ladder.short import Report, ShortRun, batches_of, compared
 
 TAIL = 8
 """The loss of a run is the mean over its last steps, one in so many; each saw its rows once."""
@@ -41,11 +41,10 @@ def check(
 ) -> list[Curve]:
     """A curve for each width under both parametrizations; muP is based on the model of `base`. It
     runs on the current mesh."""
-    configs = compared(base, widths)
     batches, last = batches_of(base), max(1, base.train.steps // TAIL)
     found = []
-    for config in configs:
-        run, kind, width = ShortRun(config, batches), *named(config)
+    for kind, width, config in compared(base, widths):
+        run = ShortRun(config, batches)
         losses = np.zeros(len(rates))
         for number, rate in enumerate(rates):
             seen = [[loss for _, loss in run.states(rate, seed)] for seed in range(seeds)]

@@ -4,13 +4,13 @@ collectives as our program has them, and about how much memory it takes. No comp
 
 import dataclasses
 import math
+from collections import Counter
 from typing import NamedTuple
 
 from launch.plan.chips import Chip
+from launch.plan.cut import cut, recomputed
 from launch.plan.work import Collective, Kind, Work
-from model.attention import choose_kernel
-from model.families.decoder_config import DecoderConfig
-from model.flops import matrix_parameters
+from model.families.family import FamilyConfig
 from train.config import TrainConfig
 from train.loss import choose_chunk
 
@@ -62,7 +62,7 @@ class Memory(NamedTuple):
 
 
 def sizes_of(
-    model: DecoderConfig,
+    model: FamilyConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -76,21 +76,18 @@ def sizes_of(
             "model.dtype=float32 must be bfloat16 here, because the peaks of chips are known for "
             "bfloat16 only; try --model.dtype bfloat16"
         )
-    settled = dataclasses.replace(model, dtype="bfloat16")
-    kernel = choose_kernel(settled, chip.platform)
-    D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
+    kernel = dataclasses.replace(model, dtype="bfloat16").resolve(chip.platform).kernel
     tensor = sizes.get("tensor", 1)
-    cut = tensor if model.num_kv_heads % tensor == 0 else 1
+    held = cut(model, tensor)
     data = math.prod(sizes.get(axis, 1) for axis in ("replica", "fsdp", "expert"))
     return Sizes(
         fsdp=sizes.get("fsdp", 1),
         tensor=tensor,
         replica=sizes.get("replica", 1),
         tokens=train.batch_size * length / data / train.accumulation,
-        layer=2 * D * H * (model.num_heads / tensor + model.num_kv_heads / cut)
-        + (3 if model.gated else 2) * D * F / tensor,
-        table=model.padded_vocab_size * D / tensor,
-        tables=1 if model.tied_embedding else 2,
+        layer=sum(held.matrices.values()),
+        table=held.tables[0],
+        tables=len(held.tables),
         keys=_keys(model, length, kernel, packed),
         scores=kernel in ("xla", "blocked"),
         again=recomputed(model) if model.remat == "full" else 0.0,
@@ -98,19 +95,20 @@ def sizes_of(
     )
 
 
-def _keys(model: DecoderConfig, length: int, kernel: str, packed: bool) -> float:
+def _keys(model: FamilyConfig, length: int, kernel: str, packed: bool) -> float:
     """Share of the T x T scores that a kernel computes, on the average of the layers."""
+    windows = model.attended.windows
     if kernel == "blocked":
         return 0.625 if length % 4 == 0 else 1.0
     if kernel == "cudnn":
-        return 1.0 if packed or model.window is not None else 0.5
+        return 1.0 if packed or any(windows) else 0.5
     if kernel == "xla":
         return 1.0
-    dense = _blocks(length, length)
-    if model.window is None:
-        return dense
-    banded = 1.0 if model.window_layers == "all" else model.num_layers // 2 / model.num_layers
-    return banded * _blocks(length, model.window) + (1 - banded) * dense
+    layers = Counter(windows)
+    return sum(
+        number / len(windows) * _blocks(length, window or length)
+        for window, number in layers.items()
+    )
 
 
 def _blocks(length: int, window: int) -> float:
@@ -121,16 +119,8 @@ def _blocks(length: int, window: int) -> float:
     return sum(min(block, back) + 1 for block in range(number)) / number**2
 
 
-def recomputed(model: DecoderConfig) -> float:
-    """Share of a layer's forward products that its backward pass computes again if nothing of the
-    layer is kept: all but the last of the residual branches, whose results it does not read."""
-    D, heads = model.embed_dim, model.num_heads * model.head_dim
-    last = D * model.mlp_dim + (D * heads if model.parallel_block else 0)
-    return 1 - last * model.num_layers / matrix_parameters(model)
-
-
 def work(
-    model: DecoderConfig,
+    model: FamilyConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -146,9 +136,9 @@ def work(
     return work_of(model, train, length, one)
 
 
-def work_of(model: DecoderConfig, train: TrainConfig, length: int, one: Sizes) -> Work:
+def work_of(model: FamilyConfig, train: TrainConfig, length: int, one: Sizes) -> Work:
     """One chip's work in one step, of the step as that chip sees it."""
-    micro, L = train.accumulation, model.num_layers
+    micro, L = train.accumulation, model.depth
     return Work(
         matmul_flops=micro * (L * _layer_flops(model, length, one) + 6 * one.tokens * one.table),
         memory_bytes=micro
@@ -161,47 +151,45 @@ def work_of(model: DecoderConfig, train: TrainConfig, length: int, one: Sizes) -
     )
 
 
-def _layer_flops(model: DecoderConfig, length: int, one: Sizes) -> float:
+def _layer_flops(model: FamilyConfig, length: int, one: Sizes) -> float:
     """Forward, twice that backward, and what the backward pass computes again."""
     forward = 2 * one.tokens * one.layer
-    attention = 4 * one.tokens * length * one.keys * model.num_heads * model.head_dim / one.tensor
+    heads, head_dim, _ = model.attended
+    attention = 4 * one.tokens * length * one.keys * heads * head_dim / one.tensor
     return (3 + one.again) * forward + one.attention * attention
 
 
-def _layer_traffic(model: DecoderConfig, length: int, one: Sizes) -> float:
+def _layer_traffic(model: FamilyConfig, length: int, one: Sizes) -> float:
     """Bytes of a layer's products and of what is computed between them, as if well fused."""
     widths = _widths(model, one)
     products = HALF * (one.tokens * 2 * widths + 2 * one.layer)
     scores = 0.0
     if one.scores:
-        elements = one.tokens * length * one.keys * model.num_heads / one.tensor
+        elements = one.tokens * length * one.keys * model.attended.heads / one.tensor
         scores = one.attention * (2 * MASTER + 2 * HALF) * elements
     return (3 + one.again) * products + scores
 
 
-def _widths(model: DecoderConfig, one: Sizes) -> float:
+def _widths(model: FamilyConfig, one: Sizes) -> float:
     """Channels of all activations of a layer that one chip holds of a token."""
-    D, H = model.embed_dim, model.head_dim
-    heads = (2 * model.num_heads + 2 * model.num_kv_heads) * H / one.tensor
-    mlp = (3 if model.gated else 2) * model.mlp_dim / one.tensor
-    return 4 * D + heads + mlp
+    return 4 * model.width + cut(model, one.tensor).split_channels
 
 
-def _head_traffic(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
+def _head_traffic(model: FamilyConfig, train: TrainConfig, one: Sizes) -> float:
     """Logits made, read thrice and their gradient read twice; for every chunk of them the table is
     read twice and its float32 gradient read and written."""
-    logits = one.tokens * model.padded_vocab_size / one.tensor
+    logits = one.tokens * cut(model, one.tensor).rows
     chunks = math.ceil(one.tokens / _chunk(model, train, one))
     return (4 * MASTER + HALF) * logits + chunks * (2 * HALF + 2 * MASTER) * one.table
 
 
-def _chunk(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
+def _chunk(model: FamilyConfig, train: TrainConfig, one: Sizes) -> float:
     """Tokens whose logits exist at a time."""
-    wanted = train.loss_chunk or choose_chunk(model.padded_vocab_size, "accelerator")
+    wanted = train.loss_chunk or choose_chunk(model.table_rows, "accelerator")
     return min(wanted, one.tokens)
 
 
-def _update_traffic(model: DecoderConfig, train: TrainConfig, one: Sizes) -> float:
+def _update_traffic(model: FamilyConfig, train: TrainConfig, one: Sizes) -> float:
     """Parameters, gradient and moments read, all but the gradient written; micro-batches add up
     their gradients."""
     moments = 2 if train.optimizer.name == "adamw" else 1
@@ -209,13 +197,13 @@ def _update_traffic(model: DecoderConfig, train: TrainConfig, one: Sizes) -> flo
     return rounds * MASTER * _held(model, one)
 
 
-def _held(model: DecoderConfig, one: Sizes) -> float:
+def _held(model: FamilyConfig, one: Sizes) -> float:
     """Parameters of one chip, without norms, biases and positions."""
-    return (model.num_layers * one.layer + one.tables * one.table) / one.fsdp
+    return (model.depth * one.layer + one.tables * one.table) / one.fsdp
 
 
-def _collectives(model: DecoderConfig, micro: int, one: Sizes) -> list[Collective]:
-    L, D = model.num_layers, model.embed_dim
+def _collectives(model: FamilyConfig, micro: int, one: Sizes) -> list[Collective]:
+    L, D = model.depth, model.width
     blocks = L * one.layer
     gradients = HALF * blocks + (HALF + MASTER) * one.table
 
@@ -225,7 +213,7 @@ def _collectives(model: DecoderConfig, micro: int, one: Sizes) -> list[Collectiv
         sent = size * (group - 1) / group * (2 if kind == "all-reduce" else 1)
         return Collective(kind, (axis,), group, count, sent)
 
-    ends = 1 if model.parallel_block else 2
+    ends = model.residual_sums
     again = math.ceil(one.again * ends) if one.again == 1 else ends - 1 if one.again else 0
     reduced = L * (2 + ends + again) + 2
     return [
@@ -240,7 +228,7 @@ def _collectives(model: DecoderConfig, micro: int, one: Sizes) -> list[Collectiv
 
 
 def memory(
-    model: DecoderConfig,
+    model: FamilyConfig,
     train: TrainConfig,
     length: int,
     sizes: dict[str, int],
@@ -258,29 +246,30 @@ def memory(
         parameters=held,
         optimizer=copies * held,
         gradients=held * (2 if train.accumulation > 1 else 1),
-        activations=model.num_layers * HALF * one.tokens * _saved(model, length, one),
+        activations=model.depth * HALF * one.tokens * _saved(model, length, one),
         temporaries=_temporaries(model, train, length, one),
     )
 
 
-def _saved(model: DecoderConfig, length: int, one: Sizes) -> float:
+def _saved(model: FamilyConfig, length: int, one: Sizes) -> float:
     """Channels that a layer keeps of a token for the backward pass."""
-    D, H = model.embed_dim, model.head_dim
+    D = model.width
     if model.remat in ("full", "offload"):
         return D
-    products = (model.num_heads + 2 * model.num_kv_heads) * H + 2 * D * one.tensor
-    products += (2 if model.gated else 1) * model.mlp_dim
+    held = cut(model, one.tensor)
     if model.remat == "dots":
-        return D + products / one.tensor
-    scores = 1.5 * one.keys * length * model.num_heads / one.tensor if one.scores else 0.0
+        return D + held.split_outputs / one.tensor + held.whole_outputs
+    heads = model.attended.heads
+    scores = 1.5 * one.keys * length * heads / one.tensor if one.scores else 0.0
     return _widths(model, one) + 2 * D + scores
 
 
-def _temporaries(model: DecoderConfig, train: TrainConfig, length: int, one: Sizes) -> float:
+def _temporaries(model: FamilyConfig, train: TrainConfig, length: int, one: Sizes) -> float:
     """The larger of a layer's backward pass and a chunk of the logits."""
-    scores = one.tokens * one.keys * length * model.num_heads / one.tensor if one.scores else 0.0
+    heads = model.attended.heads
+    scores = one.tokens * one.keys * length * heads / one.tensor if one.scores else 0.0
     layer = HALF * (2 * one.tokens * _widths(model, one) + 3 * one.layer)
     layer += (2 * MASTER + HALF) * scores
-    columns = model.padded_vocab_size / one.tensor
+    columns = cut(model, one.tensor).rows
     head = (2 * MASTER + HALF) * _chunk(model, train, one) * columns + (MASTER + HALF) * one.table
-    return max(layer, head) + 2 * HALF * one.tokens * model.embed_dim
+    return max(layer, head) + 2 * HALF * one.tokens * model.width

@@ -115,13 +115,13 @@ def compile_step(
     length, packed = run.data.sequence_length, run.data.packing
     mesh = make_mesh(run.mesh, devices)
     with jax.set_mesh(mesh):
-        model = build.resolve_model(run.model, topology.chip.platform)
+        model = run.model.resolve(topology.chip.platform)
         train = build.resolve_train(run.train, model, topology.chip.platform)
         build.check_batch(train, length, model)
         state, *rest = build.step_arguments(
             jax.eval_shape(build.fresh_state(model, train)), train, length
         )
-        told["attention"], told["loss_chunk"] = model.attention, train.loss_chunk
+        told["attention"], told["loss_chunk"] = model.kernel, train.loss_chunk
         told["mesh"], told["logical"] = dict(mesh.shape), logical(state, rest, packed=packed)
         began = time.perf_counter()
         lowered = make_train_step(train, packed=packed).lower(state, *rest)

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from launch.plan.shapes import weights
 from launch.presets import preset
-from model.families.decoder import Decoder
 from model.sharding import abstract_mesh, spec
+from model.weights import weights
 
 FSDP, TENSOR = 2, 2
 COLORS = ("#8fb8de", "#d8e6f3", "#f2b880", "#fbe6d0")
@@ -54,9 +53,9 @@ def cells(layout: PartitionSpec) -> Cells:
 def matrices() -> dict[str, PartitionSpec]:
     """Layout of every matrix of a Llama block by its name, as [in, out]: only those are cut."""
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=FSDP, tensor=TENSOR)):
-        model = jax.eval_shape(lambda: Decoder(preset("llama3-8b").model, jax.random.key(0)))
+        model = jax.eval_shape(preset("llama3-8b").model.build, jax.random.key(0))
     return {
-        row.name.split("/")[-1]: PartitionSpec(*(axis for axis in row.spec if axis is not None))
+        row.name.split("/")[-1]: PartitionSpec(*(axis for axis in row.layout if axis is not None))
         for row in weights(model)
         if "/w_" in row.name
     }

@@ -1,13 +1,10 @@
-"""Every layout that a run can have on so many devices: mesh, micro-batches, what is recomputed.
-
-Imports no jax.
-"""
+"""Every layout that a run can have on so many devices: mesh, micro-batches, what is recomputed."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 from launch.config import RunConfig
+from launch.plan.cut import evenly_cut
 
 REMAT = ("none", "dots", "full")
 OFFLOAD = (
@@ -38,7 +35,7 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
             continue
         for replica in _divisors(shards):
             fsdp = shards // replica
-            if replica % slices or config.model.embed_dim % fsdp:
+            if replica % slices or config.model.width % fsdp:
                 continue
             mesh = dataclasses.replace(config.mesh, replica=replica, fsdp=fsdp, tensor=tensor)
             for accumulation in _divisors(rows):
@@ -47,11 +44,7 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
                     yield dataclasses.replace(
                         config,
                         mesh=mesh,
-                        model=dataclasses.replace(
-                            config.model,
-                            remat=remat,
-                            vocab_multiple=_vocab_multiple(config, tensor),
-                        ),
+                        model=dataclasses.replace(config.model.cut_by(tensor), remat=remat),
                         train=dataclasses.replace(config.train, accumulation=accumulation),
                     )
     if not found:
@@ -65,8 +58,11 @@ def flags(chosen: RunConfig, given: RunConfig) -> str:
     found += [f"--mesh.fsdp {mesh.fsdp}"]
     found += [f"--mesh.tensor {mesh.tensor}"] if mesh.tensor > 1 else []
     found += [f"--model.remat {model.remat}"]
-    if model.vocab_multiple != given.model.vocab_multiple:
-        found += [f"--model.vocab-multiple {model.vocab_multiple}"]
+    found += [
+        f"--model.{field.name.replace('_', '-')} {getattr(model, field.name)}"
+        for field in dataclasses.fields(model)
+        if field.name != "remat" and getattr(model, field.name) != getattr(given.model, field.name)
+    ]
     if chosen.train.accumulation != given.train.accumulation:
         found += [f"--train.accumulation {chosen.train.accumulation}"]
     return " ".join(found)
@@ -74,14 +70,8 @@ def flags(chosen: RunConfig, given: RunConfig) -> str:
 
 def _tensors(config: RunConfig, devices: int, slices: int) -> list[int]:
     """Sizes of `tensor` that cut heads and feed-forward width evenly, inside a slice."""
-    both = math.gcd(config.model.num_heads, config.model.mlp_dim)
-    return [size for size in _divisors(both) if devices // slices % size == 0]
-
-
-def _vocab_multiple(config: RunConfig, tensor: int) -> int:
-    if config.model.padded_vocab_size % tensor == 0:
-        return config.model.vocab_multiple
-    return math.lcm(config.model.vocab_multiple, tensor, 128)
+    all_cut = evenly_cut(config.model)
+    return [size for size in _divisors(all_cut) if devices // slices % size == 0]
 
 
 def _divisors(number: int) -> list[int]:
@@ -99,7 +89,7 @@ def nearest_batch(config: RunConfig, devices: int, slices: int = 1) -> int:
 
 def _shards(config: RunConfig, devices: int, slices: int) -> list[int]:
     """In how many parts a batch can be cut."""
-    width = config.model.embed_dim
+    width = config.model.width
     return [
         devices // tensor
         for tensor in _tensors(config, devices, slices)
@@ -116,6 +106,6 @@ def _uncut(config: RunConfig, devices: int, slices: int) -> Uncut:
     return Uncut(
         f"train.batch_size={config.train.batch_size} must be a multiple of one of {shards}, "
         f"because {devices:,} devices are that many shards of the batch, times a mesh.tensor that "
-        f"divides {config.model.num_heads} heads; "
+        f"divides {config.model.attended.heads} heads; "
         f"try --train.batch-size {nearest_batch(config, devices, slices)}"
     )

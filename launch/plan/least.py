@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from launch.plan.cut import cut
 from launch.plan.work import Kind
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from train.config import TrainConfig
 
 SINGLE = 4
@@ -24,13 +25,14 @@ class Need(NamedTuple):
 class Local(NamedTuple):
     """Sizes as one chip sees them."""
 
-    blocks: dict[str, int]
+    blocks: dict[str, float]
     """Elements of each matrix of one layer, cut over `tensor` but whole over `fsdp`."""
-    shared: int
+    shared: float
     """Elements of those matrices of a layer that `tensor` does not cut: of too few keys."""
-    table: int
+    table: float
     """Elements of one [V, D] table, likewise."""
-    vectors: int
+    tables: int
+    vectors: float
     """Elements of all norms, biases and positions, which `fsdp` does not cut."""
     tokens: float
     """Of a micro-batch."""
@@ -39,37 +41,24 @@ class Local(NamedTuple):
 
 
 def local_sizes(
-    model: DecoderConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+    model: FamilyConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
 ) -> Local:
     """The model and its batch cut over the mesh; dtype auto is bfloat16, as on accelerators."""
-    D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
-    tensor = sizes.get("tensor", 1)
-    shared = tensor if model.num_kv_heads % tensor == 0 else 1
-    heads, kv_heads = model.num_heads // tensor, model.num_kv_heads // shared
-    blocks = {
-        "w_q": D * heads * H, "w_k": D * kv_heads * H, "w_v": D * kv_heads * H,
-        "w_o": heads * H * D, "w_up": D * F // tensor, "w_down": F // tensor * D,
-    }  # fmt: skip
-    if model.gated:
-        blocks["w_gate"] = blocks["w_up"]
-    norm = D * (2 if model.norm == "layernorm" and model.bias else 1)
-    biases = H * (heads + 2 * kv_heads) + 2 * D + F // tensor if model.bias else 0
-    vectors = model.num_layers * ((1 if model.parallel_block else 2) * norm + biases) + norm
-    if model.positions == "learned":
-        vectors += model.max_length * D
+    held = cut(model, sizes.get("tensor", 1))
     shards = sizes.get("replica", 1) * sizes.get("fsdp", 1)
     return Local(
-        blocks=blocks,
-        shared=2 * blocks["w_k"] if shared < tensor else 0,
-        table=model.padded_vocab_size // tensor * D,
-        vectors=vectors,
+        blocks=held.matrices,
+        shared=held.whole,
+        table=held.tables[0],
+        tables=len(held.tables),
+        vectors=held.vectors,
         tokens=train.batch_size * length / shards / train.accumulation,
         width=4 if model.dtype == "float32" else 2,
     )
 
 
 def least(
-    model: DecoderConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+    model: FamilyConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
 ) -> list[Need]:
     """What has to be sent over each axis of the mesh; axes of size 1 and single numbers left out.
 
@@ -80,8 +69,8 @@ def least(
     a step. A gradient that may be summed once a step is sent in float32 then, if that is less.
     """
     one = local_sizes(model, train, length, sizes)
-    micro, L = train.accumulation, model.num_layers
-    blocks, tables = L * sum(one.blocks.values()), 1 if model.tied_embedding else 2
+    micro, L = train.accumulation, model.depth
+    blocks, tables = L * sum(one.blocks.values()), one.tables
     once = min(micro * one.width, SINGLE)
     fsdp, tensor, replica = (sizes.get(axis, 1) for axis in ("fsdp", "tensor", "replica"))
     held = (blocks + tables * one.table) / fsdp
@@ -116,13 +105,13 @@ class _Sums(NamedTuple):
     logits: float
 
 
-def _sums(model: DecoderConfig, one: Local) -> _Sums:
-    hidden = one.tokens * model.embed_dim * one.width
-    ends = 1 if model.parallel_block else 2
-    again = 1 if model.remat == "full" and not model.parallel_block else 0
+def _sums(model: FamilyConfig, one: Local) -> _Sums:
+    hidden = one.tokens * model.width * one.width
+    ends = model.residual_sums
+    again = ends - 1 if model.remat == "full" else 0
     maximum_total_target = 3 * one.tokens * SINGLE
     return _Sums(
-        forward=hidden * (1 + model.num_layers * ends),
-        backward=hidden * model.num_layers * (ends + again),
+        forward=hidden * (1 + model.depth * ends),
+        backward=hidden * model.depth * (ends + again),
         logits=hidden + maximum_total_target,
     )

@@ -1,7 +1,6 @@
 """Published runs in the terms of the roofline: which were fitted, which are held back, and how far
 off the prediction of each is."""
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -53,7 +52,7 @@ def case_of(run: Run) -> Case:
     if run.network_bandwidth is not None:
         chip = chip._replace(network_bandwidth=run.network_bandwidth)
     stages = run.sizes.get("stage", 1)
-    model = dataclasses.replace(run.model, num_layers=-(-run.model.num_layers // stages))
+    model = run.model.with_depth(-(-run.model.depth // stages))
     train = TrainConfig(steps=1, batch_size=run.batch_size, accumulation=run.accumulation)
     one = sizes_of(model, train, run.length, run.sizes, chip, packed=False)._replace(
         keys=1.0 if run.scores else 0.5,
@@ -90,7 +89,8 @@ def published(run: Run) -> float:
     if run.unit == "tokens/s a chip":
         return tokens / run.figure
     model = run.model
-    hidden = 6 * model.num_layers * model.num_heads * model.head_dim * run.length
+    heads, head_dim, windows = model.attended
+    hidden = 6 * len(windows) * heads * head_dim * run.length
     flops = flops_per_token(model, run.length)
     if run.scores_counted == "twice":
         flops += hidden

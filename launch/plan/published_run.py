@@ -3,6 +3,7 @@
 from typing import Literal, NamedTuple
 
 from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 
 Unit = Literal["seconds a step", "tokens/s a chip", "TFLOP/s a chip"]
 
@@ -12,7 +13,7 @@ class Run(NamedTuple):
 
     name: str
     chip: str
-    model: DecoderConfig
+    model: FamilyConfig
     sizes: dict[str, int]
     """The mesh; `stage` is a pipeline, which our program does not have."""
     batch_size: int

@@ -1,6 +1,6 @@
 """Published runs on TPUs, by chip."""
 
-from launch.plan.arithmetic import recomputed
+from launch.plan.cut import recomputed
 from launch.plan.published_run import LLAMA2_70B, MAXTEXT, Run, gpt, llama
 from launch.presets import preset
 

@@ -6,7 +6,7 @@ from launch.plan.chips import Chip
 from launch.plan.efficiency import Efficiency
 from launch.plan.placement import Placement
 from launch.plan.work import Collective, Origin, Work
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from model.flops import flops_per_token
 
 
@@ -134,7 +134,7 @@ def _seconds(
 
 def course(
     seconds: float,
-    model: DecoderConfig,
+    model: FamilyConfig,
     length: int,
     batch_size: int,
     chip: Chip,

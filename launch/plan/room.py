@@ -8,7 +8,7 @@ from launch.plan import arithmetic
 from launch.plan.chips import CHIPS
 from launch.plan.shapes import memory
 from launch.plan.units import size
-from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from train.config import TrainConfig
 from train.state import TrainState
 
@@ -25,7 +25,7 @@ def room() -> int:
 
 
 def beside_state(
-    model: DecoderConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
+    model: FamilyConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
 ) -> float | None:
     """Bytes of a device that a step takes beside the state, about: gradients, activations and
     temporaries; None where arithmetic does not hold, as on a CPU and in float32."""

@@ -4,29 +4,15 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-from flax import nnx
-from jax.sharding import PartitionSpec
 
 from launch.mesh import shown
-from model.families.decoder import Decoder
+from model.weights import Weight, weights
 from train.state import TrainState
 
 GIB = 2**30
 MIB = 2**20
-
-
-class Weight(NamedTuple):
-    """One declared parameter; a stacked one has the layers as its first dimension."""
-
-    name: str
-    shape: tuple[int, ...]
-    spec: PartitionSpec
-    layers: int
-    """Length of the stacked dimension; 1 if there is none."""
-    size: int
-    """Elements, over all layers."""
-    device_bytes: int
-    """Bytes on each device, over all layers."""
+FLOAT = 4
+"""Bytes of a parameter."""
 
 
 class Memory(NamedTuple):
@@ -36,27 +22,6 @@ class Memory(NamedTuple):
     """Of all shards once, copies left out."""
     device: int
     """On each device."""
-
-
-def weights(model: Decoder) -> list[Weight]:
-    """Every parameter of a model, or of its shapes, with its layout on the mesh it was made for."""
-    found = jax.tree_util.tree_leaves_with_path(
-        model, is_leaf=lambda node: isinstance(node, nnx.Param)
-    )
-    rows = []
-    for path, param in found:
-        stacked = param.ndim > len(param.get_metadata("logical"))
-        rows.append(
-            Weight(
-                name=jax.tree_util.keystr(path, simple=True, separator="/"),
-                shape=param.shape,
-                spec=param.sharding.spec,
-                layers=param.shape[0] if stacked else 1,
-                size=math.prod(param.shape),
-                device_bytes=memory(param).device,
-            )
-        )
-    return rows
 
 
 def memory(tree: Any) -> Memory:
@@ -80,8 +45,8 @@ def table(state: TrainState) -> str:
     mesh = jax.tree.leaves(state.model)[0].sharding.mesh
     head = _line("parameter", "shape", "cut over", "MiB a device")
     lines = [f"{mesh.size} devices: {shown(dict(mesh.shape))}", "", head, "-" * len(head)]
-    lines += [_weight(row) for row in rows if row.layers == 1]
-    layers = [row for row in rows if row.layers > 1]
+    lines += [_weight(row) for row in rows if not row.stacked]
+    layers = [row for row in rows if row.stacked]
     if layers:
         lines.append(f"each of {layers[0].layers} layers (bytes of all of them)")
         lines += [_weight(row) for row in layers]
@@ -96,13 +61,12 @@ def table(state: TrainState) -> str:
 
 
 def _weight(row: Weight) -> str:
-    stacked = row.layers > 1
-    shape = " x ".join(map(str, row.shape[stacked:]))
-    entries = list(row.spec)[stacked:]
+    shape = " x ".join(map(str, row.shape))
+    entries = list(row.layout)[row.stacked :]
     names = ["+".join(e) if isinstance(e, tuple) else e or "-" for e in entries]
     layout = " x ".join(names) if any(entries) else "not cut"
     name = row.name.removeprefix("blocks/")
-    return _line("  " * stacked + name, shape, layout, f"{row.device_bytes / MIB:,.2f}")
+    return _line("  " * row.stacked + name, shape, layout, f"{FLOAT * row.device_size / MIB:,.2f}")
 
 
 def _line(name: str, shape: str, layout: str, size: str) -> str:

@@ -79,7 +79,7 @@ def traffic(found: Read, config: RunConfig, sizes: Mapping[str, int]) -> Traffic
     rows = sorted(merged.values(), key=lambda row: -row.bytes)
     one = local_sizes(model, train, length, sizes)
     matrices = {one.table, *one.blocks.values()}
-    weights = matrices | {model.num_layers * size for size in matrices}
+    weights = matrices | {model.depth * size for size in matrices}
     halved = {one.group.axes for one in found.sent if one.kind == "reduce-scatter"}
     return Traffic(
         sizes=dict(sizes),

@@ -1,1 +1,7 @@
 """The networks: each family is a config, which imports no jax, and a module that it builds."""
+
+from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
+
+FAMILIES: dict[str, type[FamilyConfig]] = {"decoder": DecoderConfig}
+"""By their `kind`; a config without one, older than the first other family, is a decoder's."""

@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from model.attention import Attention, Cache, Context, Keys
 from model.families.decoder_config import DecoderConfig
-from model.layers import Embedding, Norm, PositionTable, row_positions, sinusoidal
+from model.layers import Embedding, Norm, PositionTable, row_positions, scaled, sinusoidal
 from model.mlp import Mlp
-from model.parametrization import branch_scale, embedding_scale, logit_scale, scaled
 from model.sharding import spec
+from model.weights import Declare, param
 
 # Unrolling spares a CPU step the stacking of activations (1.15 x on 4 layers) for 0.4 s of
 # compiling.
@@ -24,11 +24,22 @@ class Block(nnx.Module):
 
     def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         attention, mlp = jax.random.split(key)
-        self.config = config
-        self.attention_norm = Norm(config, in_block=True)
-        self.attention = Attention(config, attention)
-        self.mlp_norm = None if config.parallel_block else Norm(config, in_block=True)
-        self.mlp = Mlp(config, mlp)
+        declare = functools.partial(param, scaling=config.scaling, in_block=True)
+        self.share = config.scaling.branch
+        self.attention_norm = norm(declare, config)
+        self.attention = Attention(declare, config, attention)
+        self.mlp_norm = None if config.parallel_block else norm(declare, config)
+        self.mlp = Mlp(
+            declare,
+            mlp,
+            config.embed_dim,
+            config.mlp_dim,
+            activation=config.activation,
+            gated=config.gated,
+            bias=config.bias,
+            std=config.matrix_std,
+            residual_std=config.residual_std,
+        )
 
     def __call__(
         self,
@@ -37,14 +48,13 @@ class Block(nnx.Module):
         window: Int[Array, ""] | None = None,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
-        share = branch_scale(self.config)
         h = self.attention_norm(x)
         y, keys = self.attention(h, context, window, cache)
-        y = scaled(y, share)
+        y = scaled(y, self.share)
         if self.mlp_norm is None:
-            return x + y + scaled(self.mlp(h), share), keys
+            return x + y + scaled(self.mlp(h), self.share), keys
         x = x + y
-        return x + scaled(self.mlp(self.mlp_norm(x)), share), keys
+        return x + scaled(self.mlp(self.mlp_norm(x)), self.share), keys
 
 
 class Decoder(nnx.Module):
@@ -55,15 +65,20 @@ class Decoder(nnx.Module):
 
     def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         embedding, positions, blocks, head = jax.random.split(key, 4)
+        V, D, std = config.table_rows, config.embed_dim, config.init_std
+        declare = functools.partial(param, scaling=config.scaling)
         self.config = config
-        self.embedding = Embedding(config, embedding)
-        learned = config.positions == "learned"
-        self.position_table = PositionTable(config, positions) if learned else None
+        self.embedding = Embedding(declare, embedding, V, D, std=std)
+        self.position_table = (
+            PositionTable(declare, positions, config.max_length, D, std=std)
+            if config.positions == "learned"
+            else None
+        )
         self.blocks = jax.vmap(lambda key: Block(config, key))(
             jax.random.split(blocks, config.num_layers)
         )
-        self.final_norm = Norm(config)
-        self.head = None if config.tied_embedding else Embedding(config, head)
+        self.final_norm = norm(declare, config)
+        self.head = None if config.tied_embedding else Embedding(declare, head, V, D, std=std)
 
     @property
     def output_table(self) -> nnx.Param[Array]:
@@ -119,7 +134,7 @@ class Decoder(nnx.Module):
         D, dtype = self.config.embed_dim, jnp.dtype(self.config.dtype)
         x = self.embedding.lookup(tokens, dtype)
         if self.config.scale_embedding:
-            x = x * jnp.asarray(embedding_scale(self.config), dtype)
+            x = x * jnp.asarray(self.config.embedding_scale, dtype)
         if self.position_table is not None:
             x = x + self.position_table(positions).astype(dtype)
         if self.config.positions == "sinusoidal":
@@ -129,7 +144,7 @@ class Decoder(nnx.Module):
     def output(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """What the output table scores, in training and in decoding: the residual stream normed,
         and scaled for all logits at once."""
-        return scaled(self.final_norm(x), logit_scale(self.config))
+        return scaled(self.final_norm(x), self.config.scaling.logit)
 
     def logits(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Float32 scores of every token; training uses `output_table` and never makes them all."""
@@ -141,16 +156,54 @@ class Decoder(nnx.Module):
             out_sharding=spec("batch", "length", "vocab"),
         )
 
+    def activation_sizes(
+        self,
+        tokens: Int[Array, "B T"],
+        positions: Int[Array, "B T"] | None = None,
+        segment_ids: Int[Array, "B T"] | None = None,
+    ) -> tuple[dict[str, Float[Array, ""]], Float[Array, "B T V"]]:
+        """Mean absolute activations by kind, those of layers averaged over them, and the logits."""
+        if positions is None:
+            positions = row_positions(tokens)
+        context = Context(positions, segment_ids)
+
+        def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
+            block, window = block_and_window
+            y, _ = block.attention(block.attention_norm(x), context, window)
+            y = scaled(y, block.share)
+            after, _ = block(x, context, window)
+            return after, (mean_size(y), mean_size(after - x - y))
+
+        first = self.embed(tokens, positions)
+        x, branches = jax.lax.scan(layer, first, (self.blocks, self.windows()))
+        attention, mlp = map(jnp.mean, branches)
+        sizes = {"embedding": mean_size(first), "attention": attention, "feed-forward": mlp}
+        return sizes | {"residual stream": mean_size(x)}, self.logits(self.output(x))
+
     def windows(self) -> Int[Array, "L"] | None:
         """Keys each layer sees, or None when every layer is dense."""
-        config = self.config
-        if config.window is None:
+        windows = self.config.windows
+        if not any(windows):
             return None
-        banded = jnp.arange(config.num_layers) % 2 == 1
-        if config.window_layers == "all":
-            banded = jnp.ones_like(banded)
         # Not max_length: without learned positions, decoding may go beyond it.
-        return jnp.where(banded, config.window, jnp.iinfo(jnp.int32).max)
+        dense = jnp.iinfo(jnp.int32).max
+        return jnp.array([window or dense for window in windows], jnp.int32)
+
+
+def mean_size(x: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """Mean of |x|."""
+    return jnp.mean(jnp.abs(x.astype(jnp.float32)))
+
+
+def norm(declare: Declare, config: DecoderConfig) -> Norm:
+    """A norm of the residual stream."""
+    return Norm(
+        declare,
+        config.embed_dim,
+        centred=config.norm == "layernorm",
+        bias=config.bias,
+        epsilon=config.norm_epsilon,
+    )
 
 
 def rematerialized(layer, policy: str):

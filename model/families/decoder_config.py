@@ -1,18 +1,30 @@
 """Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
-FREE = {"resume": "free"}
+from model.families import decoder_sizes
+from model.families.decoder_sizes import Proportions
+from model.families.family import FREE, Attended, FamilyConfig
+from model.parametrization import EXPONENTS, Scaling
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+    from model.families.decoder import Decoder
+
 Size = Annotated[int, Interval(ge=1, le=2**24)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
+class DecoderConfig(FamilyConfig):
     """A decoder-only Transformer; one Block covers the published families by configuration."""
 
+    kind: Literal["decoder"] = "decoder"
+    """Which family it is."""
     vocab_size: Size
     """Number of token ids the tokenizer can produce."""
     num_layers: Annotated[int, Interval(ge=1, le=100_000)]
@@ -74,12 +86,6 @@ class DecoderConfig:
     or by L / base_depth (CompleteP, Dey et al. 2025)."""
     base_depth: Size | None = None
     """The num_layers at which depth_scaling changes nothing: that of the model that was tuned."""
-    dtype: Literal["auto", "float32", "bfloat16"] = field(default="auto")
-    """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters
-    are float32."""
-    remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
-    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in
-    host memory."""
     attention: Literal["auto", "xla", "blocked", "cudnn", "splash"] = field(
         default="auto", metadata=FREE
     )
@@ -128,6 +134,122 @@ class DecoderConfig:
                 )
 
     @property
-    def padded_vocab_size(self) -> int:
+    def table_rows(self) -> int:
         """V, rows of the embedding: vocab_size rounded up to vocab_multiple."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    def build(self, key: "PRNGKeyArray") -> "Decoder":
+        """The network with fresh weights on the current mesh."""
+        from model.families.decoder import Decoder
+
+        return Decoder(self, key)
+
+    def resolve(self, backend: str) -> "DecoderConfig":
+        """This config with compute type and attention kernel settled for the backend."""
+        from model.attention import choose_kernel
+
+        settled = super().resolve(backend)
+        assert isinstance(settled, DecoderConfig)
+        return replace(settled, attention=choose_kernel(settled, backend))
+
+    @property
+    def longest_row(self) -> int:
+        return self.max_length
+
+    @property
+    def last_position(self) -> int | None:
+        return self.max_length if self.positions == "learned" else None
+
+    @property
+    def writes(self) -> bool:
+        return True
+
+    @property
+    def vocabulary(self) -> int:
+        return self.vocab_size
+
+    @property
+    def kernel(self) -> str:
+        return self.attention
+
+    @property
+    def width(self) -> int:
+        return self.embed_dim
+
+    @property
+    def depth(self) -> int:
+        return self.num_layers
+
+    @property
+    def attended(self) -> Attended:
+        return Attended(self.num_heads, self.head_dim, self.windows)
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Keys that each layer's queries see at most; None is dense."""
+        banded = (self.window_layers == "all" or layer % 2 == 1 for layer in range(self.num_layers))
+        return tuple(self.window if band else None for band in banded)
+
+    @property
+    def residual_sums(self) -> int:
+        return 1 if self.parallel_block else 2
+
+    @property
+    def scaling(self) -> Scaling:
+        """This shape next to that of the model that was tuned."""
+        return Scaling(
+            width=self.embed_dim / (self.base_width or self.embed_dim),
+            depth=self.num_layers / (self.base_depth or self.num_layers),
+            exponent=EXPONENTS[self.depth_scaling],
+            base_heads=(self.base_head_dim or self.head_dim) / self.head_dim,
+        )
+
+    @property
+    def matrix_std(self) -> float:
+        """Standard deviation of initial weights of a matrix between two widths: as
+        1 / sqrt(fan-in)."""
+        return self.init_std / math.sqrt(self.scaling.width)
+
+    @property
+    def residual_std(self) -> float:
+        """That of matrices that write to the residual stream.
+
+        The standard one falls as 1 / sqrt(2 L). Depth scaling shrinks the branches instead, so that
+        L is then the base depth and nothing is scaled twice.
+        """
+        return self.matrix_std / math.sqrt(2 * (self.base_depth or self.num_layers))
+
+    @property
+    def embedding_scale(self) -> float:
+        """What `scale_embedding` multiplies by: sqrt(D) of the base, as rows of the table do not
+        shrink."""
+        return (self.base_width or self.embed_dim) ** 0.5
+
+    def with_depth(self, layers: int) -> "DecoderConfig":
+        return replace(self, num_layers=layers)
+
+    def of_width(self, width: int, rule: Proportions) -> "DecoderConfig":
+        return decoder_sizes.of_width(self, width, rule)
+
+    def widened(self, width: int, parametrization: str) -> "DecoderConfig":
+        return decoder_sizes.widened(self, width, parametrization)
+
+    @property
+    def follows_width(self) -> tuple[str, ...]:
+        return decoder_sizes.FOLLOWING
+
+    def cut_by(self, tensor: int) -> "DecoderConfig":
+        if self.table_rows % tensor == 0:
+            return self
+        return replace(self, vocab_multiple=math.lcm(self.vocab_multiple, tensor, 128))
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            "layers": self.num_layers,
+            "width": self.embed_dim,
+            "mlp_width": self.mlp_dim,
+            "heads": self.num_heads,
+            "kv_heads": self.num_kv_heads,
+            "head_width": self.head_dim,
+            "vocabulary": self.vocab_size,
+        }

@@ -1,0 +1,141 @@
+"""What a family's config answers, so that nothing else need know its fields. Imports no jax."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from model.families.decoder_sizes import Proportions
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+FREE = {"resume": "free"}
+
+
+class Attended(NamedTuple):
+    """The attention of a model, for what it costs."""
+
+    heads: int
+    """N, query heads of a layer."""
+    head_dim: int
+    """H."""
+    windows: tuple[int | None, ...]
+    """Keys that a query sees at most, layer by layer; None is all that are not after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyConfig(ABC):
+    """Sizes and choices of one network. A family is a subclass with a `kind` of its own.
+
+    `build` is all that training asks of it; what follows `resolve` is for plans and ladders, which
+    refuse a family that does not answer.
+    """
+
+    kind: str
+    """Which family it is."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters
+    are float32."""
+    remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
+    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in
+    host memory."""
+
+    @abstractmethod
+    def build(self, key: "PRNGKeyArray") -> Any:
+        """The network with fresh weights on the current mesh, an `nnx.Module`."""
+
+    def resolve(self, backend: str) -> "FamilyConfig":
+        """This config with all that is `auto` settled for the backend.
+
+        Raises ValueError for a choice that the backend does not have.
+        """
+        if self.remat == "offload" and backend == "cpu":
+            raise ValueError(
+                "model.remat=offload must have an accelerator, because it moves activations to the "
+                "host and the backend is cpu; try --model.remat full"
+            )
+        if self.dtype != "auto":
+            return self
+        return replace(self, dtype="float32" if backend == "cpu" else "bfloat16")
+
+    @property
+    def longest_row(self) -> int | None:
+        """Places of a row at most; None where a row may have any length."""
+        return None
+
+    @property
+    def last_position(self) -> int | None:
+        """Positions there are while it writes; None where they go on without end."""
+        return None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes on from a prompt, token by token."""
+        return False
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Ids that its table has rows for, padding left out; None without a table."""
+        return None
+
+    @property
+    def table_rows(self) -> int:
+        """V, rows of the table that scores, padding included."""
+        raise self._unanswered("table")
+
+    @property
+    def kernel(self) -> str:
+        """The attention kernel it asks for, or was resolved to; empty without attention."""
+        return ""
+
+    @property
+    def width(self) -> int:
+        """D, channels of the residual stream."""
+        raise self._unanswered("width")
+
+    @property
+    def depth(self) -> int:
+        """L, layers."""
+        raise self._unanswered("depth")
+
+    @property
+    def attended(self) -> Attended:
+        """Its attention."""
+        raise self._unanswered("attention")
+
+    @property
+    def residual_sums(self) -> int:
+        """Sums over `tensor` that a layer adds to the residual stream, one after the other."""
+        raise self._unanswered("sums")
+
+    def with_depth(self, layers: int) -> "FamilyConfig":
+        """The same network with so many layers."""
+        raise self._unanswered("depth")
+
+    def of_width(self, width: int, rule: Proportions) -> "FamilyConfig":
+        """The network of another width, its other sizes as the rule has them."""
+        raise self._unanswered("proportions")
+
+    def widened(self, width: int, parametrization: str) -> "FamilyConfig":
+        """The network of another width and all else in proportion, `standard` or under `mup` with
+        this one as the base."""
+        raise self._unanswered("parametrization")
+
+    @property
+    def follows_width(self) -> tuple[str, ...]:
+        """Fields that `of_width` sets."""
+        return ()
+
+    def cut_by(self, tensor: int) -> "FamilyConfig":
+        """The network with its tables padded so that the mesh axis cuts them evenly."""
+        raise self._unanswered("tables")
+
+    def sizes(self) -> dict[str, int]:
+        """Its sizes by name, for tables."""
+        return {}
+
+    def _unanswered(self, what: str) -> ValueError:
+        return ValueError(
+            f"model.kind={self.kind} must say its {what}, because plans and ladders are made from "
+            f"that; try another family, or answer in {type(self).__name__}"
+        )
