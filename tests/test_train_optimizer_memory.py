@@ -3,7 +3,7 @@
 import jax
 import pytest
 from families import FAMILIES
-from models import SMALL
+from models import SMALL, mesh_of
 
 from launch.plan.shapes import memory
 from launch.presets import preset
@@ -35,3 +35,9 @@ def test_bytes_of_a_parameter_are_those_of_the_state(name: str, ema: float | Non
         state = jax.eval_shape(lambda: init_state(SMALL, config, jax.random.key(0)))
     counters = 8  # two whole numbers
     assert parameter_count(SMALL) * state_bytes(config, SMALL) == memory(state).total - counters
+
+
+def test_no_mesh_counts() -> None:
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=4)):
+        assert moments(OptimizerConfig(beta1=0.123), SMALL) == 2  # of no other test, as it is kept
+        assert jax.sharding.get_abstract_mesh().size == 8

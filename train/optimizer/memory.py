@@ -7,7 +7,7 @@ import jax
 
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
-from model.sharding import abstract_mesh
+from model.sharding import uncut
 from train.config import OptimizerConfig
 from train.optimizer.transform import gradient_transform
 
@@ -22,7 +22,7 @@ def moments(config: OptimizerConfig, model: DecoderConfig) -> float:
     Single numbers, such as a count of steps, are left out. No device is asked, and it is counted
     once for each pair of configs.
     """
-    with jax.sharding.use_abstract_mesh(abstract_mesh()):
+    with uncut():
         weights = jax.eval_shape(lambda: Decoder(model, jax.random.key(0)))
         state = jax.eval_shape(gradient_transform(config).init, weights)
     return _bytes(state) / _bytes(weights)
