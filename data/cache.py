@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-
-from etils import epath
+from typing import TYPE_CHECKING
 
 from data import system
+
+if TYPE_CHECKING:
+    from etils import epath
 
 DEFAULT = "~/.cache/meshloom"
 EXTRAS = {"gs": "gcs", "s3": "s3"}
@@ -22,9 +24,10 @@ def is_remote(path: str) -> bool:
     return re.match(r"[a-z0-9]+://", path) is not None
 
 
-def remote_path(url: str) -> epath.Path:
+def remote_path(url: str) -> "epath.Path":
     """The path of a gs:// or s3:// URL; ValueError if what reaches it is not installed."""
     import fsspec
+    from etils import epath
 
     scheme = url.partition("://")[0]
     if scheme not in EXTRAS:

@@ -16,9 +16,9 @@ import numpy as np
 from data.batch import Batch
 from data.cache import digest_of
 from data.config import DataConfig
+from data.corpus import open_corpus
 from data.round_trip import left_out
 from data.skipped import rows_at
-from data.source import open_corpus
 from data.store import open_store
 from data.stream import BOUNDARY, Store
 from data.text import CONTEXT, TextStream, text_bytes
@@ -51,7 +51,7 @@ def open_rows(
             report(note)
     stores = []
     for spec in config.sources:
-        corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
+        corpus = open_corpus(spec, config, report)
         stores.append(open_store(corpus, tokenizer, config, report))
         for line in left_out(stores[-1].text) if split == "train" else ():
             report(f"{spec}: {line}")

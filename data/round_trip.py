@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.config import DataConfig
-from data.source import Document
+from data.sources.source import Document
 from data.tokenizer import Tokenizer
 
 SHOWN = 5

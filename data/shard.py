@@ -19,9 +19,9 @@ import numpy as np
 
 from data.cache import commit, temporary_for
 from data.config import DataConfig
-from data.formats import Piece
+from data.corpus import Corpus
 from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
-from data.source import Corpus, Document
+from data.sources.source import Document, Piece
 from data.tokenizer import Tokenizer, tokenizer_of
 
 BLOCK = 1 << 16

@@ -29,10 +29,10 @@ from data.cache import (
     sync_folder,
 )
 from data.config import DataConfig
-from data.formats import PIECE, Piece
+from data.corpus import Corpus
 from data.round_trip import refuse_boundaries, refuse_lost
 from data.shard import SPLITS, record_of, token_type, write_shard
-from data.source import Corpus
+from data.sources.source import PIECE, Piece
 from data.stream import MANIFEST, Store
 from data.tokenizer import Tokenizer
 

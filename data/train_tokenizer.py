@@ -8,8 +8,8 @@ from pathlib import Path
 from data import system
 from data.cache import commit
 from data.config import DataConfig
+from data.corpus import open_corpus
 from data.shard import encode, is_held_out
-from data.source import open_corpus
 from data.special_tokens import KNOWN_ENDS
 
 WRITTEN = "the tokenizer is written there"
@@ -67,7 +67,7 @@ def _is_there(output: Path) -> bool:
 
 def _texts(config: DataConfig, report: Callable[[str], None]) -> Iterator[str]:
     for spec in config.sources:
-        corpus = open_corpus(spec, config.text_field, config.cache_dir, report)
+        corpus = open_corpus(spec, config, report)
         report(f"{spec}: reading")
         for piece in corpus.pieces():
             for document in corpus.read(piece):

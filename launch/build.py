@@ -21,7 +21,7 @@ from train.corruption import Recompute, Replicas
 from train.evaluate import evaluate
 from train.feed import local_rows
 from train.loss import choose_chunk
-from train.optimizer import learning_rate
+from train.optimizer.schedule import learning_rate
 from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
 

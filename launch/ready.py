@@ -27,7 +27,7 @@ from train.checkpoint import Checkpointer
 from train.config import TrainConfig
 from train.loop import TrainStep
 from train.metrics import require_wandb
-from train.optimizer import odd_schedule
+from train.optimizer.schedule import odd_schedule
 from train.phases import Phases
 from train.record import Place
 from train.state import TrainState

@@ -1,6 +1,8 @@
 """Mesh axes, and the one table from logical to mesh axes."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
@@ -29,6 +31,16 @@ def abstract_mesh(**sizes: int) -> AbstractMesh:
         AXES,
         axis_types=(AxisType.Explicit,) * len(AXES),
     )
+
+
+@contextmanager
+def uncut() -> Iterator[None]:
+    """Around what asks for shapes that depend on no mesh: an abstract one on which nothing is cut,
+    whatever mesh is current."""
+    # JAX lets a mesh of another size follow only an empty one.
+    empty = jax.sharding.use_abstract_mesh(AbstractMesh((), ()))
+    with empty, jax.sharding.use_abstract_mesh(abstract_mesh()):
+        yield
 
 
 def mesh_axes(logical: str) -> tuple[str, ...]:

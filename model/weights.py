@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from model.families.family import FamilyConfig
 from model.parametrization import STANDARD, Scaling
-from model.sharding import MAY_STAY_WHOLE, MESH_AXES, abstract_mesh, spec
+from model.sharding import MAY_STAY_WHOLE, MESH_AXES, spec, uncut
 
 Declare = Callable[..., nnx.Param[Array]]
 """`param`, with the arguments that all weights of a part share given by `functools.partial`."""
@@ -138,13 +138,20 @@ def _weight(name: str, declared: nnx.Param[Array]) -> Weight:
 
 
 @functools.lru_cache(maxsize=4096)
-def weights_of(config: FamilyConfig) -> tuple[Weight, ...]:
-    """The weights that a family declares, by tracing it: no device is asked for anything."""
-    with jax.sharding.use_abstract_mesh(abstract_mesh()):
+def shapes_of(config: FamilyConfig) -> Any:
+    """The network that a family builds, uncut and as shapes, by tracing it: no device is asked for
+    anything."""
+    with uncut():
         key = jax.eval_shape(jax.random.key, 0)
         listing = LISTING.set(True)
         try:
             # A function of its own, so that no trace of it is taken for that of `build`.
-            return tuple(weights(jax.eval_shape(lambda key: config.build(key), key)))
+            return jax.eval_shape(lambda key: config.build(key), key)
         finally:
             LISTING.reset(listing)
+
+
+@functools.lru_cache(maxsize=4096)
+def weights_of(config: FamilyConfig) -> tuple[Weight, ...]:
+    """The weights that a family declares."""
+    return tuple(weights(shapes_of(config)))

@@ -6,7 +6,7 @@ import pytest
 from bucket import bucket_in_memory
 
 from data.config import DataConfig
-from data.source import open_corpus
+from data.corpus import open_corpus
 from data.store import open_store
 from data.stream import Store
 from data.tokenizer import ByteTokenizer
@@ -15,8 +15,9 @@ CACHE = "s3://bucket/cache"
 
 
 def open_from_bucket(lines: list[str]) -> Store:
-    corpus = open_corpus("synthetic:30000", "", CACHE, lines.append)
-    return open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.1), lines.append)
+    config = DataConfig(held_out=0.1, cache_dir=CACHE)
+    corpus = open_corpus("synthetic:30000", config, lines.append)
+    return open_store(corpus, ByteTokenizer(), config, lines.append)
 
 
 def test_the_second_machine_copies_what_the_first_made(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.config import DataConfig
+from data.corpus import open_corpus
 from data.places import absolute
-from data.source import open_corpus
 
 NAMES = st.text("ab[]?!-{}~' $", min_size=1, max_size=5).filter(lambda name: name.strip("~ "))
 
@@ -19,7 +19,7 @@ def resolved(source: str) -> str:
 
 
 def opened(source: str, cache: Path) -> tuple[tuple[str, ...], str]:
-    corpus = open_corpus(source, "text", str(cache), lambda _: None)
+    corpus = open_corpus(source, DataConfig(cache_dir=str(cache)), lambda _: None)
     return corpus.files, corpus.digest
 
 

@@ -10,6 +10,7 @@ import pytest
 from vocabularies import byte_fallback
 
 from data.config import DataConfig
+from data.corpus import Corpus, open_corpus
 from data.shard import (
     BLOCK,
     is_held_out,
@@ -19,13 +20,14 @@ from data.shard import (
     unpack_names,
     write_shard,
 )
-from data.source import Corpus, open_corpus
 
 
 def corpus_of(folder: Path, texts: list[str]) -> Corpus:
     lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     (folder / "a.jsonl").write_text(lines)
-    return open_corpus(f"jsonl:{folder}/a.jsonl", "text", str(folder), lambda line: None)
+    return open_corpus(
+        f"jsonl:{folder}/a.jsonl", DataConfig(cache_dir=str(folder)), lambda line: None
+    )
 
 
 def test_tokens_index_and_record_agree(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.config import DataConfig
-from data.source import Corpus, open_corpus
+from data.corpus import Corpus, open_corpus
 from data.store import open_store
 from data.tokenizer import ByteTokenizer
 
@@ -20,11 +20,11 @@ SIZE = 120_000
 # Asked to, it kills itself after ten shards, or one of its workers after three.
 OPEN = f"""
 import multiprocessing, os, signal, sys
-import data.store, data.synthetic
+import data.store, data.sources.synthetic
 from data.config import DataConfig
-from data.source import open_corpus
+from data.corpus import open_corpus
 from data.tokenizer import ByteTokenizer
-data.store.PIECE = data.synthetic.PIECE = 3000
+data.store.PIECE = data.sources.synthetic.PIECE = 3000
 def report(line):
     workers = [worker.pid for worker in multiprocessing.active_children()]
     print(line, flush=True)
@@ -34,8 +34,9 @@ def report(line):
     if "tokenized 3 of 40" in line and "worker" in sys.argv:
         os.kill(workers[0], signal.SIGKILL)
 if __name__ == "__main__":
-    corpus = open_corpus("synthetic:{SIZE}", "", sys.argv[1], report)
-    print(data.store.open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.1), report).digest)
+    config = DataConfig(held_out=0.1, cache_dir=sys.argv[1])
+    corpus = open_corpus("synthetic:{SIZE}", config, report)
+    print(data.store.open_store(corpus, ByteTokenizer(), config, report).digest)
 """
 
 
@@ -118,7 +119,8 @@ def test_the_digest_covers_what_decides_the_tokens(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one", "body": "two"}\n')
 
     def corpus(spec: str, field: str) -> Corpus:
-        return open_corpus(spec, field, str(tmp_path / "cache"), lambda line: None)
+        config = DataConfig(text_field=field, cache_dir=str(tmp_path / "cache"))
+        return open_corpus(spec, config, lambda line: None)
 
     spec = f"jsonl:{tmp_path}/a.jsonl"
     digests = [
@@ -138,7 +140,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path, kind: str) -> None:
     for name in "ab":
         (tmp_path / f"{name}.{kind}").touch()
     spec = f"{kind}:{tmp_path}/*.{kind}"
-    corpus = open_corpus(spec, "text", str(tmp_path / "cache"), lambda line: None)
+    corpus = open_corpus(spec, DataConfig(cache_dir=str(tmp_path / "cache")), lambda line: None)
     message = rf"data\.sources='{kind}:.* must hold text, .* its 2 files are empty"
     with pytest.raises(ValueError, match=message):
         quietly(corpus)
@@ -152,7 +154,7 @@ def test_damage_found_by_a_worker_is_reported_as_ours(
         (tmp_path / f"{name}.txt").write_bytes(b"long enough for a shard")
     (tmp_path / "d.txt").write_bytes(b"bad \xff")
     spec = f"text:{tmp_path}/*.txt"
-    corpus = open_corpus(spec, "", str(tmp_path / "cache"), lambda line: None)
+    corpus = open_corpus(spec, DataConfig(cache_dir=str(tmp_path / "cache")), lambda line: None)
     with pytest.raises(ValueError, match=r"in .*d\.txt byte 4 \(0xff\) is not UTF-8") as caught:
         quietly(corpus)
     assert traceback.extract_tb(caught.tb)[-1].filename.endswith("data/store.py")

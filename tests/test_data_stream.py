@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.config import DataConfig
+from data.corpus import open_corpus
 from data.shard import BLOCK
-from data.source import open_corpus
 from data.store import open_store
 from data.stream import Store
 from data.tokenizer import ByteTokenizer
@@ -19,8 +19,9 @@ SIZE = 200_000
 
 
 def make(folder: Path) -> Store:
-    corpus = open_corpus(f"synthetic:{SIZE}", "", str(folder), lambda line: None)
-    return open_store(corpus, ByteTokenizer(), DataConfig(held_out=0.0), lambda line: None)
+    config = DataConfig(held_out=0.0, cache_dir=str(folder))
+    corpus = open_corpus(f"synthetic:{SIZE}", config, lambda line: None)
+    return open_store(corpus, ByteTokenizer(), config, lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, np.ndarray]:
     """A store of several small shards, and all its tokens."""
     folder = tmp_path_factory.mktemp("cut")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data.synthetic.PIECE", 30_000)
+        patch.setattr("data.sources.synthetic.PIECE", 30_000)
         patch.setattr("data.store.PIECE", 30_000)
         store = make(folder)
     (place,) = (folder / "stores").glob("*/manifest.json")

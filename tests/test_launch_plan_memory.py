@@ -10,14 +10,11 @@ from launch.build import fresh_state, step_arguments
 from launch.config import MeshConfig
 from launch.plan.compile_step import logical, wanted
 from launch.plan.compiler import Compiled, TooLarge
-from launch.plan.memory import Fit, fit_of, require_possible, state_bytes
+from launch.plan.memory import Fit, fit_of, require_possible
 from launch.plan.plan import require_layout
-from launch.plan.shapes import memory
 from launch.plan.show import fit_lines
 from launch.plan.topology import parse
 from launch.presets import preset
-from model.flops import parameter_count
-from model.sharding import abstract_mesh
 from train.step import make_train_step
 
 LOGICAL = {"parameters": 400, "optimizer": 804, "average": 0, "batch": 20}
@@ -72,16 +69,6 @@ def test_logical_bytes_are_those_of_the_compiled_arguments(packed: bool) -> None
     assert found is not None
     assert sum(told.values()) == found.argument_size_in_bytes
     assert told["average"] == told["parameters"] > 0
-
-
-@pytest.mark.parametrize("ema", [None, 0.9])
-@pytest.mark.parametrize("name", ["adamw", "lion"])
-def test_bytes_of_a_parameter_are_those_of_the_state(name: str, ema: float | None) -> None:
-    train = changed(TRAIN, name=name, ema_decay=ema)
-    with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=2)):
-        state = jax.eval_shape(fresh_state(SMALL, train))
-    counters = 8  # two whole numbers
-    assert parameter_count(SMALL) * state_bytes(train.optimizer) == memory(state).total - counters
 
 
 def test_parts_sum_to_the_peak() -> None:

@@ -17,7 +17,7 @@ from model.families.decoder_config import DecoderConfig
 from model.generate import prefill, slots
 from model.layers import scaled
 from model.sharding import abstract_mesh
-from train.optimizer import gradient_transform
+from train.optimizer.transform import gradient_transform
 from train.state import init_state
 from train.step import gradients, make_train_step
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from train.optimizer.table import Direction, Name, direction_of
+
 FREE = {"resume": "free"}
 MOST = 2**31 - 1  # JAX counts in 32 bits
 Count = Annotated[int, Interval(ge=1, le=MOST)]
@@ -23,8 +25,8 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 class OptimizerConfig:
     """The optimizer and its learning-rate schedule."""
 
-    name: Literal["adamw", "lion"] = "adamw"
-    """AdamW (Loshchilov & Hutter 2019) or Lion (Chen et al. 2023)."""
+    name: Name = "adamw"
+    """The optimizer; each is a file in train/optimizer, which names its paper."""
     learning_rate: Annotated[float, Interval(ge=1e-30, le=1e15)] = 3e-4
     """Peak learning rate, reached at the end of the warm-up."""
     schedule: Literal["constant", "cosine", "linear", "wsd", "inverse_sqrt"] = "cosine"
@@ -48,6 +50,11 @@ class OptimizerConfig:
     """Global norm above which gradients are scaled down; None is off."""
     ema_decay: Decay | None = None
     """Keep an exponential moving average of the parameters with this decay, used by evaluation."""
+
+    def direction(self) -> Direction:
+        """The optimizer itself, as optax has it: gradients to updates, before decay and learning
+        rate. A subclass, passed from Python, returns an optimizer that is not in the table."""
+        return direction_of(self)
 
 
 @dataclass(frozen=True, kw_only=True)

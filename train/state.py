@@ -9,7 +9,7 @@ from jaxtyping import Array, Int32, PRNGKeyArray
 
 from model.families.family import FamilyConfig
 from train.config import OptimizerConfig
-from train.optimizer import gradient_transform
+from train.optimizer.transform import gradient_transform
 
 
 @jax.tree_util.register_dataclass

@@ -13,7 +13,7 @@ from model.families.decoder import Decoder
 from model.sharding import spec
 from train.config import TrainConfig
 from train.loss import cross_entropy
-from train.optimizer import gradient_transform
+from train.optimizer.transform import gradient_transform
 from train.state import TrainState
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from launch.exits import ROOT
 from launch.ladder.cells import Cell
 
-BYTES = 16
-"""Of each parameter: itself, its gradient and two moments in float32."""
-SURE = 2**30
-"""Bytes that any device has."""
+GRADIENT = 4
+"""Bytes of a parameter's gradient, in float32."""
+SURE = 2**26
+"""Parameters that any device can train."""
 
 
 def require_room(cells: Sequence[Cell]) -> None:
@@ -21,9 +21,13 @@ def require_room(cells: Sequence[Cell]) -> None:
     it ends.
     """
     largest = max(cells, key=lambda cell: cell.parameters)
-    size = BYTES * largest.parameters
-    if size < SURE:
+    if largest.parameters < SURE:
         return
+    from train.optimizer.memory import state_bytes  # slow to import
+
+    run = largest.config
+    each = GRADIENT + state_bytes(run.train.optimizer, run.model)
+    size = each * largest.parameters
     ask = "from launch.ladder.measure import room; print(room())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     told = subprocess.run(
@@ -33,6 +37,6 @@ def require_room(cells: Sequence[Cell]) -> None:
     if size > room:
         raise ValueError(
             f"width {largest.width} must fit the devices, because it is trained on them, but its "
-            f"{largest.parameters:,} parameters with gradient and moments take {size:.3g} bytes, "
+            f"{largest.parameters:,} parameters with gradient and optimizer take {size:.3g} bytes, "
             f"and there are {room:.3g}; try leaving that width out, or more devices"
         )

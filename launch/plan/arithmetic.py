@@ -13,6 +13,7 @@ from launch.plan.work import Collective, Kind, Work
 from model.families.family import FamilyConfig
 from train.config import TrainConfig
 from train.loss import choose_chunk
+from train.optimizer.memory import kept, moments
 
 MASTER = 4
 """Bytes of a parameter, a moment and an accumulated gradient: float32."""
@@ -192,8 +193,11 @@ def _chunk(model: FamilyConfig, train: TrainConfig, one: Sizes) -> float:
 def _update_traffic(model: FamilyConfig, train: TrainConfig, one: Sizes) -> float:
     """Parameters, gradient and moments read, all but the gradient written; micro-batches add up
     their gradients."""
-    moments = 2 if train.optimizer.name == "adamw" else 1
-    rounds = 3 + 2 * moments + (2 * train.accumulation if train.accumulation > 1 else 0)
+    rounds = (
+        3
+        + 2 * moments(train.optimizer, model)
+        + (2 * train.accumulation if train.accumulation > 1 else 0)
+    )
     return rounds * MASTER * _held(model, one)
 
 
@@ -239,12 +243,9 @@ def memory(
     """About what a chip will hold at the step's peak, to leave out layouts that cannot fit."""
     one = sizes_of(model, train, length, sizes, chip, packed=packed)
     held = MASTER * _held(model, one)
-    copies = 1 if train.optimizer.name == "lion" else 2
-    if train.optimizer.ema_decay is not None:
-        copies += 1
     return Memory(
         parameters=held,
-        optimizer=copies * held,
+        optimizer=kept(train.optimizer, model) * held,
         gradients=held * (2 if train.accumulation > 1 else 1),
         activations=model.depth * HALF * one.tokens * _saved(model, length, one),
         temporaries=_temporaries(model, train, length, one),

@@ -12,7 +12,7 @@ from launch.plan.timing import device_of
 from launch.plan.topology import Topology
 from launch.plan.work import Origin
 from model.flops import parameter_count
-from train.config import OptimizerConfig
+from train.optimizer.memory import state_bytes
 
 Verdict = Literal["fits", "fits if a process may take more", "does not fit"]
 
@@ -104,17 +104,11 @@ def _peak(result: Compiled, topology: Topology) -> int:
     return min(most, result.limit) if topology.chip.platform == "tpu" else most
 
 
-def state_bytes(config: OptimizerConfig) -> int:
-    """Bytes that training keeps of each parameter from step to step, in float32."""
-    moments = {"adamw": 2, "lion": 1}[config.name]
-    return 4 * (1 + moments + (config.ema_decay is not None))
-
-
 def require_possible(run: RunConfig, topology: Topology) -> None:
     """ValueError if no layout can hold even the state, of which each slice has all: it names the
     least memory, and chips that would do."""
     parameters = parameter_count(run.model)
-    state = parameters * state_bytes(run.train.optimizer)
+    state = parameters * state_bytes(run.train.optimizer, run.model)
     chips = topology.chips // topology.slices
     room = chips * topology.chip.memory
     if state <= room:

@@ -12,14 +12,19 @@ from bucket import bucket_in_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.source import Corpus, open_corpus
+from data.config import DataConfig
+from data.corpus import Corpus, open_corpus
 from data.tokenizer import load_tokenizer
 
 TESTS = Path(__file__).resolve().parent
 
 
+def config_of(cache: Path, field: str = "text") -> DataConfig:
+    return DataConfig(cache_dir=str(cache), text_field=field)
+
+
 def open_quietly(spec: str, cache: Path, field: str = "text") -> Corpus:
-    return open_corpus(spec, field, str(cache), lambda line: None)
+    return open_corpus(spec, config_of(cache, field), lambda line: None)
 
 
 def texts(corpus: Corpus) -> list[str]:
@@ -71,7 +76,7 @@ def test_a_name_that_is_also_a_pattern_is_said(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     lines: list[str] = []
     spec = f"text:{tmp_path}/[ab].txt"
-    corpus = open_corpus(spec, "text", str(tmp_path / "cache"), lines.append)
+    corpus = open_corpus(spec, config_of(tmp_path / "cache"), lines.append)
     assert texts(corpus) == ["[ab].txt"]
     assert lines[0].endswith("as the name of one file; as a pattern it would match 2 other files")
     (tmp_path / "[ab].txt").unlink()
@@ -92,9 +97,11 @@ def test_a_pattern_leaves_nothing_out_without_a_word(tmp_path: Path, place: str)
         other.mkdir(mode=0)
     code = (
         f"import sys; sys.path[:0] = [{str(TESTS)!r}]; from modes import obey_modes\n"
-        "from data.source import open_corpus\n"
+        "from data.config import DataConfig\n"
+        "from data.corpus import open_corpus\n"
         "obey_modes()\n"
-        f"open_corpus('text:{tmp_path}/**/*.txt', '', '{tmp_path}/cache', print)"
+        f"config = DataConfig(cache_dir='{tmp_path}/cache')\n"
+        f"open_corpus('text:{tmp_path}/**/*.txt', config, print)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ValueError: data.sources='text:" in done.stderr.splitlines()[-1]
@@ -120,7 +127,7 @@ def test_content_is_hashed_once(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     lines: list[str] = []
     for _ in range(2):
-        open_corpus(f"text:{tmp_path}/a.txt", "text", str(tmp_path / "cache"), lines.append)
+        open_corpus(f"text:{tmp_path}/a.txt", config_of(tmp_path / "cache"), lines.append)
     assert len(lines) == 1 and "hashing 1 file," in lines[0]
 
 
@@ -226,5 +233,5 @@ def test_the_standard_library_is_every_file_of_it(tmp_path: Path) -> None:
     (parser,) = [document for document in documents if document.file == "argparse.py"]
     assert parser.text.startswith("# Author: Steven J. Bethard")
     lines: list[str] = []
-    assert open_corpus("stdlib", "text", str(tmp_path), lines.append).digest == corpus.digest
+    assert open_corpus("stdlib", config_of(tmp_path), lines.append).digest == corpus.digest
     assert not lines

@@ -1,11 +1,11 @@
-"""The corpus that is on every machine, Python's own standard library, as a TFDS builder."""
+"""The standard library as a TFDS builder; apart from its source, because TFDS is slow to import."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data.stdlib_files import stdlib_files, stdlib_names
+from data.sources.stdlib import stdlib_files, stdlib_names
 
 
 class StdlibCorpus(tfds.core.GeneratorBasedBuilder):

@@ -11,8 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
-from data import records
-from data.formats import Unreadable
+from data.sources.array_record import divide_records, read_records
+from data.sources.source import Unreadable
+from data.sources.tfds import prepare_named, split_files
 
 
 class WeatherNotes(tfds.core.GeneratorBasedBuilder):
@@ -65,28 +66,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
         # What TFDS_DATA_DIR sets when TFDS is imported.
         patch.setattr(constants, "DATA_DIR", str(tmp_path_factory.mktemp("tfds")))
-        return records.prepare_named("weather_notes")
+        return prepare_named("weather_notes")
 
 
 def test_records_come_once_and_name_the_bad_one(folder: str) -> None:
-    (piece,) = records.divide_records(folder)
+    (piece,) = divide_records(folder)
     assert (piece.start, piece.stop) == (0, 21)
     texts = []
     with pytest.raises(Unreadable, match=r"record \d+ is not UTF-8 at its byte 0"):
-        for text, place in records.read_records(piece, "note"):
+        for text, _, place in read_records(piece, "note"):
             assert place == len(texts)
             texts.append(text)
     assert set(texts) <= {f"day {i} \u00e4" for i in range(20)}
-    assert any(Path(file).name == "features.json" for file in records.split_files(folder))
+    assert any(Path(file).name == "features.json" for file in split_files(folder))
 
 
 def test_wrong_fields(folder: str) -> None:
-    (piece,) = records.divide_records(folder)
+    (piece,) = divide_records(folder)
     with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain") as raised:
-        next(records.read_records(piece, "text"))
+        next(read_records(piece, "text"))
     assert raised.value.texts == ["note"]
     with pytest.raises(Unreadable, match=r"field 'rain' of record 0 is .*, no text"):
-        next(records.read_records(piece, "rain"))
+        next(read_records(piece, "rain"))
 
 
 def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
@@ -94,17 +95,17 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
         r"data\.sources='tfds:imbd_reviews' must name a TFDS data set.* try 'tfds:imdb_reviews'"
     )
     with pytest.raises(ValueError, match=message):
-        records.prepare_named("imbd_reviews")
+        prepare_named("imbd_reviews")
 
 
 def test_other_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
-    folder = Path(records.prepare_named("weather_notes"))
+    folder = Path(prepare_named("weather_notes"))
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     message = r"must be stored as array_record, .* pip install -e '\.\[tensorflow\]'"
     with pytest.raises(ValueError, match=message):
-        records.prepare_named("weather_notes")
+        prepare_named("weather_notes")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_what_cannot_be_prepared_says_so(
 ) -> None:
     monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
     with pytest.raises(ValueError, match=rf"data\.sources='tfds:{name}' {message}"):
-        records.prepare_named(name)
+        prepare_named(name)
 
 
 def test_a_disk_that_fills_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +133,10 @@ def test_a_disk_that_fills_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
     try:
         with pytest.raises(ValueError, match=r"must be prepared once .*File too large"):
-            records.prepare_named("weather_notes")
+            prepare_named("weather_notes")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert Path(records.prepare_named("weather_notes")).is_dir()
+    assert Path(prepare_named("weather_notes")).is_dir()
 
 
 @pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "*array_record*"])
@@ -147,5 +148,5 @@ def test_damage_is_named(folder: str, tmp_path: Path, name: str, damage: str) ->
     harmed = {"empty": b"", "cut": content[: len(content) // 2], "noise": b"\xff" * len(content)}
     file.write_bytes(harmed[damage])
     with pytest.raises(Unreadable, match=r"damaged|no whole TFDS|no split|no text|not UTF"):
-        for piece in records.divide_records(str(copied)):
-            assert len(list(records.read_records(piece, "note"))) < 0
+        for piece in divide_records(str(copied)):
+            assert len(list(read_records(piece, "note"))) < 0

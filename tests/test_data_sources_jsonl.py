@@ -1,22 +1,20 @@
-"""Readers of files: what they yield, and what they say of damaged files."""
+"""JSON lines, plain and compressed: what is read of them, and what is said of damaged files."""
 
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import formats
-from data.formats import Piece, Unreadable
+from data.sources import compressed, jsonl, lines
+from data.sources.jsonl import Jsonl
+from data.sources.source import Piece, Unreadable
 
 TEXTS = ["one", "zwei \u00e4\u00f6\u00fc", "three\nlines\n", "", "\u2028 four"]
 LINES = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
@@ -25,21 +23,12 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "a.jsonl.gz": gzip.compress,
     "a.jsonl.zst": zstandard.compress,
 }
+SOURCE = Jsonl("jsonl:*")
 
 
 def read_jsonl(path: Path, field: str = "text") -> list[tuple[str, int]]:
-    pieces = formats.divide_jsonl(str(path), path.stat().st_size)
-    return [found for piece in pieces for found in formats.read_jsonl(piece, field)]
-
-
-def write_parquet(path: Path, texts: list[str], rows: int = 2) -> Path:
-    pq.write_table(pa.table({"id": range(len(texts)), "text": texts}), path, row_group_size=rows)
-    return path
-
-
-def read_parquet(path: Path, field: str = "text") -> list[tuple[str, int]]:
-    pieces = formats.divide_parquet(str(path), path.stat().st_size)
-    return [found for piece in pieces for found in formats.read_parquet(piece, field)]
+    pieces = SOURCE.divide_file(str(path), path.stat().st_size)
+    return [(text, place) for piece in pieces for text, _, place in SOURCE.read(piece, field)]
 
 
 @pytest.mark.parametrize("name", PACK)
@@ -69,7 +58,7 @@ def test_pieces_of_jsonl_cover_each_line_once(
     found = []
     for start, stop in pairwise(ends):
         piece = Piece(file=str(path), start=start, stop=stop, size=stop - start)
-        found += [text for text, _ in formats.read_jsonl(piece, "text")]
+        found += [document.text for document in SOURCE.read(piece, "text")]
     assert found == TEXTS
 
 
@@ -105,10 +94,10 @@ class Counted(bytes):
 def test_a_line_is_read_in_time_that_grows_as_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
 ) -> None:
-    monkeypatch.setattr(formats, "CHUNK", 64)
+    monkeypatch.setattr(compressed, "CHUNK", 64)
     monkeypatch.setattr(Counted, "work", 0)
-    read = formats._chunks
-    monkeypatch.setattr(formats, "_chunks", lambda *where: map(Counted, read(*where)))
+    read = compressed.chunks
+    monkeypatch.setattr(lines, "chunks", lambda *where: map(Counted, read(*where)))
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "x" * (64 * chunks)}) + "\n" + '{"text": "next"}\n')
     assert [len(text) for text, _ in read_jsonl(path)] == [64 * chunks, 4]
@@ -118,17 +107,17 @@ def test_a_line_is_read_in_time_that_grows_as_it_does(
 def test_pieces_inside_a_long_line_read_no_further_than_their_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "CHUNK", 64)
-    monkeypatch.setattr(formats, "PIECE", 1024)
+    monkeypatch.setattr(compressed, "CHUNK", 64)
+    monkeypatch.setattr(jsonl, "PIECE", 1024)
     taken = []
-    read = formats._chunks
+    read = compressed.chunks
 
     def counting(*where: Any) -> Iterator[bytes]:
         for chunk in read(*where):
             taken.append(len(chunk))
             yield chunk
 
-    monkeypatch.setattr(formats, "_chunks", counting)
+    monkeypatch.setattr(lines, "chunks", counting)
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "x" * 50_000}) + "\n")
     assert [len(text) for text, _ in read_jsonl(path)] == [50_000]
@@ -155,7 +144,7 @@ def test_zst_windows_of_any_length(tmp_path: Path, log: int) -> None:
 def test_a_small_zst_file_is_unpacked_by_and_by(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.zst"
     path.write_bytes(zstandard.compress(b"\0" * (1 << 29)))
-    assert max(map(len, formats._chunks(str(path)))) <= 1 << 28
+    assert max(map(len, compressed.chunks(str(path)))) <= 1 << 28
 
 
 def test_gzip_members_and_the_zeros_that_fill_a_tape(tmp_path: Path) -> None:
@@ -230,12 +219,11 @@ def test_files_that_are_not_what_their_name_says(tmp_path: Path) -> None:
     for name, message in {
         "b.jsonl.gz": "gzip stream breaks after byte 0",
         "b.jsonl.zst": "zstd stream breaks after byte 0",
-        "b.parquet": "no whole Parquet file",
     }.items():
         path = tmp_path / name
         path.write_bytes(b"plain words, nothing packed")
         with pytest.raises(Unreadable, match=message):
-            read_parquet(path) if name.endswith("parquet") else read_jsonl(path)
+            read_jsonl(path)
 
 
 def test_damaged_gzip_content(tmp_path: Path) -> None:
@@ -261,88 +249,3 @@ def test_bad_jsonl_lines(tmp_path: Path, line: bytes, message: str) -> None:
     path.write_bytes(b'{"text": "ok"}\n' + line + b"\n")
     with pytest.raises(Unreadable, match=message):
         read_jsonl(path)
-
-
-def test_text_may_be_compressed(tmp_path: Path) -> None:
-    for name, pack in {
-        "a.txt": bytes,
-        "a.txt.gz": gzip.compress,
-        "a.zst": zstandard.compress,
-    }.items():
-        path = tmp_path / name
-        path.write_bytes(pack("zwei \u00e4\u00f6\u00fc\r\n".encode()))
-        (piece,) = formats.divide_text(str(path), path.stat().st_size)
-        assert list(formats.read_text(piece)) == [("zwei \u00e4\u00f6\u00fc\r\n", 0)]
-
-
-def test_text_names_the_undecodable_byte(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"x" * (formats.CHUNK + 5) + b"\xff")
-    (piece,) = formats.divide_text(str(path), path.stat().st_size)
-    with pytest.raises(Unreadable, match=rf"byte {formats.CHUNK + 5} \(0xff\) is not UTF-8"):
-        list(formats.read_text(piece))
-
-
-def test_parquet_yields_rows_of_all_groups(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", TEXTS)
-    assert len(formats.divide_parquet(str(path), 0)) == 3
-    assert read_parquet(path) == [(text, row) for row, text in enumerate(TEXTS)]
-
-
-def test_bad_parquet(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", TEXTS * 100, rows=100)
-    with pytest.raises(Unreadable, match="no column 'body' but id, text") as raised:
-        read_parquet(path, "body")
-    assert raised.value.texts == ["text"]
-    with pytest.raises(Unreadable, match="field 'id' of row 0 is int, no text"):
-        read_parquet(path, "id")
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(Unreadable, match="no whole Parquet file"):
-        read_parquet(path)
-    start = pq.read_metadata(io.BytesIO(content)).row_group(0).column(1).dictionary_page_offset
-    path.write_bytes(content[:start] + b"\0" * 100 + content[start + 100 :])
-    with pytest.raises(Unreadable, match="row group 0 is damaged"):
-        read_parquet(path)
-
-
-def test_every_kind_of_parquet_string_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    for column in (pa.array(TEXTS, pa.large_string()), pa.array(TEXTS).dictionary_encode()):
-        pq.write_table(pa.table({"text": column, "text.b": range(len(TEXTS))}), path)
-        assert [text for text, _ in read_parquet(path)] == TEXTS
-
-
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        (pa.array(["a", None]), "field 'text' of row 1 is NoneType, no text"),
-        (pa.array([b"a"]), "field 'text' of row 0 is bytes, no text"),
-        (pa.array([{"text": "a"}]), "field 'text' of row 0 is dict, no text"),
-        (pa.array([1 << 60], pa.timestamp("ms")), "row 0 cannot be read"),
-    ],
-)
-def test_parquet_columns_that_hold_no_text(tmp_path: Path, column: pa.Array, message: str) -> None:
-    path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": column}), path)
-    with pytest.raises(Unreadable, match=message):
-        read_parquet(path)
-
-
-def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    texts = pa.array(TEXTS)
-    pq.write_table(pa.table([texts, texts], names=["text", "text"]), path)
-    with pytest.raises(Unreadable, match="it has several columns 'text'"):
-        read_parquet(path)
-
-
-def test_parquet_names_the_undecodable_row(tmp_path: Path) -> None:
-    raw = pa.array([b"fine", b"bad \xff"], pa.binary())
-    column = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"text": column}), sink)
-    path = tmp_path / "a.parquet"
-    path.write_bytes(sink.getvalue())
-    with pytest.raises(Unreadable, match="row 1 is not UTF-8 at its byte 4"):
-        read_parquet(path)

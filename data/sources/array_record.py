@@ -1,47 +1,18 @@
-"""TFDS data sets as texts, read from array_record without TensorFlow; ours among them."""
+"""TFDS data sets, prepared to array_record and read from it without TensorFlow."""
 
 import contextlib
-import difflib
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data import system
-from data.formats import PIECE, Piece, Unreadable, fields_of
+from data.sources.record import fields_of
+from data.sources.source import PIECE, Document, Piece, Unreadable
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 INSTALL = "pip install -e '.[tensorflow]'"
-
-
-def prepare_stdlib(folder: Path) -> str:
-    """Build the standard-library corpus below the folder; returns where its records lie."""
-    from data.stdlib_corpus import StdlibCorpus
-
-    builder = StdlibCorpus(data_dir=folder, file_format="array_record")
-    _prepare(builder, "stdlib")
-    return str(builder.data_dir)
-
-
-def prepare_named(name: str) -> str:
-    """Find or build a TFDS data set by name; returns where its records lie."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name)
-    except tfds.core.DatasetNotFoundError as error:
-        known = [line.removeprefix("\t- ") for line in str(error).splitlines()]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["imdb_reviews"]
-        raise ValueError(
-            f"data.sources='tfds:{name}' must name a TFDS data set, because none is called so; "
-            f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
-        ) from error
-    except ImportError as error:
-        raise _lacks(f"tfds:{name}", error) from error
-    _prepare(builder, f"tfds:{name}")
-    return str(builder.data_dir)
 
 
 def divide_records(folder: str) -> list[Piece]:
@@ -56,7 +27,8 @@ def divide_records(folder: str) -> list[Piece]:
     return [Piece(file=folder, start=a, stop=b, size=size * (b - a) // count) for a, b in ranges]
 
 
-def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
+def read_records(piece: Piece, field: str) -> Iterator[Document]:
+    """Texts in a field of the records of a piece, in order."""
     source = _built(piece.file).as_data_source(split="train")  # pyright: ignore[reportCallIssue]
     for i in range(piece.start, piece.stop):
         try:
@@ -71,9 +43,10 @@ def read_records(piece: Piece, field: str) -> Iterator[tuple[str, int]]:
         if not isinstance(value, bytes):
             raise Unreadable(f"field {field!r} of record {i} is {type(value).__name__}, no text")
         try:
-            yield value.decode(), i
+            text = value.decode()
         except UnicodeDecodeError as error:
             raise Unreadable(f"record {i} is not UTF-8 at its byte {error.start}") from error
+        yield Document(text, piece.file, i)
 
 
 def _built(folder: str) -> "tfds.core.DatasetBuilder":
@@ -85,12 +58,8 @@ def _built(folder: str) -> "tfds.core.DatasetBuilder":
         raise Unreadable(f"it is no whole TFDS data set ({system.said(error)})") from error
 
 
-def split_files(folder: str) -> list[str]:
-    """The files whose content is the data set."""
-    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file())
-
-
-def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
+def prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
+    """Build the data set if it is not there; ValueError names `spec` and what it lacks."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -101,7 +70,7 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         # TFDS wraps the method so that type checkers lose its arguments.
         builder.as_data_source(split=None)  # pyright: ignore[reportCallIssue]
     except ImportError as error:
-        raise _lacks(spec, error) from error
+        raise lacks(spec, error) from error
     except NotImplementedError as error:
         raise ValueError(
             f"data.sources={spec!r} must be stored as array_record, because only TensorFlow reads "
@@ -116,7 +85,8 @@ def _prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         ) from error
 
 
-def _lacks(spec: str, error: ImportError) -> ValueError:
+def lacks(spec: str, error: ImportError) -> ValueError:
+    """The error of a data set whose preparation needs what is not installed."""
     missing = error.name or "tensorflow"
     install = INSTALL if missing.startswith("tensorflow") else f"pip install {missing}"
     return ValueError(

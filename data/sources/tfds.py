@@ -1,0 +1,66 @@
+"""Data sets of TensorFlow Datasets, by name: a record of the train split is a document."""
+
+import difflib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.cache import commit, digest_of, local_cache, only_one
+from data.sources.array_record import divide_records, lacks, prepare, read_records
+from data.sources.source import Document, Piece, Source
+
+if TYPE_CHECKING:
+    from data.corpus import Corpus
+
+
+class Tfds(Source):
+    """`tfds:NAME`."""
+
+    has_fields = True
+
+    def files(self, cache_dir: str, report: Callable[[str], None]) -> list[str]:
+        """Those of the prepared data set, remembered so that TFDS is imported only once."""
+        known = local_cache(cache_dir) / "tfds" / f"{digest_of(self.where)[:16]}.json"
+        if known.exists():
+            files = json.loads(known.read_text())
+            if all(os.path.exists(file) for file in files):
+                return files
+        report(f"{self.spec}: finding or preparing the data set")
+        with only_one(known.with_suffix(".lock"), report):
+            files = split_files(prepare_named(self.where))
+            commit(known, json.dumps(files).encode())
+        return files
+
+    def divide(self, corpus: "Corpus") -> list[Piece]:
+        folder = os.path.dirname(corpus.files[0])
+        with corpus.readable(folder):
+            return divide_records(folder)
+
+    def read(self, piece: Piece, field: str) -> Iterator[Document]:
+        return read_records(piece, field)
+
+
+def prepare_named(name: str) -> str:
+    """Find or build a TFDS data set by name; returns where its records lie."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name)
+    except tfds.core.DatasetNotFoundError as error:
+        known = [line.removeprefix("\t- ") for line in str(error).splitlines()]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["imdb_reviews"]
+        raise ValueError(
+            f"data.sources='tfds:{name}' must name a TFDS data set, because none is called so; "
+            f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
+        ) from error
+    except ImportError as error:
+        raise lacks(f"tfds:{name}", error) from error
+    prepare(builder, f"tfds:{name}")
+    return str(builder.data_dir)
+
+
+def split_files(folder: str) -> list[str]:
+    """The files whose content is the data set."""
+    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file())
