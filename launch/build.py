@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 
 from data.batch import Batch
 from data.pipeline import Rows
-from model.attention import choose_kernel
+from model.attention.kernels import choose_kernel
 from model.families.decoder_config import DecoderConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
@@ -41,7 +41,14 @@ def resolve_model(config: DecoderConfig, backend: str) -> DecoderConfig:
             "model.remat=offload must have an accelerator, because it moves activations to the "
             "host and the backend is cpu; try --model.remat full"
         )
-    return dataclasses.replace(config, attention=choose_kernel(config, backend))
+    kernel = choose_kernel(
+        config.attention,
+        dtype=dtype,
+        head_dim=config.head_dim,
+        masks=config.masks(),
+        backend=backend,
+    )
+    return dataclasses.replace(config, attention=kernel)
 
 
 def resolve_train(config: TrainConfig, model: DecoderConfig, backend: str) -> TrainConfig:

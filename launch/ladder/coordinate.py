@@ -4,6 +4,7 @@ A few steps move each activation of a wide model as far as one of a narrow model
 al. 2022, appendix D.1); under the standard parametrization some move further the wider it is.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jaxtyping import Array
 from data.batch import Batch
 from launch.config import RunConfig
 from launch.ladder.short import Report, ShortRun, batches_of, compared, named
-from model.attention import Context
+from model.attention.mask import Places
 from model.families.decoder import Decoder
 from model.layers import row_positions
 from model.parametrization import branch_scale, scaled
@@ -76,12 +77,13 @@ def _sizes(model: Decoder, batch: Batch, packed: bool) -> tuple[list[Array], Arr
     """Mean absolute activations by kind, of layers their mean, and the logits."""
     share = branch_scale(model.config)
     positions = batch.positions if packed else row_positions(batch.tokens)
-    context = Context(positions, batch.segment_ids if packed else None)
+    mask = model.mask(Places(positions, batch.segment_ids if packed else None))
 
     def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
         block, window = block_and_window
-        y = scaled(block.attention(block.attention_norm(x), context, window)[0], share)
-        after = block(x, context, window)[0]
+        own = dataclasses.replace(mask, layer_window=window)
+        y = scaled(block.attention(block.attention_norm(x), own)[0], share)
+        after = block(x, own)[0]
         return after, (_size(y), _size(after - x - y))
 
     first = model.embed(batch.tokens, positions)

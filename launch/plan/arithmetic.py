@@ -2,13 +2,12 @@
 collectives as our program has them, and about how much memory it takes. No compiler is asked.
 """
 
-import dataclasses
 import math
 from typing import NamedTuple
 
 from launch.plan.chips import Chip
 from launch.plan.work import Collective, Kind, Work
-from model.attention import choose_kernel
+from model.attention.kernels import choose_kernel
 from model.families.decoder_config import DecoderConfig
 from model.flops import matrix_parameters
 from train.config import TrainConfig
@@ -76,8 +75,13 @@ def sizes_of(
             "model.dtype=float32 must be bfloat16 here, because the peaks of chips are known for "
             "bfloat16 only; try --model.dtype bfloat16"
         )
-    settled = dataclasses.replace(model, dtype="bfloat16")
-    kernel = choose_kernel(settled, chip.platform)
+    kernel = choose_kernel(
+        model.attention,
+        dtype="bfloat16",
+        head_dim=model.head_dim,
+        masks=model.masks(),
+        backend=chip.platform,
+    )
     D, F, H = model.embed_dim, model.mlp_dim, model.head_dim
     tensor = sizes.get("tensor", 1)
     cut = tensor if model.num_kv_heads % tensor == 0 else 1

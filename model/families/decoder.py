@@ -1,5 +1,6 @@
 """The decoder: a Block, stacked by vmap and run by scan with the chosen rematerialization."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,12 +8,22 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from model.attention import Attention, Cache, Context, Keys
+from model.attention.attention import Attention, Cache, Keys
+from model.attention.mask import Mask, Places
+from model.attention.rotary import Rotary
 from model.families.decoder_config import DecoderConfig
 from model.layers import Embedding, Norm, PositionTable, row_positions, sinusoidal
 from model.mlp import Mlp
-from model.parametrization import branch_scale, embedding_scale, logit_scale, scaled
-from model.sharding import spec
+from model.parametrization import (
+    branch_scale,
+    embedding_scale,
+    logit_scale,
+    matrix_std,
+    query_scale,
+    residual_std,
+    scaled,
+)
+from model.sharding import param, spec
 
 # Unrolling spares a CPU step the stacking of activations (1.15 x on 4 layers) for 0.4 s of
 # compiling.
@@ -26,20 +37,32 @@ class Block(nnx.Module):
         attention, mlp = jax.random.split(key)
         self.config = config
         self.attention_norm = Norm(config, in_block=True)
-        self.attention = Attention(config, attention)
+        self.attention = Attention(
+            attention,
+            embed_dim=config.embed_dim,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            bias=config.bias,
+            matrix_std=matrix_std(config),
+            out_std=residual_std(config),
+            kernel=config.attention,
+            declare=functools.partial(param, in_block=True),
+            query_factor=query_scale(config),
+            rotary=rotary(config),
+        )
         self.mlp_norm = None if config.parallel_block else Norm(config, in_block=True)
         self.mlp = Mlp(config, mlp)
 
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        context: Context,
-        window: Int[Array, ""] | None = None,
+        mask: Mask,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         share = branch_scale(self.config)
         h = self.attention_norm(x)
-        y, keys = self.attention(h, context, window, cache)
+        y, keys = self.attention(h, mask, cache=cache)
         y = scaled(y, share)
         if self.mlp_norm is None:
             return x + y + scaled(self.mlp(h), share), keys
@@ -80,11 +103,11 @@ class Decoder(nnx.Module):
         start."""
         if positions is None:
             positions = row_positions(tokens)
-        context = Context(positions, segment_ids)
+        mask = self.mask(Places(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple[Block, Array | None]) -> tuple[Array, None]:
             block, window = block_and_window
-            return block(x, context, window)[0], None
+            return block(x, dataclasses.replace(mask, layer_window=window))[0], None
 
         layer = rematerialized(layer, self.config.remat)
         x = self.embed(tokens, positions)
@@ -93,22 +116,23 @@ class Decoder(nnx.Module):
         return self.output(x)
 
     def decode(
-        self, tokens: Int[Array, "B T"], context: Context, keys: Keys, seen: Context, start: Array
+        self, tokens: Int[Array, "B T"], places: Places, keys: Keys, slots: Places, start: Array
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Hidden states of tokens written at slots `start..` of the cache, and the cache after
         them.
 
-        `keys` holds every layer's [L, B, S, K, H]; `seen` places all S slots, these tokens
+        `keys` holds every layer's [L, B, S, K, H]; `slots` places all S slots, these tokens
         included.
         """
+        mask = self.mask(places, slots)
 
         def layer(
             x: Array, block_window_keys: tuple[Block, Array | None, Keys]
         ) -> tuple[Array, Keys]:
             block, window, keys = block_window_keys
-            return block(x, context, window, Cache(keys, seen, start))
+            return block(x, dataclasses.replace(mask, layer_window=window), Cache(keys, start))
 
-        x = self.embed(tokens, context.positions)
+        x = self.embed(tokens, places.positions)
         x, keys = jax.lax.scan(layer, x, (self.blocks, self.windows(), keys))
         return self.output(x), keys
 
@@ -141,16 +165,29 @@ class Decoder(nnx.Module):
             out_sharding=spec("batch", "length", "vocab"),
         )
 
+    def mask(self, queries: Places, keys: Places | None = None) -> Mask:
+        """What tokens may see, but for the window of the layer they are in."""
+        return Mask(causal=True, window=self.config.window, queries=queries, keys=keys)
+
     def windows(self) -> Int[Array, "L"] | None:
-        """Keys each layer sees, or None when every layer is dense."""
+        """Keys each layer sees, or None when layers do not differ."""
         config = self.config
-        if config.window is None:
+        if config.window is None or config.window_layers == "all":
             return None
         banded = jnp.arange(config.num_layers) % 2 == 1
-        if config.window_layers == "all":
-            banded = jnp.ones_like(banded)
         # Not max_length: without learned positions, decoding may go beyond it.
         return jnp.where(banded, config.window, jnp.iinfo(jnp.int32).max)
+
+
+def rotary(config: DecoderConfig) -> Rotary | None:
+    """How queries and keys turn with their places, if they do."""
+    if config.positions != "rotary":
+        return None
+    return Rotary(
+        head_dim=config.head_dim,
+        theta=config.rope_theta,
+        scaling_factor=config.rope_scaling_factor,
+    )
 
 
 def rematerialized(layer, policy: str):

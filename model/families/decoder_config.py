@@ -1,9 +1,12 @@
 """Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
+
+if TYPE_CHECKING:
+    from model.attention.mask import MaskKind
 
 FREE = {"resume": "free"}
 Size = Annotated[int, Interval(ge=1, le=2**24)]
@@ -131,3 +134,9 @@ class DecoderConfig:
     def padded_vocab_size(self) -> int:
         """V, rows of the embedding: vocab_size rounded up to vocab_multiple."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    def masks(self) -> "tuple[MaskKind, ...]":
+        """The kinds of mask its layers use, of packed rows where those ask for more."""
+        from model.attention.mask import MaskKind
+
+        return (MaskKind(causal=True, window=self.window is not None, segments=True),)
