@@ -11,7 +11,7 @@ from models import mesh_of
 
 from model.attention.attention import Attention, Cache, Keys
 from model.attention.mask import Mask, Places
-from model.attention.rotary import Rotary
+from model.attention.rotary import Rotary, rotate
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.layers import row_positions
@@ -80,19 +80,27 @@ def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
     )
 
 
-def test_a_source_of_its_own_gives_keys_and_values() -> None:
+@pytest.mark.parametrize("rotary", [None, ROTARY], ids=["plain", "rotary"])
+def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> None:
     """By the formula, from the layer's own weights; its padding is not seen."""
     x, source, queries, keys = apart(2)
     with jax.set_mesh(mesh_of()):
-        attention = jax.jit(lambda: layer(2, bias=False))()
+        attention = jax.jit(lambda: layer(2, bias=False, rotary=rotary))()
         found = across(attention, *map(jnp.asarray, (x, source, queries, keys)))
     w_q, w_k, w_v, w_o = (
         np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
     )
     q = np.einsum("BTD,DNH->BTNH", x, w_q)
     k, v = (np.einsum("BSD,DKH->BSKH", source, w) for w in (w_k, w_v))
+    if rotary is not None:
+        q, k = (np.asarray(turned(part, rotary)) for part in (q, k))
     y = softmax_attention(q, k, v, q, queries[:, :, None] == keys[:, None, :])[0]
     np.testing.assert_allclose(found, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
+
+
+def turned(heads: np.ndarray, rotary: Rotary) -> jax.Array:
+    places = jnp.tile(jnp.arange(heads.shape[1]), (len(heads), 1))
+    return rotate(jnp.asarray(heads), places, rotary.rates())
 
 
 @pytest.mark.parametrize("kernel", ["xla", "blocked"])

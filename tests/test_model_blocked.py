@@ -72,7 +72,9 @@ def test_scores_of_all_queries_never_exist_at_once() -> None:
             return jnp.sum(attend(q, k, v, causal(1, 32), "blocked"))
 
         text = str(jax.make_jaxpr(jax.grad(total, argnums=(0, 1, 2)))(q, k, v))
-    assert "8,32]" in text and "32,32]" not in text
+    assert "32,32]" not in text
+    # Nor do those of a block with later keys.
+    assert all(f"[1,1,1,8,{keys}]" in text for keys in (8, 16, 24, 32))
 
 
 def test_blocks_cover_the_length_once() -> None:

@@ -48,12 +48,15 @@ def test_a_mask_is_a_pytree_whose_static_parts_choose_the_program() -> None:
 
     @jax.jit
     def visible(mask: Mask) -> jax.Array:
-        traces.append(mask.kind)
+        traces.append((mask.causal, mask.window))
         return mask.visible()
 
-    for mask in (Mask(causal=causal, queries=ROW) for causal in (True, False, True)):
+    for causal in (True, False, True):
+        mask = Mask(causal=causal, queries=ROW, window=2, layer_window=jnp.asarray(2))
+        shapes = jax.eval_shape(lambda mask: mask, mask)
+        assert jax.tree.structure(shapes) == jax.tree.structure(mask)
         np.testing.assert_array_equal(visible(mask), mask.visible())
-    assert [kind.causal for kind in traces] == [True, False]
+    assert traces == [(True, 2), (False, 2)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
 from model.sharding import spec
 
-CUDNN_HEAD_DIM = 128
+CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
 BEST = {"cpu": "blocked", "gpu": "cudnn", "tpu": "splash"}
 """The kernel that `auto` takes on a backend if it serves; otherwise `xla`."""
 
@@ -133,6 +133,12 @@ def cudnn_refuses(backend: str, dtype: str, head_dim: int) -> str | None:
         return (
             f"model.head_dim={head_dim} must be at most {CUDNN_HEAD_DIM} with "
             "model.attention=cudnn, because its backward pass takes no wider heads; "
+            "try --model.attention auto"
+        )
+    if head_dim % CUDNN_HEAD_STEP:
+        return (
+            f"model.head_dim={head_dim} must be a multiple of {CUDNN_HEAD_STEP} with "
+            "model.attention=cudnn, because its kernels take no other heads; "
             "try --model.attention auto"
         )
     return None
