@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from model.attention import Context, Keys
+from model.attention.attention import Keys
+from model.attention.mask import Places
 from model.families.decoder import Decoder
 from model.sharding import axis_size, spec
 
@@ -72,7 +73,7 @@ def empty_keys(model: Decoder, B: int, S: int) -> Keys:
     return Keys(zeros(), zeros())
 
 
-def slots(real: Bool[Array, "B P"], new: int) -> Context:
+def slots(real: Bool[Array, "B P"], new: int) -> Places:
     """Places of P prompt slots, of which `real` are not padding, and of `new` slots after them.
 
     Padding may stand left or right: it is a document of its own, and positions count real tokens.
@@ -81,11 +82,11 @@ def slots(real: Bool[Array, "B P"], new: int) -> Context:
     ones = jnp.ones((B, new), bool, out_sharding=spec("batch", None))
     real = jnp.concatenate([real, ones], axis=1)
     positions = jnp.where(real, jnp.cumsum(real, axis=1) - 1, 0)
-    return Context(positions.astype(jnp.int32), real.astype(jnp.int32))
+    return Places(positions.astype(jnp.int32), real.astype(jnp.int32))
 
 
 def prefill(
-    model: Decoder, prompt: Int[Array, "B P"], places: Context
+    model: Decoder, prompt: Int[Array, "B P"], places: Places
 ) -> tuple[Float[Array, "B P D"], Keys]:
     """Hidden states of the prompt, and the cache that holds it, for all slots of `places`."""
     B, P = prompt.shape
@@ -95,7 +96,7 @@ def prefill(
 
 
 def step(
-    model: Decoder, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Context
+    model: Decoder, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Places
 ) -> tuple[Float[Array, "B D"], Keys]:
     """Hidden states of one token a row, written into `slot` of the cache."""
     here = jax.tree.map(lambda place: jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1), places)

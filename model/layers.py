@@ -133,33 +133,6 @@ def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
     return pairs.reshape(*positions.shape, D)
 
 
-def rope_rates(H: int, theta: float, factor: float) -> Float[Array, "half"]:
-    """Radians per position of each channel pair of a head (Su et al. 2021), long waves stretched as
-    in Llama 3.1.
-
-    With a `factor` other than 1, waves longer than 8192 tokens slow down by it, waves shorter than
-    2048 stay, and those between are blended.
-    """
-    half = H // 2
-    rate = theta ** (-jnp.arange(half) / half)
-    if factor == 1.0:
-        return rate
-    turns = 8192 * rate / (2 * math.pi)
-    keep = jnp.clip((turns - 1.0) / (4.0 - 1.0), 0.0, 1.0)
-    return rate * (keep + (1.0 - keep) / factor)
-
-
-def rotate(
-    x: Float[Array, "B T N H"], positions: Int[Array, "B T"], rates: Float[Array, "half"]
-) -> Float[Array, "B T N H"]:
-    """Turn the channel pairs (i, i + H/2) of every head by position x rate, in float32."""
-    angle = positions[:, :, None, None].astype(jnp.float32) * rates
-    sine, cosine = jnp.sin(angle), jnp.cos(angle)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = [first * cosine - second * sine, second * cosine + first * sine]
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
-
-
 def row_positions(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """Positions 0..T-1 in every row, laid out as the tokens are."""
     B, T = tokens.shape

@@ -71,7 +71,9 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     tables = 2 * V * D * ITEM * 7 / 8
     assert sum(row.bytes for row in gathers) == (4 + 3) * 2 * square + tables
     assert sum(row.count for row in gathers) == 2 * L * 2 * 7 + 2
-    attention = [row.bytes for row in gathers if row.where.startswith("model/attention.py:")]
+    attention = [
+        row.bytes for row in gathers if row.where.startswith("model/attention/attention.py:")
+    ]
     assert sum(attention) == 4 * 2 * square
     # XLA's CPU backend sums whole gradients where others scatter them.
     gradients = sum(row.bytes for row in by_kind(found, "all-reduce", "fsdp"))
@@ -89,7 +91,7 @@ def test_tensor_sums_activations() -> None:
     rows = by_kind(found, "all-reduce", "tensor")
     hidden = (16 // 2 // 2) * T * D * ITEM * 2 * 3 / 4
     (output,) = [row for row in rows if row.bytes == 2 * L * 2 * hidden and row.count == 2 * L * 2]
-    assert output.where.startswith("model/attention.py:")  # w_o, forward and again
+    assert output.where.startswith("model/attention/attention.py:")  # w_o, forward and again
     assert output.group == 4
     (lookup,) = [row for row in rows if row.where.startswith("model/families/decoder.py:")]
     assert (lookup.count, lookup.bytes) == (2, 2 * hidden)

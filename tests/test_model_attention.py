@@ -1,19 +1,24 @@
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, rows
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from families import BANDED, FAMILIES, QUICK, fresh_model, rows
+from masks import softmax_attention
 from models import mesh_of
 
-from model.attention import Attention, Context, attend, choose_kernel, visible
+from model.attention.attention import Attention, Cache, Keys
+from model.attention.mask import Mask, Places
+from model.attention.rotary import Rotary, rotate
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
+from model.layers import row_positions
 from model.sharding import spec
+from model.weights import param
 
+ROTARY = Rotary(head_dim=4, theta=10_000.0)
 rng = np.random.default_rng(0)
 
 
@@ -21,124 +26,137 @@ def normal(*shape: int) -> jax.Array:
     return jnp.asarray(rng.standard_normal(shape), jnp.float32)
 
 
-@given(
-    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-    window=st.one_of(st.none(), st.integers(1, 6)),
-)
-@settings(max_examples=25)
-def test_a_query_sees_its_document_up_to_itself_within_the_window(
-    lengths: list[int], window: int | None
-) -> None:
-    positions = [place for length in lengths for place in range(length)]
-    segments = [number for number, length in enumerate(lengths, 1) for _ in range(length)]
-    row = Context(jnp.asarray([positions]), jnp.asarray([segments]))
-    mask = np.asarray(visible(row, row, window))[0, 0]
-    for t in range(len(positions)):
-        for s in range(len(positions)):
-            wanted = segments[s] == segments[t] and s <= t
-            if window is not None:
-                wanted = wanted and t - s < window
-            assert mask[t, s] == wanted
-    assert mask.diagonal().all()
-
-
-def test_without_segments_a_row_is_one_document() -> None:
-    row = Context(jnp.arange(5)[None], None)
-    np.testing.assert_array_equal(visible(row, row, None)[0, 0], np.tril(np.ones((5, 5), bool)))
-
-
-@pytest.mark.parametrize("K", [1, 2, 4])
-def test_grouped_heads_are_repeated_heads(K: int) -> None:
-    q, k, v = normal(2, 6, 8, 4), normal(2, 6, K, 4), normal(2, 6, K, 4)
-    many_k, many_v = (jnp.repeat(part, 8 // K, axis=2) for part in (k, v))
-    with jax.set_mesh(mesh_of()):
-        grouped = attend(q, k, v, None, causal=True, kernel="xla")
-        wanted = attend(q, many_k, many_v, None, causal=True, kernel="xla")
-    np.testing.assert_allclose(grouped, wanted, rtol=1e-5, atol=1e-6)
-
-
-def test_attention_is_the_softmax_of_scaled_scores() -> None:
-    q, k, v = normal(1, 4, 2, 8), normal(1, 4, 2, 8), normal(1, 4, 2, 8)
-    scores = np.einsum("BTNH,BSNH->BNTS", q, k) / np.sqrt(8)
-    weights = np.exp(np.where(np.tril(np.ones((4, 4))), scores, -np.inf))
-    wanted = np.einsum("BNTS,BSNH->BTNH", weights / weights.sum(-1, keepdims=True), v)
-    row = Context(jnp.arange(4)[None], None)
-    with jax.set_mesh(mesh_of()):
-        causal = attend(q, k, v, None, causal=True, kernel="xla")
-        masked = attend(q, k, v, visible(row, row, None), causal=False, kernel="xla")
-    np.testing.assert_allclose(causal, wanted, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(masked, wanted, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "device", "backend"),
-    [
-        ("cudnn", "GPU", "cpu"),
-        ("cudnn", "GPU", "tpu"),
-        ("splash", "TPU", "cpu"),
-        ("splash", "TPU", "gpu"),
-    ],
-)
-def test_a_kernel_the_backend_does_not_have_is_refused(
-    kernel: str, device: str, backend: str
-) -> None:
-    config = dataclasses.replace(GPT, attention=kernel)
-    with pytest.raises(
-        ValueError, match=rf"attention={kernel} must run on a {device}.*backend is {backend}"
-    ):
-        choose_kernel(config, backend)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"dtype": "float32"}, r"model\.dtype=float32 must be bfloat16 .*; try --model\.dtype bf"),
-        ({"dtype": "bfloat16", "head_dim": 256}, r"model\.head_dim=256 must be at most 128 "),
-    ],
-)
-def test_what_cudnn_does_not_take_is_refused(changes: dict[str, object], words: str) -> None:
-    config = dataclasses.replace(GPT, **{"attention": "cudnn", **changes})
-    with pytest.raises(ValueError, match=words):
-        choose_kernel(config, "gpu")
-
-
-@pytest.mark.parametrize(
-    ("backend", "changes", "kernel"),
-    [
-        ("cpu", {}, "blocked"),
-        ("tpu", {"dtype": "bfloat16"}, "splash"),
-        ("tpu", {"dtype": "float32", "head_dim": 256}, "splash"),
-        ("tpu", {"attention": "splash", "dtype": "bfloat16"}, "splash"),
-        ("tpu", {"attention": "xla", "dtype": "bfloat16"}, "xla"),
-        ("gpu", {"dtype": "bfloat16"}, "cudnn"),
-        ("gpu", {"dtype": "float32"}, "xla"),
-        ("gpu", {"dtype": "bfloat16", "head_dim": 256}, "xla"),
-        ("gpu", {"attention": "xla", "dtype": "bfloat16"}, "xla"),
-        ("gpu", {"attention": "cudnn", "dtype": "bfloat16"}, "cudnn"),
-        ("gpu", {"attention": "blocked", "dtype": "float32"}, "blocked"),
-        ("tpu", {"attention": "blocked", "head_dim": 256}, "blocked"),
-    ],
-)
-def test_auto_takes_the_kernel_that_serves_the_backend(
-    backend: str, changes: dict[str, object], kernel: str
-) -> None:
-    config = dataclasses.replace(GPT, **{"attention": "auto", **changes})
-    assert choose_kernel(config, backend) == kernel
+def layer(K: int, bias: bool = True, **choices: Any) -> Attention:
+    """Attention of 8 heads on a stream of width 16."""
+    return Attention(
+        jax.random.key(0),
+        embed_dim=16,
+        num_heads=8,
+        num_kv_heads=K,
+        head_dim=4,
+        bias=bias,
+        matrix_std=0.3,
+        out_std=0.3,
+        **{"kernel": "xla", "declare": param, **choices},
+    )
 
 
 @pytest.mark.parametrize("K", [1, 2])
 def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
-    config = dataclasses.replace(LLAMA, num_kv_heads=K)
     x, positions = np.asarray(normal(2, 6, 16)), np.tile(np.arange(6, dtype=np.int32), (2, 1))
 
     def run(**sizes: int) -> np.ndarray:
         with jax.set_mesh(mesh_of(**sizes)):
-            attention = jax.jit(lambda: Attention(config, jax.random.key(0)))()
+            attention = jax.jit(lambda: layer(K, rotary=ROTARY))()
             inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
-            call = jax.jit(lambda a, x, p: a(x, Context(p, None))[0], compiler_options=QUICK)
-            return np.asarray(call(attention, inputs, rows(positions)))
+
+            def call(attention: Attention, x: jax.Array, positions: jax.Array) -> jax.Array:
+                return attention(x, Mask(causal=True, queries=Places(positions)))[0]
+
+            return np.asarray(
+                jax.jit(call, compiler_options=QUICK)(attention, inputs, rows(positions))
+            )
 
     np.testing.assert_allclose(run(tensor=8), run(), rtol=1e-5, atol=1e-6)
+
+
+def apart(B: int) -> tuple[np.ndarray, ...]:
+    """Queries, a source of another length, and the segments of both, some of which are padding."""
+    x, source = np.asarray(normal(B, 6, 16)), np.asarray(normal(B, 10, 16))
+    real = np.arange(10) < np.arange(3, 3 + B)[:, None]
+    return x, source, np.ones((B, 6), np.int32), real.astype(np.int32)
+
+
+def across(attention: Attention, *parts: jax.Array) -> jax.Array:
+    """What queries of a decoder attend to among an encoder's states."""
+    x, source, *segments = parts
+    return attention(x, cross_mask(*segments), source=source)[0]
+
+
+def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
+    return Mask(
+        causal=False,
+        queries=Places(row_positions(queries), queries),
+        keys=Places(row_positions(keys), keys),
+    )
+
+
+@pytest.mark.parametrize("rotary", [None, ROTARY], ids=["plain", "rotary"])
+def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> None:
+    """By the formula, from the layer's own weights; its padding is not seen."""
+    x, source, queries, keys = apart(2)
+    with jax.set_mesh(mesh_of()):
+        attention = jax.jit(lambda: layer(2, bias=False, rotary=rotary))()
+        found = across(attention, *map(jnp.asarray, (x, source, queries, keys)))
+    w_q, w_k, w_v, w_o = (
+        np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
+    )
+    q = np.einsum("BTD,DNH->BTNH", x, w_q)
+    k, v = (np.einsum("BSD,DKH->BSKH", source, w) for w in (w_k, w_v))
+    if rotary is not None:
+        q, k = (np.asarray(turned(part, rotary)) for part in (q, k))
+    y = softmax_attention(q, k, v, q, queries[:, :, None] == keys[:, None, :])[0]
+    np.testing.assert_allclose(found, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
+
+
+def turned(heads: np.ndarray, rotary: Rotary) -> jax.Array:
+    places = jnp.tile(jnp.arange(heads.shape[1]), (len(heads), 1))
+    return rotate(jnp.asarray(heads), places, rotary.rates())
+
+
+@pytest.mark.parametrize("kernel", ["xla", "blocked"])
+def test_cross_attention_is_the_same_on_a_mesh(
+    kernel: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    x, source, queries, keys = apart(4)
+
+    def run(**sizes: int) -> list[np.ndarray]:
+        with jax.set_mesh(mesh_of(**sizes)):
+            attention = jax.jit(lambda: layer(2, bias=False, kernel=kernel))()
+            stream = spec("batch", None, None)
+            inputs = [jax.sharding.reshard(jnp.asarray(part), stream) for part in (x, source)]
+
+            def total(attention: Attention, x: jax.Array, source: jax.Array) -> jax.Array:
+                return jnp.sum(jnp.sin(across(attention, x, source, *segments)))
+
+            segments = rows(queries), rows(keys)
+            gradient = jax.value_and_grad(total, argnums=(0, 1, 2))
+            found = jax.jit(gradient, compiler_options=QUICK)(attention, *inputs)
+            return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
+
+    for found, wanted in zip(run(replica=2, fsdp=2, tensor=2), run(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    assert "Involuntary full rematerialization" not in capfd.readouterr().err
+
+
+def test_keys_of_a_source_serve_again() -> None:
+    """As while decoding: later queries find what the first made."""
+    x, source, *segments = map(jnp.asarray, apart(2))
+    with jax.set_mesh(mesh_of()):
+        mask = cross_mask(*segments)
+        attention = jax.jit(lambda: layer(2, rotary=ROTARY))()
+        first, made = attention(x, mask, source=source)
+        second, kept = attention(x, mask, source=made)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(made.k, kept.k)
+
+
+def test_a_mask_of_other_keys_is_refused() -> None:
+    x, source, *segments = map(jnp.asarray, apart(2))
+    with jax.set_mesh(mesh_of()):
+        mask = cross_mask(*segments)
+        own = Mask(causal=False, queries=mask.queries)
+        attention = jax.eval_shape(lambda: layer(2))
+        k = jnp.zeros((2, 10, 2, 4))
+        cache = Cache(Keys(k, k), jnp.zeros((), jnp.int32))
+        for arguments, words in (
+            ((x, mask), "mask.keys must be the places of a source's tokens"),
+            ((x, own, source), "mask.keys must be the places of a source's tokens"),
+            ((x, own, None, cache), "mask.keys must be the places of a source's tokens"),
+            ((x, mask, source, cache), "source must be None with a cache"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                jax.eval_shape(lambda a, arguments=arguments: a(*arguments), attention)
 
 
 def pull(config: DecoderConfig, T: int, *places: np.ndarray) -> np.ndarray:

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from families import layout, rows
 from flax import nnx
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from models import mesh_of
 
 from model.layers import (
@@ -15,8 +13,6 @@ from model.layers import (
     Norm,
     PositionTable,
     linear,
-    rope_rates,
-    rotate,
     row_positions,
     sinusoidal,
 )
@@ -28,53 +24,6 @@ rng = np.random.default_rng(0)
 
 def normal(*shape: int) -> jax.Array:
     return jnp.asarray(rng.standard_normal(shape), jnp.float32)
-
-
-@given(first=st.integers(0, 500), second=st.integers(0, 500), shift=st.integers(0, 500))
-@settings(max_examples=10)
-def test_rotary_scores_depend_on_the_distance_alone(first: int, second: int, shift: int) -> None:
-    q, k = normal(1, 1, 1, 16), normal(1, 1, 1, 16)
-    rates = rope_rates(16, 10_000.0, 1.0)
-
-    def score(at: int, of: int) -> float:
-        turned = [rotate(x, jnp.full((1, 1), p), rates) for x, p in ((q, at), (k, of))]
-        return float(jnp.sum(turned[0] * turned[1]))
-
-    assert score(first, second) == pytest.approx(score(first + shift, second + shift), abs=1e-3)
-
-
-def test_rotary_turns_and_does_not_stretch() -> None:
-    x, places = normal(1, 5, 2, 16), jnp.arange(5)[None]
-    turned = rotate(x, places, rope_rates(16, 10_000.0, 1.0))
-    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
-    np.testing.assert_allclose(
-        np.linalg.norm(turned, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5
-    )
-    assert float(jnp.max(jnp.abs(turned[:, 1:] - x[:, 1:]))) > 0.1
-
-
-def test_rotary_rates_are_those_of_the_paper() -> None:
-    wanted = [10_000.0 ** (-2 * i / 16) for i in range(8)]
-    np.testing.assert_allclose(rope_rates(16, 10_000.0, 1.0), wanted, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("factor", "head_dim"), [(8.0, 128), (32.0, 64)])
-def test_llama_3_1_stretches_long_waves(factor: float, head_dim: int) -> None:
-    """The published procedure, with its low_freq_factor 1, high_freq_factor 4 and old length
-    8192."""
-    wanted = []
-    for i in range(head_dim // 2):
-        rate = 500_000.0 ** (-2 * i / head_dim)
-        wave = 2 * math.pi / rate
-        if wave > 8192 / 1:
-            rate /= factor
-        elif wave >= 8192 / 4:
-            smooth = (8192 / wave - 1) / (4 - 1)
-            rate = (1 - smooth) * rate / factor + smooth * rate
-        wanted.append(rate)
-    np.testing.assert_allclose(rope_rates(head_dim, 500_000.0, factor), wanted, rtol=1e-5)
-    assert wanted[0] == 1.0
-    assert wanted[-1] == pytest.approx(500_000.0 ** (2 / head_dim - 1) / factor)
 
 
 def test_sines_are_those_of_vaswani() -> None:

@@ -10,21 +10,24 @@ import pytest
 from families import BANDED, QUICK, rows
 from models import mesh_of
 
-import model.splash
-from model.attention import Attention, Context, attend, visible
+import model.attention.splash
+from model.attention.attention import Attention
+from model.attention.kernels import attend
+from model.attention.mask import Mask, Places
+from model.attention.splash import block_sizes, splash_attention
+from model.families.decoder import Block
 from model.sharding import spec
-from model.splash import block_sizes, splash_attention
 
 interpreted = functools.partial(splash_attention, interpret=True)
 
 
-def packed(B: int, T: int) -> Context:
+def packed(B: int, T: int) -> Places:
     """Two documents a row, the border elsewhere in each row and inside a block of the kernel."""
     cuts = T // 3 + 7 * np.arange(B)[:, None]
     place = np.arange(T)
     second = place >= cuts
     positions = np.where(second, place - cuts, place).astype(np.int32)
-    return Context(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
+    return Places(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
 
 
 def arrays(B: int, T: int, N: int, K: int, H: int = 8) -> tuple[jax.Array, ...]:
@@ -52,14 +55,14 @@ def test_values_and_gradients_are_those_of_the_other_kernels(
     """Three blocks of one document; and two documents in no multiple of 128 tokens, windows, one
     key head."""
     with jax.set_mesh(mesh_of()):
-        row = packed(2, T) if window else Context(jnp.tile(jnp.arange(T), (2, 1)), None)
+        row = packed(2, T) if window else Places(jnp.tile(jnp.arange(T), (2, 1)))
         arguments = arrays(2, T, N, K)
         found = value_and_gradients(
             lambda q, k, v: interpreted(q, k, v, row.segment_ids, window=window), arguments
         )
-        mask = visible(row, row, window)
+        mask = Mask(causal=True, window=window, queries=row)
         for kernel in ("xla", "blocked"):
-            other = functools.partial(attend, mask=mask, causal=False, kernel=kernel)
+            other = functools.partial(attend, mask=mask, kernel=kernel)
             wanted = value_and_gradients(other, arguments)
             for mine, theirs in zip(found, wanted, strict=True):
                 np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-5)
@@ -73,14 +76,15 @@ def test_half_precision_keeps_its_type_and_is_near() -> None:
             lambda q, k, v: interpreted(q, k, v, None, window=None), compiler_options=QUICK
         )
         found = run(*half)
-        wanted = attend(q, k, v, None, causal=True, kernel="xla")
+        row = Places(jnp.arange(128)[None])
+        wanted = attend(q, k, v, Mask(causal=True, queries=row), "xla")
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=0.05, atol=0.03)
 
 
 def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense and banded by turns, as scanned layers are; the window ends inside a block."""
-    monkeypatch.setattr(model.splash, "splash_attention", interpreted)
+    monkeypatch.setattr(model.attention.splash, "splash_attention", interpreted)
     T, window, dense = 384, 150, jnp.iinfo(jnp.int32).max
     config = dataclasses.replace(BANDED, window=window, num_kv_heads=2, bias=False)
     place = packed(4, T)
@@ -89,12 +93,14 @@ def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch)
     def gradients(kernel: str) -> list[np.ndarray]:
         with jax.set_mesh(mesh_of(fsdp=2, tensor=4)):
             chosen = dataclasses.replace(config, attention=kernel)
-            layer = jax.jit(lambda: Attention(chosen, jax.random.key(0)))()
-            context = Context(*(rows(np.asarray(part)) for part in place))
+            layer = jax.jit(lambda: Block(chosen, jax.random.key(0)).attention)()
+            row = Places(*(rows(np.asarray(part)) for part in place))
+            mask = Mask(causal=True, window=window, queries=row)
             inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
 
             def total(layer: Attention, x: jax.Array, window: jax.Array) -> jax.Array:
-                return jnp.sum(jnp.sin(layer(x, context, window)[0]))
+                own = dataclasses.replace(mask, layer_window=window)
+                return jnp.sum(jnp.sin(layer(x, own)[0]))
 
             gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1)), compiler_options=QUICK)
             found = [gradient(layer, inputs, jnp.asarray(w)) for w in (window, dense)]

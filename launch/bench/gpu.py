@@ -6,7 +6,6 @@ Needs only jax, flax, optax and jaxtyping.
 """
 
 import argparse
-import dataclasses
 import json
 import statistics
 import time
@@ -16,8 +15,8 @@ import jax
 from jax.sharding import AxisType
 
 from launch.bench.batch import random_batch
+from launch.build import resolve_model
 from launch.progress import Progress
-from model.attention import choose_kernel
 from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
 from model.sharding import AXES
@@ -70,7 +69,7 @@ def model_config(size: Size, remat: Remat) -> DecoderConfig:
         dtype="bfloat16",
         remat=remat,
     )
-    return dataclasses.replace(config, attention=choose_kernel(config, jax.default_backend()))
+    return resolve_model(config, jax.default_backend())
 
 
 def measure(

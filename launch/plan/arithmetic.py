@@ -2,7 +2,6 @@
 collectives as our program has them, and about how much memory it takes. No compiler is asked.
 """
 
-import dataclasses
 import math
 from collections import Counter
 from typing import NamedTuple

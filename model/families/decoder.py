@@ -1,5 +1,6 @@
 """The decoder: a Block, stacked by vmap and run by scan with the chosen rematerialization."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,7 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from model.attention import Attention, Cache, Context, Keys
+from model.attention.attention import Attention, Cache, Keys
+from model.attention.mask import Mask, Places
+from model.attention.rotary import Rotary
 from model.families.decoder_config import DecoderConfig
 from model.layers import Embedding, Norm, PositionTable, row_positions, scaled, sinusoidal
 from model.mlp import Mlp
@@ -27,7 +30,20 @@ class Block(nnx.Module):
         declare = functools.partial(param, scaling=config.scaling, in_block=True)
         self.share = config.scaling.branch
         self.attention_norm = norm(declare, config)
-        self.attention = Attention(declare, config, attention)
+        self.attention = Attention(
+            attention,
+            embed_dim=config.embed_dim,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
+            bias=config.bias,
+            matrix_std=config.matrix_std,
+            out_std=config.residual_std,
+            kernel=config.attention,
+            declare=declare,
+            query_factor=config.scaling.query,
+            rotary=rotary(config),
+        )
         self.mlp_norm = None if config.parallel_block else norm(declare, config)
         self.mlp = Mlp(
             declare,
@@ -44,12 +60,11 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        context: Context,
-        window: Int[Array, ""] | None = None,
+        mask: Mask,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         h = self.attention_norm(x)
-        y, keys = self.attention(h, context, window, cache)
+        y, keys = self.attention(h, mask, cache=cache)
         y = scaled(y, self.share)
         if self.mlp_norm is None:
             return x + y + scaled(self.mlp(h), self.share), keys
@@ -95,11 +110,11 @@ class Decoder(nnx.Module):
         start."""
         if positions is None:
             positions = row_positions(tokens)
-        context = Context(positions, segment_ids)
+        mask = self.mask(Places(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple[Block, Array | None]) -> tuple[Array, None]:
             block, window = block_and_window
-            return block(x, context, window)[0], None
+            return block(x, dataclasses.replace(mask, layer_window=window))[0], None
 
         layer = rematerialized(layer, self.config.remat)
         x = self.embed(tokens, positions)
@@ -108,22 +123,23 @@ class Decoder(nnx.Module):
         return self.output(x)
 
     def decode(
-        self, tokens: Int[Array, "B T"], context: Context, keys: Keys, seen: Context, start: Array
+        self, tokens: Int[Array, "B T"], places: Places, keys: Keys, slots: Places, start: Array
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Hidden states of tokens written at slots `start..` of the cache, and the cache after
         them.
 
-        `keys` holds every layer's [L, B, S, K, H]; `seen` places all S slots, these tokens
+        `keys` holds every layer's [L, B, S, K, H]; `slots` places all S slots, these tokens
         included.
         """
+        mask = self.mask(places, slots)
 
         def layer(
             x: Array, block_window_keys: tuple[Block, Array | None, Keys]
         ) -> tuple[Array, Keys]:
             block, window, keys = block_window_keys
-            return block(x, context, window, Cache(keys, seen, start))
+            return block(x, dataclasses.replace(mask, layer_window=window), Cache(keys, start))
 
-        x = self.embed(tokens, context.positions)
+        x = self.embed(tokens, places.positions)
         x, keys = jax.lax.scan(layer, x, (self.blocks, self.windows(), keys))
         return self.output(x), keys
 
@@ -165,13 +181,14 @@ class Decoder(nnx.Module):
         """Mean absolute activations by kind, those of layers averaged over them, and the logits."""
         if positions is None:
             positions = row_positions(tokens)
-        context = Context(positions, segment_ids)
+        mask = self.mask(Places(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
             block, window = block_and_window
-            y, _ = block.attention(block.attention_norm(x), context, window)
+            own = dataclasses.replace(mask, layer_window=window)
+            y, _ = block.attention(block.attention_norm(x), own)
             y = scaled(y, block.share)
-            after, _ = block(x, context, window)
+            after, _ = block(x, own)
             return after, (mean_size(y), mean_size(after - x - y))
 
         first = self.embed(tokens, positions)
@@ -180,10 +197,14 @@ class Decoder(nnx.Module):
         sizes = {"embedding": mean_size(first), "attention": attention, "feed-forward": mlp}
         return sizes | {"residual stream": mean_size(x)}, self.logits(self.output(x))
 
+    def mask(self, queries: Places, keys: Places | None = None) -> Mask:
+        """What tokens may see, but for the window of the layer they are in."""
+        return Mask(causal=True, window=self.config.window, queries=queries, keys=keys)
+
     def windows(self) -> Int[Array, "L"] | None:
-        """Keys each layer sees, or None when every layer is dense."""
+        """Keys each layer sees, or None when layers do not differ."""
         windows = self.config.windows
-        if not any(windows):
+        if (len(set(windows)) == 1 and self.config.window_layers == "all") or not any(windows):
             return None
         # Not max_length: without learned positions, decoding may go beyond it.
         dense = jnp.iinfo(jnp.int32).max
@@ -203,6 +224,17 @@ def norm(declare: Declare, config: DecoderConfig) -> Norm:
         centred=config.norm == "layernorm",
         bias=config.bias,
         epsilon=config.norm_epsilon,
+    )
+
+
+def rotary(config: DecoderConfig) -> Rotary | None:
+    """How queries and keys turn with their places, if they do."""
+    if config.positions != "rotary":
+        return None
+    return Rotary(
+        head_dim=config.head_dim,
+        theta=config.rope_theta,
+        scaling_factor=config.rope_scaling_factor,
     )
 
 

@@ -146,11 +146,21 @@ class DecoderConfig(FamilyConfig):
 
     def resolve(self, backend: str) -> "DecoderConfig":
         """This config with compute type and attention kernel settled for the backend."""
-        from model.attention import choose_kernel
+        from model.attention.kernels import choose_kernel
+        from model.attention.mask import MaskKind
 
         settled = super().resolve(backend)
         assert isinstance(settled, DecoderConfig)
-        return replace(settled, attention=choose_kernel(settled, backend))
+        # Packed rows ask for more than plain ones.
+        mask = MaskKind(causal=True, window=self.window is not None, segments=True)
+        kernel = choose_kernel(
+            self.attention,
+            dtype=settled.dtype,
+            head_dim=self.head_dim,
+            masks=(mask,),
+            backend=backend,
+        )
+        return replace(settled, attention=kernel)
 
     @property
     def longest_row(self) -> int:

@@ -1,9 +1,10 @@
-"""Causal attention in blocks of queries, for backends whose matmuls are XLA's own.
+"""Attention in blocks of queries, for backends whose matmuls are XLA's own.
 
 As in FlashAttention (Dao et al. 2022) the backward pass keeps one number a query and computes the
-probabilities again; keys later than a block's last query are skipped, not masked.
+probabilities again; keys later than a block's last query may be skipped, not masked.
 """
 
+import functools
 import math
 
 import jax
@@ -14,51 +15,54 @@ BLOCKS = 4
 MASKED = -1e30
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def blocked_attention(
     q: Float[Array, "B T N H"],
-    k: Float[Array, "B T K H"],
-    v: Float[Array, "B T K H"],
-    mask: Bool[Array, "B 1 T T"] | None = None,
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    mask: Bool[Array, "B 1 T S"] | None,
+    skip: bool,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention of every query to the keys not after it that `mask` lets it see.
+    """Softmax attention of every query to the keys that `mask` lets it see, or to all without one.
 
-    Float32 softmax; N is a multiple of K; every query must see at least itself. Scores exist for
-    one block at a time, T/4 queries by at most T keys, and none is kept for the backward pass.
+    With `skip`, S is T and no query sees a later key: with a mask this must be so, without one it
+    is made so. Float32 softmax; N is a multiple of K; every query must see a key. Scores exist for
+    one block at a time, T/4 queries by at most S keys, and none is kept for the backward pass.
     Lengths that 4 does not divide are one block.
     """
-    return forward(q, k, v, mask)[0]
+    return forward(q, k, v, mask, skip)[0]
 
 
-def forward(q, k, v, mask):
+def forward(q, k, v, mask, skip: bool):
     K = k.shape[2]
     q, k, v = by_head(q, K), by_head(k, K)[:, :, 0], by_head(v, K)[:, :, 0]
     parts, norms = [], []
     for start, end in blocks(q.shape[3]):
-        scores = masked_scores(q, k, mask, start, end)
+        keys = end if skip else k.shape[2]
+        scores = masked_scores(q, k, mask, skip, start, end, keys)
         top = jnp.max(scores, axis=-1, keepdims=True)
         exp = jnp.exp(scores - top)
         total = jnp.sum(exp, axis=-1, keepdims=True)
-        mixed = jnp.einsum("BKGTS,BKSH->BKGTH", exp.astype(v.dtype), v[:, :, :end])
+        mixed = jnp.einsum("BKGTS,BKSH->BKGTH", exp.astype(v.dtype), v[:, :, :keys])
         parts.append((mixed / total).astype(v.dtype))
         norms.append(top + jnp.log(total))
     y, norm = jnp.concatenate(parts, axis=3), jnp.concatenate(norms, axis=3)
     return by_token(y), (q, k, v, mask, y, norm)
 
 
-def backward(residuals, dy):
+def backward(skip: bool, residuals, dy):
     q, k, v, mask, y, norm = residuals
     dy = by_head(dy, k.shape[1])
     shift = jnp.sum((dy * y).astype(jnp.float32), axis=-1, keepdims=True)
     scale = 1 / math.sqrt(q.shape[-1])
     dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     for start, end in blocks(q.shape[3]):
-        at = slice(start, end)
-        p = jnp.exp(masked_scores(q, k, mask, start, end) - norm[:, :, :, at])
-        dp = jnp.einsum("BKGTH,BKSH->BKGTS", dy[:, :, :, at], v[:, :, :end])
+        keys, at = end if skip else k.shape[2], slice(start, end)
+        p = jnp.exp(masked_scores(q, k, mask, skip, start, end, keys) - norm[:, :, :, at])
+        dp = jnp.einsum("BKGTH,BKSH->BKGTS", dy[:, :, :, at], v[:, :, :keys])
         ds = (p * (dp - shift[:, :, :, at]) * scale).astype(q.dtype)
-        dq.append(jnp.einsum("BKGTS,BKSH->BKGTH", ds, k[:, :, :end]))
-        later = ((0, 0), (0, 0), (0, k.shape[2] - end), (0, 0))
+        dq.append(jnp.einsum("BKGTS,BKSH->BKGTH", ds, k[:, :, :keys]))
+        later = ((0, 0), (0, 0), (0, k.shape[2] - keys), (0, 0))
         dk += jnp.pad(jnp.einsum("BKGTS,BKGTH->BKSH", ds, q[:, :, :, at]), later)
         dv += jnp.pad(jnp.einsum("BKGTS,BKGTH->BKSH", p.astype(q.dtype), dy[:, :, :, at]), later)
     dk, dv = dk.astype(k.dtype)[:, :, None], dv.astype(v.dtype)[:, :, None]
@@ -74,13 +78,18 @@ def blocks(T: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in range(0, T, size)]
 
 
-def masked_scores(q, k, mask, start: int, end: int) -> Float[Array, "B K G block end"]:
-    """Float32 scores of one block's queries with the keys up to its last."""
+def masked_scores(
+    q, k, mask, skip: bool, start: int, end: int, keys: int
+) -> Float[Array, "B K G block keys"]:
+    """Float32 scores of one block's queries with the first `keys` keys."""
     q = q[:, :, :, start:end] * (1 / math.sqrt(q.shape[-1]))
-    scores = jnp.einsum("BKGTH,BKSH->BKGTS", q, k[:, :, :end], preferred_element_type=jnp.float32)
-    seen = jnp.arange(start, end)[:, None] >= jnp.arange(end)
+    scores = jnp.einsum("BKGTH,BKSH->BKGTS", q, k[:, :, :keys], preferred_element_type=jnp.float32)
     if mask is not None:
-        seen = mask[:, :, None, start:end, :end]
+        seen = mask[:, :, None, start:end, :keys]
+    elif skip:
+        seen = jnp.arange(start, end)[:, None] >= jnp.arange(keys)
+    else:
+        return scores
     return jnp.where(seen, scores, MASKED)
 
 

@@ -1,0 +1,139 @@
+"""The layer: queries of one sequence attend to keys and values of the same or of another one."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from model.attention.kernels import attend
+from model.attention.mask import Mask
+from model.attention.rotary import Rotary, rotate
+from model.layers import linear, scaled
+from model.sharding import axis_size, check_divisible, next_cut, spec
+from model.weights import Declare
+
+
+class Keys(NamedTuple):
+    """Keys and values of one layer."""
+
+    k: Float[Array, "B S K H"]
+    v: Float[Array, "B S K H"]
+
+
+class Cache(NamedTuple):
+    """What decoding knows of earlier tokens: one layer's keys in all slots, and the next slot."""
+
+    keys: Keys
+    start: Int[Array, ""]
+
+
+class Attention(nnx.Module):
+    """Multi-head (Vaswani et al. 2017), grouped (Ainslie et al. 2023) or multi-query attention.
+
+    `declare` declares a weight as `model.weights.param` does. Raises ValueError when the current
+    mesh does not cut the heads into equal shards.
+    """
+
+    def __init__(
+        self,
+        key: PRNGKeyArray,
+        *,
+        embed_dim: int,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        bias: bool,
+        matrix_std: float,
+        out_std: float,
+        kernel: str,
+        declare: Declare,
+        query_factor: float = 1.0,
+        rotary: Rotary | None = None,
+    ):
+        D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
+        check_divisible(
+            "model.num_heads", N, "heads", f"--model.num-heads {next_cut(N, 'heads', K)}"
+        )
+        self.num_heads, self.num_kv_heads = N, K
+        self.kernel, self.query_factor, self.rotary = kernel, query_factor, rotary
+        kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
+        keys = jax.random.split(key, 4)
+        init = jax.nn.initializers.normal(matrix_std)
+        wide = {"init": init, "decay": True, "fan_in": (0,), "fan_out": (1, 2)}
+        self.w_q = declare(keys[0], (D, N, H), ("embed", "heads", None), **wide)
+        self.w_k = declare(keys[1], (D, K, H), ("embed", kv, None), **wide)
+        self.w_v = declare(keys[2], (D, K, H), ("embed", kv, None), **wide)
+        self.w_o = declare(
+            keys[3],
+            (N, H, D),
+            ("heads", None, "embed"),
+            init=jax.nn.initializers.normal(out_std),
+            decay=True,
+            fan_in=(0, 1),
+            fan_out=(2,),
+        )
+
+        def zero(shape: tuple[int, ...], *logical: str | None) -> nnx.Param[Array] | None:
+            zeros = jax.nn.initializers.zeros
+            return declare(None, shape, logical, init=zeros) if bias else None
+
+        self.b_q = zero((N, H), "heads", None)
+        self.b_k = zero((K, H), kv, None)
+        self.b_v = zero((K, H), kv, None)
+        self.b_o = zero((D,), None)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        mask: Mask,
+        source: Float[Array, "B S D"] | Keys | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "B T D"], Keys]:
+        """Attend to `x` itself, to a source, or to the cache with `x` written into it; returns the
+        keys attended to.
+
+        Those of a source may be its next call's source, so that decoding makes them once. With a
+        source or a cache `mask.keys` has the places of its tokens or slots. Decoding from a cache
+        always runs the `xla` kernel. Raises ValueError for a mask whose keys are others, or that
+        the kernel does not serve.
+        """
+        if source is not None and cache is not None:
+            raise ValueError(
+                "source must be None with a cache, because a cache holds the keys of earlier "
+                "queries; try one of them"
+            )
+        if (mask.keys is None) != (source is None and cache is None):
+            raise ValueError(
+                "mask.keys must be the places of a source's tokens or of a cache's slots, and None "
+                "without those, because queries see each other then; try both or neither"
+            )
+        q = scaled(linear(x, self.w_q, self.b_q), self.query_factor)
+        if isinstance(source, Keys):
+            k, v = source
+        else:
+            context = x if source is None else source
+            k, v = linear(context, self.w_k, self.b_k), linear(context, self.w_v, self.b_v)
+        if self.rotary is not None:
+            rates = self.rotary.rates()
+            q = rotate(q, mask.queries.positions, rates)
+            if not isinstance(source, Keys):
+                places = mask.queries if source is None or mask.keys is None else mask.keys
+                k = rotate(k, places.positions, rates)
+        if cache is not None:
+            k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
+            v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
+        kernel = self.kernel if cache is None else "xla"
+        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel)
+        return linear(y, self.w_o, self.b_o), Keys(k, v)
+
+    def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
+        """Keys or values with one head for every query head if the heads' shards cannot share
+        them."""
+        K, N = self.num_kv_heads, self.num_heads
+        if K % axis_size("kv_heads") == 0:
+            return k
+        return jax.sharding.reshard(
+            jnp.repeat(k, N // K, axis=2), spec("batch", None, "heads", None)
+        )
