@@ -12,6 +12,7 @@ from launch.config import RunConfig
 from launch.ladder import coordinate, transfer
 from launch.ladder.width_pictures import draw_curves, draw_sizes
 from launch.presets import preset
+from model.families.decoder_config import DecoderConfig
 from train.config import OptimizerConfig
 
 WIDTHS = (16, 64)

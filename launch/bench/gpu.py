@@ -15,7 +15,6 @@ import jax
 from jax.sharding import AxisType
 
 from launch.bench.batch import random_batch
-from launch.build import resolve_model
 from launch.progress import Progress
 from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
@@ -69,7 +68,7 @@ def model_config(size: Size, remat: Remat) -> DecoderConfig:
         dtype="bfloat16",
         remat=remat,
     )
-    return resolve_model(config, jax.default_backend())
+    return config.resolve(jax.default_backend())
 
 
 def measure(

@@ -2,6 +2,7 @@
 collectives as our program has them, and about how much memory it takes. No compiler is asked.
 """
 
+import dataclasses
 import math
 from collections import Counter
 from typing import NamedTuple

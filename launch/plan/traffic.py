@@ -109,7 +109,7 @@ def _excess(
     return flagged
 
 
-def _asked(one: Sent, weights: set[int], halved: set[tuple[str, ...]]) -> bool:
+def _asked(one: Sent, weights: set[float], halved: set[tuple[str, ...]]) -> bool:
     """Whether the layout asks for such a collective: sums over any axes, whole or in two halves, a
     scatter and a gather over the same axes; and weights gathered over `fsdp`."""
     if one.kind == "all-gather" and one.group.axes == ("fsdp",):
