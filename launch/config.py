@@ -141,8 +141,9 @@ def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: 
         return f"field {error} must be given, because it has no default" if missing else str(error)
 
     converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(
-        FamilyConfig, lambda value, base: converter.structure(value, class_of(base, value))
+    converter.register_structure_hook_func(
+        lambda declared: declared is FamilyConfig,
+        lambda value, base: converter.structure(value, class_of(base, value)),
     )
     for scalar in (int, float, str, bool):
         converter.register_structure_hook(scalar, exact)

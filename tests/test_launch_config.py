@@ -227,7 +227,7 @@ def test_config_reads_what_another_program_wrote(tmp_path: Path) -> None:
     [
         (
             {"model": "tiny"},
-            r"model='tiny' in file must be a mapping of fields.*try model: \{vocab",
+            r"model='tiny' in file must be a mapping of fields.*try model: \{kind",
         ),
         (
             {"data": {"sources": "stdlib"}},

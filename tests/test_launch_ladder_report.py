@@ -32,7 +32,7 @@ def fabricated(path: Path) -> StudyDirectory:
         path,
         Study(
             base=load_study("smoke").base,
-            family=Proportions(head_dim=16, width_per_layer=16, mlp_ratio=8 / 3),
+            family=Proportions(head_dim=16, width_per_layer=16.0, mlp_ratio=8 / 3),
             learning_rate=Power(factor=4e-3),
             batch_tokens=Power(factor=512),
             grid=tuple(

@@ -21,7 +21,7 @@ def smoke() -> Study:
     """
     return Study(
         base=_base(length=64, held_out=0.01, eval_batches=4, warmup=10),
-        family=Proportions(head_dim=16, width_per_layer=16, mlp_ratio=8 / 3),
+        family=Proportions(head_dim=16, width_per_layer=16.0, mlp_ratio=8 / 3),
         learning_rate=Power(factor=4e-3),
         batch_tokens=Power(factor=512),
         grid=(
@@ -45,7 +45,7 @@ def laptop() -> Study:
     seeds = (0, 1, 2)
     return Study(
         base=_base(length=128, held_out=0.1, eval_batches=2200, warmup=100),
-        family=Proportions(head_dim=16, width_per_layer=16, mlp_ratio=8 / 3),
+        family=Proportions(head_dim=16, width_per_layer=16.0, mlp_ratio=8 / 3),
         learning_rate=Power(factor=0.15, params=-0.32),
         batch_tokens=Power(factor=512),
         grid=(

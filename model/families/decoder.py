@@ -203,12 +203,12 @@ class Decoder(nnx.Module):
 
     def windows(self) -> Int[Array, "L"] | None:
         """Keys each layer sees, or None when layers do not differ."""
-        windows = self.config.windows
-        if (len(set(windows)) == 1 and self.config.window_layers == "all") or not any(windows):
+        config = self.config
+        if config.window is None or config.window_layers == "all":
             return None
         # Not max_length: without learned positions, decoding may go beyond it.
         dense = jnp.iinfo(jnp.int32).max
-        return jnp.array([window or dense for window in windows], jnp.int32)
+        return jnp.array([window or dense for window in config.windows], jnp.int32)
 
 
 def mean_size(x: Float[Array, "*shape"]) -> Float[Array, ""]:
