@@ -3,6 +3,7 @@
 import glob
 import os
 from dataclasses import replace
+from typing import TypeVar
 
 from data.cache import is_remote
 from data.config import DataConfig
@@ -12,7 +13,10 @@ WITH_A_PLACE = ("text", "jsonl", "parquet")
 """Kinds of source that are read from paths; the others have names or sizes."""
 
 
-def absolute(config: DataConfig) -> DataConfig:
+Config = TypeVar("Config", bound=DataConfig)
+
+
+def absolute(config: Config) -> Config:
     """The config with absolute paths in place of those of this directory and of `~`; URLs, names
     and sizes stay. What its files hold decides its rows, and where they lie does not."""
     return replace(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from data.batch import Batch
+from data.batch import TokenRows
 from launch.config import RunConfig
 from launch.ladder.short import Report, ShortRun, batches_of, compared, named
 from model.attention import Context
@@ -55,15 +55,15 @@ def check(
     means: dict[str, list[np.ndarray]] = {}
     for config in configs:
         run, kind, width = ShortRun(config, batches), *named(config)
-        seen = [_watched(run, rate, seed, base.data.packing) for seed in range(seeds)]
+        seen = [_watched(run, rate, seed) for seed in range(seeds)]
         means.setdefault(kind, []).append(np.mean(seen, axis=0))
         report(f"{kind} of width {width}")
     return [Sizes(kind, tuple(widths), np.array(found)) for kind, found in means.items()]
 
 
-def _watched(run: ShortRun, rate: float, seed: int, packed: bool) -> np.ndarray:
+def _watched(run: ShortRun, rate: float, seed: int) -> np.ndarray:
     """[kind, step]: activations on the first batch, before the first step and after each."""
-    watch = jax.jit(lambda model, batch: _sizes(model, batch, packed))
+    watch = jax.jit(_sizes)
     first, columns = None, []
     for state, _ in run.states(rate, seed):
         sizes, logits = watch(state.model, run.batches[0])
@@ -72,11 +72,13 @@ def _watched(run: ShortRun, rate: float, seed: int, packed: bool) -> np.ndarray:
     return np.array(columns).T
 
 
-def _sizes(model: Decoder, batch: Batch, packed: bool) -> tuple[list[Array], Array]:
+def _sizes(model: Decoder, batch: TokenRows) -> tuple[list[Array], Array]:
     """Mean absolute activations by kind, of layers their mean, and the logits."""
     share = branch_scale(model.config)
-    positions = batch.positions if packed else row_positions(batch.tokens)
-    context = Context(positions, batch.segment_ids if packed else None)
+    positions = batch.positions
+    if positions is None:
+        positions = row_positions(batch.tokens)
+    context = Context(positions, batch.segment_ids)
 
     def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
         block, window = block_and_window
