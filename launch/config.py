@@ -175,8 +175,8 @@ def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
     `"resume": "free"` (or that lie inside such a field) may differ. A field that is younger than
     the old run had its default there, as a new field's default changes nothing.
     """
-    before, now = {**dict(_defaults(RunConfig)), **dict(leaves(old))}, dict(leaves(to_dict(new)))
-    free = tuple(_free_fields(RunConfig))
+    before, now = {**dict(_defaults(new)), **dict(leaves(old))}, dict(leaves(to_dict(new)))
+    free = tuple(_free_fields(new))
     lines = []
     for name in sorted(before.keys() | now.keys()):
         if any(name == f or name.startswith(f + ".") for f in free):
@@ -208,20 +208,20 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + name, value
 
 
-def _defaults(config: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _defaults(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for f in dataclasses.fields(config):
-        if dataclasses.is_dataclass(f.type):
-            yield from _defaults(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(value := getattr(config, f.name)):
+            yield from _defaults(value, f"{prefix}{f.name}.")
         elif f.default is not dataclasses.MISSING:
             yield prefix + f.name, _plain(f.default)
 
 
-def _free_fields(config: type, prefix: str = "") -> Iterator[str]:
+def _free_fields(config: Any, prefix: str = "") -> Iterator[str]:
     for f in dataclasses.fields(config):
         if f.metadata.get("resume") == "free":
             yield prefix + f.name
-        elif dataclasses.is_dataclass(f.type):
-            yield from _free_fields(f.type, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+        elif dataclasses.is_dataclass(value := getattr(config, f.name)):
+            yield from _free_fields(value, f"{prefix}{f.name}.")
 
 
 def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
