@@ -116,7 +116,7 @@ def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
 def require_same_run(run_dir: Path, config: RunConfig) -> None:
     """Raise ValueError if the run there was trained by another config or tokenizer: known at once,
     while the rows may first have to be made."""
-    run = open_run(run_dir)
+    run = open_run(run_dir, config)
     if run.meta:
         require_resumable(run.meta["config"], config)
         run.require_tokenizer(config.data.load_tokenizer(), config.data)

@@ -53,13 +53,13 @@ class Saved:
     tokenizer: "Tokenizer"
 
 
-def open_run(path: Path) -> OpenedRun:
-    """The run in a directory, by its small files alone.
+def open_run(path: Path, like: RunConfig | None = None) -> OpenedRun:
+    """The run in a directory, by its small files alone; `like` as in `launch.config.from_dict`.
 
     Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
     """
     directory = find_run_directory(path)
-    config = load(directory.config)
+    config = load(directory.config, like)
     checkpoints = CheckpointFolder(directory.checkpoints)
     for step in reversed(checkpoints.steps()):
         try:

@@ -292,6 +292,22 @@ def test_held_out_rows_come_once_and_are_filled_up(config: DataConfig) -> None:
     assert [b.weights.sum() > 0 for b in held.batches(0, size, mine)] == [True, False]
 
 
+@pytest.mark.parametrize("packing", [True, False])
+def test_shapes_known_beforehand_are_those_of_batches(config: DataConfig, packing: bool) -> None:
+    config = replace(config, packing=packing)
+    for field, shape in zip(
+        quietly(config).batch(np.arange(5)), config.batch_shapes(5), strict=True
+    ):
+        assert (field is None) is (shape is None)
+        if field is not None and shape is not None:
+            assert (field.shape, field.dtype) == (shape.shape, shape.dtype)
+
+
+def test_held_out_rows_are_not_mixed_by_weight(mixed: DataConfig) -> None:
+    held = quietly(replace(mixed, weights=(1.0, 9.0)), "held_out")
+    assert sorted(held.examples(np.arange(held.num_rows))) == list(range(held.num_rows))
+
+
 @pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 9.0)])
 def test_mixtures_hit_their_weights(mixed: DataConfig, weights: tuple[float, ...]) -> None:
     both = quietly(replace(mixed, weights=weights))

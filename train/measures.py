@@ -12,7 +12,7 @@ def of_tokens(sums: Sums, counts: Mapping[str, int]) -> dict[str, float]:
     sum of all losses, those of the ends of documents among them, over these bytes."""
     perplexity = {"eval_perplexity": math.exp(min(float(sums.loss / sums.weight), 700.0))}
     targets = {"eval_targets": float(sums.weight)}
-    size = counts["text_bytes"]
+    size = counts.get("text_bytes", 0)
     bits = {"eval_bits_per_byte": float(sums.loss) / math.log(2) / size} if size else {}
     return perplexity | targets | bits
 
