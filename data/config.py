@@ -1,20 +1,70 @@
-"""Where text comes from and how it becomes rows. Imports no grain, so that `--help` stays fast."""
+"""What a run asks of its data config, and that of text: where it comes from and how it becomes
+rows. Imports no grain, so that `--help` stays fast."""
 
 import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from annotated_types import Interval
 
 from data.sources import table
 from data.sources.source import Source
 
+if TYPE_CHECKING:
+    from data.batch import Batch, TokenRows
+    from data.rows.rows import Rows, Split
+    from data.rows.tokens import TokenWindows
+    from data.tokenizer import Tokenizer
+
 # What a source or a tokenizer holds must stay; its digest decides, and not where it lies.
 FREE = {"resume": "free"}
 
 
+def to_stderr(line: str) -> None:
+    """Print a line where it is not mistaken for a result."""
+    print(line, file=sys.stderr)
+
+
+class DataKind(ABC):
+    """What a run asks of its data config: a frozen dataclass, of this module or from elsewhere.
+
+    Fields whose metadata says `"resume": "free"` may change when a run is resumed. The attributes
+    here may be fields or properties.
+    """
+
+    sequence_length: int
+    """Places of a row that the model works on; speed and cost are counted by it."""
+    packing: bool = False
+    """Whether rows hold several documents that segment ids keep apart."""
+    cache_dir: str = "~/.cache/meshloom"
+    """Where what is made of the data may be kept, and compiled programs."""
+
+    @abstractmethod
+    def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
+        """The rows of a split, which are made ready first; `report` is given lines about that."""
+
+    @abstractmethod
+    def batch_shapes(self, batch_size: int) -> "Batch":
+        """A batch of that size in shapes and types alone: arrays without memory of their own."""
+
+    def absolute(self) -> Self:
+        """The same data, named so that it means the same from every working directory."""
+        return self
+
+    def moved(self, places: Mapping[str, Any]) -> Self:
+        """The same data of a run that is over, with the fields that say where they lie now."""
+        return dataclasses.replace(self, **places)  # type: ignore[type-var]
+
+    def load_tokenizer(self) -> "Tokenizer | None":
+        """What makes text of a model's tokens, before any row is made; None if nothing does."""
+        return None
+
+
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(DataKind):
     """Sources, tokenizer and row shape; with the seed it fixes the order of every row."""
 
     sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
@@ -65,6 +115,45 @@ class DataConfig:
         """The source that `spec` means; ValueError if its kind is not known. A subclass, passed
         from Python, knows kinds that are not in the table."""
         return table.source_of(spec)
+
+    def open_rows(
+        self, split: "Split", *, report: Callable[[str], None] = to_stderr
+    ) -> "TokenWindows":
+        """The rows of a split; what the cache lacks is tokenized first, which `report` is told.
+
+        ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
+        """
+        from data.rows.tokens import open_windows
+
+        return open_windows(self, split, report)
+
+    def batch_shapes(self, batch_size: int) -> "TokenRows":
+        """A batch of that size in shapes and types alone."""
+        import numpy as np
+
+        from data.batch import TokenRows
+
+        shape = (batch_size, self.sequence_length)
+        ids = np.broadcast_to(np.int32(0), shape)
+        places = ids if self.packing else None
+        return TokenRows(ids, ids, places, places, np.broadcast_to(np.float32(0), shape))
+
+    def absolute(self) -> Self:
+        """The config with absolute paths, as `data.places` makes them."""
+        from data.places import absolute
+
+        return absolute(self)
+
+    def moved(self, places: Mapping[str, Any]) -> Self:
+        """The config with sources, tokenizer or cache where they lie now."""
+        # What a tokenizer may lose was decided when the run began, and its digest says the rest.
+        return super().moved({**places, "lost_characters": 1.0})
+
+    def load_tokenizer(self) -> "Tokenizer":
+        """The tokenizer that the config names; ValueError as from `data.tokenizer`."""
+        from data.tokenizer import tokenizer_of
+
+        return tokenizer_of(self)
 
 
 def _check_no_password(name: str, text: str) -> None:

@@ -2,13 +2,16 @@
 
 import os
 from dataclasses import replace
+from typing import TypeVar
 
 from data.cache import is_remote
 from data.config import DataConfig
 from data.system import expanded
 
+Config = TypeVar("Config", bound=DataConfig)
 
-def absolute(config: DataConfig) -> DataConfig:
+
+def absolute(config: Config) -> Config:
     """The config with absolute paths in place of those of this directory and of `~`; URLs, names
     and sizes stay. What its files hold decides its rows, and where they lie does not."""
     return replace(

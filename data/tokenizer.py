@@ -177,6 +177,17 @@ def identity(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
+def documents(tokenizer: Tokenizer) -> str:
+    """Which tokens documents begin and end with, and what decides it."""
+    begin, end = (
+        f"{token.name} ({token.id}, by {token.source})" if token.source else token.name
+        for token in (tokenizer.begin, tokenizer.end)
+    )
+    if tokenizer.begin.id == tokenizer.end.id:
+        return f"documents begin and end with {end}"
+    return f"documents begin with {begin} and end with {end}"
+
+
 def visible(text: str) -> str:
     """Text for people: control characters other than newline and tab as `\\x1b`, since a terminal
     would obey them."""

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from data.batch import Batch
-from data.pipeline import Rows
+from data.batch import Axes, Batch, Kind, map_fields
+from data.rows.rows import Rows
 from model.families.family import FamilyConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
@@ -31,16 +31,6 @@ def resolve_train(config: TrainConfig, model: FamilyConfig, backend: str) -> Tra
     return dataclasses.replace(
         config, loss_chunk=config.loss_chunk or choose_chunk(model.table_rows, backend)
     )
-
-
-def check_vocabulary(model: FamilyConfig, rows: Rows, tokenizer: str) -> None:
-    """Raise ValueError if the tokenizer makes ids the model has no row for."""
-    if model.vocabulary is not None and rows.tokenizer.vocab_size > model.vocabulary:
-        raise ValueError(
-            f"model.vocab_size={model.vocabulary} must be at least {rows.tokenizer.vocab_size}, "
-            f"because data.tokenizer={tokenizer} makes that many ids; "
-            f"try --model.vocab-size {rows.tokenizer.vocab_size}"
-        )
 
 
 def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
@@ -77,34 +67,34 @@ def make_fresh_state(fresh: Callable[[], TrainState]) -> TrainState:
 
 
 def step_arguments(
-    state: TrainState, train: TrainConfig, length: int
-) -> tuple[TrainState, Batch, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """What the train step is traced with on the current mesh, devices or not."""
+    state: TrainState, batch: Kind
+) -> tuple[TrainState, Kind, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """What the train step is traced with on the current mesh, devices or not, for batches like
+    `batch`, of which only shapes and types are read."""
     mesh = jax.sharding.get_abstract_mesh()
-    rows = NamedSharding(mesh, spec("batch", "length"))
-    ids = jax.ShapeDtypeStruct((train.batch_size, length), np.int32, sharding=rows)
-    weights = jax.ShapeDtypeStruct(ids.shape, np.float32, sharding=rows)
+
+    def shape(array: np.ndarray, axes: Axes) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, spec(*axes))
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
     rate = jax.ShapeDtypeStruct((), np.float32, sharding=NamedSharding(mesh, spec()))
     ceiling = jax.ShapeDtypeStruct((2,), np.float32, sharding=rate.sharding)
-    return state, Batch(ids, ids, ids, ids, weights), rate, ceiling
+    return state, map_fields(shape, batch), rate, ceiling
 
 
-def lower_train_step(
-    state: TrainState, train: TrainConfig, *, length: int, packed: bool
-) -> jax.stages.Lowered:
-    """The train step traced for the shapes of `state` on the current mesh; ValueError for shapes
-    that a part of it cannot take."""
-    step = make_train_step(train, packed=packed)
-    return step.lower(*step_arguments(state, train, length))
+def lower_train_step(state: TrainState, train: TrainConfig, batch: Batch) -> jax.stages.Lowered:
+    """The train step traced for the shapes of `state` and `batch` on the current mesh; ValueError
+    for shapes that a part of it cannot take."""
+    return make_train_step(train).lower(*step_arguments(state, batch))
 
 
 def compile_train_step(
-    state: TrainState, train: TrainConfig, *, length: int, packed: bool
+    state: TrainState, train: TrainConfig, batch: Batch
 ) -> tuple[jax.stages.Compiled, float]:
-    """The train step compiled for the shapes of `state` on the current mesh, and the seconds it
-    took."""
+    """The train step compiled for the shapes of `state` and `batch` on the current mesh, and the
+    seconds it took."""
     began = time.perf_counter()
-    compiled = lower_train_step(state, train, length=length, packed=packed).compile()
+    compiled = lower_train_step(state, train, batch).compile()
     return compiled, time.perf_counter() - began
 
 
@@ -114,22 +104,22 @@ def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float
 
 
 def make_evaluate(
-    train: TrainConfig, held_out: Rows, *, batches: int | None, packed: bool
+    train: TrainConfig, held_out: Rows, *, batches: int | None
 ) -> Callable[[TrainState], dict[str, float]]:
     """A function that measures a state on the held-out rows, on at most `batches` batches of
     them."""
-    eval_step = make_eval_step(train, packed=packed)
+    eval_step = make_eval_step(train)
     rows = local_rows(train.batch_size)
 
     def measure(state: TrainState) -> dict[str, float]:
         numbered = enumerate(held_out.batches(0, train.batch_size, rows))
-        found = (
-            (batch, held_out.text_bytes(number * train.batch_size + rows))
+        counted = (
+            (batch, held_out.counts(number * train.batch_size + rows))
             for number, batch in itertools.islice(numbered, batches)
         )
         return evaluate(
             state.evaluated,
-            found,
+            counted,
             eval_step,
             rows=rows,
             batch_size=train.batch_size,

@@ -117,9 +117,19 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
-def from_dict(values: Mapping[str, Any], where: str = "config") -> RunConfig:
-    """The RunConfig of `to_dict`'s result; ValueError, naming `where`, on unfit keys and values."""
-    return structured(RunConfig, values, where, "a run config")
+def from_dict(
+    values: Mapping[str, Any], where: str = "config", like: RunConfig | None = None
+) -> RunConfig:
+    """The RunConfig of `to_dict`'s result; ValueError, naming `where`, on unfit keys and values.
+
+    If the data are of a kind from elsewhere, `like` is a config whose data are of that kind.
+    """
+    kind = RunConfig
+    if like is not None and type(like.data) is not DataConfig:
+        kind = dataclasses.make_dataclass(
+            "RunConfig", [("data", type(like.data))], bases=(RunConfig,), frozen=True, kw_only=True
+        )
+    return structured(kind, values, where, "a run config")
 
 
 def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: str) -> Config:
@@ -168,9 +178,10 @@ def save(config: Any, path: Path) -> None:
     partial.replace(path)
 
 
-def load(path: Path) -> RunConfig:
-    """Read the YAML that `save` wrote; ValueError names the file, the key and the nearest key."""
-    return from_dict(load_dict(path), str(path))
+def load(path: Path, like: RunConfig | None = None) -> RunConfig:
+    """Read the YAML that `save` wrote, as `from_dict`; ValueError names the file, the key and the
+    nearest key."""
+    return from_dict(load_dict(path), str(path), like)
 
 
 def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:

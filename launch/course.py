@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.skipped import Ranges, joined, rows_at, told
+from data.order import Ranges, in_words, joined, rows_at
 
 if TYPE_CHECKING:
-    from data.pipeline import Rows
+    from data.rows.rows import Rows
     from train.bad_numbers import Rollback
     from train.config import TrainConfig
 
@@ -43,8 +43,9 @@ class Course:
             file, _, place = rows.origin(number).rpartition(" at ")
             places.setdefault(file, []).append(place)
         origins = ", ".join(f"{file} at {', '.join(found)}" for file, found in places.items())
-        more = len(numbers) - SHOWN_ORIGINS
-        return f"data rows {told(numbers)}, from {origins}{f' and {more} more' if more > 0 else ''}"
+        hidden = len(numbers) - SHOWN_ORIGINS
+        more = f" and {hidden} more" if hidden > 0 else ""
+        return f"data rows {in_words(numbers)}, from {origins}{more}"
 
     def without(self, bad: "Rollback", train: "TrainConfig") -> "Course":
         """The course without the rows of a bad step and of the batches after it.

@@ -10,8 +10,7 @@ from data.config import DataConfig
 from launch.words import UsageError, run_one_of
 
 if TYPE_CHECKING:
-    from data.pipeline import Rows
-    from data.tokenizer import Tokenizer
+    from data.rows.tokens import TokenWindows
 
 
 DEFAULT = DataConfig()
@@ -36,9 +35,7 @@ def prepare(data: DataConfig = DEFAULT) -> None:
     Args:
         data: The data of a run.
     """
-    from data.pipeline import open_rows
-
-    rows = open_rows(data, "train")
+    rows = data.open_rows("train")
     print(f"ready to train on: {_counts(rows)} of {data.sequence_length} tokens")
 
 
@@ -67,15 +64,14 @@ def show(data: DataConfig = DEFAULT, row: Annotated[int, Interval(ge=0, le=2**62
         data: The data of a run.
         row: Number of the row in the order of training, from 0.
     """
-    from data.pipeline import open_rows
-    from data.tokenizer import visible
+    from data.tokenizer import documents, visible
 
-    rows = open_rows(data, "train")
+    rows = data.open_rows("train")
     print(f"digest     {rows.digest}")
     print(f"train      {_counts(rows)}")
     if data.held_out:
         try:
-            print(f"held out   {_counts(open_rows(data, 'held_out'))}")
+            print(f"held out   {_counts(data.open_rows('held_out'))}")
         except ValueError as error:
             print(f"held out   0 rows: {error}")
     print(f"vocabulary {rows.tokenizer.vocab_size:,} ids; {documents(rows.tokenizer)}")
@@ -99,18 +95,7 @@ def _require_output(arguments: list[str]) -> None:
         )
 
 
-def documents(tokenizer: "Tokenizer") -> str:
-    """Which tokens documents begin and end with, and what decides it."""
-    begin, end = (
-        f"{token.name} ({token.id}, by {token.source})" if token.source else token.name
-        for token in (tokenizer.begin, tokenizer.end)
-    )
-    if tokenizer.begin.id == tokenizer.end.id:
-        return f"documents begin and end with {end}"
-    return f"documents begin with {begin} and end with {end}"
-
-
-def _counts(rows: "Rows") -> str:
+def _counts(rows: "TokenWindows") -> str:
     return (
         f"{_counted(rows.num_documents, 'document')}, {rows.num_bytes:,} bytes, "
         f"{rows.num_tokens:,} tokens, {_counted(rows.num_rows, 'row')}"

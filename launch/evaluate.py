@@ -5,7 +5,6 @@ import dataclasses
 
 import jax
 
-from data.pipeline import open_rows
 from launch import build
 from launch.options import EvaluateOptions
 from launch.resume import require_rows, require_same_rows
@@ -20,7 +19,7 @@ def evaluate(options: EvaluateOptions) -> None:
         options.run, options.step, options.mesh, options.data, options.distributed
     ) as saved:
         config = saved.config
-        held_out = open_rows(config.data, "held_out")
+        held_out = config.data.open_rows("held_out")
         require_same_rows(held_out)
         require_rows(held_out, config.data, saved.meta, f"step {saved.step} of {options.run}")
         shards = axis_size("batch")
@@ -29,7 +28,6 @@ def evaluate(options: EvaluateOptions) -> None:
             dataclasses.replace(config.train, batch_size=batch_size),
             held_out,
             batches=options.batches,
-            packed=config.data.packing,
         )
         measured = measure(saved.state)
         if jax.process_index() == 0:

@@ -17,7 +17,7 @@ def class_of(declared: type, value: Any) -> type:
 
     ValueError for values of a family that there is not.
     """
-    if dataclasses.is_dataclass(value) and isinstance(value, declared):
+    if dataclasses.is_dataclass(value):
         return type(value)
     if declared is not FamilyConfig:
         return declared

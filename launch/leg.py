@@ -8,7 +8,6 @@ from contextlib import ExitStack
 
 import jax
 
-from data.tokenizer import identity
 from launch import build, exits
 from launch.config import to_dict
 from launch.course import Course
@@ -68,8 +67,7 @@ def run_leg(ready: Ready, found: Found | None, course: Course) -> tuple[TrainSta
         closing.callback(feed.close)
         meta = {
             "first_batch_size": ready.first_batch_size,
-            "data_digest": ready.rows.digest,
-            "tokenizer_digest": identity(ready.rows.tokenizer),
+            **ready.rows.meta(),
             "config": to_dict(config),
             "versions": report.versions,
             **course.meta(),

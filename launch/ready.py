@@ -10,8 +10,7 @@ from typing import NamedTuple
 import jax
 
 from data import system
-from data.pipeline import Rows, open_rows
-from data.places import absolute
+from data.rows.rows import Rows
 from launch import build, exits, typed
 from launch.build import Checks
 from launch.config import RunConfig
@@ -72,11 +71,12 @@ def prepare(
 ) -> Ready:
     """Open the data and the run, compile; `closing` closes them."""
 
-    length, packed = config.data.sequence_length, config.data.packing
+    data = config.data
+    length, packed = data.sequence_length, data.packing
     model = config.model.resolve(jax.default_backend())
     train = build.resolve_train(config.train, model, jax.default_backend())
-    data, model_config = config.data, dataclasses.replace(config.model, dtype=model.dtype)
-    config = dataclasses.replace(config, data=absolute(data), model=model_config)
+    model_config = dataclasses.replace(config.model, dtype=model.dtype)
+    config = dataclasses.replace(config, data=data.absolute(), model=model_config)
     if project := config.wandb:
         from_first_process(lambda: require_wandb(project) or "")
     build.check_batch(train, length, model)
@@ -84,10 +84,10 @@ def prepare(
     report = Report(config, model)
     if resume and run_dir:
         require_same_run(run_dir, config)
-    rows = open_rows(data, "train", report=report.say)
-    build.check_vocabulary(model, rows, data.tokenizer)
+    rows = data.open_rows("train", report=report.say)
+    rows.check(model)
     require_same_rows(rows)
-    held_out = open_rows(data, "held_out", report=report.say) if train.eval_batches else None
+    held_out = data.open_rows("held_out", report=report.say) if train.eval_batches else None
     phases.enter("restore" if resume else "start")
     found = find(run_dir, config, rows, report.say) if resume and run_dir else None
     if resume and found is None:
@@ -100,7 +100,7 @@ def prepare(
     shapes, there = jax.eval_shape(fresh), room()
     beside = beside_state(model, train, length, jax.default_backend(), packed=packed)
     memory = require_room(shapes, there, beside)
-    lowered = build.lower_train_step(shapes, train, length=length, packed=packed)
+    lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
     run = _open_run(config, run_dir, resume, overwrite, phases, closing)
     stop.to_go_on = None if typed.launched() else typed.train(run.path)
     if jax.process_index() == 0:
@@ -116,7 +116,7 @@ def prepare(
     report.say(f"train step compiled in {seconds:.1f} s{told_of(train_step, there)}")
     measure = None
     if held_out is not None:
-        measure = build.make_evaluate(train, held_out, batches=train.eval_batches, packed=packed)
+        measure = build.make_evaluate(train, held_out, batches=train.eval_batches)
     return Ready(
         config=config,
         train=train,

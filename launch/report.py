@@ -8,11 +8,10 @@ from contextlib import ExitStack
 import jax
 from rich.console import Console
 
-from data.pipeline import Rows
+from data.rows.rows import Rows
 from data.tokenizer import Tokenizer
 from launch import exits, typed
 from launch.config import RunConfig, to_dict
-from launch.data import documents
 from launch.generate import continuations
 from launch.mesh import shown
 from launch.run_directory import RunDirectory, environment, near
@@ -50,7 +49,7 @@ class Report:
 
     def begin(self, run: RunDirectory, rows: Rows) -> None:
         """What will be trained, on what, with which kernel, and where it will lie."""
-        model, length = self._model, self._config.data.sequence_length
+        model = self._model
         total = parameter_count(model)
         device = jax.devices()[0]
         self.say(
@@ -65,10 +64,8 @@ class Report:
         how = "segments masked" if self._config.data.packing else "plain causal rows"
         kernel = f"attention: {model.kernel} kernel ({how}), " if model.kernel else ""
         self.say(f"{kernel}compute in {model.dtype}")
-        self.say(
-            f"data: {rows.num_tokens:,} tokens, {rows.num_rows:,} rows of {length}, each epoch"
-        )
-        self.say(documents(rows.tokenizer))
+        for line in rows.describe():
+            self.say(line)
         note = mfu_note(device.device_kind)
         if note:
             self.say(note)
@@ -127,9 +124,9 @@ class Report:
         return writer
 
     def finish(
-        self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer
+        self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer | None
     ) -> None:
-        """Where the checkpoints lie and how to go on, the loss curve, and a sample."""
+        """Where the checkpoints lie and how to go on, the loss curve, and a sample of text."""
         self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
         if self._lead:
             self._draw(run)
@@ -137,7 +134,7 @@ class Report:
             f"to go on:    {typed.train(run.path)} --train.steps {2 * self._config.train.steps}"
         )
         new = self._config.sample
-        if not new or not self._model.writes:
+        if not new or tokenizer is None or not self._model.writes:
             return
         if jax.process_count() > 1:
             sample = shlex.join([*typed.program(), "generate", near(run.path)])

@@ -11,10 +11,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from data import system
-from data.config import DataConfig
-from data.pipeline import Rows
-from data.places import absolute
-from data.tokenizer import tokenizer_of
+from data.config import DataKind
+from data.rows.rows import Rows
 from launch.config import RunConfig, require_resumable, to_dict
 from launch.course import Course
 from launch.distributed import from_first_process
@@ -68,7 +66,7 @@ def find(
     meta = checkpointer.read_meta(step)
     require_resumable(meta["config"], config)
     who = f"step {step} of {directory}"
-    require_tokenizer(rows.tokenizer, config.data.tokenizer, meta, who)
+    require_tokenizer(rows.tokenizer, config.data, meta, who)
     require_rows(rows, config.data, meta, who)
     for other, faults in bad.items():
         aside = checkpointer.set_aside(other, faults)
@@ -118,19 +116,19 @@ def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
 def require_same_run(run_dir: Path, config: RunConfig) -> None:
     """Raise ValueError if the run there was trained by another config or tokenizer: known at once,
     while the rows may first have to be made."""
-    run = open_run(run_dir)
+    run = open_run(run_dir, config)
     if run.meta:
         require_resumable(run.meta["config"], config)
-        run.require_tokenizer(tokenizer_of(config.data), config.data.tokenizer)
+        run.require_tokenizer(config.data.load_tokenizer(), config.data)
 
 
-def require_rows(rows: Rows, data: DataConfig, meta: Mapping[str, Any], who: str) -> None:
+def require_rows(rows: Rows, data: DataKind, meta: Mapping[str, Any], who: str) -> None:
     """Raise ValueError if `rows`, of that config, are not those that `who`, of that meta, was
     trained on."""
     digest = meta["data_digest"]
     if rows.digest == digest:
         return
-    before, now = meta["config"]["data"], to_dict(absolute(data))
+    before, now = meta["config"]["data"], to_dict(data.absolute())
     changed = [
         f"data.{name}: was {before.get(name, 'absent')}, now {value}"
         for name, value in now.items()

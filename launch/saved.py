@@ -21,6 +21,7 @@ from launch.signing import signing_key
 from train.checkpoint_folder import CheckpointFolder
 
 if TYPE_CHECKING:
+    from data.config import DataConfig
     from data.tokenizer import Tokenizer
     from launch.options import MovedData, MovedTokenizer
     from train.checkpoint import Checkpointer
@@ -36,9 +37,9 @@ class OpenedRun(NamedTuple):
     meta: Mapping[str, Any]
     """Of its newest checkpoint that can be read; empty if there is none."""
 
-    def require_tokenizer(self, tokenizer: "Tokenizer", spec: str) -> None:
-        """Raise ValueError if the run was trained with another than this, which `spec` names."""
-        require_tokenizer(tokenizer, spec, self.meta, str(self.directory.path))
+    def require_tokenizer(self, tokenizer: "Tokenizer | None", data: "DataConfig") -> None:
+        """Raise ValueError if the run was trained with another than this, which `data` names."""
+        require_tokenizer(tokenizer, data, self.meta, str(self.directory.path))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,13 @@ class Saved:
     tokenizer: "Tokenizer"
 
 
-def open_run(path: Path) -> OpenedRun:
-    """The run in a directory, by its small files alone.
+def open_run(path: Path, like: RunConfig | None = None) -> OpenedRun:
+    """The run in a directory, by its small files alone; `like` as in `launch.config.from_dict`.
 
     Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
     """
     directory = find_run_directory(path)
-    config = load(directory.config)
+    config = load(directory.config, like)
     checkpoints = CheckpointFolder(directory.checkpoints)
     for step in reversed(checkpoints.steps()):
         try:
@@ -71,14 +72,17 @@ def open_run(path: Path) -> OpenedRun:
     return OpenedRun(directory, config, checkpoints, {})
 
 
-def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any], who: str) -> None:
+def require_tokenizer(
+    tokenizer: "Tokenizer | None", data: "DataConfig", meta: Mapping[str, Any], who: str
+) -> None:
     """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
-    `spec` names, or by a version whose rows began documents otherwise."""
+    `data` names, or by a version whose rows began documents otherwise; data that are no text have
+    none."""
     from data.tokenizer import identity
 
-    known, own = meta.get("tokenizer_digest"), identity(tokenizer)
-    if not meta:
+    if tokenizer is None or not meta:
         return
+    known, own = meta.get("tokenizer_digest"), identity(tokenizer)
     if known is None:
         raise ValueError(
             f"run={who} must be of a version that trains on where documents begin, because what a "
@@ -87,11 +91,11 @@ def require_tokenizer(tokenizer: "Tokenizer", spec: str, meta: Mapping[str, Any]
         )
     if known != own:
         raise ValueError(
-            f"data.tokenizer={spec!r} has the digest {own[:16]}, which must be {known[:16]}, "
-            f"because {who} was trained with that tokenizer, and its ids, or the tokens between "
-            f"documents, mean something else in this one (begin {tokenizer.begin.name!r}, end "
-            f"{tokenizer.end.name!r}); try --data.tokenizer with the path where that one lies now, "
-            "and --data.begin-token and --data.end-token as they were"
+            f"data.tokenizer={data.tokenizer!r} has the digest {own[:16]}, which must be "
+            f"{known[:16]}, because {who} was trained with that tokenizer, and its ids, or the "
+            "tokens between documents, mean something else in this one (begin "
+            f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with the "
+            "path where that one lies now, and --data.begin-token and --data.end-token as they were"
         )
 
 
@@ -99,9 +103,7 @@ def moved(config: RunConfig, data: "MovedData | MovedTokenizer") -> RunConfig:
     """The config with its data where they lie now."""
     places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     changed = {name: place for name, place in places.items() if place is not None}
-    # What a tokenizer may lose was decided when the run began, and its digest says the rest.
-    changed["lost_characters"] = 1.0
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
+    return dataclasses.replace(config, data=config.data.moved(changed))
 
 
 @contextmanager
@@ -117,13 +119,12 @@ def open_saved(
 
     Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
     """
-    from data.tokenizer import tokenizer_of
     from launch import runtime
 
     run = open_run(run_path)
     config = moved(run.config, data)
-    tokenizer = tokenizer_of(config.data)
-    run.require_tokenizer(tokenizer, config.data.tokenizer)
+    tokenizer = config.data.load_tokenizer()
+    run.require_tokenizer(tokenizer, config.data)
     devices = runtime.start(
         mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir
     )
@@ -145,7 +146,7 @@ def open_saved(
         where = run.directory.config
         _require_own(where, run.config, meta["config"], int(state.step))
         who = f"step {int(state.step)} of {run_path}"
-        require_tokenizer(tokenizer, config.data.tokenizer, meta, who)
+        require_tokenizer(tokenizer, config.data, meta, who)
         yield Saved(
             config=dataclasses.replace(config, model=model, train=train),
             state=state,

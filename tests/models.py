@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from data.batch import Batch
+from data.batch import Kind, TokenRows, map_fields
+from data.config import DataConfig
 from launch.config import MeshConfig
 from launch.mesh import make_mesh
 from model.families.decoder_config import DecoderConfig
@@ -39,7 +40,7 @@ def mesh_of(**sizes: int) -> Mesh:
     return make_mesh(MeshConfig(**{"fsdp": 1, **sizes}), jax.devices()[:count])
 
 
-def batch_of(B: int = 8, T: int = 16, V: int = 64, seed: int = 0) -> Batch:
+def batch_of(B: int = 8, T: int = 16, V: int = 64, seed: int = 0) -> TokenRows:
     """Random rows of two documents each; some targets and one whole row do not count."""
     rng = np.random.default_rng(seed)
     windows = rng.integers(0, V, (B, T + 1)).astype(np.int32)
@@ -49,7 +50,7 @@ def batch_of(B: int = 8, T: int = 16, V: int = 64, seed: int = 0) -> Batch:
     weights = np.ones((B, T), np.float32)
     weights[:, border - 1] = 0
     weights[1] = 0
-    return Batch(
+    return TokenRows(
         tokens=windows[:, :-1],
         targets=windows[:, 1:],
         positions=np.tile(positions.astype(np.int32), (B, 1)),
@@ -58,10 +59,17 @@ def batch_of(B: int = 8, T: int = 16, V: int = 64, seed: int = 0) -> Batch:
     )
 
 
-def placed(batch: Batch) -> Batch:
+def placed(batch: Kind) -> Kind:
     """The batch on the current mesh."""
-    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", "length"))
-    return jax.tree.map(lambda rows: jax.device_put(rows, sharding), batch)
+    mesh = jax.sharding.get_mesh()
+    return map_fields(
+        lambda rows, axes: jax.device_put(rows, NamedSharding(mesh, spec(*axes))), batch
+    )
+
+
+def shapes_of(B: int = 8, T: int = 16, *, packing: bool = True) -> TokenRows:
+    """The shapes of batches of rows of tokens."""
+    return DataConfig(sequence_length=T, packing=packing).batch_shapes(B)
 
 
 def changed(config: TrainConfig, **optimizer: object) -> TrainConfig:

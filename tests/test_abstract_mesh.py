@@ -20,8 +20,8 @@ def test_train_step_lowers_without_devices_and_keeps_every_layout(name: str) -> 
     train = dataclasses.replace(run.train, batch_size=256, loss_chunk=512)
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=32, tensor=8)):
         shapes = jax.eval_shape(fresh_state(model, train))
-        step = make_train_step(train, packed=True)
-        traced = step.trace(*step_arguments(shapes, train, run.data.sequence_length))
+        step = make_train_step(train)
+        traced = step.trace(*step_arguments(shapes, run.data.batch_shapes(train.batch_size)))
         text = traced.lower(lowering_platforms=("tpu",)).as_text()
     assert "num_partitions = 256" in text
     assert "splash_mha_fwd_segmented" in text

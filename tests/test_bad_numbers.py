@@ -13,7 +13,6 @@ import pytest
 from command import ROOT, SMALL, arguments, meshloom, records
 
 from data.config import DataConfig
-from data.pipeline import open_rows
 from train.checkpoint import Checkpointer
 from train.config import CheckpointConfig
 
@@ -42,7 +41,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 def words(text: str) -> list[str]:
     """A command line under which two rare rows come soon after step 30."""
     data = DataConfig(sources=(text,), sequence_length=32, held_out=0, seed=9)
-    rows = open_rows(data, "train", report=lambda line: None)
+    rows = data.open_rows("train", report=lambda line: None)
     batch = rows.batch(np.arange(50 * B))
     rare = np.flatnonzero((batch.tokens >= 128).sum(axis=1) > 3)
     assert rare.tolist() == [293, 335]
@@ -140,7 +139,7 @@ def test_two_processes_go_back_to_the_beginning_when_there_is_no_checkpoint(
     program = (
         "import sys\n"
         "import numpy as np\n"
-        "from data.pipeline import Rows\n"
+        "from data.rows.tokens import TokenWindows as Rows\n"
         "from launch.cli import program\n"
         "read = Rows.batch\n"
         "def batch(rows, numbers):\n"

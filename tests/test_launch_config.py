@@ -2,12 +2,14 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from annotated_types import Interval
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.config import DataKind
 from launch.config import (
     DistributedConfig,
     MeshConfig,
@@ -242,3 +244,31 @@ def test_values_of_another_shape_are_refused(changes: dict[str, Any], message: s
         values[name] = {**values[name], **value} if isinstance(value, dict) else value
     with pytest.raises(ValueError, match=message):
         from_dict(values, "file")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Elsewhere(DataKind):
+    """Data of a kind that this repository does not know."""
+
+    count: Annotated[int, Interval(ge=1, le=9)] = 3
+    sequence_length: int = 8
+    shade: str = dataclasses.field(default="red", metadata={"resume": "free"})
+
+    def open_rows(self, split: str, *, report: object = None) -> Any: ...
+
+    def batch_shapes(self, batch_size: int) -> Any: ...
+
+
+def test_data_of_a_kind_from_elsewhere_are_read_and_compared_by_their_own_fields() -> None:
+    run = dataclasses.replace(preset("tiny"), data=Elsewhere())  # pyright: ignore[reportArgumentType]
+    values = to_dict(run)
+    assert to_dict(from_dict(values, like=run)) == values
+    with pytest.raises(ValueError, match=r"data\.count=10 .* must be at most 9"):
+        from_dict({**values, "data": {**values["data"], "count": 10}}, like=run)
+    with pytest.raises(ValueError, match=r"data\.count in config must be a field of DataConfig"):
+        from_dict(values)
+    other = dataclasses.replace(run, data=Elsewhere(count=4, shade="blue"))  # pyright: ignore[reportArgumentType]
+    assert resume_differences(values, other) == ["data.count: was 3, now 4"]
+    # A field that is younger than the old run had its default.
+    old = {**values, "data": {"sequence_length": 8, "shade": "red"}}
+    assert resume_differences(old, run) == []

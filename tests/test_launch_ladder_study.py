@@ -10,7 +10,6 @@ import pytest
 import yaml
 from command import meshloom
 
-from data.pipeline import open_rows
 from data.shard import SPLITS
 from launch.cli import main
 from launch.config import RunConfig, leaves, save, structured, to_dict
@@ -253,7 +252,7 @@ def test_cells_that_cannot_fit_are_refused(tmp_path: Path) -> None:
     assert lines[0].split()[-2:] == ["memory", "hours"] and len(lines[0]) == 80
     assert lines[2].endswith("   3.3T       -") and "nan" not in planned.stdout
     assert "all cells must fit the device" in planned.stderr and "3.3T bytes of" in planned.stderr
-    train, held_out = (open_rows(study_of(values).base.data, split) for split in SPLITS)
+    train, held_out = (study_of(values).base.data.open_rows(split) for split in SPLITS)
     assert f"out of {held_out.num_documents:,} documents;\n{train.num_tokens:,}" in planned.stdout
     assert "measured on 2,048 tokens" in planned.stdout
 
@@ -283,7 +282,7 @@ def test_a_study_knows_its_text_by_what_it_holds(
     corpus("a", "night")
     first = studied("a")
     cell = first.cells[0]
-    digest = open_rows(cell.config.data, "train").digest
+    digest = cell.config.data.open_rows("train").digest
     write_json(first.of(cell) / "result.json", {"data_digest": digest})
     require_same_text(first)
     (tmp_path / "a").rename(tmp_path / "moved")

@@ -13,7 +13,7 @@ STEPS = [*SMALL, "--train.eval-batches", "0", "--train.steps"]
 LATE = """
 import sys, time
 import jax
-from data.pipeline import Rows
+from data.rows.rows import Rows
 from launch.cli import program
 from launch.coordination import coordination
 from launch.peers import FOLDER

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.extend import core
+from models import shapes_of
 
 from launch.build import fresh_state, step_arguments
 from launch.plan import shapes
@@ -75,8 +76,8 @@ def test_products_are_those_of_the_traced_step(changes: dict[str, Any], accumula
     train = TrainConfig(steps=1, batch_size=4, accumulation=accumulation, loss_chunk=64)
     with jax.sharding.use_abstract_mesh(abstract_mesh()):
         state = jax.eval_shape(fresh_state(model, train))
-        step = make_train_step(train, packed=True)
-        traced = jax.make_jaxpr(step)(*step_arguments(state, train, 128))
+        step = make_train_step(train)
+        traced = jax.make_jaxpr(step)(*step_arguments(state, shapes_of(train.batch_size, 128)))
     assert work(model, train, 128, {}, V5P).matmul_flops == products(traced.jaxpr)
 
 

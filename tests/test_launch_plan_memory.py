@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import pytest
-from models import SMALL, TRAIN, changed, mesh_of
+from models import SMALL, TRAIN, changed, mesh_of, shapes_of
 
 from launch.build import fresh_state, step_arguments
 from launch.config import MeshConfig
@@ -62,9 +62,11 @@ def parts(fit: Fit) -> dict[str, int]:
 @pytest.mark.parametrize("packed", [False, True])
 def test_logical_bytes_are_those_of_the_compiled_arguments(packed: bool) -> None:
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
-        state, *rest = step_arguments(jax.eval_shape(fresh_state(SMALL, EMA)), EMA, 16)
-        told = logical(state, rest, packed=packed)
-        program = make_train_step(EMA, packed=packed).lower(state, *rest).compile()
+        state, *rest = step_arguments(
+            jax.eval_shape(fresh_state(SMALL, EMA)), shapes_of(EMA.batch_size, packing=packed)
+        )
+        told = logical(state, rest)
+        program = make_train_step(EMA).lower(state, *rest).compile()
     found = program.memory_analysis()
     assert found is not None
     assert sum(told.values()) == found.argument_size_in_bytes

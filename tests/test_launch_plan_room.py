@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import SMALL, TRAIN, mesh_of
+from models import SMALL, TRAIN, mesh_of, shapes_of
 
 from launch.build import compile_train_step, fresh_state
 from launch.plan import arithmetic
@@ -47,7 +47,7 @@ def test_step_is_estimated_where_arithmetic_holds(platform: str) -> None:
 def test_compilers_peak_is_told() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
         shapes = jax.eval_shape(fresh_state(SMALL, TRAIN))
-        step, _ = compile_train_step(shapes, TRAIN, length=16, packed=False)
+        step, _ = compile_train_step(shapes, TRAIN, shapes_of(TRAIN.batch_size, packing=False))
     assert told_of(step, GIB).endswith("(compiler)")
     assert told_of(step, 1).endswith("more than there is")
     # The backward pass needs what the sixteen turns leave, beside a megabyte given and one made.

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from families import LLAMA, QUICK
 from jax.sharding import NamedSharding, PartitionSpec
-from models import TRAIN, mesh_of
+from models import TRAIN, mesh_of, shapes_of
 
 from launch.build import fresh_state, step_arguments
 from launch.plan.compiled import Read, read
@@ -29,8 +29,8 @@ LAYERS = dataclasses.replace(LLAMA, remat="full")
 def program_of(model: DecoderConfig, train: TrainConfig, **sizes: int) -> Program:
     with jax.set_mesh(mesh_of(**sizes)):
         state = jax.eval_shape(fresh_state(model, train))
-        arguments = step_arguments(state, train, T)
-        lowered = make_train_step(train, packed=True).lower(*arguments)
+        arguments = step_arguments(state, shapes_of(train.batch_size, T))
+        lowered = make_train_step(train).lower(*arguments)
         text = lowered.compile(compiler_options=QUICK).as_text()
     assert text is not None
     return Program(text)

@@ -49,7 +49,7 @@ def initial(kind: str) -> Decoder:
 
 def loss_and_gradients(kind: str, sizes: dict[str, int]) -> tuple[float, dict[str, np.ndarray]]:
     with jax.set_mesh(mesh_of(**sizes)):
-        step = functools.partial(gradients, config=TRAIN, packed=True)
+        step = functools.partial(gradients, config=TRAIN)
         compiled = jax.jit(step, compiler_options=QUICK)
         batch = placed(batch_of(T=8, V=CONFIGS[kind].vocab_size))
         loss, grads, _ = compiled(on_current_mesh(initial(kind)), batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from families import FAMILIES, GPT, QUICK, fresh_model, rows
 from flax import nnx
-from models import TRAIN, batch_of, changed, mesh_of, placed
+from models import TRAIN, batch_of, changed, mesh_of, placed, shapes_of
 
 from launch.build import step_arguments
 from model.families.decoder import Decoder
@@ -56,8 +56,8 @@ def test_at_the_base_the_train_step_is_the_standard_one(family: str) -> None:
 
     def program(config: DecoderConfig) -> str:
         fresh = jax.jit(lambda: init_state(config, TRAIN.optimizer, jax.random.key(0))).trace()
-        step = make_train_step(TRAIN, packed=True)
-        traced = step.trace(*step_arguments(fresh.out_info, TRAIN, 16))
+        step = make_train_step(TRAIN)
+        traced = step.trace(*step_arguments(fresh.out_info, shapes_of(TRAIN.batch_size)))
         return f"{fresh.jaxpr}{traced.jaxpr}"
 
     config = FAMILIES[family]
@@ -197,7 +197,7 @@ WIDE = dataclasses.replace(SMALL, embed_dim=128, num_heads=16, num_kv_heads=16, 
 def typical_gradients(config: DecoderConfig) -> dict[str, tuple[float, float]]:
     """Median size of a gradient's entries, and the same scaled, by parameter."""
     with jax.set_mesh(mesh_of()):
-        step = functools.partial(gradients, config=TRAIN, packed=True)
+        step = functools.partial(gradients, config=TRAIN)
         batch = placed(batch_of(V=29))
         _, grads, _ = jax.jit(step, compiler_options=QUICK)(fresh_model(config), batch)
         attention, mlp = grads.blocks.attention, grads.blocks.mlp

@@ -22,7 +22,7 @@ DEEP = dataclasses.replace(GPT, num_layers=5)
 def loss_and_gradients(model: Decoder) -> tuple[float, list[np.ndarray], str]:
     """With the jaxpr they were traced to."""
     with jax.set_mesh(mesh_of()):
-        step = functools.partial(gradients, config=TRAIN, packed=True)
+        step = functools.partial(gradients, config=TRAIN)
         batch = placed(batch_of(T=8, V=model.config.vocab_size))
         traced = jax.jit(step, compiler_options=QUICK).trace(model, batch)
         loss, grads, _ = traced.lower().compile()(model, batch)

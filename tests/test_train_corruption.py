@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from models import SMALL, TRAIN, batch_of, mesh_of, placed
+from models import SMALL, TRAIN, batch_of, mesh_of, placed, shapes_of
 
 from launch import build
 from train.checkpoint_tree import named_leaves
@@ -26,7 +26,9 @@ def made() -> Iterator[Made]:
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
         fresh = jax.jit(build.fresh_state(SMALL, TRAIN))
         shapes = jax.eval_shape(fresh)
-        step, _ = build.compile_train_step(shapes, TRAIN, length=SMALL.max_length, packed=True)
+        step, _ = build.compile_train_step(
+            shapes, TRAIN, shapes_of(TRAIN.batch_size, SMALL.max_length)
+        )
         yield fresh, step, [placed(batch_of()), replicated(1e-2), replicated(NO_CEILING)]
 
 

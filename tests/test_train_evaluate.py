@@ -6,15 +6,14 @@ import json
 import math
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from models import SMALL, TRAIN, mesh_of
 from vocabularies import byte_fallback
 
-from data.batch import Batch
+from data.batch import TokenRows
 from data.config import DataConfig
-from data.pipeline import Rows, open_rows
+from data.rows.tokens import TokenWindows
 from launch.build import make_evaluate
 from model.families.decoder import Decoder
 from train.state import TrainState, init_state
@@ -42,20 +41,19 @@ def state() -> TrainState:
     return init_state(MODEL, TRAIN.optimizer, jax.random.key(0))
 
 
-@functools.partial(jax.jit, static_argnames="packed")
-def logits_of(model: Decoder, batch: Batch, packed: bool) -> jax.Array:
-    places = (batch.positions, batch.segment_ids) if packed else ()
-    return model.logits(model(jnp.asarray(batch.tokens), *map(jnp.asarray, places)))
+@jax.jit
+def logits_of(model: Decoder, batch: TokenRows) -> jax.Array:
+    return model.logits(model(batch.tokens, batch.positions, batch.segment_ids))
 
 
-def by_hand(rows: Rows, packed: bool) -> tuple[float, int, int]:
+def by_hand(rows: TokenWindows) -> tuple[float, int, int]:
     """Sum of losses in float64, targets, and bytes of the text that the targets end."""
     batch = rows.batch(np.arange(rows.num_rows))
-    logits = np.asarray(logits_of(state().evaluated, batch, packed), np.float64)
+    logits = np.asarray(logits_of(state().evaluated, batch), np.float64)
     top = logits.max(axis=-1, keepdims=True)
     normalizer = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
     hit = np.take_along_axis(logits, batch.targets[..., None].astype(int), axis=-1)[..., 0]
-    order = np.argsort(rows.row_ids(np.arange(rows.num_rows)))
+    order = np.argsort(rows.examples(np.arange(rows.num_rows)))
     end = rows.tokenizer.end.id
     stream = batch.targets[order].ravel()
     texts = rows.tokenizer.decode_batch(np.split(stream, np.flatnonzero(stream == end) + 1))
@@ -70,20 +68,20 @@ def test_sums_are_those_of_numpy_and_bytes_those_of_the_text(
     config: DataConfig, packed: bool
 ) -> None:
     config = dataclasses.replace(config, packing=packed)
-    rows = open_rows(config, "held_out", report=lambda line: None)
+    rows = config.open_rows("held_out", report=lambda line: None)
     with jax.set_mesh(mesh_of()):
-        nll, targets, size = by_hand(rows, packed)
-        found = make_evaluate(TRAIN, rows, batches=None, packed=packed)(state())
+        nll, targets, size = by_hand(rows)
+        found = make_evaluate(TRAIN, rows, batches=None)(state())
     assert found["eval_targets"] == targets == rows.num_tokens // 16 * 16
     assert found["eval_loss"] == pytest.approx(nll / targets, rel=1e-5)
     assert found["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / size, rel=1e-5)
 
 
 def test_bytes_are_those_of_the_batches_that_are_scored(config: DataConfig) -> None:
-    rows = open_rows(config, "held_out", report=lambda line: None)
+    rows = config.open_rows("held_out", report=lambda line: None)
     assert rows.num_rows > TRAIN.batch_size
     with jax.set_mesh(mesh_of()):
-        found = make_evaluate(TRAIN, rows, batches=1, packed=True)(state())
+        found = make_evaluate(TRAIN, rows, batches=1)(state())
     text = rows.text_bytes(np.arange(TRAIN.batch_size))
     nll = found["eval_loss"] * found["eval_targets"]
     assert found["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / text)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from models import mesh_of
 
-from data.batch import Batch
+from data.batch import TokenRows
 from model.sharding import spec
 from train.feed import Feed, local_rows, replicated
 
@@ -25,10 +25,10 @@ class Numbered:
     def __init__(self, last: int | None = None) -> None:
         self.last = last
 
-    def batches(self, start: int, batch_size: int, rows: np.ndarray) -> Iterator[Batch]:
+    def batches(self, start: int, batch_size: int, rows: np.ndarray) -> Iterator[TokenRows]:
         while self.last is None or start < self.last:
             ids = np.tile((start + rows).astype(np.int32)[:, None], (1, T))
-            yield Batch(ids, ids, ids, ids, ids.astype(np.float32))
+            yield TokenRows(ids, ids, ids, ids, ids.astype(np.float32))
             start += batch_size
 
 
@@ -41,6 +41,7 @@ def fed(start: int, steps: int, batch_size: int, **mesh: int) -> list[int]:
         for i in range(steps):
             item = next(feed)
             assert item.rows == (start + i * batch_size, start + (i + 1) * batch_size)
+            assert isinstance(item.batch, TokenRows)
             assert item.rate == float(item.learning_rate) == item.rows[0]
             assert item.batch.tokens.sharding.spec == spec("batch", "length")
             seen += np.asarray(item.batch.tokens)[:, 0].tolist()
@@ -109,7 +110,7 @@ def test_data_that_ends_is_an_error_of_the_step_that_wants_it() -> None:
 
 
 def test_an_error_of_the_pipeline_reaches_the_loop() -> None:
-    def broken() -> Iterator[Batch]:
+    def broken() -> Iterator[TokenRows]:
         raise ValueError("data.store=x must be whole")
         yield
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from models import SMALL, TRAIN, batch_of, mesh_of
+from models import SMALL, TRAIN, batch_of, mesh_of, shapes_of
 
-from data.batch import Batch
+from data.batch import TokenRows
 from launch import build
 from train.bad_numbers import Guard
 from train.checkpoint import Checkpointer
@@ -32,15 +32,15 @@ B, T = TRAIN.batch_size, SMALL.max_length
 def compiled() -> tuple:
     with jax.set_mesh(mesh_of()):
         shapes = jax.eval_shape(build.fresh_state(SMALL, TRAIN))
-        step, seconds = build.compile_train_step(shapes, TRAIN, length=T, packed=True)
+        step, seconds = build.compile_train_step(shapes, TRAIN, shapes_of(TRAIN.batch_size, T))
         assert seconds > 0
         return jax.jit(build.fresh_state(SMALL, TRAIN)), step
 
 
 def batches_from(
     start: int, bad_at: int | None = None, odd_at: int | None = None
-) -> Iterator[Batch]:
-    """Batch b is the same whichever batch one starts from."""
+) -> Iterator[TokenRows]:
+    """TokenRows b is the same whichever batch one starts from."""
     for number in itertools.count(start // B):
         batch = batch_of(seed=number)
         if number == odd_at:
@@ -191,7 +191,7 @@ def test_stopped_at_any_step_ceilings_go_on_as_if_it_had_not(
     fresh, step = compiled
     ceilings: dict[int, list[float]] = {}
 
-    def noted(state: TrainState, batch: Batch, rate: Any, ceiling: Any) -> tuple:
+    def noted(state: TrainState, batch: TokenRows, rate: Any, ceiling: Any) -> tuple:
         number = int(state.step) + 1
         limits = np.asarray(ceiling).tolist()
         assert ceilings.setdefault(number, limits) == limits, f"step {number}"

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from models import mesh_of
 
 from model.sharding import spec
-from train.loss import chunk_length, cross_entropy
+from train.loss import chunk_length, cross_entropy, cuts_of
 
 B, T, D, V = 4, 6, 8, 32
 MESHES = [{}, {"tensor": 4}, {"replica": 2, "fsdp": 2, "tensor": 2}]
@@ -82,6 +83,75 @@ def test_full_logits_never_exist() -> None:
         text = grad.lower(*arrays()).compile().as_text() or ""
     assert f"f32[4,{V}]" in text
     assert f"{B * T},{V}]" not in text and f"{B},{T},{V}]" not in text
+
+
+def by_numpy(x, table, targets, weights, z_loss, bias):
+    """Loss and its gradients with respect to x, table and bias, in float64."""
+    x, table, weights, bias = (np.asarray(a, np.float64) for a in (x, table, weights, bias))
+    logits = x @ table.T + bias
+    top = logits.max(-1, keepdims=True)
+    normalizer = np.log(np.exp(logits - top).sum(-1, keepdims=True)) + top
+    hit = np.arange(len(table)) == np.asarray(targets)[..., None]
+    nll, z = normalizer[..., 0] - logits[hit].reshape(weights.shape), normalizer[..., 0]
+    d = weights[..., None] * (np.exp(logits - normalizer) * (1 + 2 * z_loss * normalizer) - hit)
+    rows = d.reshape(-1, len(table))
+    loss = (weights * (nll + z_loss * z**2)).sum()
+    return loss, d @ table, rows.T @ x.reshape(-1, D), rows.sum(0)
+
+
+LAYOUTS = [
+    (("batch", "length"), ("vocab", "embed"), 32),
+    (("batch",), (None, "embed"), 2),
+    (("batch",), (None, None), 3),
+    (("batch", None, None), ("vocab", None), 32),
+]
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("rows", "columns", "classes"), LAYOUTS)
+def test_layouts_are_those_of_the_arguments(
+    rows: tuple[str, ...], columns: tuple[str | None, ...], classes: int, biased: bool
+) -> None:
+    """A table of 2 classes that nothing cuts, and rows without a length, or with two."""
+    rng = np.random.default_rng(1)
+    shape = (8, 3, 2)[: len(rows)]
+    x, table = rng.normal(size=(*shape, D)), rng.normal(size=(classes, D))
+    targets, weights = rng.integers(0, classes, shape), rng.random(shape)
+    bias = rng.normal(size=classes) if biased else np.zeros(classes)
+    expected = by_numpy(x, table, targets, weights, 0.1, bias)
+    with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
+
+        def put(array: np.ndarray, dtype: str, *axes: str | None) -> jax.Array:
+            mesh = jax.sharding.get_mesh()
+            return jax.device_put(array.astype(dtype), NamedSharding(mesh, spec(*axes)))
+
+        arguments = [put(x, "f4", *rows, None), put(table, "f4", *columns)]
+        arguments += [put(targets, "i4", *rows), put(weights, "f4", *rows)]
+        arguments += [put(bias, "f4", columns[0])] if biased else []
+
+        @jax.jit
+        def ours(x, table, targets, weights, bias=None):
+            return losses(x, table, targets, weights, 0.1, 3, bias)[1]
+
+        wanted = (0, 1, 4) if biased else (0, 1)
+        loss, grads = jax.value_and_grad(ours, argnums=wanted)(*arguments)
+        for grad, number in zip(grads, wanted, strict=True):
+            assert grad.sharding == arguments[number].sharding
+    for ours_, numpys in zip((loss, *grads), expected, strict=False):
+        np.testing.assert_allclose(ours_, numpys, rtol=2e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "table"),
+    [
+        (P("fsdp", "tensor"), P(None, None)),
+        (P("tensor", None), P("tensor", None)),
+        (P("replica", None), P(None, "fsdp")),
+    ],
+)
+def test_layouts_that_would_give_wrong_sums_are_refused(hidden: P, table: P) -> None:
+    with pytest.raises(ValueError, match=r"^layouts of hidden states=.* must fit together"):
+        cuts_of(hidden, table)
 
 
 @pytest.mark.parametrize(

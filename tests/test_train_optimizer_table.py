@@ -41,7 +41,7 @@ def test_the_config_imports_no_optimizer() -> None:
 
 def test_an_optimizer_of_one_s_own_trains_and_its_bytes_are_counted() -> None:
     config = dataclasses.replace(TRAIN, optimizer=Factored(ema_decay=0.9))
-    step, losses = make_train_step(config, packed=True), []
+    step, losses = make_train_step(config), []
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
         state = jax.jit(lambda: init_state(SMALL, config.optimizer, jax.random.key(0)))()
         scalars = replicated(1e-2), replicated(NO_CEILING)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from models import SMALL, TRAIN, batch_of, changed, mesh_of, placed
 
-from data.batch import Batch
+from data.batch import TokenRows
 from train.config import TrainConfig
 from train.feed import replicated
 from train.spikes import NO_CEILING
@@ -20,10 +20,10 @@ def fresh(config: TrainConfig) -> TrainState:
 
 @functools.cache
 def step_of(config: TrainConfig):
-    return make_train_step(config, packed=True)
+    return make_train_step(config)
 
 
-def run(config: TrainConfig, batch: Batch, steps: int = 1) -> tuple[TrainState, list[Metrics]]:
+def run(config: TrainConfig, batch: TokenRows, steps: int = 1) -> tuple[TrainState, list[Metrics]]:
     state, found = fresh(config), []
     for _ in range(steps):
         state, metrics = step_of(config)(
@@ -50,7 +50,7 @@ def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
         model = fresh(TRAIN).model
         (loss, grads, targets), (loss_4, grads_4, targets_4) = (
-            jax.jit(lambda m, b, c=c: gradients(m, b, c, True))(model, placed(batch))
+            jax.jit(lambda m, b, c=c: gradients(m, b, c))(model, placed(batch))
             for c in (TRAIN, dataclasses.replace(TRAIN, accumulation=4))
         )
     assert float(loss) == pytest.approx(float(loss_4), rel=1e-6)
@@ -72,7 +72,7 @@ def test_a_micro_batch_without_targets_does_not_count() -> None:
         config = dataclasses.replace(TRAIN, accumulation=4)
         model = fresh(TRAIN).model
         one, four = (
-            jax.jit(lambda m, b, c=c: gradients(m, b, c, True)[0])(
+            jax.jit(lambda m, b, c=c: gradients(m, b, c)[0])(
                 model, placed(batch._replace(weights=weights))
             )
             for c in (TRAIN, config)
@@ -132,9 +132,9 @@ def test_average_follows_the_parameters_and_is_what_evaluation_uses() -> None:
 def test_evaluation_sums_are_the_training_loss_of_the_same_rows() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
         state = fresh(TRAIN)
-        sums = make_eval_step(TRAIN, packed=True)(state.model, placed(batch_of()))
+        sums = make_eval_step(TRAIN)(state.model, placed(batch_of()))
         _, (metrics,) = run(TRAIN, batch_of())
-    assert sums.nll / sums.targets == pytest.approx(float(metrics.loss), rel=1e-6)
+    assert sums.loss / sums.weight == pytest.approx(float(metrics.loss), rel=1e-6)
 
 
 def test_the_old_state_is_given_up() -> None:

@@ -145,7 +145,8 @@ class TrainConfig:
     accumulation: Annotated[int, Interval(ge=1, le=2**24)] = field(default=1, metadata=FREE)
     """Micro-batches a step is split into; gradients are summed before the update."""
     seed: Seed = 0
-    """Seed of the initial parameters; the order of the data has its own."""
+    """Seed of the initial parameters, and of dropout and other noise in training; the order of the
+    data has its own."""
     z_loss: Annotated[float, Interval(ge=0, le=1e3)] = 0.0
     """Weight of the squared log-normalizer (PaLM used 1e-4)."""
     loss_chunk: Whole = field(default=0, metadata=FREE)

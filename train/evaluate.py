@@ -1,50 +1,45 @@
-"""Loss over held-out rows: weighted by target, the same on any mesh and number of processes."""
+"""Sums over held-out rows: the same on any mesh and number of processes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from data.batch import Batch
-from model.families.decoder import Decoder
 from train.feed import to_global
-from train.step import Sums
+from train.measures import measures
+from train.objective import Sums
 
 
 def evaluate(
-    model: Decoder,
-    batches: Iterator[tuple[Batch, int]],
-    eval_step: Callable[[Decoder, Batch], Sums],
+    model: Any,
+    batches: Iterator[tuple[Batch, Mapping[str, int]]],
+    eval_step: Callable[[Any, Batch], Sums],
     *,
     rows: np.ndarray,
     batch_size: int,
 ) -> dict[str, float]:
-    """Mean cross entropy (nats a target), perplexity and bits per byte of text over `batches`.
+    """The `train.measures` of the sums over `batches`, which are of one kind.
 
-    With each batch come the bytes of text that its targets on this process stand for; `rows` are
-    the batch's rows this process reads. Bits per byte are the sum of all losses, those of the ends
-    of documents among them, over these bytes; left out where there are none.
+    With each batch comes what the host counts of the rows of this process; `rows` are the batch's
+    rows it reads. ValueError if no target has a weight.
     """
-    sums, size = [], 0
-    for batch, text_bytes in batches:
-        size += text_bytes
+    kind, sums, counts = object, [], Counter()
+    for batch, counted in batches:
+        kind = type(batch)
+        counts.update(counted)
         sums.append(eval_step(model, to_global(batch, rows, batch_size)))
-    nll, targets = (math.fsum(column) for column in zip(*jax.device_get(sums), strict=True))
-    if not targets:
+    total = jax.tree.map(lambda *column: math.fsum(column), *jax.device_get(sums)) if sums else None
+    if total is None or not total.weight:
         raise ValueError(
             "held-out rows=0 must be at least 1, because the loss is a mean over them; "
             "try a larger --data.held-out or a shorter --data.sequence-length"
         )
-    loss = nll / targets
-    return {
-        "eval_loss": loss,
-        "eval_perplexity": math.exp(min(loss, 700.0)),
-        "eval_targets": targets,
-    } | (
-        {"eval_bits_per_byte": nll / math.log(2) / size} if (size := _over_processes(size)) else {}
-    )
+    return measures(kind, total, {name: _over_processes(counts[name]) for name in sorted(counts)})
 
 
 def _over_processes(count: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
-from data.batch import Batch
+from data.batch import Axes, Batch, Kind, map_fields
 from model.sharding import spec
 
 
@@ -38,20 +38,23 @@ def local_rows(batch_size: int) -> np.ndarray:
     return np.flatnonzero(own)
 
 
-def to_global(batch: Batch, rows: np.ndarray, batch_size: int) -> Batch:
-    """The global [batch_size, T] arrays of which this process holds `rows`."""
-    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", "length"))
+def to_global(batch: Kind, rows: np.ndarray, batch_size: int) -> Kind:
+    """The global arrays of `batch_size` rows of which this process holds `rows`."""
+    mesh = jax.sharding.get_mesh()
 
-    def place(local: np.ndarray) -> Array:
+    def place(local: np.ndarray, axes: Axes) -> Array:
+        n = axes.index("batch")
+
         def shard(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
-            first, last, _ = index[0].indices(batch_size)
+            first, last, _ = index[n].indices(batch_size)
             start = int(np.searchsorted(rows, first))
-            return local[start : start + last - first, index[1]]
+            return local[(*index[:n], slice(start, start + last - first), *index[n + 1 :])]
 
-        return jax.make_array_from_callback((batch_size, local.shape[1]), sharding, shard)
+        shape = (*local.shape[:n], batch_size, *local.shape[n + 1 :])
+        return jax.make_array_from_callback(shape, NamedSharding(mesh, spec(*axes)), shard)
 
-    return jax.tree.map(place, batch)
+    return map_fields(place, batch)
 
 
 def replicated(value: float | tuple[float, ...]) -> Float[Array, "..."]:

@@ -1,12 +1,12 @@
 """Cross entropy over a sharded vocabulary: it never holds all logits and computes nothing twice."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
-
-from model.sharding import mesh_axes, spec
 
 # Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x
 # slower.
@@ -15,71 +15,110 @@ LOGITS_BYTES = {"cpu": 16 * 2**20, "accelerator": 512 * 2**20}
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def cross_entropy(
-    x: Float[Array, "B T D"],
+    x: Float[Array, "*rows D"],
     table: Float[Array, "V D"],
-    targets: Int[Array, "B T"],
-    weights: Float[Array, "B T"],
+    targets: Int[Array, "*rows"],
+    weights: Float[Array, "*rows"],
     z_loss: float,
     chunk: int,
+    bias: Float[Array, "V"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Weighted sum of the cross entropy of softmax(x table^T), and that sum with z-loss added.
+    """Weighted sum of the cross entropy of softmax(x table^T + bias), and that sum with z-loss
+    added.
 
-    Only the second value has a gradient, with respect to `x` and `table`: it is found in the
-    forward pass, about `chunk` tokens of a device at a time, so that the backward pass only scales
-    it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM,
-    section 5). Float32 throughout, matmuls in the type of `x`.
+    Only the second value has a gradient, with respect to `x`, `table` and `bias`: it is found in
+    the forward pass, about `chunk` tokens of a device at a time, so that the backward pass only
+    scales it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM, section 5). Float32 throughout,
+    matmuls in the type of `x`.
+
+    How the work is cut is read off the types of `x` and `table`: rows may be cut over any
+    dimension, the table over V and D. ValueError if the two cannot be put together.
     """
-    nll, loss, *_ = sharded(x, table, targets, weights, z_loss, chunk, gradient=False)
+    nll, loss, *_ = sharded(x, table, targets, weights, z_loss, chunk, bias, gradient=False)
     return nll, loss
 
 
-def forward(x, table, targets, weights, z_loss, chunk):
-    nll, loss, dx, dtable = sharded(x, table, targets, weights, z_loss, chunk, gradient=True)
-    return (nll, loss), (dx, dtable)
+def forward(x, table, targets, weights, z_loss, chunk, bias):
+    nll, loss, *grads = sharded(x, table, targets, weights, z_loss, chunk, bias, gradient=True)
+    return (nll, loss), grads
 
 
 def backward(z_loss, chunk, residuals, cotangents):
-    dx, dtable = residuals
     scale = cotangents[1]
-    return (dx * scale.astype(dx.dtype), dtable * scale, None, None)
+    dx, dtable, *dbias = (grad * scale.astype(grad.dtype) for grad in residuals)
+    return (dx, dtable, None, None, dbias[0] if dbias else None)
 
 
 cross_entropy.defvjp(forward, backward)
 
 
-def sharded(x, table, targets, weights, z_loss, chunk, *, gradient) -> tuple[Array, ...]:
-    """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
-    rows, summed = mesh_axes("batch") + mesh_axes("length"), mesh_axes("embed")
-    tokens = spec("batch", "length")
-    hidden = spec("batch", "length", None)
+class Cuts(NamedTuple):
+    """Mesh axes that cut the arguments of the loss."""
 
-    def local(x, table, targets, weights) -> tuple[Array, ...]:
-        for axis in summed:
+    rows: tuple[str, ...]
+    vocab: tuple[str, ...]
+    """Of the table's rows."""
+    embed: tuple[str, ...]
+    """Of the table's columns, which are gathered."""
+
+
+def cuts_of(hidden: PartitionSpec, table: PartitionSpec) -> Cuts:
+    """The mesh axes of the layouts of hidden states and table; ValueError if they do not fit."""
+    cuts = Cuts(_axes(*hidden[:-1]), *map(_axes, table))
+    if _axes(hidden[-1]) or set(cuts.rows) & set(cuts.vocab) or not set(cuts.embed) <= {*cuts.rows}:
+        raise ValueError(
+            f"layouts of hidden states={hidden} and output table={table} must fit together, "
+            "because each device scores its own rows with its part of the table: the hidden states "
+            "must be whole along D, the table's rows be cut by axes that do not cut the hidden "
+            "states, and its columns only by axes that do; try the table's axes "
+            "('vocab', 'embed') or (None, 'embed')"
+        )
+    return cuts
+
+
+def _axes(*entries: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Mesh axes of entries of a PartitionSpec."""
+    parts = ((entry,) if isinstance(entry, str) else entry or () for entry in entries)
+    return tuple(axis for part in parts for axis in part)
+
+
+def sharded(x, table, targets, weights, z_loss, chunk, bias, *, gradient) -> tuple[Array, ...]:
+    """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
+    hidden, matrix = jax.typeof(x).sharding.spec, jax.typeof(table).sharding.spec
+    cuts = cuts_of(hidden, matrix)
+    rows, vocab = PartitionSpec(*hidden[:-1]), PartitionSpec(matrix[0])
+
+    def local(x, table, targets, weights, *bias) -> tuple[Array, ...]:
+        for axis in cuts.embed:
             table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
-        out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient)
-        nll, loss = (jax.lax.psum(value, rows) if rows else value for value in out[:2])
+        out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, bias, cuts, gradient)
+        nll, loss = (jax.lax.psum(value, cuts.rows) if cuts.rows else value for value in out[:2])
         if not gradient:
             return nll, loss
-        dx, dtable = out[2:]
-        for axis in summed:
+        dx, dtable, *dbias = out[2:]
+        for axis in cuts.embed:
             dtable = jax.lax.psum_scatter(dtable, axis, scatter_dimension=1, tiled=True)
-        others = tuple(axis for axis in rows if axis not in summed)
-        return nll, loss, dx, jax.lax.psum(dtable, others) if others else dtable
+        others = tuple(axis for axis in cuts.rows if axis not in cuts.embed)
+        dtable = jax.lax.psum(dtable, others) if others else dtable
+        dbias = [jax.lax.psum(grad, cuts.rows) if cuts.rows else grad for grad in dbias]
+        return nll, loss, dx, dtable, *dbias
 
-    scalar = spec()
+    biases = () if bias is None else (bias,)
+    scalar, layouts = PartitionSpec(), (vocab,) * len(biases)
     return jax.shard_map(
         local,
-        in_specs=(hidden, spec("vocab", "embed"), tokens, tokens),
-        out_specs=(scalar, scalar, hidden, spec("vocab", "embed"))
-        if gradient
-        else (scalar, scalar),
+        in_specs=(hidden, matrix, rows, rows, *layouts),
+        out_specs=(scalar, scalar, hidden, matrix, *layouts) if gradient else (scalar, scalar),
         check_vma=False,
-    )(x, table, targets, weights)
+    )(x, table, targets, weights, *biases)
 
 
-def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> tuple[Array, ...]:
-    """The sums over this device's tokens, with their gradients if asked; reduces over `vocab`."""
-    vocab = mesh_axes("vocab")
+def local_cross_entropy(
+    x, table, targets, weights, z_loss, chunk, bias, cuts, gradient
+) -> tuple[Array, ...]:
+    """The sums over this device's tokens, with their gradients if asked, that of a bias if there is
+    one; reduces over `cuts.vocab`."""
+    vocab = cuts.vocab
     V, D = table.shape
     tokens = weights.size
     chunk = chunk_length(tokens, chunk)
@@ -104,6 +143,8 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> 
     def step(sums: tuple[Array, ...], part) -> tuple[tuple[Array, ...], Array | None]:
         x, targets, weights = part
         logits = jnp.einsum("TD,VD->TV", x, half, preferred_element_type=jnp.float32)
+        for row in bias:
+            logits = logits + row
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
         exp = jnp.exp(logits - top[:, None])
         total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
@@ -120,16 +161,18 @@ def local_cross_entropy(x, table, targets, weights, z_loss, chunk, gradient) -> 
         dlogits = jax.lax.optimization_barrier(dlogits.astype(x.dtype))
         dx = over_vocab(jax.lax.psum, jnp.einsum("TV,VD->TD", dlogits, half))
         dtable = jnp.einsum("TV,TD->VD", dlogits, x, preferred_element_type=jnp.float32)
-        return (sums[0] + nll, sums[1] + loss, sums[2] + dtable), dx
+        grads = [dtable, *(jnp.sum(dlogits, axis=0, dtype=jnp.float32) for _ in bias)]
+        totals = (total + grad for total, grad in zip(sums[2:], grads, strict=True))
+        return (sums[0] + nll, sums[1] + loss, *totals), dx
 
     zeros = [jnp.zeros((), jnp.float32)] * 2
     if gradient:
-        zeros.append(jnp.zeros((V, D), jnp.float32))
+        zeros += [jnp.zeros((V, D), jnp.float32), *(jnp.zeros(V, jnp.float32) for _ in bias)]
     sums, dx = jax.lax.scan(step, tuple(zeros), scanned)
     if dx is None:
         return sums
-    nll, loss, dtable = sums
-    return nll, loss, dx.reshape(-1, D)[:tokens].reshape(x.shape), dtable
+    nll, loss, *grads = sums
+    return nll, loss, dx.reshape(-1, D)[:tokens].reshape(x.shape), *grads
 
 
 def chunk_length(tokens: int, wanted: int) -> int:

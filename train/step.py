@@ -1,18 +1,17 @@
 """The jitted train and evaluation steps: pure functions of state and batch."""
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from data.batch import Batch
+from data.batch import Axes, Batch, Kind, map_fields
 from model.families.decoder import Decoder
 from model.sharding import spec
 from train.config import TrainConfig
-from train.loss import cross_entropy
+from train.objective import Sums, objective_of, total_weight
 from train.optimizer.transform import gradient_transform
 from train.state import TrainState
 
@@ -21,82 +20,73 @@ class Metrics(NamedTuple):
     """Scalars of one step, on the device until the loop reads them a step later."""
 
     loss: Float[Array, ""]
-    """Mean cross entropy of the weighted targets, in nats."""
+    """Mean loss of the weighted targets; of a cross entropy, in nats."""
     grad_norm: Float[Array, ""]
     """Global norm of the gradient before clipping."""
     updated: Float[Array, ""]
     """1 if the update was made; 0 if loss or gradient norm was not finite or above the ceiling."""
 
 
-class Sums(NamedTuple):
-    """What evaluation adds up over batches."""
-
-    nll: Float[Array, ""]
-    targets: Float[Array, ""]
-
-
-def nll_and_loss(
-    model: Decoder,
-    batch: Batch,
-    weights: Float[Array, "B T"],
-    config: TrainConfig,
-    packed: bool,
-) -> tuple[Array, Array]:
-    """Weighted sums of the cross entropy alone and of what is minimized."""
-    places = (batch.positions, batch.segment_ids) if packed else ()
-    x = model(batch.tokens, *places)
-    table = model.output_table[...]
-    return cross_entropy(x, table, batch.targets, weights, config.z_loss, config.loss_chunk)
-
-
 def gradients(
-    model: Decoder, batch: Batch, config: TrainConfig, packed: bool
+    model: Decoder, batch: Batch, config: TrainConfig, key: PRNGKeyArray | None = None
 ) -> tuple[Float[Array, ""], Decoder, Float[Array, ""]]:
-    """Mean loss, its gradient and the number of targets, micro-batch by micro-batch.
+    """Mean loss, the gradient of what is minimized and the weight of the targets, micro-batch by
+    micro-batch.
 
-    Every micro-batch is divided by the targets of the whole batch, so that accumulation does not
-    change the loss.
+    The weights are divided by those of the whole batch, so that accumulation does not change the
+    loss. Micro-batch m has the key fold_in(key, m), the only one m = 0: what is random differs from
+    one number of micro-batches to another.
     """
-    targets = jnp.sum(batch.weights)
+    objective, weight = objective_of(type(batch)), total_weight(batch)
 
-    def loss(model: Decoder, batch: Batch) -> tuple[Array, Array]:
-        weights = batch.weights / jnp.maximum(targets, 1.0)
-        nll, loss = nll_and_loss(model, batch, weights, config, packed)
-        return loss, nll
+    def loss(model: Decoder, batch: Batch, number: Array | int) -> tuple[Array, Array]:
+        share = batch._replace(weights=batch.weights / jnp.maximum(weight, 1.0))
+        own = None if key is None else jax.random.fold_in(key, number)
+        sums = objective(model, share, config, own)
+        return sums.minimized, sums.loss
 
     gradient = jax.value_and_grad(loss, has_aux=True)
     if config.accumulation == 1:
-        (_, nll), grads = gradient(model, batch)
-        return nll, grads, targets
+        (_, mean), grads = gradient(model, batch, 0)
+        return mean, grads, weight
 
-    def add(total: tuple[Array, Decoder], micro: Batch) -> tuple[tuple[Array, Decoder], None]:
-        (_, nll), grads = gradient(model, micro)
+    def add(
+        total: tuple[Array, Decoder], micro: tuple[Batch, Array]
+    ) -> tuple[tuple[Array, Decoder], None]:
+        (_, mean), grads = gradient(model, *micro)
         # Else a TPU's compiler adds the tables' gradients up whole, to cut them once after the
         # loop: that took 8 GiB more of each chip for llama3-70b, and of the compiler.
         grads = jax.lax.optimization_barrier(grads)
-        return jax.tree.map(jnp.add, total, (nll, grads)), None
+        return jax.tree.map(jnp.add, total, (mean, grads)), None
 
     zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, model))
-    split = functools.partial(micro_batches, count=config.accumulation)
-    (nll, grads), _ = jax.lax.scan(add, zeros, jax.tree.map(split, batch))
-    return nll, grads, targets
+    micros = micro_batches(batch, config.accumulation), jnp.arange(config.accumulation)
+    (mean, grads), _ = jax.lax.scan(add, zeros, micros)
+    return mean, grads, weight
 
 
-def micro_batches(rows: Array, count: int) -> Array:
-    """[B, T] as [count, B / count, T] without moving a row to another device."""
-    B, T = rows.shape
-    split = rows.reshape(B // count, count, T, out_sharding=spec("batch", None, "length"))
-    return jnp.moveaxis(split, 1, 0)
+def micro_batches(batch: Kind, count: int) -> Kind:
+    """The batch with a first dimension of `count`, without moving a row to another device: row r
+    belongs to micro-batch r % count."""
+
+    def split(rows: Array, axes: Axes) -> Array:
+        n = axes.index("batch")
+        shape = (*rows.shape[:n], rows.shape[n] // count, count, *rows.shape[n + 1 :])
+        layout = spec(*axes[: n + 1], None, *axes[n + 1 :])
+        return jnp.moveaxis(rows.reshape(shape, out_sharding=layout), n + 1, 0)
+
+    return map_fields(split, batch)
 
 
-def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
+def make_train_step(config: TrainConfig) -> jax.stages.Wrapped:
     """The jitted `train_step(state, batch, learning_rate, ceiling)`, which gives up the old
     state's memory.
 
-    `packed` rows hold several documents kept apart by segment ids. The learning rate is the
-    host's, because the schedule runs on the exact count of examples. `ceiling` is the largest loss
-    and the largest gradient norm whose update is made (infinity: no limit). A step above it, or one
-    that is not finite, leaves parameters and optimizer as they were.
+    The learning rate is the host's, because the schedule runs on the exact count of examples.
+    `ceiling` is the largest loss and the largest gradient norm whose update is made (infinity: no
+    limit). A step above it, or one that is not finite, leaves parameters and optimizer as they
+    were. What is random in step n, counted by the state from 0, comes of the key
+    fold_in(key(seed), n): it is the same after a resume and on every mesh.
     """
     transform = gradient_transform(config.optimizer)
 
@@ -106,7 +96,8 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
         learning_rate: Float[Array, ""],
         ceiling: Float[Array, "2"],
     ) -> tuple[TrainState, Metrics]:
-        loss, grads, _ = gradients(state.model, batch, config, packed)
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        loss, grads, _ = gradients(state.model, batch, config, key)
         norm = optax.tree.norm(grads)
         measured = jnp.stack([loss, norm])
         good = jnp.all(jnp.isfinite(measured) & (measured <= ceiling))
@@ -134,11 +125,11 @@ def make_train_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
     return jax.jit(train_step, donate_argnums=0)
 
 
-def make_eval_step(config: TrainConfig, *, packed: bool) -> jax.stages.Wrapped:
-    """The jitted `eval_step(model, batch)`: summed cross entropy and target weights."""
+def make_eval_step(config: TrainConfig) -> jax.stages.Wrapped:
+    """The jitted `eval_step(model, batch)`, which gives the `train.objective.Sums`; nothing in it
+    is random."""
 
     def eval_step(model: Decoder, batch: Batch) -> Sums:
-        nll, _ = nll_and_loss(model, batch, batch.weights, config, packed)
-        return Sums(nll, jnp.sum(batch.weights))
+        return objective_of(type(batch))(model, batch, config, None)
 
     return jax.jit(eval_step)

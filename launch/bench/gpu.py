@@ -91,7 +91,7 @@ def measure(
     batch = to_global(tokens, local_rows(size.batch), size.batch)
     arguments = (batch, replicated(3e-4), replicated(NO_CEILING))
     began = time.perf_counter()
-    step = make_train_step(train, packed=False).lower(state, *arguments).compile()
+    step = make_train_step(train).lower(state, *arguments).compile()
     compile_seconds = time.perf_counter() - began
     cudnn = CUDNN_ATTENTION in (step.as_text() or "")
     assert cudnn or jax.default_backend() != "gpu", "the compiled step has no cuDNN attention"

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from data.config import DataConfig
-from data.pipeline import Rows, open_rows
+from data.rows.rows import Rows
 from launch import build
 from launch.bench import timing
 from launch.bench.baseline import Sizes
@@ -36,7 +36,7 @@ def measure(sizes: Sizes, folder: Path, rounds: int, steps: int) -> dict[str, ob
         packing=False,
         cache_dir=str(folder / "cache"),
     )
-    rows = open_rows(data, "train")
+    rows = data.open_rows("train")
     state = reference.fresh_state()
     seconds: dict[str, list[float]] = {"fit": [], "bare": []}
     for number in range(rounds + 1):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array
 
-from data.batch import Batch
+from data.batch import TokenRows
 from launch import build
 from launch.bench.baseline import Sizes
 from launch.bench.batch import random_batch
@@ -25,7 +25,7 @@ class Reference:
     train: TrainConfig
     step: TrainStep
     compile_seconds: float
-    batch: Batch
+    batch: TokenRows
     learning_rate: Array
     ceiling: Array
 
@@ -56,9 +56,9 @@ def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> 
     train = TrainConfig(steps=steps, batch_size=sizes.batch, log_every=1)
     train = build.resolve_train(train, model, backend)
     shapes = jax.eval_shape(build.fresh_state(model, train))
-    step, seconds = build.compile_train_step(shapes, train, length=sizes.length, packed=packed)
+    tokens = random_batch(sizes.batch, sizes.length, sizes.vocab_size, packed=packed)
+    step, seconds = build.compile_train_step(shapes, train, tokens)
     rows = local_rows(sizes.batch)
-    tokens = random_batch(sizes.batch, sizes.length, sizes.vocab_size)
     return Reference(
         model=model,
         train=train,

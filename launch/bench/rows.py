@@ -10,7 +10,6 @@ import numpy as np
 from annotated_types import Interval
 
 from data.config import DataConfig
-from data.pipeline import open_rows
 from launch.progress import Progress
 from launch.words import run_module
 
@@ -32,9 +31,9 @@ def main(data: DataConfig = DEFAULT, rounds: Annotated[int, Interval(ge=1, le=10
 
 def measure(data: DataConfig, rounds: int) -> dict[str, float]:
     """Seconds to open the store, and millions of tokens a second for batches of 8 and 64 rows."""
-    rows = open_rows(data, "train")
+    rows = data.open_rows("train")
     began = time.perf_counter()
-    open_rows(data, "train")
+    data.open_rows("train")
     results = {"seconds to open": round(time.perf_counter() - began, 4)}
     for size in (8, 64):
         batches = rows.batches(0, size, np.arange(size))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.pipeline import open_rows
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
 from launch.saved import open_run
@@ -80,7 +79,7 @@ def _unique(cell: Cell) -> int | None:
     """Tokens of text that it was trained on, each counted once; None if sources have weights, as
     each is then repeated by itself."""
     data = cell.config.data
-    return None if data.weights else open_rows(data, "train").num_tokens
+    return None if data.weights else data.open_rows("train").num_tokens
 
 
 def _checkpoints(run: Path) -> CheckpointFolder:

@@ -10,9 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
-from data.batch import Batch
 from launch.config import RunConfig
 from launch.ladder.short import Report, ShortRun, batches_of, compared
 
@@ -50,19 +48,17 @@ def check(
     means: dict[str, list[np.ndarray]] = {}
     for kind, width, config in compared(base, widths):
         run = ShortRun(config, batches)
-        seen = [_watched(run, rate, seed, base.data.packing) for seed in range(seeds)]
+        seen = [_watched(run, rate, seed) for seed in range(seeds)]
         means.setdefault(kind, []).append(np.mean(seen, axis=0))
         report(f"{kind} of width {width}")
     return [Sizes(kind, tuple(widths), np.array(found)) for kind, found in means.items()]
 
 
-def _watched(run: ShortRun, rate: float, seed: int, packed: bool) -> np.ndarray:
+def _watched(run: ShortRun, rate: float, seed: int) -> np.ndarray:
     """[kind, step]: activations on the first batch, before the first step and after each."""
-
-    def places(batch: Batch) -> tuple[Array, ...]:
-        return (batch.positions, batch.segment_ids) if packed else ()
-
-    watch = jax.jit(lambda model, batch: model.activation_sizes(batch.tokens, *places(batch)))
+    watch = jax.jit(
+        lambda model, rows: model.activation_sizes(rows.tokens, rows.positions, rows.segment_ids)
+    )
     first, columns = None, []
     for state, _ in run.states(rate, seed):
         sizes, logits = watch(state.model, run.batches[0])

@@ -52,9 +52,9 @@ def _measure(config: RunConfig) -> Step:
     length = config.data.sequence_length
     build.check_batch(train, length, model)
     fresh = build.fresh_state(model, train)
-    step, _ = build.compile_train_step(
-        jax.eval_shape(fresh), train, length=length, packed=config.data.packing
-    )
+    packed = config.data.packing
+    tokens = random_batch(train.batch_size, length, model.vocabulary or 1, packed=packed)
+    step, _ = build.compile_train_step(jax.eval_shape(fresh), train, tokens)
     memory = step.memory_analysis()
     assert memory is not None, "CPU, GPU and TPU compilers tell it"
     size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
@@ -62,7 +62,6 @@ def _measure(config: RunConfig) -> Step:
     if size > _room():
         return Step(size, _room(), math.nan)
     rows = local_rows(train.batch_size)
-    tokens = random_batch(train.batch_size, length, model.vocabulary or 1)
     batch = to_global(tokens, rows, train.batch_size)
     rate, ceiling = replicated(0.0), replicated(NO_CEILING)
     state = build.make_fresh_state(fresh)

@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Sequence
 
-from data.pipeline import open_rows
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory
 from launch.ladder.runs import Run
@@ -56,7 +55,7 @@ def require_same_text(study: StudyDirectory) -> None:
     if done is None or all(study.ended(cell) for cell in study.cells):
         return
     digest = (study.result(done) or {})["data_digest"]
-    now = open_rows(done.config.data, "train").digest
+    now = done.config.data.open_rows("train").digest
     if now != digest:
         raise ValueError(
             f"data digest={now[:16]} must be {digest[:16]}, because {done.name} was trained on "

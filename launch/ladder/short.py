@@ -8,7 +8,6 @@ from typing import NamedTuple
 import jax
 
 from data.batch import Batch
-from data.pipeline import open_rows
 from launch import build
 from launch.config import RunConfig
 from train.feed import local_rows, replicated, to_global
@@ -34,9 +33,8 @@ class ShortRun:
             compiler_options={"xla_backend_optimization_level": 1},
         )
         state = jax.eval_shape(self._fresh, jax.random.key(0))
-        self._step, _ = build.compile_train_step(
-            state, self.train, length=length, packed=config.data.packing
-        )
+        shapes = config.data.batch_shapes(self.train.batch_size)
+        self._step, _ = build.compile_train_step(state, self.train, shapes)
 
     def states(self, rate: float, seed: int) -> Iterator[tuple[TrainState, float]]:
         """The initial state, then that after every step with the loss that the step began with.
@@ -55,8 +53,8 @@ class ShortRun:
 
 def batches_of(config: RunConfig) -> list[Batch]:
     """The batches of a short run on the current mesh, the same for every model of its rows."""
-    rows = open_rows(config.data, "train")
-    build.check_vocabulary(config.model, rows, config.data.tokenizer)
+    rows = config.data.open_rows("train")
+    rows.check(config.model)
     size = config.train.batch_size
     own = local_rows(size)
     found = rows.batches(0, size, own)

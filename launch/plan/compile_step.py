@@ -112,19 +112,19 @@ def compile_step(
     Raises ValueError if the config does not suit the devices, JaxRuntimeError of the compiler.
     """
     run = from_dict(config)
-    length, packed = run.data.sequence_length, run.data.packing
     mesh = make_mesh(run.mesh, devices)
     with jax.set_mesh(mesh):
         model = run.model.resolve(topology.chip.platform)
         train = build.resolve_train(run.train, model, topology.chip.platform)
-        build.check_batch(train, length, model)
+        build.check_batch(train, run.data.sequence_length, model)
         state, *rest = build.step_arguments(
-            jax.eval_shape(build.fresh_state(model, train)), train, length
+            jax.eval_shape(build.fresh_state(model, train)),
+            run.data.batch_shapes(train.batch_size),
         )
         told["attention"], told["loss_chunk"] = model.kernel, train.loss_chunk
-        told["mesh"], told["logical"] = dict(mesh.shape), logical(state, rest, packed=packed)
+        told["mesh"], told["logical"] = dict(mesh.shape), logical(state, rest)
         began = time.perf_counter()
-        lowered = make_train_step(train, packed=packed).lower(state, *rest)
+        lowered = make_train_step(train).lower(state, *rest)
         told["lower_seconds"] = time.perf_counter() - began
         try:
             program = lowered.compile()
@@ -144,19 +144,13 @@ def compile_step(
     }
 
 
-def logical(state: TrainState, rest: list[Any], *, packed: bool) -> dict[str, int]:
-    """Bytes that a device holds of what the step is given, without padding.
-
-    A step that does not take its rows apart is not given their positions and segments.
-    """
-    batch, *scalars = rest
-    unread = () if packed else ("positions", "segment_ids")
-    read = [part for name, part in batch._asdict().items() if name not in unread]
+def logical(state: TrainState, rest: list[Any]) -> dict[str, int]:
+    """Bytes that a device holds of what the step is given, without padding."""
     return {
         "parameters": memory(state.model).device,
         "optimizer": memory(state.optimizer).device,
         "average": memory(state.average).device,
-        "batch": memory((state.step, read, scalars)).device,
+        "batch": memory((state.step, rest)).device,
     }
 
 

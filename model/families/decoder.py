@@ -105,9 +105,11 @@ class Decoder(nnx.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"] | None = None,
         segment_ids: Int[Array, "B T"] | None = None,
+        *,
+        key: PRNGKeyArray | None = None,
     ) -> Float[Array, "B T D"]:
         """Final hidden states. Without positions and segments a row is one document from its
-        start."""
+        start. Nothing in a decoder is random: it has no use for the `key` that training gives."""
         if positions is None:
             positions = row_positions(tokens)
         mask = self.mask(Places(positions, segment_ids))

@@ -100,8 +100,8 @@ class FamilyConfig(ABC):
 
     @property
     def attended(self) -> Attended:
-        """Its attention."""
-        raise self._unanswered("attention")
+        """Its attention; of none, if it has none."""
+        return Attended(0, 0, ())
 
     @property
     def residual_sums(self) -> int:

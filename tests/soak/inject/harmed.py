@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from data.batch import Batch
-from data.pipeline import Rows
+from data.batch import TokenRows
+from data.rows.tokens import TokenWindows
 from launch import build
 from launch.cli import program
 from train.checkpoint_tree import named_leaves
@@ -21,9 +21,9 @@ from train.checkpoint_tree import named_leaves
 
 def bad_row(kind: str, number: int) -> None:
     """Make one row of the order have no number for a loss, or targets nobody could foresee."""
-    read = Rows.batch
+    read = TokenWindows.batch
 
-    def batch(self: Rows, indices: np.ndarray) -> Batch:
+    def batch(self: TokenWindows, indices: np.ndarray) -> TokenRows:
         found = read(self, indices)
         bad = np.asarray(indices) == number
         if kind == "nan":
@@ -32,7 +32,7 @@ def bad_row(kind: str, number: int) -> None:
             found.targets[bad] = np.random.default_rng(number).integers(128, 256)
         return found
 
-    Rows.batch = batch
+    TokenWindows.batch = batch
 
 
 def flip(step: int, leaf: int, device: int, bit: int) -> None:

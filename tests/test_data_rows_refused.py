@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from data.config import DataConfig
-from data.pipeline import Rows, open_rows
+from data.rows.rows import Split
+from data.rows.tokens import TokenWindows
 
 
 @pytest.fixture
@@ -20,8 +21,8 @@ def config(tmp_path: Path) -> DataConfig:
     )
 
 
-def quietly(config: DataConfig, split: str = "train") -> Rows:
-    return open_rows(config, split, report=lambda line: None)  # pyright: ignore[reportArgumentType]
+def quietly(config: DataConfig, split: Split = "train") -> TokenWindows:
+    return config.open_rows(split, report=lambda line: None)
 
 
 def test_too_little_text(config: DataConfig) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.skipped import Ranges, joined, rows_at, told
+from data.order import Ranges, in_words, joined, rows_at
 
 pairs = st.tuples(st.integers(0, 60), st.integers(1, 20)).map(lambda p: (p[0], p[0] + p[1]))
 
@@ -40,5 +40,5 @@ def test_positions_count_every_row_that_is_not_skipped_once_and_in_order(skipped
 
 
 def test_rows_are_told_as_ranges() -> None:
-    assert told(rows_at(np.arange(16, 24), ())) == "16 to 23"
-    assert told(rows_at(np.arange(16, 24), ((20, 90),))) == "16 to 19 and 90 to 93"
+    assert in_words(rows_at(np.arange(16, 24), ())) == "16 to 23"
+    assert in_words(rows_at(np.arange(16, 24), ((20, 90),))) == "16 to 19 and 90 to 93"

@@ -5,42 +5,26 @@ each is its input. Between documents lies a boundary, and another before the fir
 is the token that begins a document, as a target the one that ends it.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
-from data.batch import Batch
+from data.batch import TokenRows
 from data.cache import digest_of
 from data.config import DataConfig
 from data.corpus import open_corpus
+from data.order import MOST_EXAMPLES, ORDER, Order
 from data.round_trip import left_out
-from data.skipped import rows_at
+from data.rows.rows import Rows, Split
 from data.store import open_store
 from data.stream import BOUNDARY, Store
 from data.text import CONTEXT, TextStream, text_bytes
-from data.tokenizer import Tokenizer, tokenizer_of
-
-if TYPE_CHECKING:
-    import grain
-
-Split = Literal["train", "held_out"]
-# Counts changes of what a row number means.
-ORDER = 2
-# Grain permutes numbers of 32 bits.
-MOST_ROWS = 2**32
+from data.tokenizer import Tokenizer, documents, identity, tokenizer_of
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def open_rows(
-    config: DataConfig, split: Split, *, report: Callable[[str], None] = _to_stderr
-) -> "Rows":
+def open_windows(config: DataConfig, split: Split, report: Callable[[str], None]) -> "TokenWindows":
     """The rows of a split; what the cache lacks is tokenized first, and `report` told about it.
 
     ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
@@ -60,31 +44,28 @@ def open_rows(
                 f"{spec}: what its tokenizer lost is not known, as these tokens are older than the "
                 f"count; remove {stores[-1].folder} to have them made again"
             )
-    return Rows(config, split, tokenizer, stores)
+    return TokenWindows(config, split, tokenizer, stores)
 
 
-class Rows:
+class TokenWindows(Rows[TokenRows]):
     """Fixed-length windows over the joined documents of each source, in the order of training.
 
-    digest: what decides the rows and their order. num_rows: rows in one epoch. num_tokens,
-    num_documents, num_bytes: of the split, bytes being UTF-8 text.
+    num_tokens, num_documents, num_bytes: of the split, bytes being UTF-8 text.
     """
 
     def __init__(
         self, config: DataConfig, split: Split, tokenizer: Tokenizer, stores: list[Store]
     ) -> None:
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self._config = config
-        self._split = split
         self._streams = [store.splits[split] for store in stores]
         self._counts = [stream.num_tokens // config.sequence_length for stream in self._streams]
-        self._ends = np.cumsum(self._counts)
+        self._ends = list(accumulate(self._counts))
         self._text_bytes: dict[int, int] = {}
-        self.num_rows = int(self._ends[-1])
         self.num_tokens = sum(stream.num_tokens for stream in self._streams)
         self.num_documents = sum(stream.num_documents for stream in self._streams)
         self.num_bytes = sum(stream.num_bytes for stream in self._streams)
-        self.digest = digest_of(
+        digest = digest_of(
             ORDER,
             *(store.digest for store in stores),
             tokenizer.begin.id,
@@ -94,49 +75,62 @@ class Rows:
             config.packing,
             config.seed,
         )
+        weights = config.weights if split == "train" else ()
+        super().__init__(split, Order(self._counts, seed=config.seed, weights=weights), digest)
         self._refuse_too_few()
 
-    def batches(
-        self,
-        start: int,
-        batch_size: int,
-        local_rows: np.ndarray,
-        skipped: Sequence[Sequence[int]] = (),
-    ) -> Iterator[Batch]:
-        """Batch b holds this process's rows of the order: start + b * batch_size + local_rows.
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the config."""
+        return self._tokenizer
 
-        The ranges of rows `skipped` (first, first after) are as if they were not in the order.
-        Training rows never end: each epoch has its own order. Held-out rows come once, in
-        one shuffled order; the last batch is filled with rows of weight 0.
-        """
-        while self._split == "train" or start < self.num_rows:
-            yield self.batch(rows_at(start + local_rows, skipped))
-            start += batch_size
-
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray) -> TokenRows:
         """The rows of these numbers in the order; held-out rows past the end have weight 0."""
-        length = self._config.sequence_length
+        length, packing = self._config.sequence_length, self._config.packing
         windows = np.zeros((len(indices), length + 1), np.int32)
-        there = np.ones(len(indices), bool)
-        if self._split == "held_out":
-            there = np.asarray(indices) < self.num_rows
-        ids = self.row_ids(indices[there])
-        windows[there] = self._windows(ids)
+        there = self.present(indices)
+        windows[there] = self._windows(self.examples(indices[there]))
         begins = windows[:, :-1] == BOUNDARY
-        segments, positions = _places(begins if self._config.packing else begins & False)
+        segments, positions = _places(begins) if packing else (None, None)
         weights = np.broadcast_to(there[:, None], begins.shape).astype(np.float32)
-        return Batch(
+        return TokenRows(
             tokens=np.where(begins, self.tokenizer.begin.id, windows[:, :-1]),
             targets=np.where(windows[:, 1:] == BOUNDARY, self.tokenizer.end.id, windows[:, 1:]),
             positions=positions,
-            segment_ids=segments * there[:, None],
+            segment_ids=None if segments is None else segments * there[:, None],
             weights=weights,
         )
+
+    def counts(self, indices: np.ndarray) -> Mapping[str, int]:
+        """The bytes of text, by which `train.measures` finds the bits of each."""
+        return {"text_bytes": self.text_bytes(indices)}
+
+    def describe(self) -> list[str]:
+        """Tokens and rows of an epoch, and what documents begin and end with."""
+        length = self._config.sequence_length
+        return [
+            f"data: {self.num_tokens:,} tokens, {self.num_rows:,} rows of {length}, each epoch",
+            documents(self.tokenizer),
+        ]
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint keeps of them: their digest, and that of the tokenizer."""
+        return {**super().meta(), "tokenizer_digest": identity(self.tokenizer)}
+
+    def check(self, model: Any) -> None:
+        """Raise ValueError if the tokenizer makes ids that a model of this config does not know."""
+        size = self.tokenizer.vocab_size
+        if model.vocabulary is not None and size > model.vocabulary:
+            raise ValueError(
+                f"model.vocab_size={model.vocabulary} must be at least {size}, because "
+                f"data.tokenizer={self._config.tokenizer} makes that many ids; "
+                f"try --model.vocab-size {size}"
+            )
 
     def text_bytes(self, indices: np.ndarray) -> int:
         """Bytes of UTF-8 text that the targets of these rows stand for; ends of documents have
         none, nor has what the tokenizer lost, nor a held-out row past the end."""
-        there = [i for i in indices.tolist() if self._split == "train" or i < self.num_rows]
+        there = indices[self.present(indices)].tolist()
         for index in there:
             if index not in self._text_bytes:
                 parts = self._parts(index)
@@ -160,11 +154,6 @@ class Rows:
         before = [stream.before(window * length, CONTEXT), *[parts[0][:0]] * len(parts[1:])]
         return list(zip(before, parts, strict=True))
 
-    def row_ids(self, indices: np.ndarray) -> np.ndarray:
-        """Which window each row of the order is, 0 .. num_rows - 1 through the sources."""
-        order = self._order
-        return np.array([order[i] for i in indices.tolist()], np.int64)
-
     def origin(self, index: int) -> str:
         """Source file and place of the document that a row begins in."""
         source, window = self._place(index)
@@ -172,31 +161,9 @@ class Rows:
 
     def _place(self, index: int) -> tuple[int, int]:
         """Source of a row, and which of its windows the row is."""
-        row = int(self.row_ids(np.array([index]))[0])
+        row = int(self.examples(np.array([index]))[0])
         source = int(np.searchsorted(self._ends, row, side="right"))
-        return source, row - int(self._ends[source]) + self._counts[source]
-
-    @cached_property
-    def _order(self) -> "grain.MapDataset[int]":
-        """Numbers of rows to numbers of windows, by Grain.
-
-        With weights, each source is shuffled and repeated, with a new seed each epoch, and only
-        then mixed. Without, and held out, the windows of all sources are shuffled and repeated
-        as one, so that a few batches measure all sources.
-        """
-        # Grain takes a second to import, and brings jax with it: not before the first batch.
-        import grain
-
-        def endless(number: int, start: int, stop: int) -> "grain.MapDataset[int]":
-            # Grain adds the epoch to the seed, so that near seeds would share their epochs.
-            seed = int(digest_of(self._config.seed, number)[:8], 16)
-            return grain.MapDataset.range(start, stop).shuffle(seed).repeat()
-
-        if self._split == "held_out" or not self._config.weights:
-            return endless(0, 0, self.num_rows)
-        bounds = [0, *self._ends.tolist()]
-        sources = [endless(i, *ends) for i, ends in enumerate(pairwise(bounds))]
-        return grain.MapDataset.mix(sources, self._config.weights)
+        return source, row - self._ends[source] + self._counts[source]
 
     def _windows(self, rows: np.ndarray) -> np.ndarray:
         length = self._config.sequence_length
@@ -204,7 +171,7 @@ class Rows:
         windows = np.empty((len(rows), length + 1), np.int32)
         for source, stream in enumerate(self._streams):
             mine = sources == source
-            first = int(self._ends[source]) - self._counts[source]
+            first = self._ends[source] - self._counts[source]
             part = np.empty((int(mine.sum()), length + 1), np.int32)
             stream.windows((rows[mine] - first) * length, part)
             windows[mine] = part
@@ -237,11 +204,12 @@ class Rows:
                     f"{spec!r} has so many tokens to train on and makes no row of more; try a "
                     "shorter one or more text"
                 )
-        if self.num_rows > MOST_ROWS:
+        if self.num_rows > MOST_EXAMPLES:
             raise ValueError(
-                f"data.sequence_length={length} must make at most {MOST_ROWS:,} rows, because they "
-                f"are numbered by 32 bits, but {self.num_tokens:,} tokens make {self.num_rows:,}; "
-                f"try --data.sequence-length {self.num_tokens // MOST_ROWS + 1} or more"
+                f"data.sequence_length={length} must make at most {MOST_EXAMPLES:,} rows, because "
+                f"they are numbered by 32 bits, but {self.num_tokens:,} tokens make "
+                f"{self.num_rows:,}; try --data.sequence-length "
+                f"{self.num_tokens // MOST_EXAMPLES + 1} or more"
             )
 
 
