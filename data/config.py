@@ -1,6 +1,7 @@
 """What a run asks of its data config, and that of text: where it comes from and how it becomes
 rows. Imports no grain, so that `--help` stays fast."""
 
+import dataclasses
 import re
 import sys
 from abc import ABC, abstractmethod

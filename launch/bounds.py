@@ -9,13 +9,13 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
-from launch.fields import class_of, documentation
+from launch.fields import Classes, class_of, documentation
 
 HOLDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Ge: ("ge", "at least", lambda value, limit: value >= limit),
@@ -137,10 +137,10 @@ def require(config: Any, usual: Any = None) -> None:
     _require(type(config), _fields(config), usual)
 
 
-def require_values(kind: type, values: Mapping[str, Any], where: str) -> None:
+def require_values(kind: type, values: Mapping[str, Any], where: str, classes: Classes) -> None:
     """`require` for the plain values of a dataclass, as the file `where` holds them; those that are
-    no numbers are left to others."""
-    _require(kind, values, where=where)
+    no numbers are left to others. `classes` as in `launch.fields.class_of`."""
+    _require(kind, values, where=where, classes=classes)
 
 
 def call_of(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
@@ -166,8 +166,14 @@ def numeric_options(owner: Any, prefix: str = "") -> Iterator[Option]:
             yield option._replace(name=prefix + option.field)
 
 
-def _require(owner: Any, values: Mapping[str, Any], usual: Any = None, where: str = "") -> None:
-    for option, value in _valued(owner, values):
+def _require(
+    owner: Any,
+    values: Mapping[str, Any],
+    usual: Any = None,
+    where: str = "",
+    classes: Classes = MappingProxyType({}),
+) -> None:
+    for option, value in _valued(owner, values, classes=classes):
         if option.must(value) is not None:
             raise OutOfBounds(option, value, _known(usual).get(option.name), where)
 
@@ -180,7 +186,10 @@ def _known(config: Any) -> dict[str, Any]:
 
 
 def _valued(
-    owner: Any, values: Mapping[str, Any], prefix: str = ""
+    owner: Any,
+    values: Mapping[str, Any],
+    prefix: str = "",
+    classes: Classes = MappingProxyType({}),
 ) -> Iterator[tuple[Option, Any]]:
     """The options that hold numbers, and what `values` says of them."""
     for option in _options(owner):
@@ -190,9 +199,10 @@ def _valued(
             yield option._replace(name=prefix + option.field), value
         elif option.group is not None and isinstance(value, tuple | list):
             for place, each in enumerate(value):
-                yield from _valued(option.group, _fields(each), f"{below[:-1]}[{place}].")
+                yield from _valued(option.group, _fields(each), f"{below[:-1]}[{place}].", classes)
         elif option.group is not None:
-            yield from _valued(class_of(option.group, value), _fields(value), below)
+            inner = class_of(option.group, value, classes)
+            yield from _valued(inner, _fields(value), below, classes)
 
 
 @functools.cache

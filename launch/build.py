@@ -29,7 +29,7 @@ from train.step import make_eval_step, make_train_step
 def resolve_train(config: TrainConfig, model: FamilyConfig, backend: str) -> TrainConfig:
     """`config` with the tokens whose logits exist at a time settled for the backend."""
     return dataclasses.replace(
-        config, loss_chunk=config.loss_chunk or choose_chunk(model.table_rows, backend)
+        config, loss_chunk=config.loss_chunk or choose_chunk(max(1, model.table_rows), backend)
     )
 
 

@@ -28,6 +28,7 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     """
     from launch.runtime import die_with_launcher
 
+    exits.be_program()
     _open_streams()
     die_with_launcher()
     exits.watch_threads()
@@ -126,13 +127,14 @@ def _train(arguments: list[str]) -> int:
     options = train_options(arguments)
     from launch.train import train
 
-    return train(
+    trained = train(
         options.run,
         run_dir=options.run_dir,
         resume=options.resume,
         resume_or_start=options.resume_or_start,
         overwrite=options.overwrite,
     )
+    return exits.DONE if trained.finished else exits.STOPPED
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -140,17 +142,52 @@ def _evaluate(arguments: list[str]) -> None:
 
     options = parse(EvaluateOptions, arguments, prog="meshloom evaluate")
     from launch.evaluate import evaluate
+    from train.console import describe_evaluation
 
-    evaluate(options)
+    step, measures = evaluate(
+        options.run,
+        step=options.step,
+        batches=options.batches,
+        data=options.data,
+        mesh=options.mesh,
+        distributed=options.distributed,
+    )
+    if _is_first():
+        print(f"step {step}  {describe_evaluation(measures)}")
 
 
 def _generate(arguments: list[str]) -> None:
     from launch.options import GenerateOptions
 
     options = parse(GenerateOptions, arguments, prog="meshloom generate")
+    from data.tokenizer import visible
     from launch.generate import generate
 
-    generate(options)
+    texts = generate(
+        options.run,
+        [options.prompt] * options.samples,
+        step=options.step,
+        tokens=options.tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        data=options.data,
+        mesh=options.mesh,
+    )
+    if not _is_first():
+        return
+    for number, text in enumerate(texts, start=1):
+        if options.samples > 1:
+            print(f"--- {number} of {options.samples}")
+        print(visible(options.prompt) + text)
+
+
+def _is_first() -> bool:
+    """Whether this process is the one of its job that prints."""
+    import jax
+
+    return jax.process_index() == 0
 
 
 def _goodput(arguments: list[str]) -> None:

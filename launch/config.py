@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
@@ -13,10 +14,11 @@ from annotated_types import Interval
 
 from data.config import DataConfig
 from launch import bounds
-from launch.fields import class_of
+from launch.fields import Classes, class_of
 from launch.yaml_file import load_dict
+from model.families import FAMILIES
 from model.families.family import FamilyConfig
-from train.config import TrainConfig, Whole
+from train.config import OptimizerConfig, TrainConfig, Whole
 
 FREE = {"resume": "free"}
 Config = TypeVar("Config")
@@ -122,19 +124,31 @@ def from_dict(
 ) -> RunConfig:
     """The RunConfig of `to_dict`'s result; ValueError, naming `where`, on unfit keys and values.
 
-    If the data are of a kind from elsewhere, `like` is a config whose data are of that kind.
+    If parts of it are of classes from elsewhere, `like` is a config whose parts are of those.
     """
-    kind = RunConfig
-    if like is not None and type(like.data) is not DataConfig:
-        kind = dataclasses.make_dataclass(
-            "RunConfig", [("data", type(like.data))], bases=(RunConfig,), frozen=True, kw_only=True
-        )
-    return structured(kind, values, where, "a run config")
+    classes = {} if like is None else _from_elsewhere(like)
+    return structured(RunConfig, values, where, "a run config", classes)
 
 
-def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: str) -> Config:
+def _from_elsewhere(config: RunConfig) -> dict[type, type]:
+    parts = {
+        FamilyConfig: type(config.model),
+        DataConfig: type(config.data),
+        OptimizerConfig: type(config.train.optimizer),
+    }
+    ours = (*FAMILIES.values(), *parts)
+    return {declared: actual for declared, actual in parts.items() if actual not in ours}
+
+
+def structured(
+    kind: type[Config],
+    values: Mapping[str, Any],
+    where: str,
+    what: str,
+    classes: Classes = MappingProxyType({}),
+) -> Config:
     """The config of that kind from `to_dict`'s result; ValueError, naming `where` and `what` it
-    must hold, on unfit keys and values."""
+    must hold, on unfit keys and values. `classes` as in `launch.fields.class_of`."""
     import cattrs
 
     def exact(value: Any, kind: type) -> Any:
@@ -152,13 +166,13 @@ def structured(kind: type[Config], values: Mapping[str, Any], where: str, what: 
 
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook_func(
-        lambda declared: declared is FamilyConfig,
-        lambda value, base: converter.structure(value, class_of(base, value)),
+        lambda declared: declared is FamilyConfig or declared in classes,
+        lambda value, base: converter.structure(value, class_of(base, value, classes)),
     )
     for scalar in (int, float, str, bool):
         converter.register_structure_hook(scalar, exact)
-    _refuse_unfit(values, kind, "", where)
-    bounds.require_values(kind, values, where)
+    _refuse_unfit(values, kind, "", where, classes)
+    bounds.require_values(kind, values, where, classes)
     try:
         return converter.structure(values, kind)
     except cattrs.BaseValidationError as error:
@@ -240,7 +254,7 @@ def _free_fields(config: Any, prefix: str = "") -> Iterator[str]:
             yield from _free_fields(value, f"{prefix}{f.name}.")
 
 
-def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
+def _refuse_unfit(values: Any, config: type, prefix: str, where: str, classes: Classes) -> None:
     """Raise ValueError on a field that there is not, and on a value that is none of its choices."""
     if not isinstance(values, Mapping):
         return
@@ -254,14 +268,14 @@ def _refuse_unfit(values: Any, config: type, prefix: str, where: str) -> None:
             )
         kind = known[name]
         if isinstance(kind, type):
-            kind = class_of(kind, value)
+            kind = class_of(kind, value, classes)
         _refuse_shape(value, kind, prefix + name, where)
         if dataclasses.is_dataclass(kind):
-            _refuse_unfit(value, kind, f"{prefix}{name}.", where)  # type: ignore[arg-type]
+            _refuse_unfit(value, kind, f"{prefix}{name}.", where, classes)  # type: ignore[arg-type]
         elif dataclasses.is_dataclass(item := next(iter(get_args(kind)), None)):
             for place, part in enumerate(value):
                 _refuse_shape(part, item, f"{prefix}{name}[{place}]", where)
-                _refuse_unfit(part, item, f"{prefix}{name}[{place}].", where)  # type: ignore[arg-type]
+                _refuse_unfit(part, item, f"{prefix}{name}[{place}].", where, classes)  # type: ignore[arg-type]
         elif get_origin(kind) is Literal and value not in (choices := get_args(kind)):
             boolean = isinstance(value, bool)
             word = ("off", "on")[value] if boolean else str(value)

@@ -1,34 +1,38 @@
-"""The command `evaluate`: loss, perplexity and bits per byte of a checkpoint on its held-out
-rows."""
+"""Evaluating a run: the measures of a checkpoint on its held-out rows."""
 
 import dataclasses
-
-import jax
+from pathlib import Path
 
 from launch import build
-from launch.options import EvaluateOptions
+from launch.config import DistributedConfig, MeshConfig, RunConfig
+from launch.options import MovedData
 from launch.resume import require_rows, require_same_rows
 from launch.saved import open_saved
 from model.sharding import axis_size
-from train.console import describe_evaluation
 
 
-def evaluate(options: EvaluateOptions) -> None:
-    """Print the measures of one checkpoint, by default over every held-out row."""
-    with open_saved(
-        options.run, options.step, options.mesh, options.data, options.distributed
-    ) as saved:
-        config = saved.config
-        held_out = config.data.open_rows("held_out")
+def evaluate(
+    run: Path,
+    *,
+    config: RunConfig | None = None,
+    step: int | None = None,
+    batches: int | None = None,
+    data: MovedData = MovedData(),  # noqa: B008 - frozen
+    mesh: MeshConfig = MeshConfig(),  # noqa: B008
+    distributed: DistributedConfig | None = None,
+) -> tuple[int, dict[str, float]]:
+    """The step and the measures (`eval_loss` in nats a target, and those of its kind of rows) of a
+    checkpoint, by default the latest, on at most `batches` batches of held-out rows, else on all.
+
+    `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
+    when there is no such run, or its data are others.
+    """
+    with open_saved(run, step, mesh, data, distributed, like=config) as saved:
+        held_out = saved.config.data.open_rows("held_out")
         require_same_rows(held_out)
-        require_rows(held_out, config.data, saved.meta, f"step {saved.step} of {options.run}")
+        require_rows(held_out, saved.config.data, saved.meta, f"step {saved.step} of {run}")
         shards = axis_size("batch")
-        batch_size = -(-config.train.batch_size // shards) * shards
-        measure = build.make_evaluate(
-            dataclasses.replace(config.train, batch_size=batch_size),
-            held_out,
-            batches=options.batches,
-        )
-        measured = measure(saved.state)
-        if jax.process_index() == 0:
-            print(f"step {saved.step}  {describe_evaluation(measured)}")
+        batch_size = -(-saved.config.train.batch_size // shards) * shards
+        train = dataclasses.replace(saved.config.train, batch_size=batch_size)
+        measure = build.make_evaluate(train, held_out, batches=batches)
+        return saved.step, measure(saved.state)

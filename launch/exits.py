@@ -37,6 +37,7 @@ PEER_ENDED = ("by peer", "Broken pipe", "remote process exited")
 HEARD = 1.0  # seconds that a disk which stands still may take of the end
 
 _last_word = threading.RLock()
+_program = threading.Event()
 
 hear_end: list[Callable[[str], None]] = []
 """These are told how the process ends, if it ends at once."""
@@ -100,7 +101,8 @@ def hang(where: str, what: str) -> NoReturn:
 
 @contextlib.contextmanager
 def failing_fast() -> Iterator[None]:
-    """Within, an exception that nobody foresaw ends the process at once.
+    """Within, an exception that nobody foresaw ends the process at once, unless it is a Python
+    program of the user's and the only process of its job.
 
     Put it inside of all that closes things: in a job of several processes, closing waits for the
     others, and they wait for this one. A ValueError that our own code raised passes, and so does a
@@ -109,9 +111,25 @@ def failing_fast() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if is_foreseen(error) or isinstance(error, BrokenPipeError):
+        foreseen = is_foreseen(error) or isinstance(error, BrokenPipeError)
+        if foreseen or not (is_program() or _has_peers()):
             raise
         fail(error)
+
+
+def is_program() -> bool:
+    """Whether this process runs a command line of ours, and nothing of others."""
+    return _program.is_set()
+
+
+def be_program() -> None:
+    """From here on this process runs a command line of ours."""
+    _program.set()
+
+
+def _has_peers() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def in_short(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from model.families import FAMILIES
@@ -12,13 +13,19 @@ from model.families.family import FamilyConfig
 OLDEST = "decoder"
 
 
-def class_of(declared: type, value: Any) -> type:
+Classes = Mapping[type, type]
+"""Classes from elsewhere by those of ours that fields declare in their place."""
+
+
+def class_of(declared: type, value: Any, classes: Classes = MappingProxyType({})) -> type:
     """The class of a dataclass, or of the plain values of one, in a field that declares this type.
 
     ValueError for values of a family that there is not.
     """
     if dataclasses.is_dataclass(value):
         return type(value)
+    if declared in classes:
+        return classes[declared]
     if declared is not FamilyConfig:
         return declared
     kind = value.get("kind", OLDEST) if isinstance(value, Mapping) else OLDEST

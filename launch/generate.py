@@ -1,7 +1,9 @@
-"""The command `generate`: a run's checkpoint writes on from a prompt."""
+"""Generating: a run's checkpoint writes on from a prompt."""
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,37 +12,48 @@ from jax.sharding import NamedSharding
 
 from data.text import TextStream
 from data.tokenizer import Tokenizer, visible
-from launch.options import GenerateOptions
-from model.families.decoder import Decoder
+from launch.config import MeshConfig, RunConfig
+from launch.options import MovedTokenizer
 from model.generate import Sampling
 from model.generate import generate as decode
 from model.sharding import axis_size, spec
 
-if TYPE_CHECKING:
-    pass
 
+def generate(
+    run: Path,
+    prompts: Sequence[str],
+    *,
+    config: RunConfig | None = None,
+    step: int | None = None,
+    tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    data: MovedTokenizer = MovedTokenizer(),  # noqa: B008 - frozen
+    mesh: MeshConfig = MeshConfig(),  # noqa: B008
+) -> list[str]:
+    """What a checkpoint of the run, by default the latest, writes on from each prompt: at most so
+    many `tokens`, drawn as `model.generate.Sampling` says.
 
-def generate(options: GenerateOptions) -> None:
-    """Print the prompt with its continuations."""
+    `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
+    when there is no such run, or its model does not write.
+    """
     from launch.saved import open_saved
 
-    _require_text(options.prompt)
-    sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p)
-    with open_saved(options.run, options.step, options.mesh, options.data) as saved:
-        texts = continuations(
-            saved.state.evaluated,
-            saved.tokenizer,
-            [options.prompt] * options.samples,
-            new=options.tokens,
-            sampling=sampling,
-            seed=options.seed,
+    for prompt in prompts:
+        _require_text(prompt)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    with open_saved(run, step, mesh, data, like=config) as saved:
+        if saved.tokenizer is None or not saved.config.model.writes:
+            raise ValueError(
+                f"run={run} must be of a model that writes text, because it is to go on from a "
+                f"prompt, but its family is {saved.config.model.kind}; try `meshloom evaluate`"
+            )
+        model, tokenizer = saved.state.evaluated, saved.tokenizer
+        return continuations(
+            model, tokenizer, list(prompts), new=tokens, sampling=sampling, seed=seed
         )
-        if jax.process_index() != 0:
-            return
-        for number, text in enumerate(texts, start=1):
-            if options.samples > 1:
-                print(f"--- {number} of {options.samples}")
-            print(visible(options.prompt) + text)
 
 
 def _require_text(prompt: str) -> None:
@@ -54,7 +67,7 @@ def _require_text(prompt: str) -> None:
 
 
 def continuations(
-    model: Decoder,
+    model: Any,
     tokenizer: Tokenizer,
     prompts: list[str],
     *,

@@ -102,7 +102,8 @@ def prepare(
     memory = require_room(shapes, there, beside)
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
     run = _open_run(config, run_dir, resume, overwrite, phases, closing)
-    stop.to_go_on = None if typed.launched() else typed.train(run.path)
+    watched = typed.launched() or not exits.is_program()
+    stop.to_go_on = None if watched else typed.train(run.path)
     if jax.process_index() == 0:
         timeline.open(run.timeline)
     report.begin(run, rows)

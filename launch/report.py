@@ -130,9 +130,9 @@ class Report:
         self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
         if self._lead:
             self._draw(run)
-        self.say(
-            f"to go on:    {typed.train(run.path)} --train.steps {2 * self._config.train.steps}"
-        )
+        if exits.is_program():
+            more = 2 * self._config.train.steps
+            self.say(f"to go on:    {typed.train(run.path)} --train.steps {more}")
         new = self._config.sample
         if not new or tokenizer is None or not self._model.writes:
             return

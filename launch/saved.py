@@ -113,15 +113,16 @@ def open_saved(
     mesh: MeshConfig,
     data: "MovedData | MovedTokenizer",
     distributed: DistributedConfig | None = None,
+    like: RunConfig | None = None,
 ) -> Iterator[Saved]:
     """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
-    block.
+    block; `like` as in `launch.config.from_dict`.
 
     Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
     """
     from launch import runtime
 
-    run = open_run(run_path)
+    run = open_run(run_path, like)
     config = moved(run.config, data)
     tokenizer = config.data.load_tokenizer()
     run.require_tokenizer(tokenizer, config.data)

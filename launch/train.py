@@ -1,11 +1,11 @@
-"""The command `train`: joins the rooms, runs `fit`, and tells what came of it."""
+"""Training a run: joins the rooms, runs `fit`, and reports what came of it."""
 
 import contextlib
 import functools
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from launch import exits, runtime
 from launch.config import RunConfig
@@ -26,8 +26,8 @@ def train(
     resume: bool = False,
     resume_or_start: bool = False,
     overwrite: bool = False,
-) -> int:
-    """Train as `config` says and return the exit code: done, or stopped by a signal.
+) -> "Trained":
+    """Train as `config` says, to its end or until a signal stops it.
 
     A new directory under runs/ is made unless `run_dir` is given; one that holds a run is refused
     unless `resume` or `resume_or_start` goes on with it or `overwrite` sets it aside. Nothing is
@@ -64,7 +64,7 @@ def train(
     heartbeat.process = jax.process_index()
     hung = functools.partial(_hung, phases, jax.process_index())
     timeline = Timeline(phases)
-    exits.hear_end.append(timeline.end)
+    exits.hear_end[:] = [timeline.end]
     watchdog = Watchdog(phases, config.train.watchdog, hung)
     with (
         contextlib.closing(watchdog),
@@ -82,9 +82,20 @@ def train(
         phases.enter("finish")
         stop.close()
         closing.close()
-        code = _finish(ready, state, place, timeline)
+        finished = _finish(ready, state, place, timeline)
         part(TOGETHER)
-        return code
+        return Trained(ready.run.path, place.step, finished)
+
+
+class Trained(NamedTuple):
+    """What came of a training."""
+
+    path: Path
+    """The run's directory."""
+    step: int
+    """The last one, which is saved."""
+    finished: bool
+    """False if it was stopped by a signal; then it can be resumed."""
 
 
 def _hung(phases: "Phases", process: int, what: str) -> None:
@@ -93,13 +104,13 @@ def _hung(phases: "Phases", process: int, what: str) -> None:
     exits.hang(f"{where} since {time.monotonic() - phase.begin:.0f} s", what)
 
 
-def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> int:
-    """Tell how the run ended; the exit code."""
+def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> bool:
+    """Report how the run ended, and whether it came to its end."""
     if place.examples >= ready.end:
         ready.report.finish(ready.run, state, place, ready.rows.tokenizer)
-        return exits.DONE
+        return True
     stop = ready.stop
     timeline.ended = f"stopped by {stop.asked}"
     kept = "saved" if place.step else "nothing to save"
     ready.report.say(f"stopped by {stop.asked} at step {place.step}, {kept}{stop.way_on()}")
-    return exits.STOPPED
+    return False

@@ -29,6 +29,7 @@ ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun dock
 ALWAYS = "--train.steps --model.vocab-size --vocab-size --kills --tokens --size --rounds".split()
 # One model for every page, so that each of its programs is compiled once.
 TRAIN = f"--train.eval-batches 0 --model.num-layers 1 --model.vocab-size 300 {' '.join(SMALL)}"
+TEXT = "sources=('text:corpus/*.txt',), held_out=0.1, sequence_length=32"
 SMALLER = {
     "meshloom evaluate": "--batches 2",
     "meshloom generate": "--tokens 8",
@@ -165,6 +166,24 @@ def test_commands_run(
         assert done.returncode == 0, f"{shown}\n{command}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.parametrize("guide", [g for g in GUIDES if "```python" in g.read_text()])
+def test_programs_run(guide: Path, here: Path) -> None:
+    small = (
+        f"model=replace(tiny.model, num_layers=1, max_length=32), data=replace(tiny.data, {TEXT})"
+    )
+    for code in ("\n".join(lines) for language, lines in blocks(guide) if language == "python"):
+        code = re.sub(r"steps=\d+", "steps=4", code).replace("sample=0", f"sample=0, {small}")
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=here,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+
+
 def test_make_commands_are_run_by_ci() -> None:
     called = set(
         re.findall(
@@ -188,7 +207,9 @@ def test_commands_stand_nowhere_else() -> None:
     looks_like_one = re.compile(r"\s*(\$ |meshloom \w|make [a-z]+$|python -m |pip install|srun )")
     for guide in GUIDES:
         for language, lines in blocks(guide):
-            assert language in ("prose", "console", "text", "yaml"), f"{guide.name}: {language}"
+            assert language in ("prose", "console", "text", "yaml", "python"), (
+                f"{guide.name}: {language}"
+            )
             suspects = lines if language not in ("prose", "console") else []
             if language == "prose" and lines and lines[0].startswith("    "):
                 suspects = lines

@@ -19,8 +19,8 @@ class Rows(ABC, Generic[Kind]):
     """The rows of a split by their number in the order of training.
 
     A kind of rows defines `batch`; the other methods have defaults that suit examples without
-    files and text. digest: hex of all that decides the rows and their order. num_rows: rows in one
-    epoch.
+    files and text. digest: hex of all that decides the rows and their order, the same for both
+    splits. num_rows: rows in one epoch.
     """
 
     def __init__(self, split: Split, order: Order, digest: str) -> None:
