@@ -102,9 +102,11 @@ class Perceptron(nnx.Module):
     def __init__(self, config: PerceptronConfig, key: PRNGKeyArray) -> None:
         self.config, pixels, F = config, config.side**2, config.hidden
         first, second = jax.random.split(key)
-        init, fans = jax.nn.initializers.normal(0.1), {"fan_in": (0,), "fan_out": (1,)}
-        self.w_in = param(first, (pixels, F), ("embed", "mlp"), init=init, decay=True, **fans)
-        self.w_out = param(second, (F, 1), ("mlp", None), init=init, **fans)
+        matrix = functools.partial(
+            param, init=jax.nn.initializers.normal(0.1), fan_in=(0,), fan_out=(1,)
+        )
+        self.w_in = matrix(first, (pixels, F), ("embed", "mlp"), decay=True)
+        self.w_out = matrix(second, (F, 1), ("mlp", None))
 
     def __call__(
         self, pixels: Float[Array, "B R C"], key: PRNGKeyArray | None
