@@ -7,7 +7,7 @@ from typing import Any
 
 RENAMED: dict[str, str] = {}
 """Keys of the old side by their names on the new one; a key may be several with dots between."""
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"model.kind": "decoder"}
 """Ends of names that the new side alone has, as fields are that are younger than the old one, with
 the value that stands for what was done before."""
 VOLATILE = {
