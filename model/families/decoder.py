@@ -222,8 +222,8 @@ class Decoder(nnx.Module):
         if config.window is None or config.window_layers == "all":
             return None
         # Not max_length: without learned positions, decoding may go beyond it.
-        dense = jnp.iinfo(jnp.int32).max
-        return jnp.array([window or dense for window in config.windows], jnp.int32)
+        banded = config.is_banded(jnp.arange(config.num_layers))
+        return jnp.where(banded, config.window, jnp.iinfo(jnp.int32).max)
 
 
 def mean_size(x: Float[Array, "*shape"]) -> Float[Array, ""]:
