@@ -1,6 +1,7 @@
 """Cached decoding: prefill and step, with greedy, temperature, top-k and top-p sampling."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,24 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.attention.attention import Keys
 from model.attention.mask import Places
-from model.families.decoder import Decoder
-from model.sharding import axis_size, spec
+from model.families.family import FamilyConfig
+from model.sharding import spec
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A network that decodes with a cache of keys; [L, B, S, K, H] keys and values in S slots."""
+
+    @property
+    def config(self) -> FamilyConfig: ...
+
+    def empty_keys(self, B: int, S: int) -> Keys: ...
+
+    def decode(
+        self, tokens: Array, places: Places, keys: Keys, slots: Places, start: Array
+    ) -> tuple[Array, Keys]: ...
+
+    def logits(self, x: Array) -> Array: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +76,6 @@ def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -
     return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
-def empty_keys(model: Decoder, B: int, S: int) -> Keys:
-    """A zeroed cache for S slots of B rows: [L, B, S, K, H] keys and values."""
-    config = model.config
-    K = config.num_kv_heads
-    heads = "kv_heads" if K % axis_size("kv_heads") == 0 else None
-    shape = (config.num_layers, B, S, K, config.head_dim)
-    layout = spec(None, "batch", None, heads, None)
-
-    def zeros() -> Array:
-        return jnp.zeros(shape, jnp.dtype(config.dtype), out_sharding=layout)
-
-    return Keys(zeros(), zeros())
-
-
 def slots(real: Bool[Array, "B P"], new: int) -> Places:
     """Places of P prompt slots, of which `real` are not padding, and of `new` slots after them.
 
@@ -86,17 +89,17 @@ def slots(real: Bool[Array, "B P"], new: int) -> Places:
 
 
 def prefill(
-    model: Decoder, prompt: Int[Array, "B P"], places: Places
+    model: Writer, prompt: Int[Array, "B P"], places: Places
 ) -> tuple[Float[Array, "B P D"], Keys]:
     """Hidden states of the prompt, and the cache that holds it, for all slots of `places`."""
     B, P = prompt.shape
-    keys = empty_keys(model, B, places.positions.shape[1])
+    keys = model.empty_keys(B, places.positions.shape[1])
     here = jax.tree.map(lambda place: place[:, :P], places)
     return model.decode(prompt, here, keys, places, jnp.zeros((), jnp.int32))
 
 
 def step(
-    model: Decoder, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Places
+    model: Writer, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Places
 ) -> tuple[Float[Array, "B D"], Keys]:
     """Hidden states of one token a row, written into `slot` of the cache."""
     here = jax.tree.map(lambda place: jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1), places)
@@ -105,7 +108,7 @@ def step(
 
 
 def generate(
-    model: Decoder,
+    model: Writer,
     prompt: Int[Array, "B P"],
     real: Bool[Array, "B P"],
     key: PRNGKeyArray,
@@ -121,17 +124,18 @@ def generate(
     """
     B, P = prompt.shape
     config = model.config
-    if config.positions == "learned" and P + new > config.max_length:
+    longest = config.last_position
+    if longest is not None and P + new > longest:
         raise ValueError(
             f"prompt and new tokens={P} + {new} must be at most "
-            f"model.max_length={config.max_length}, because no position beyond it was learnt; "
-            f"try {max(config.max_length - P, 0)} new tokens"
+            f"model.max_length={longest}, because no position beyond it was learnt; "
+            f"try {max(longest - P, 0)} new tokens"
         )
     places = slots(real, new)
     x, keys = prefill(model, prompt, places)
     last = jnp.max(jnp.where(real, jnp.arange(P), 0), axis=1)
     x = jnp.sum(jnp.where((jnp.arange(P) == last[:, None])[..., None], x, 0), axis=1)
-    known = jnp.arange(config.table_rows) < config.vocab_size
+    known = jnp.arange(config.table_rows) < (config.vocabulary or 0)
 
     def draw(x: Float[Array, "B D"], done: Bool[Array, "B"], i: Int[Array, ""]) -> Array:
         logits = jax.sharding.reshard(model.logits(x[:, None])[:, 0], spec("batch", None))

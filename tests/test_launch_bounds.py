@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from launch.bounds import Number, Option, numeric_options
 from launch.cli import COMMANDS
 from launch.cluster.command import LAUNCHERS
-from launch.config import structured, to_dict
+from launch.config import to_dict
 from launch.ladder.studies import smoke
 from launch.ladder.study import Row, Study
 from launch.presets import preset
+from launch.structured import structured
 from launch.words import parse, parse_call, run_one_of
 
 ROOT = Path(__file__).resolve().parent.parent

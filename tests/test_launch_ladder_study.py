@@ -12,12 +12,13 @@ from command import meshloom
 
 from data.shard import SPLITS
 from launch.cli import main
-from launch.config import RunConfig, leaves, save, structured, to_dict
+from launch.config import RunConfig, leaves, save, to_dict
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.directory import StudyDirectory, make_study, open_study, write_json
 from launch.ladder.results import require_same_text
 from launch.ladder.studies import STUDIES, load_study, smoke
 from launch.ladder.study import ASIDE, REPLACED, Power, Row, Study, from_dict
+from launch.structured import structured
 
 SHORT = """
 base:

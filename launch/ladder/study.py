@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from launch.config import RunConfig, leaves, structured, to_dict
+from launch.config import RunConfig, leaves, to_dict
 from launch.presets import preset
+from launch.structured import structured
 from model.families.decoder_config import Size
 from model.families.decoder_sizes import Proportions
 from train.config import Seed

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -197,8 +197,12 @@ class DecoderConfig(FamilyConfig):
     @property
     def windows(self) -> tuple[int | None, ...]:
         """Keys that each layer's queries see at most; None is dense."""
-        banded = (self.window_layers == "all" or layer % 2 == 1 for layer in range(self.num_layers))
-        return tuple(self.window if band else None for band in banded)
+        layers = range(self.num_layers)
+        return tuple(self.window if self.is_banded(layer) else None for layer in layers)
+
+    def is_banded(self, layer: Any) -> Any:
+        """Whether that layer, or each of an array of layers, sees `window` keys alone."""
+        return (layer % 2 == 1) | (self.window_layers == "all")
 
     @property
     def residual_sums(self) -> int:
