@@ -33,7 +33,7 @@ def flops_per_token(config: FamilyConfig, length: int) -> float:
     average, so causal attention is counted once. Nothing is added for recomputation.
     """
     heads, head_dim, windows = config.attended
-    keys = sum(average_keys(length, window or length) for window in windows)
+    keys = sum(layers * average_keys(length, window or length) for window, layers in windows)
     matrices = matrix_parameters(config) + output_parameters(config)
     return 6 * matrices + 12 * heads * head_dim * keys
 

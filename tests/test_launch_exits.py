@@ -28,7 +28,7 @@ def test_what_nobody_foresaw_ends_the_process_before_anything_is_closed(
     done = end_of(
         "import contextlib, sys, threading\n"
         "from launch import exits\n"
-        "exits.hear_end.append(print)\n"
+        "exits.be_program()\nexits.hear_end.append(print)\n"
         "with contextlib.ExitStack() as closing, exits.failing_fast():\n"
         "    closing.callback(threading.Event().wait)\n"
         f"    {statement}\n"
@@ -53,7 +53,7 @@ def test_a_disk_that_says_the_same_again_ends_the_process_as_refused(
     done = end_of(
         "import contextlib, os, threading\n"
         "from launch import exits\n"
-        "exits.hear_end.append(print)\n"
+        "exits.be_program()\nexits.hear_end.append(print)\n"
         "with contextlib.ExitStack() as closing, exits.failing_fast():\n"
         "    closing.callback(threading.Event().wait)\n"
         f"    raise OSError({number}, os.strerror({number}), '/a/file')\n"
@@ -104,10 +104,23 @@ def test_one_that_never_hears_of_the_end_does_not_put_it_off() -> None:
     assert done.stderr.startswith("hung: process 0: a save; stacks of all threads:")
 
 
+def test_a_program_of_the_users_own_gets_the_exception() -> None:
+    done = end_of(
+        "from launch import exits\n"
+        "try:\n"
+        "    with exits.failing_fast():\n"
+        "        raise KeyError('theirs')\n"
+        "except KeyError as error:\n"
+        "    print('got', error)\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "got 'theirs'\n")
+
+
 def test_only_one_thread_has_the_last_word() -> None:
     done = end_of(
         "import threading\n"
         "from launch import exits\n"
+        "exits.be_program()\n"
         "exits.take_last_word()\n"
         "def other():\n"
         "    with exits.failing_fast():\n"

@@ -3,8 +3,8 @@ collectives as our program has them, and about how much memory it takes. No comp
 """
 
 import dataclasses
+import functools
 import math
-from collections import Counter
 from typing import NamedTuple
 
 from launch.plan.chips import Chip
@@ -77,7 +77,7 @@ def sizes_of(
             "model.dtype=float32 must be bfloat16 here, because the peaks of chips are known for "
             "bfloat16 only; try --model.dtype bfloat16"
         )
-    kernel = dataclasses.replace(model, dtype="bfloat16").resolve(chip.platform).kernel
+    kernel = _kernel(model, chip.platform)
     tensor = sizes.get("tensor", 1)
     held = cut(model, tensor)
     data = math.prod(sizes.get(axis, 1) for axis in ("replica", "fsdp", "expert"))
@@ -96,19 +96,24 @@ def sizes_of(
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def _kernel(model: FamilyConfig, platform: str) -> str:
+    """The attention kernel of the model on such chips, in bfloat16."""
+    return dataclasses.replace(model, dtype="bfloat16").resolve(platform).kernel
+
+
 def _keys(model: FamilyConfig, length: int, kernel: str, packed: bool) -> float:
     """Share of the T x T scores that a kernel computes, on the average of the layers."""
     windows = model.attended.windows
     if kernel == "blocked":
         return 0.625 if length % 4 == 0 else 1.0
     if kernel == "cudnn":
-        return 1.0 if packed or any(windows) else 0.5
+        dense = all(window is None for window, layers in windows if layers)
+        return 0.5 if dense and not packed else 1.0
     if kernel == "xla":
         return 1.0
-    layers = Counter(windows)
     return sum(
-        number / len(windows) * _blocks(length, window or length)
-        for window, number in layers.items()
+        layers / model.depth * _blocks(length, window or length) for window, layers in windows
     )
 
 

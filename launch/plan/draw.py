@@ -53,7 +53,7 @@ def cells(layout: PartitionSpec) -> Cells:
 def matrices() -> dict[str, PartitionSpec]:
     """Layout of every matrix of a Llama block by its name, as [in, out]: only those are cut."""
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=FSDP, tensor=TENSOR)):
-        model = jax.eval_shape(preset("llama3-8b").model.build, jax.random.key(0))
+        model = jax.eval_shape(lambda: preset("llama3-8b").model.build(jax.random.key(0)))
     return {
         row.name.split("/")[-1]: PartitionSpec(*(axis for axis in row.layout if axis is not None))
         for row in weights(model)

@@ -89,8 +89,8 @@ def published(run: Run) -> float:
     if run.unit == "tokens/s a chip":
         return tokens / run.figure
     model = run.model
-    heads, head_dim, windows = model.attended
-    hidden = 6 * len(windows) * heads * head_dim * run.length
+    heads, head_dim, _ = model.attended
+    hidden = 6 * model.depth * heads * head_dim * run.length
     flops = flops_per_token(model, run.length)
     if run.scores_counted == "twice":
         flops += hidden

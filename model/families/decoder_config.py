@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
@@ -192,17 +192,9 @@ class DecoderConfig(FamilyConfig):
 
     @property
     def attended(self) -> Attended:
-        return Attended(self.num_heads, self.head_dim, self.windows)
-
-    @property
-    def windows(self) -> tuple[int | None, ...]:
-        """Keys that each layer's queries see at most; None is dense."""
-        layers = range(self.num_layers)
-        return tuple(self.window if self.is_banded(layer) else None for layer in layers)
-
-    def is_banded(self, layer: Any) -> Any:
-        """Whether that layer, or each of an array of layers, sees `window` keys alone."""
-        return (layer % 2 == 1) | (self.window_layers == "all")
+        banded = self.num_layers if self.window_layers == "all" else self.num_layers // 2
+        windows = ((self.window, banded), (None, self.num_layers - banded))
+        return Attended(self.num_heads, self.head_dim, windows)
 
     @property
     def residual_sums(self) -> int:

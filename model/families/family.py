@@ -19,8 +19,8 @@ class Attended(NamedTuple):
     """N, query heads of a layer."""
     head_dim: int
     """H."""
-    windows: tuple[int | None, ...]
-    """Keys that a query sees at most, layer by layer; None is all that are not after it."""
+    windows: tuple[tuple[int | None, int], ...]
+    """Keys that a query sees at most, and in how many layers; None is all that are not after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
