@@ -57,6 +57,12 @@ class DataKind(ABC):
 
     def moved(self, places: Mapping[str, Any]) -> Self:
         """The same data of a run that is over, with the fields that say where they lie now."""
+        known = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        if strange := sorted(set(places) - known):
+            raise ValueError(
+                f"data.{strange[0]}={places[strange[0]]} must be a field of "
+                f"{type(self).__name__}, because it is to say where the data lie now; try without"
+            )
         return dataclasses.replace(self, **places)  # type: ignore[type-var]
 
     def load_tokenizer(self) -> "Tokenizer | None":

@@ -17,6 +17,7 @@ from launch.yaml_file import load_dict
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
 from train.config import OptimizerConfig, TrainConfig, Whole
+from train.optimizer.table import OPTIMIZERS
 
 FREE = {"resume": "free"}
 Axis = Annotated[int, Interval(ge=-1, le=2**20)]
@@ -75,7 +76,7 @@ class RunConfig:
     model: FamilyConfig
     """The architecture."""
     data: DataConfig
-    """The text."""
+    """What it is trained on."""
     train: TrainConfig
     """Length, batch, optimizer, evaluation and checkpoints."""
     mesh: MeshConfig = field(default_factory=MeshConfig, metadata=FREE)
@@ -96,12 +97,33 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         bounds.require(self)
+        self._require_own_names()
         if self.profile is not None and self.profile[0] >= self.profile[1]:
             start, stop = self.profile
             raise ValueError(
                 f"profile={start} {stop} must be two steps, the first below the second, because "
                 "the trace runs from one to the other; try --profile 0 3"
             )
+
+    def _require_own_names(self) -> None:
+        """ValueError if a part of a class from elsewhere has the name of one of ours: whoever reads
+        the run by that name would go on with ours."""
+        model, optimizer = self.model, self.train.optimizer
+        for name, value, part, ours in (
+            ("model.kind", model.kind, model, FAMILIES.get(model.kind)),
+            (
+                "train.optimizer.name",
+                optimizer.name,
+                optimizer,
+                OptimizerConfig if optimizer.name in OPTIMIZERS else None,
+            ),
+        ):
+            if ours is not None and type(part) is not ours:
+                raise ValueError(
+                    f"{name}={value} must be a name of its own in {type(part).__name__}, because "
+                    f"it is that of {ours.__name__}, which a run of this config would be taken "
+                    f"for; try {name.rpartition('.')[2]}: Literal['mine'] = 'mine' in that class"
+                )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def generate(
         _require_text(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     with open_saved(run, step, mesh, data, like=config) as saved:
-        if saved.tokenizer is None or not saved.config.model.writes:
+        if saved.tokenizer is None or not saved.config.model.generates:
             raise ValueError(
                 f"run={run} must be of a model that writes text, because it is to go on from a "
                 f"prompt, but its family is {saved.config.model.kind}; try `meshloom evaluate`"

@@ -46,11 +46,19 @@ class Stop:
         self._agreement: threading.Thread | None = None
         self._heard_at: float | None = None
         # A Python handler must stand for the wake-up; it runs far too late to do anything itself.
-        for number in SIGNALS:
-            signal.signal(number, lambda number, frame: None)
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError(
+                "train must be called in the main thread of a program, because only there signals "
+                "can be taken, by which a run is stopped and saved; try a process of its own"
+            )
+        self._before = {
+            number: signal.signal(number, lambda number, frame: None) for number in SIGNALS
+        }
         self._read_end, self._write_end = socket.socketpair()
         self._write_end.setblocking(False)
-        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        self._woken_before = signal.set_wakeup_fd(
+            self._write_end.fileno(), warn_on_full_buffer=False
+        )
         self._thread(self._hear, "signals")
 
     def agree_over(self, job: "Coordination | None") -> None:
@@ -73,6 +81,12 @@ class Stop:
             if self._job.is_first:
                 self._job.set(KEY, OVER)
             self._agreement.join(TOGETHER)
+
+    def restore(self) -> None:
+        """Leave signals to whoever had them before, for a program that goes on after a run."""
+        signal.set_wakeup_fd(self._woken_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _hear(self) -> None:
         while True:

@@ -134,7 +134,7 @@ class Report:
             more = 2 * self._config.train.steps
             self.say(f"to go on:    {typed.train(run.path)} --train.steps {more}")
         new = self._config.sample
-        if not new or tokenizer is None or not self._model.writes:
+        if not new or tokenizer is None or not self._model.generates:
             return
         if jax.process_count() > 1:
             sample = shlex.join([*typed.program(), "generate", near(run.path)])

@@ -61,6 +61,12 @@ def _refuse_unfit(values: Any, config: type, prefix: str, where: str, classes: C
         return
     known = {f.name: f.type for f in dataclasses.fields(config)}
     for name, value in values.items():
+        if name == "kind" and name not in known:
+            raise ValueError(
+                f"{prefix}kind={value!r} in {where} must be of a class that is known here, because "
+                "its fields are read by that class, but only the Python program that trained the "
+                "run has it; try launch.api there, with that run's config"
+            )
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)
             raise ValueError(

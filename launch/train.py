@@ -43,7 +43,10 @@ def train(
     phases = Phases()
     heartbeat = Heartbeat(phases)
     stop = Stop()
-    with exits.failing_fast():
+    leaving = contextlib.ExitStack()
+    if not exits.is_program():
+        leaving.callback(stop.restore)
+    with leaving, exits.failing_fast():
         mesh = runtime.start(
             config.mesh,
             config.distributed,

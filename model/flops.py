@@ -16,8 +16,8 @@ def matrix_parameters(config: FamilyConfig) -> int:
 
 def output_parameters(config: FamilyConfig) -> int:
     """Parameters of the table that scores the tokens, whether it is looked up too or not."""
-    tables = [w.size for w in weights_of(config) if w.is_table and "vocab" in w.logical]
-    return tables[-1] if tables else 0
+    tables = (w for w in weights_of(config) if w.is_table and "vocab" in w.logical)
+    return next((w.size for w in tables if w.shape[0] == config.table_rows), 0)
 
 
 def parameter_count(config: FamilyConfig) -> int:
@@ -29,11 +29,12 @@ def flops_per_token(config: FamilyConfig, length: int) -> float:
     """Training FLOPs (forward and backward) of one token in a row of `length` tokens.
 
     Six for each matrix parameter a token meets (Kaplan et al. 2020; lookups left out, the output
-    projection counted), and attention scores and values over the keys a causal query sees on
-    average, so causal attention is counted once. Nothing is added for recomputation.
+    projection counted), and attention scores and values over the keys a query sees on average, so
+    causal attention is counted once. Nothing is added for recomputation.
     """
-    heads, head_dim, windows = config.attended
-    keys = sum(layers * average_keys(length, window or length) for window, layers in windows)
+    heads, head_dim, windows, causal = config.attended
+    seen = average_keys if causal else min
+    keys = sum((layers * seen(length, window or length) for window, layers in windows), 0.0)
     matrices = matrix_parameters(config) + output_parameters(config)
     return 6 * matrices + 12 * heads * head_dim * keys
 

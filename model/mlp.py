@@ -17,7 +17,7 @@ ACTIVATIONS = {
 
 
 class Mlp(nnx.Module):
-    """Two matrices with a non-linearity between; a third gates it when `config.gated`."""
+    """Two matrices with a non-linearity between; a third gates it when `gated`."""
 
     def __init__(
         self,

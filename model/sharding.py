@@ -1,7 +1,7 @@
 """Mesh axes, and the one table from logical to mesh axes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
@@ -61,6 +61,11 @@ def axis_size(logical: str) -> int:
     for axis in mesh_axes(logical):
         size *= sizes[axis]
     return size
+
+
+def batch_shards(sizes: Mapping[str, int]) -> int:
+    """Into how many parts a mesh of those axis sizes cuts the rows of a batch."""
+    return math.prod(sizes.get(axis, 1) for axis in MESH_AXES["batch"])
 
 
 def spec(*logical: str | None) -> PartitionSpec:

@@ -114,7 +114,7 @@ def _share(size: int, logical: str | None, shards: int) -> int | float:
 
 
 def weights(model: Any) -> list[Weight]:
-    """Every weight of a model, or of its shapes, in the order of declaration."""
+    """Every weight of a model, or of its shapes, in the order of their names."""
     leaves = jax.tree_util.tree_leaves_with_path(
         model, is_leaf=lambda node: isinstance(node, nnx.Param)
     )
@@ -122,16 +122,22 @@ def weights(model: Any) -> list[Weight]:
 
 
 def _weight(name: str, declared: nnx.Param[Array]) -> Weight:
-    said = declared.get_metadata()
-    stacked = declared.ndim > len(said["logical"])
+    metadata = declared.get_metadata()
+    if "logical" not in metadata:
+        raise ValueError(
+            f"weight {name} must be declared by `model.weights.param`, because layout, decay and "
+            "rate are read from that; try it in place of `nnx.Param`, and our layers in place of "
+            "Flax's"
+        )
+    stacked = declared.ndim > len(metadata["logical"])
     return Weight(
         name=name,
         shape=declared.shape[stacked:],
-        logical=said["logical"],
+        logical=metadata["logical"],
         layers=declared.shape[0] if stacked else 1,
         stacked=stacked,
-        fan_in=said["fan_in"],
-        fan_out=said["fan_out"],
+        fan_in=metadata["fan_in"],
+        fan_out=metadata["fan_out"],
         layout=declared.sharding.spec,
         device_size=math.prod(declared.sharding.shard_shape(declared.shape)),
     )

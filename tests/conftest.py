@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax-tests")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+# Compiling is most of what they cost, and of what this process does.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-# Three times faster to compile; what compares bits runs in processes of its own, without it.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -34,6 +36,15 @@ jaxtyping.install_import_hook("model", "beartype.beartype")
 # No deadline: how long an example takes is not what these tests hold.
 settings.register_profile("meshloom", deadline=None, max_examples=50)
 settings.load_profile("meshloom")
+
+
+@pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """Programs that this module's processes run are compiled as a user's are: for golden numbers,
+    and for bits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Arguments: run directory, `start` or `resume`.
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,4 +36,5 @@ CONFIG = RunConfig(
 if __name__ == "__main__":
     trained = train(CONFIG, run_dir=Path(sys.argv[1]), resume=sys.argv[2] == "resume")
     step, measures = evaluate(trained.path, config=CONFIG, mesh=MESH)
-    print(json.dumps({"step": step, "finished": trained.finished, **measures}))
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    print(json.dumps({"step": step, "finished": trained.finished, "signals": ours, **measures}))

@@ -147,8 +147,6 @@ def test_commands_run(
     environment = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        # Nobody looks at their speed or bits: compiling is most of what they cost.
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     for shown in commands(guide):
         command = None if shown.startswith("make ") else ours(shown)
@@ -176,7 +174,7 @@ def test_programs_run(guide: Path, here: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=here,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=200,

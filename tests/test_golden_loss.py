@@ -9,7 +9,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from command import meshloom, records
+
+pytestmark = pytest.mark.usefixtures("optimized")
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "tiny.txt"
 # The real model on text that is the same on every machine; rows and batch are cut down.

@@ -176,7 +176,7 @@ def test_what_each_cell_has_of_its_own_is_what_the_base_may_not_set() -> None:
     study = smoke()
     values = dict(leaves(to_dict(study.base)))
     changed = to_dict(study.base)
-    for name in (*(f"model.{name}" for name in study.base.model.follows_width), *REPLACED):
+    for name in (*(f"model.{name}" for name in study.base.model.width_fields), *REPLACED):
         changed = with_changes(changed, name, 2 * values[name] or 7)
     base = structured(RunConfig, changed, "here", "a run")
     wanted = [cell.digest for cell in cells_of(study)]

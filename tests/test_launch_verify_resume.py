@@ -10,6 +10,8 @@ from command import SMALL, meshloom
 from launch.run_directory import RunDirectory
 from launch.verify_resume import Kill, losses_of, verdict
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 TRAIN = [*SMALL, "--train.eval-batches", "0", "--train.steps", "30"]
 
 

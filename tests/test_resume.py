@@ -10,6 +10,8 @@ import orbax.checkpoint as ocp
 import pytest
 from command import SMALL, meshloom, records, train_until
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 # Evaluations, which change nothing, leave the time to kill a run between two steps.
 STEPS = (
     "--train.steps 40 --train.checkpoint.every-steps 10 "

@@ -1,19 +1,21 @@
 """The jitted train and evaluation steps: pure functions of state and batch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data.batch import Axes, Batch, Kind, map_fields
-from model.families.decoder import Decoder
 from model.sharding import spec
 from train.config import TrainConfig
 from train.objective import Sums, objective_of, total_weight
 from train.optimizer.transform import gradient_transform
 from train.state import TrainState
+
+NOISE = 0x6E6F6973
+"""Folded into the seed's key, whose first splits draw the initial weights."""
 
 
 class Metrics(NamedTuple):
@@ -28,8 +30,8 @@ class Metrics(NamedTuple):
 
 
 def gradients(
-    model: Decoder, batch: Batch, config: TrainConfig, key: PRNGKeyArray | None = None
-) -> tuple[Float[Array, ""], Decoder, Float[Array, ""]]:
+    model: Any, batch: Batch, config: TrainConfig, key: PRNGKeyArray | None = None
+) -> tuple[Float[Array, ""], Any, Float[Array, ""]]:
     """Mean loss, the gradient of what is minimized and the weight of the targets, micro-batch by
     micro-batch.
 
@@ -39,8 +41,8 @@ def gradients(
     """
     objective, weight = objective_of(type(batch)), total_weight(batch)
 
-    def loss(model: Decoder, batch: Batch, number: Array | int) -> tuple[Array, Array]:
-        share = batch._replace(weights=batch.weights / jnp.maximum(weight, 1.0))
+    def loss(model: Any, batch: Batch, number: Array | int) -> tuple[Array, Array]:
+        share = batch._replace(weights=batch.weights / jnp.where(weight > 0, weight, 1.0))
         own = None if key is None else jax.random.fold_in(key, number)
         sums = objective(model, share, config, own)
         return sums.minimized, sums.loss
@@ -50,9 +52,7 @@ def gradients(
         (_, mean), grads = gradient(model, batch, 0)
         return mean, grads, weight
 
-    def add(
-        total: tuple[Array, Decoder], micro: tuple[Batch, Array]
-    ) -> tuple[tuple[Array, Decoder], None]:
+    def add(total: tuple[Array, Any], micro: tuple[Batch, Array]) -> tuple[tuple[Array, Any], None]:
         (_, mean), grads = gradient(model, *micro)
         # Else a TPU's compiler adds the tables' gradients up whole, to cut them once after the
         # loop: that took 8 GiB more of each chip for llama3-70b, and of the compiler.
@@ -78,6 +78,11 @@ def micro_batches(batch: Kind, count: int) -> Kind:
     return map_fields(split, batch)
 
 
+def step_key(seed: int, step: Int[Array, ""] | int) -> PRNGKeyArray:
+    """The key of what is random in a step, none of those that drew the initial weights."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), NOISE), step)
+
+
 def make_train_step(config: TrainConfig) -> jax.stages.Wrapped:
     """The jitted `train_step(state, batch, learning_rate, ceiling)`, which gives up the old
     state's memory.
@@ -85,8 +90,8 @@ def make_train_step(config: TrainConfig) -> jax.stages.Wrapped:
     The learning rate is the host's, because the schedule runs on the exact count of examples.
     `ceiling` is the largest loss and the largest gradient norm whose update is made (infinity: no
     limit). A step above it, or one that is not finite, leaves parameters and optimizer as they
-    were. What is random in step n, counted by the state from 0, comes of the key
-    fold_in(key(seed), n): it is the same after a resume and on every mesh.
+    were. What is random in step n, counted by the state from 0, comes of
+    `step_key(seed, n)`: it is the same after a resume and on every mesh.
     """
     transform = gradient_transform(config.optimizer)
 
@@ -96,13 +101,13 @@ def make_train_step(config: TrainConfig) -> jax.stages.Wrapped:
         learning_rate: Float[Array, ""],
         ceiling: Float[Array, "2"],
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        key = step_key(config.seed, state.step)
         loss, grads, _ = gradients(state.model, batch, config, key)
         norm = optax.tree.norm(grads)
         measured = jnp.stack([loss, norm])
         good = jnp.all(jnp.isfinite(measured) & (measured <= ceiling))
 
-        def update(grads: Decoder) -> tuple[Decoder, optax.OptState, Decoder | None]:
+        def update(grads: Any) -> tuple[Any, optax.OptState, Any | None]:
             limit = config.optimizer.clip_norm
             if limit is not None:
                 scale = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
@@ -115,7 +120,7 @@ def make_train_step(config: TrainConfig) -> jax.stages.Wrapped:
                 average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, average, model)
             return model, optimizer, average
 
-        def skip(grads: Decoder) -> tuple[Decoder, optax.OptState, Decoder | None]:
+        def skip(grads: Any) -> tuple[Any, optax.OptState, Any | None]:
             return state.model, state.optimizer, state.average
 
         model, optimizer, average = jax.lax.cond(good, update, skip, grads)
@@ -129,7 +134,7 @@ def make_eval_step(config: TrainConfig) -> jax.stages.Wrapped:
     """The jitted `eval_step(model, batch)`, which gives the `train.objective.Sums`; nothing in it
     is random."""
 
-    def eval_step(model: Decoder, batch: Batch) -> Sums:
+    def eval_step(model: Any, batch: Batch) -> Sums:
         return objective_of(type(batch))(model, batch, config, None)
 
     return jax.jit(eval_step)

@@ -121,7 +121,7 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
         own = to_dict(preset(name))
         merged = _merged(own, base)
         before, now = dict(leaves(own)), dict(leaves(merged))
-        sized = (f"model.{name}" for name in preset(name).model.follows_width)
+        sized = (f"model.{name}" for name in preset(name).model.width_fields)
         for replaced in (*sized, *REPLACED):
             if replaced in now and now[replaced] != before[replaced]:
                 raise ValueError(

@@ -112,7 +112,7 @@ def _small(
     optimizer = {"warmup_steps": steps // 5, **optimizer}
     return dataclasses.replace(
         run,
-        model=dataclasses.replace(run.model, num_layers=layers, max_length=length),
+        model=run.model.with_depth(layers).with_length(length),
         data=dataclasses.replace(run.data, sequence_length=length),
         train=dataclasses.replace(
             run.train,

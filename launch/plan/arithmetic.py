@@ -11,6 +11,7 @@ from launch.plan.chips import Chip
 from launch.plan.cut import cut, recomputed
 from launch.plan.work import Collective, Kind, Work
 from model.families.family import FamilyConfig
+from model.sharding import batch_shards
 from train.config import TrainConfig
 from train.loss import choose_chunk
 from train.optimizer.memory import kept, moments
@@ -80,12 +81,11 @@ def sizes_of(
     kernel = _kernel(model, chip.platform)
     tensor = sizes.get("tensor", 1)
     held = cut(model, tensor)
-    data = math.prod(sizes.get(axis, 1) for axis in ("replica", "fsdp", "expert"))
     return Sizes(
         fsdp=sizes.get("fsdp", 1),
         tensor=tensor,
         replica=sizes.get("replica", 1),
-        tokens=train.batch_size * length / data / train.accumulation,
+        tokens=train.batch_size * length / batch_shards(sizes) / train.accumulation,
         layer=sum(held.matrices.values()),
         table=held.tables[0],
         tables=len(held.tables),
@@ -105,6 +105,8 @@ def _kernel(model: FamilyConfig, platform: str) -> str:
 def _keys(model: FamilyConfig, length: int, kernel: str, packed: bool) -> float:
     """Share of the T x T scores that a kernel computes, on the average of the layers."""
     windows = model.attended.windows
+    if not model.attended.causal:
+        return 1.0
     if kernel == "blocked":
         return 0.625 if length % 4 == 0 else 1.0
     if kernel == "cudnn":
@@ -160,7 +162,7 @@ def work_of(model: FamilyConfig, train: TrainConfig, length: int, one: Sizes) ->
 def _layer_flops(model: FamilyConfig, length: int, one: Sizes) -> float:
     """Forward, twice that backward, and what the backward pass computes again."""
     forward = 2 * one.tokens * one.layer
-    heads, head_dim, _ = model.attended
+    heads, head_dim = model.attended[:2]
     attention = 4 * one.tokens * length * one.keys * heads * head_dim / one.tensor
     return (3 + one.again) * forward + one.attention * attention
 

@@ -143,7 +143,8 @@ def nearest_cut(wanted: float, run: RunConfig, devices: int) -> int:
     Raises ValueError for a mesh that the devices do not fill.
     """
     from launch.mesh import axis_sizes
+    from model.sharding import batch_shards
 
     sizes = axis_sizes(run.mesh, devices)
-    parts = sizes["replica"] * sizes["fsdp"] * run.train.accumulation
+    parts = batch_shards(sizes) * run.train.accumulation
     return max(1, round(wanted / parts)) * parts

@@ -34,8 +34,28 @@ class Cut(NamedTuple):
 
 
 @functools.lru_cache(maxsize=4096)
+def is_planned(model: FamilyConfig) -> bool:
+    """Whether its weights and its answers are all that arithmetic needs."""
+    listed = weights_of(model)
+    matrices = [weight for weight in listed if weight.is_matrix]
+    return bool(
+        model.table_rows
+        and model.attended.heads
+        and matrices
+        and all(weight.stacked for weight in matrices)
+    )
+
+
+@functools.lru_cache(maxsize=4096)
 def cut(model: FamilyConfig, tensor: int) -> Cut:
-    """What a chip holds where the mesh axis `tensor` has that size."""
+    """What a chip holds where the mesh axis `tensor` has that size; ValueError for a family whose
+    parts plans do not know."""
+    if not is_planned(model):
+        raise ValueError(
+            f"model.kind={model.kind} must be layers of attention and matrices and a table that "
+            "scores, all other weights vectors, because plans are made from those; try another "
+            "family, or training it as it is"
+        )
     listed = weights_of(model)
     matrices = [w for w in listed if w.stacked and w.is_matrix]
     tables = [w for w in listed if w.is_table and "vocab" in w.logical]

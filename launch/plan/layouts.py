@@ -43,7 +43,7 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
                     yield dataclasses.replace(
                         config,
                         mesh=mesh,
-                        model=dataclasses.replace(config.model.cut_by(tensor), remat=remat),
+                        model=dataclasses.replace(config.model.padded_for(tensor), remat=remat),
                         train=dataclasses.replace(config.train, accumulation=accumulation),
                     )
     if not found:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from launch.plan.cut import cut
 from launch.plan.work import Kind
 from model.families.family import FamilyConfig
+from model.sharding import batch_shards
 from train.config import TrainConfig
 
 SINGLE = 4
@@ -45,7 +46,7 @@ def local_sizes(
 ) -> Local:
     """The model and its batch cut over the mesh; dtype auto is bfloat16, as on accelerators."""
     held = cut(model, sizes.get("tensor", 1))
-    shards = sizes.get("replica", 1) * sizes.get("fsdp", 1)
+    shards = batch_shards(sizes)
     return Local(
         blocks=held.matrices,
         shared=held.whole,

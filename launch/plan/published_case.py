@@ -89,7 +89,7 @@ def published(run: Run) -> float:
     if run.unit == "tokens/s a chip":
         return tokens / run.figure
     model = run.model
-    heads, head_dim, _ = model.attended
+    heads, head_dim = model.attended[:2]
     hidden = 6 * model.depth * heads * head_dim * run.length
     flops = flops_per_token(model, run.length)
     if run.scores_counted == "twice":

@@ -6,6 +6,7 @@ import jax
 
 from launch.plan import arithmetic
 from launch.plan.chips import CHIPS
+from launch.plan.cut import is_planned
 from launch.plan.shapes import memory
 from launch.plan.units import size
 from model.families.family import FamilyConfig
@@ -28,10 +29,11 @@ def beside_state(
     model: FamilyConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
 ) -> float | None:
     """Bytes of a device that a step takes beside the state, about: gradients, activations and
-    temporaries; None where arithmetic does not hold, as on a CPU and in float32."""
+    temporaries; None where arithmetic does not hold, as on a CPU, in float32 and of a family that
+    it does not know."""
     # Of a chip, memory depends on the platform alone.
     chip = next((chip for chip in CHIPS.values() if chip.platform == platform), None)
-    if chip is None or model.dtype != "bfloat16":
+    if chip is None or model.dtype != "bfloat16" or not is_planned(model):
         return None
     sizes = dict(jax.sharding.get_abstract_mesh().shape)
     found = arithmetic.memory(model, train, length, sizes, chip, packed=packed)

@@ -1,6 +1,5 @@
 """A plan as text of at most 80 columns and as JSON."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from launch.plan.traffic_table import record, traffic_lines
 from launch.plan.units import unit
 from launch.run_directory import near
 from model.flops import parameter_count
+from model.sharding import batch_shards
 
-CUTS_ROWS = ("replica", "fsdp")
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
 
 
@@ -118,7 +117,7 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
 def _remedies(plan: Plan) -> list[str]:
     """What may make room."""
     run = plan.config
-    rows = run.train.batch_size // math.prod(plan.mesh.get(axis, 1) for axis in CUTS_ROWS)
+    rows = run.train.batch_size // batch_shards(plan.mesh)
     found = ["--model.remat full"] if run.model.remat != "full" else []
     found += ["more --train.accumulation"] if run.train.accumulation < rows else []
     before = f"{', '.join(found)}, or " if found else ""

@@ -171,7 +171,7 @@ class DecoderConfig(FamilyConfig):
         return self.max_length if self.positions == "learned" else None
 
     @property
-    def writes(self) -> bool:
+    def generates(self) -> bool:
         return True
 
     @property
@@ -234,6 +234,9 @@ class DecoderConfig(FamilyConfig):
     def with_depth(self, layers: int) -> "DecoderConfig":
         return replace(self, num_layers=layers)
 
+    def with_length(self, length: int) -> "DecoderConfig":
+        return replace(self, max_length=length)
+
     def of_width(self, width: int, rule: Proportions) -> "DecoderConfig":
         return decoder_sizes.of_width(self, width, rule)
 
@@ -241,10 +244,10 @@ class DecoderConfig(FamilyConfig):
         return decoder_sizes.widened(self, width, parametrization)
 
     @property
-    def follows_width(self) -> tuple[str, ...]:
+    def width_fields(self) -> tuple[str, ...]:
         return decoder_sizes.FOLLOWING
 
-    def cut_by(self, tensor: int) -> "DecoderConfig":
+    def padded_for(self, tensor: int) -> "DecoderConfig":
         if self.table_rows % tensor == 0:
             return self
         return replace(self, vocab_multiple=math.lcm(self.vocab_multiple, tensor, 128))

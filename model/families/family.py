@@ -20,7 +20,9 @@ class Attended(NamedTuple):
     head_dim: int
     """H."""
     windows: tuple[tuple[int | None, int], ...]
-    """Keys that a query sees at most, and in how many layers; None is all that are not after it."""
+    """Keys that a query sees at most, and in how many layers; None is all of them."""
+    causal: bool = True
+    """Whether a query sees no key after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ class FamilyConfig(ABC):
         return None
 
     @property
-    def writes(self) -> bool:
+    def generates(self) -> bool:
         """Whether it writes on from a prompt, token by token."""
         return False
 
@@ -112,6 +114,10 @@ class FamilyConfig(ABC):
         """The same network with so many layers."""
         raise self._unanswered("depth")
 
+    def with_length(self, length: int) -> "FamilyConfig":
+        """The same network for rows of that length."""
+        raise self._unanswered("length")
+
     def of_width(self, width: int, rule: Proportions) -> "FamilyConfig":
         """The network of another width, its other sizes as the rule has them."""
         raise self._unanswered("proportions")
@@ -122,11 +128,11 @@ class FamilyConfig(ABC):
         raise self._unanswered("parametrization")
 
     @property
-    def follows_width(self) -> tuple[str, ...]:
+    def width_fields(self) -> tuple[str, ...]:
         """Fields that `of_width` sets."""
         return ()
 
-    def cut_by(self, tensor: int) -> "FamilyConfig":
+    def padded_for(self, tensor: int) -> "FamilyConfig":
         """The network with its tables padded so that the mesh axis cuts them evenly."""
         raise self._unanswered("tables")
 
