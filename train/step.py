@@ -18,6 +18,10 @@ NOISE = 0x6E6F6973
 """Folded into the seed's key, whose first splits draw the initial weights."""
 
 
+NOTHING = 1e-6
+"""Weight below which a batch counts as one without targets."""
+
+
 class Metrics(NamedTuple):
     """Scalars of one step, on the device until the loop reads them a step later."""
 
@@ -42,7 +46,7 @@ def gradients(
     objective, weight = objective_of(type(batch)), total_weight(batch)
 
     def loss(model: Any, batch: Batch, number: Array | int) -> tuple[Array, Array]:
-        share = batch._replace(weights=batch.weights / jnp.where(weight > 0, weight, 1.0))
+        share = batch._replace(weights=batch.weights / jnp.maximum(weight, NOTHING))
         own = None if key is None else jax.random.fold_in(key, number)
         sums = objective(model, share, config, own)
         return sums.minimized, sums.loss
