@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from model.attention.attention import Keys
-from model.attention.mask import Places
+from model.attention.mask import TokenPlaces
 from model.families.family import FamilyConfig
 from model.sharding import spec
 
 
 @runtime_checkable
-class Writer(Protocol):
+class CachedModel(Protocol):
     """A network that decodes with a cache of keys; [L, B, S, K, H] keys and values in S slots."""
 
     @property
@@ -23,7 +23,7 @@ class Writer(Protocol):
     def empty_keys(self, B: int, S: int) -> Keys: ...
 
     def decode(
-        self, tokens: Array, places: Places, keys: Keys, slots: Places, start: Array
+        self, tokens: Array, places: TokenPlaces, keys: Keys, slots: TokenPlaces, start: Array
     ) -> tuple[Array, Keys]: ...
 
     def logits(self, x: Array) -> Array: ...
@@ -76,7 +76,7 @@ def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -
     return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
-def slots(real: Bool[Array, "B P"], new: int) -> Places:
+def slots(real: Bool[Array, "B P"], new: int) -> TokenPlaces:
     """Places of P prompt slots, of which `real` are not padding, and of `new` slots after them.
 
     Padding may stand left or right: it is a document of its own, and positions count real tokens.
@@ -85,11 +85,11 @@ def slots(real: Bool[Array, "B P"], new: int) -> Places:
     ones = jnp.ones((B, new), bool, out_sharding=spec("batch", None))
     real = jnp.concatenate([real, ones], axis=1)
     positions = jnp.where(real, jnp.cumsum(real, axis=1) - 1, 0)
-    return Places(positions.astype(jnp.int32), real.astype(jnp.int32))
+    return TokenPlaces(positions.astype(jnp.int32), real.astype(jnp.int32))
 
 
 def prefill(
-    model: Writer, prompt: Int[Array, "B P"], places: Places
+    model: CachedModel, prompt: Int[Array, "B P"], places: TokenPlaces
 ) -> tuple[Float[Array, "B P D"], Keys]:
     """Hidden states of the prompt, and the cache that holds it, for all slots of `places`."""
     B, P = prompt.shape
@@ -99,7 +99,11 @@ def prefill(
 
 
 def step(
-    model: Writer, tokens: Int[Array, "B"], slot: Int[Array, ""], keys: Keys, places: Places
+    model: CachedModel,
+    tokens: Int[Array, "B"],
+    slot: Int[Array, ""],
+    keys: Keys,
+    places: TokenPlaces,
 ) -> tuple[Float[Array, "B D"], Keys]:
     """Hidden states of one token a row, written into `slot` of the cache."""
     here = jax.tree.map(lambda place: jax.lax.dynamic_slice_in_dim(place, slot, 1, axis=1), places)
@@ -108,7 +112,7 @@ def step(
 
 
 def generate(
-    model: Writer,
+    model: CachedModel,
     prompt: Int[Array, "B P"],
     real: Bool[Array, "B P"],
     key: PRNGKeyArray,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.attention.mask import Mask, MaskKind, Places
+from model.attention.mask import Mask, MaskKind, TokenPlaces
 
 T, S, WINDOW = 8, 6, 3
 FIELDS = [field.name for field in dataclasses.fields(MaskKind)]
@@ -31,15 +31,15 @@ def small_mask(kind: MaskKind, seed: int) -> Mask:
     )
 
 
-def places(rng: np.random.Generator, length: int, kind: MaskKind) -> Places:
+def places(rng: np.random.Generator, length: int, kind: MaskKind) -> TokenPlaces:
     """Two documents a row, or one that begins anywhere if keys and queries are separate."""
     row = np.tile(np.arange(length, dtype=np.int32), (2, 1))
     if not kind.segments:
-        return Places(jnp.asarray(row + (rng.integers(0, 3) if kind.separate_keys else 0)))
+        return TokenPlaces(jnp.asarray(row + (rng.integers(0, 3) if kind.separate_keys else 0)))
     border = rng.integers(1, length, (2, 1))
     second = row >= border
     positions = np.where(second, row - border, row).astype(np.int32)
-    return Places(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
+    return TokenPlaces(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
 
 
 def seen(mask: Mask) -> np.ndarray:

@@ -10,7 +10,7 @@ from masks import softmax_attention
 from models import mesh_of
 
 from model.attention.attention import Attention, Cache, Keys
-from model.attention.mask import Mask, Places
+from model.attention.mask import Mask, TokenPlaces
 from model.attention.rotary import Rotary, rotate
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
@@ -51,7 +51,7 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
             inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
 
             def call(attention: Attention, x: jax.Array, positions: jax.Array) -> jax.Array:
-                return attention(x, Mask(causal=True, queries=Places(positions)))[0]
+                return attention(x, Mask(causal=True, queries=TokenPlaces(positions)))[0]
 
             return np.asarray(
                 jax.jit(call, compiler_options=QUICK)(attention, inputs, rows(positions))
@@ -76,8 +76,8 @@ def across(attention: Attention, *parts: jax.Array) -> jax.Array:
 def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
     return Mask(
         causal=False,
-        queries=Places(row_positions(queries), queries),
-        keys=Places(row_positions(keys), keys),
+        queries=TokenPlaces(row_positions(queries), queries),
+        keys=TokenPlaces(row_positions(keys), keys),
     )
 
 

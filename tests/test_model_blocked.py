@@ -6,7 +6,7 @@ from models import mesh_of
 
 from model.attention.blocked import blocks
 from model.attention.kernels import attend
-from model.attention.mask import Mask, Places
+from model.attention.mask import Mask, TokenPlaces
 
 
 def arrays(B: int, T: int, N: int, K: int, H: int = 4) -> tuple[jax.Array, ...]:
@@ -16,7 +16,7 @@ def arrays(B: int, T: int, N: int, K: int, H: int = 4) -> tuple[jax.Array, ...]:
 
 
 def causal(B: int, T: int) -> Mask:
-    return Mask(causal=True, queries=Places(jnp.tile(jnp.arange(T), (B, 1))))
+    return Mask(causal=True, queries=TokenPlaces(jnp.tile(jnp.arange(T), (B, 1))))
 
 
 def banded(B: int, T: int, window: int) -> Mask:
@@ -24,7 +24,7 @@ def banded(B: int, T: int, window: int) -> Mask:
     place = jnp.tile(jnp.arange(T), (B, 1))
     second = place >= T // 3
     positions = jnp.where(second, place - T // 3, place)
-    return Mask(causal=True, window=window, queries=Places(positions, second + 1))
+    return Mask(causal=True, window=window, queries=TokenPlaces(positions, second + 1))
 
 
 def value_and_gradients(kernel: str, arguments: tuple, mask: Mask):

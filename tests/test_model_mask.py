@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from masks import KINDS, WINDOW, seen, small_mask
 
-from model.attention.mask import Mask, MaskKind, Places
+from model.attention.mask import Mask, MaskKind, TokenPlaces
 
-ROW = Places(jnp.arange(5)[None])
-PACKED = Places(jnp.arange(5)[None], jnp.ones((1, 5), jnp.int32))
+ROW = TokenPlaces(jnp.arange(5)[None])
+PACKED = TokenPlaces(jnp.arange(5)[None], jnp.ones((1, 5), jnp.int32))
 
 
 @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32 - 1))

@@ -13,7 +13,7 @@ from models import mesh_of
 import model.attention.splash
 from model.attention.attention import Attention
 from model.attention.kernels import attend
-from model.attention.mask import Mask, Places
+from model.attention.mask import Mask, TokenPlaces
 from model.attention.splash import block_sizes, splash_attention
 from model.families.decoder import Block
 from model.sharding import spec
@@ -21,13 +21,13 @@ from model.sharding import spec
 interpreted = functools.partial(splash_attention, interpret=True)
 
 
-def packed(B: int, T: int) -> Places:
+def packed(B: int, T: int) -> TokenPlaces:
     """Two documents a row, the border elsewhere in each row and inside a block of the kernel."""
     cuts = T // 3 + 7 * np.arange(B)[:, None]
     place = np.arange(T)
     second = place >= cuts
     positions = np.where(second, place - cuts, place).astype(np.int32)
-    return Places(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
+    return TokenPlaces(jnp.asarray(positions), jnp.asarray(second + 1, jnp.int32))
 
 
 def arrays(B: int, T: int, N: int, K: int, H: int = 8) -> tuple[jax.Array, ...]:
@@ -55,7 +55,7 @@ def test_values_and_gradients_are_those_of_the_other_kernels(
     """Three blocks of one document; and two documents in no multiple of 128 tokens, windows, one
     key head."""
     with jax.set_mesh(mesh_of()):
-        row = packed(2, T) if window else Places(jnp.tile(jnp.arange(T), (2, 1)))
+        row = packed(2, T) if window else TokenPlaces(jnp.tile(jnp.arange(T), (2, 1)))
         arguments = arrays(2, T, N, K)
         found = value_and_gradients(
             lambda q, k, v: interpreted(q, k, v, row.segment_ids, window=window), arguments
@@ -76,7 +76,7 @@ def test_half_precision_keeps_its_type_and_is_near() -> None:
             lambda q, k, v: interpreted(q, k, v, None, window=None), compiler_options=QUICK
         )
         found = run(*half)
-        row = Places(jnp.arange(128)[None])
+        row = TokenPlaces(jnp.arange(128)[None])
         wanted = attend(q, k, v, Mask(causal=True, queries=row), "xla")
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=0.05, atol=0.03)
@@ -94,7 +94,7 @@ def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch)
         with jax.set_mesh(mesh_of(fsdp=2, tensor=4)):
             chosen = dataclasses.replace(config, attention=kernel)
             layer = jax.jit(lambda: Block(chosen, jax.random.key(0)).attention)()
-            row = Places(*(rows(np.asarray(part)) for part in place))
+            row = TokenPlaces(*(rows(np.asarray(part)) for part in place))
             mask = Mask(causal=True, window=window, queries=row)
             inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
 

@@ -8,7 +8,7 @@ import pytest
 from families import BANDED, FAMILIES, GPT, LLAMA, PALM, QUICK, VASWANI, fresh_model
 from models import TRAIN, batch_of, mesh_of, placed
 
-from model.attention.mask import Mask, Places
+from model.attention.mask import Mask, TokenPlaces
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.flops import parameter_count
@@ -126,7 +126,7 @@ def test_packed_documents_are_what_they_are_alone(family: str) -> None:
 
 def plain_block(block, config: DecoderConfig, x: jax.Array) -> jax.Array:
     """One block's output by its published formula, from its own sublayers."""
-    mask = Mask(causal=True, queries=Places(jnp.arange(x.shape[1])[None]))
+    mask = Mask(causal=True, queries=TokenPlaces(jnp.arange(x.shape[1])[None]))
 
     def attend(h: jax.Array) -> jax.Array:
         return block.attention(h, mask)[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 
-class Places(NamedTuple):
+class TokenPlaces(NamedTuple):
     """Where the tokens of a row stand. None of `segment_ids` means one document fills the row."""
 
     positions: Int[Array, "B T"]
@@ -65,8 +65,8 @@ class Mask:
     window: int | None = None
     layer_window: Int[Array, ""] | None = None
     """That of the layer at hand where layers differ: `window`, or more than any distance."""
-    queries: Places
-    keys: Places | None = None
+    queries: TokenPlaces
+    keys: TokenPlaces | None = None
     prefix: Bool[Array, "B S"] | None = None
     """Which keys are in the prefix of their segment."""
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from model.attention.attention import Attention, Cache, Keys
-from model.attention.mask import Mask, Places
+from model.attention.mask import Mask, TokenPlaces
 from model.attention.rotary import Rotary
 from model.families.decoder_config import DecoderConfig
 from model.layers import Embedding, Norm, PositionTable, row_positions, scaled, sinusoidal
@@ -112,7 +112,7 @@ class Decoder(nnx.Module):
         start. Nothing in a decoder is random: it has no use for the `key` that training gives."""
         if positions is None:
             positions = row_positions(tokens)
-        mask = self.mask(Places(positions, segment_ids))
+        mask = self.mask(TokenPlaces(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple[Block, Array | None]) -> tuple[Array, None]:
             block, window = block_and_window
@@ -125,7 +125,12 @@ class Decoder(nnx.Module):
         return self.output(x)
 
     def decode(
-        self, tokens: Int[Array, "B T"], places: Places, keys: Keys, slots: Places, start: Array
+        self,
+        tokens: Int[Array, "B T"],
+        places: TokenPlaces,
+        keys: Keys,
+        slots: TokenPlaces,
+        start: Array,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Hidden states of tokens written at slots `start..` of the cache, and the cache after
         them.
@@ -196,7 +201,7 @@ class Decoder(nnx.Module):
         """Mean absolute activations by kind, those of layers averaged over them, and the logits."""
         if positions is None:
             positions = row_positions(tokens)
-        mask = self.mask(Places(positions, segment_ids))
+        mask = self.mask(TokenPlaces(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
             block, window = block_and_window
@@ -212,7 +217,7 @@ class Decoder(nnx.Module):
         sizes = {"embedding": mean_size(first), "attention": attention, "feed-forward": mlp}
         return sizes | {"residual stream": mean_size(x)}, self.logits(self.output(x))
 
-    def mask(self, queries: Places, keys: Places | None = None) -> Mask:
+    def mask(self, queries: TokenPlaces, keys: TokenPlaces | None = None) -> Mask:
         """What tokens may see, but for the window of the layer they are in."""
         return Mask(causal=True, window=self.config.window, queries=queries, keys=keys)
 
