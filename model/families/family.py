@@ -62,7 +62,7 @@ class FamilyConfig(ABC):
 
     @property
     def longest_row(self) -> int | None:
-        """TokenPlaces of a row at most; None where a row may have any length."""
+        """Places of a row at most; None where a row may have any length."""
         return None
 
     @property
