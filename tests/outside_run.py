@@ -34,7 +34,8 @@ CONFIG = RunConfig(
 )
 
 if __name__ == "__main__":
+    before = signal.getsignal(signal.SIGINT)
     trained = train(CONFIG, run_dir=Path(sys.argv[1]), resume=sys.argv[2] == "resume")
     step, measures = evaluate(trained.path, config=CONFIG, mesh=MESH)
-    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = signal.getsignal(signal.SIGINT) is before
     print(json.dumps({"step": step, "finished": trained.finished, "signals": ours, **measures}))
