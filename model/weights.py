@@ -151,8 +151,7 @@ def shapes_of(config: FamilyConfig) -> Any:
         key = jax.eval_shape(jax.random.key, 0)
         listing = LISTING.set(True)
         try:
-            # A function of its own, so that no trace of it is taken for that of `build`.
-            return jax.eval_shape(lambda key: config.build(key), key)
+            return jax.eval_shape(config.build, key)
         finally:
             LISTING.reset(listing)
 

@@ -7,6 +7,7 @@ from command import ROOT
 from families import GPT, LLAMA, QUICK
 from models import mesh_of
 
+from model.sharding import uncut
 from model.weights import weights, weights_of
 
 
@@ -18,6 +19,14 @@ def test_listing_declares_what_building_makes() -> None:
     for leaf, weight in zip(jax.tree.leaves(built), listed, strict=True):
         assert leaf.size == weight.size == weight.device_size
         assert np.asarray(leaf).any(), f"{weight.name} was listed, not built"
+
+
+def test_what_was_traced_to_be_listed_is_not_taken_for_building() -> None:
+    with uncut():
+        weights_of(LLAMA)
+        key = jax.eval_shape(jax.random.key, 0)
+        jaxpr = jax.jit(LLAMA.build).trace(key).jaxpr
+    assert "random" in str(jaxpr), "nothing is drawn"
 
 
 def test_what_a_weight_is_follows_from_what_it_sums_over_and_produces() -> None:
