@@ -53,7 +53,7 @@ check: install
 	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
 
 bench: install
-	$(VENV)/bin/python -m launch.bench $(ARGS)
+	$(VENV)/bin/python -m tests.bench $(ARGS)
 
 soak: install
 	$(VENV)/bin/python -m tests.soak $(ARGS)

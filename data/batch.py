@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from jaxtyping import Float32, Int32
 
+from data.errors import UserError
+
 Axes = tuple[str | None, ...]
 """The logical axis of each dimension of an array, as in `model.sharding`; None is never cut."""
 
@@ -70,7 +72,7 @@ def map_fields(function: Callable[[Any, Axes], Any], batch: Kind) -> Kind:
         if array is not None:
             axes = batch.axes.get(name, ())
             if len(axes) != array.ndim or axes.count("batch") != 1:
-                raise ValueError(
+                raise UserError(
                     f"{type(batch).__name__}.axes[{name!r}]={axes} must name one axis for each of "
                     f"{array.ndim} dimensions, and one of them 'batch', because the array is cut "
                     "over the devices by it; try ('batch', None) for two dimensions"

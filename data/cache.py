@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data import system
+from data.errors import UserError
 
 if TYPE_CHECKING:
     from etils import epath
@@ -31,14 +32,14 @@ def remote_path(url: str) -> "epath.Path":
 
     scheme = url.partition("://")[0]
     if scheme not in EXTRAS:
-        raise ValueError(
+        raise UserError(
             f"{url!r} must be a local path or begin with gs:// or s3://, because no other is read; "
             "try copying it to one of them"
         )
     try:
         fsspec.get_filesystem_class(scheme)
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"{url!r} must be reachable, because data lie there, but {error}; "
             f"try pip install -e '.[{EXTRAS[scheme]}]'"
         ) from error
@@ -56,7 +57,7 @@ def reachable(url: str) -> Iterator[None]:
     except Exception as error:
         if not is_remote(url):
             raise
-        raise ValueError(
+        raise UserError(
             f"{url!r} must be reachable, because it is read or written here, but "
             f"{type(error).__name__}: {system.said(error)}; try checking the credentials, the "
             "region and the network of that storage"

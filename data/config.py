@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from annotated_types import Interval
 
+from data.errors import UserError
 from data.sources import table
 from data.sources.source import Source
 
@@ -59,7 +60,7 @@ class DataKind(ABC):
         """The same data of a run that is over, with the fields that say where they lie now."""
         known = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         if strange := sorted(set(places) - known):
-            raise ValueError(
+            raise UserError(
                 f"data.{strange[0]}={places[strange[0]]} must be a field of "
                 f"{type(self).__name__}, because it is to say where the data lie now; try without"
             )
@@ -107,7 +108,7 @@ class DataConfig(DataKind):
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ValueError(
+            raise UserError(
                 "data.sources=() must name at least one corpus, because rows are cut from text; "
                 "try --data.sources stdlib"
             )
@@ -166,7 +167,7 @@ class DataConfig(DataKind):
 def _check_no_password(name: str, text: str) -> None:
     """Raise ValueError, without its text, if a URL holds credentials: configs are written down."""
     if re.search(r"://[^/\s'\"]*@", text):
-        raise ValueError(
+        raise UserError(
             f"data.{name}=(hidden) must hold no user name or password in a URL, because the config "
             "is written into run directories and checkpoints; try the credentials file or "
             "environment variables of that storage"
@@ -175,7 +176,7 @@ def _check_no_password(name: str, text: str) -> None:
 
 def _check_weights(weights: tuple[float, ...], sources: tuple[str, ...]) -> None:
     if weights and len(weights) != len(sources):
-        raise ValueError(
+        raise UserError(
             f"data.weights={weights} must hold one weight for each of the {len(sources)} sources, "
             f"because it has {len(weights)}; try --data.weights {' '.join('1' for _ in sources)}"
         )

@@ -12,6 +12,7 @@ from etils import epath
 from data import system
 from data.cache import commit, digest_of, is_remote, kept_in, local_cache, reachable
 from data.config import DataConfig
+from data.errors import UserError
 from data.sources.compressed import CHUNK
 from data.sources.source import Document, Piece, Source, Unreadable
 
@@ -49,7 +50,7 @@ class Corpus:
         except (Unreadable, OSError) as error:
             raise self._bad(file, error) from error
 
-    def _bad(self, file: str, error: Exception) -> ValueError:
+    def _bad(self, file: str, error: Exception) -> UserError:
         texts = error.texts if isinstance(error, Unreadable) else ()
         other = " or ".join(map(shlex.quote, texts[:3]))
         other = f"--data.text-field {other}, or " if texts else ""
@@ -58,7 +59,7 @@ class Corpus:
             if isinstance(error, Unreadable)
             else f"the system says: {system.said(error)}"
         )
-        return ValueError(
+        return UserError(
             f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
             f"silently, but in {file} {what}; try {other}repairing that file or moving it away"
         )
@@ -71,7 +72,7 @@ def open_corpus(spec: str, config: DataConfig, report: Callable[[str], None]) ->
         files = source.files(config.cache_dir, report)
         identity = source.identity()
         if not files and not identity:
-            raise ValueError(
+            raise UserError(
                 f"data.sources={spec!r} must match a file, because text comes from there, and none "
                 "is found; try a path that `ls` shows"
             )

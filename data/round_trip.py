@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.config import DataConfig
+from data.errors import UserError
 from data.sources.source import Document
 from data.tokenizer import Tokenizer
 
@@ -78,7 +79,7 @@ def refuse_lost(config: DataConfig, spec: str, shard: Mapping[str, Any]) -> None
     lost, characters = shard["lost"], shard["characters"]
     if lost <= config.lost_characters * characters:
         return
-    raise ValueError(
+    raise UserError(
         f"data.tokenizer={config.tokenizer!r} must give back the text it is given, because what it "
         f"loses is never learnt, but of {characters:,} characters of {spec!r} it loses or replaces "
         f"{lost:,} ({lost / characters:.2g}; data.lost_characters={config.lost_characters:g}), "
@@ -91,7 +92,7 @@ def refuse_boundaries(tokenizer: Tokenizer, config: DataConfig, where: str, ids:
     """Raise ValueError if the ids of a text hold one of those that stand between documents."""
     for role, token in (("end", tokenizer.end), ("begin", tokenizer.begin)):
         if token.id in ids:
-            raise ValueError(
+            raise UserError(
                 f"data.tokenizer={config.tokenizer!r} must not make the {role} token "
                 f"{token.name!r} ({token.id}) of text, because documents are told apart by it, but "
                 f"it does in {where}; try --data.{role}-token with another special token, or "

@@ -20,6 +20,7 @@ import numpy as np
 from data.cache import commit, temporary_for
 from data.config import DataConfig
 from data.corpus import Corpus
+from data.errors import UserError
 from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
 from data.sources.source import Document, Piece
 from data.tokenizer import Tokenizer, tokenizer_of
@@ -79,7 +80,7 @@ def _check_ids(
 ) -> None:
     where = f"the text at {document.place} of {document.file}"
     if not len(ids):
-        raise ValueError(
+        raise UserError(
             f"data.tokenizer={config.tokenizer!r} must make tokens of every document, because one "
             f"of none would be two boundaries and no text, but {where} gives none; try another "
             "tokenizer, or leaving that document out"
@@ -92,7 +93,7 @@ def encode(corpus: Corpus, document: Document) -> bytes:
     try:
         return document.text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise UserError(
             f"data.sources={corpus.spec!r} must hold Unicode text, because it is stored as UTF-8, "
             f"but in {document.file} the text at {document.place} has a lone surrogate at its "
             f"character {error.start}; try replacing it"

@@ -12,6 +12,7 @@ from etils import epath
 
 from data import system
 from data.cache import is_remote
+from data.errors import UserError
 
 KNOWN_ENDS = (
     *("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<EOS>", "<|eos|>", "[EOS]"),
@@ -106,7 +107,7 @@ class _Declarations:
         """The token that `add_bos_token` puts before a text."""
         token = self.named("bos")
         if token is None:
-            raise ValueError(
+            raise UserError(
                 f"add_bos_token=true in the tokenizer_config.json of {self._tokens.path} must come "
                 "with a bos_token, because documents begin with it, but none is declared; try "
                 "--data.begin-token NAME"
@@ -124,8 +125,8 @@ class _Declarations:
                 return Boundary(id, names[id], "generation_config.json")
         return None
 
-    def _unfit(self, file: str, field: str, value: Any, what: str) -> ValueError:
-        return ValueError(
+    def _unfit(self, file: str, field: str, value: Any, what: str) -> UserError:
+        return UserError(
             f"{field}={value!r} in {_folder(self._tokens.path) / file} must be {what}, because it "
             "says which tokens begin and end a text; try repairing the file, or --data.begin-token "
             "and --data.end-token without it"
@@ -164,8 +165,8 @@ def _folder(path: str) -> epath.Path:
     return epath.Path(system.local_path("data.tokenizer", path).parent)
 
 
-def _damaged(path: epath.Path, why: str) -> ValueError:
-    return ValueError(
+def _damaged(path: epath.Path, why: str) -> UserError:
+    return UserError(
         f"{path} must be a readable JSON object, because it lies next to data.tokenizer and says "
         f"which tokens begin and end a text, but {why}; try repairing it or moving it away"
     )
@@ -182,7 +183,7 @@ def _special(tokens: Vocabulary, field: str, name: str, role: str, where: str = 
     is_ordinary = name in tokens.ordinary
     what = "text is encoded to it too" if is_ordinary else "it has no token of that name"
     flag = "--data.begin-token" if role in ("begin", "bos") else "--data.end-token"
-    raise ValueError(
+    raise UserError(
         f"{field}={name!r}{where} must be a special token of data.tokenizer={tokens.path!r}, "
         f"because documents are told apart by it, but {what}; {_advice(tokens, flag)}"
     )
@@ -198,7 +199,7 @@ def _advice(tokens: Vocabulary, flag: str) -> str:
 
 def _template_begin(tokens: Vocabulary) -> Boundary | None:
     if len(tokens.before) > 1:
-        raise ValueError(
+        raise UserError(
             f"data.tokenizer={tokens.path!r} must put at most one token before a text, because a "
             f"document begins with one, but its template puts {len(tokens.before)}; "
             f"{_advice(tokens, '--data.begin-token')}"
@@ -216,7 +217,7 @@ def _from_template(tokens: Vocabulary, ids: Sequence[int]) -> Boundary | None:
         ordinary = {id: name for name, id in tokens.ordinary.items()}
         name = ordinary.get(ids[0], str(ids[0]))
         flag = "--data.begin-token" if ids is tokens.before else "--data.end-token"
-        raise ValueError(
+        raise UserError(
             f"{name!r}, which the template of data.tokenizer={tokens.path!r} puts next to a text, "
             "must be a special token, because documents are told apart by it, but text is encoded "
             f"to it too; {_advice(tokens, flag)}"
@@ -228,7 +229,7 @@ def _known_end(tokens: Vocabulary) -> Boundary:
     for name in KNOWN_ENDS:
         if name in tokens.special:
             return Boundary(tokens.special[name], name, "its name")
-    raise ValueError(
+    raise UserError(
         f"data.tokenizer={tokens.path!r} must have a token that ends a document, because documents "
         "are joined into one stream, but no file next to it declares one and no special token has "
         f"a known name; {_advice(tokens, '--data.end-token')}"

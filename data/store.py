@@ -30,6 +30,7 @@ from data.cache import (
 )
 from data.config import DataConfig
 from data.corpus import Corpus
+from data.errors import UserError
 from data.round_trip import refuse_boundaries, refuse_lost
 from data.shard import SPLITS, record_of, token_type, write_shard
 from data.sources.source import PIECE, Piece
@@ -151,9 +152,9 @@ def _run(jobs: list[Job]) -> Iterator[int]:
                 yield future.result()
         except ValueError as error:
             # Raised again here, so that it counts as ours and not as the pool's.
-            raise ValueError(str(error)) from error
+            raise UserError(str(error)) from error
         except BrokenProcessPool as error:
-            raise ValueError(
+            raise UserError(
                 f"data.sources={jobs[0].corpus.spec!r} must fit in memory {workers} shards at a "
                 "time, because as many processes tokenize, but one of them was killed; try again "
                 "with more memory: finished shards are kept"
@@ -179,7 +180,7 @@ def _finish(folder: Path, corpus: Corpus, count: int, kind: str) -> None:
     """Write the manifest; ValueError if the corpus holds no text."""
     records = [json.loads(record_of(folder, number).read_text()) for number in range(count)]
     if not any(record[split]["tokens"] for record in records for split in SPLITS):
-        raise ValueError(
+        raise UserError(
             f"data.sources={corpus.spec!r} must hold text, because rows are cut from it, but "
             f"its {len(corpus.files)} file{'s are' if len(corpus.files) != 1 else ' is'} empty; "
             "try another path"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.errors import UserError
 from data.shard import BLOCK, unpack_names
 from data.system import read_json
 
@@ -28,7 +29,7 @@ class Store:
             manifest = read_json(folder / MANIFEST)
             kind = np.dtype(manifest["type"])
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{folder / MANIFEST} must be the manifest that was written when its tokens were "
                 f"ready, because training reads them by it, but {error}; try removing the folder "
                 f"{folder}, and it is made again"
@@ -176,8 +177,8 @@ class Shard:
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(f"its index {self._path.stem}.npz is damaged ({error})") from error
 
-    def _damaged(self, how: str) -> ValueError:
-        return ValueError(
+    def _damaged(self, how: str) -> UserError:
+        return UserError(
             f"the token file {self._path} must be what was written, because training reads it, but "
             f"{how}; try removing the folder {self._path.parent}, and it is made again"
         )

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from data.errors import UserError
+
 PLACE = "another place"
 REMEDIES = {
     errno.ENOSPC: f"making room on its disk, or {PLACE}",
@@ -68,7 +70,7 @@ def usable(name: str, why: str, *, always: bool = False) -> Iterator[None]:
         if not always and not lasts(error):
             raise
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        raise ValueError(
+        raise UserError(
             f"{name} must be usable, because {why}, but {where}{said(error)}; try {remedy(error)}"
         ) from error
 
@@ -79,7 +81,7 @@ def expanded(name: str, path: str) -> str:
     ValueError, naming the setting, if no file can have that path, or nobody knows the home.
     """
     if "\0" in path:
-        raise ValueError(
+        raise UserError(
             f"{name}={path!r} must be a path, because files are looked for there, but no path "
             "holds a zero byte; try it without"
         )
@@ -87,7 +89,7 @@ def expanded(name: str, path: str) -> str:
         return path
     home = os.path.expanduser(path)
     if path.startswith("~") and home == path:
-        raise ValueError(
+        raise UserError(
             f"{name}={path!r} must be a path, because files are looked for there, but no home "
             f"directory of {path.split('/')[0]!r} is known; try an absolute path, or setting HOME"
         )
@@ -122,4 +124,4 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise UserError("it is nested too deeply") from error

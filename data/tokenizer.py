@@ -13,6 +13,7 @@ from etils import epath
 from data import system
 from data.cache import is_remote, reachable
 from data.config import DataConfig
+from data.errors import UserError
 from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
 
 Ids = Sequence[int] | np.ndarray
@@ -160,7 +161,7 @@ def load_tokenizer(
         return JsonTokenizer(spec, begin_token, end_token)
     if spec.endswith(".model"):
         return PieceTokenizer(spec, begin_token, end_token)
-    raise ValueError(
+    raise UserError(
         f"data.tokenizer={spec!r} must be 'bytes' or a path that ends in .json or .model, because "
         "the ending says which library reads it; try 'bytes'"
     )
@@ -217,7 +218,7 @@ def _decode_bytes(values: np.ndarray) -> str:
 def _refuse_tokens_of_bytes(begin_token: str | None, end_token: str | None) -> None:
     for role, name in (("begin", begin_token), ("end", end_token)):
         if name is not None:
-            raise ValueError(
+            raise UserError(
                 f"data.{role}_token={name!r} must be left out with data.tokenizer='bytes', because "
                 f"256 stands between documents there; try without --data.{role}-token"
             )
@@ -235,8 +236,8 @@ def _read(path: str) -> bytes:
         raise _unreadable(path, "a file", error) from error
 
 
-def _unreadable(path: str, what: str, error: Exception) -> ValueError:
-    return ValueError(
+def _unreadable(path: str, what: str, error: Exception) -> UserError:
+    return UserError(
         f"data.tokenizer={path!r} must be {what}, because it is read now, but that failed: "
         f"{type(error).__name__}: {system.said(error)}; try --data.tokenizer with the path where "
         "it lies, or `meshloom data tokenizer` to make one"

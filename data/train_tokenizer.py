@@ -9,6 +9,7 @@ from data import system
 from data.cache import commit
 from data.config import DataConfig
 from data.corpus import open_corpus
+from data.errors import UserError
 from data.shard import encode, is_held_out
 from data.special_tokens import KNOWN_ENDS
 
@@ -26,7 +27,7 @@ def train_tokenizer(
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if vocab_size < 257:
-        raise ValueError(
+        raise UserError(
             f"vocab_size={vocab_size} must be at least 257, because the 256 bytes and the end of a "
             "document come first; try --vocab-size 8192"
         )
@@ -34,7 +35,7 @@ def train_tokenizer(
     with system.usable(name, WRITTEN):
         there = _is_there(output)
     if output.suffix != ".json" or there:
-        raise ValueError(
+        raise UserError(
             f"{name} must be a new file that ends in .json, because nothing is "
             "overwritten; try another name"
         )

@@ -6,10 +6,10 @@ sources of its own (`DataConfig`), an optimizer (`OptimizerConfig`). docs/python
 """
 
 from launch.config import DistributedConfig, MeshConfig, RunConfig
-from launch.evaluate import evaluate
-from launch.generate import generate
-from launch.presets import preset
-from launch.train import Trained, train
+from launch.presets.preset import preset
+from launch.run.evaluate import evaluate
+from launch.run.generate import generate
+from launch.run.train import Trained, train
 
 __all__ = [
     "DistributedConfig",

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from launch import exits
-from launch.words import UsageError, parse, split_command, unknown
+from data.errors import UserError
+from launch.process import exits
+from launch.schema.command_line import UsageError, parse, split_command, unknown
 
 
 class Command(NamedTuple):
@@ -26,7 +27,7 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     After a failure it ends at once when jax runs: it would wait for its peers, and threads of
     other libraries would have the last word.
     """
-    from launch.runtime import die_with_launcher
+    from launch.process.runtime import die_with_launcher
 
     exits.be_program()
     _open_streams()
@@ -52,7 +53,7 @@ def _open_streams() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, one of `launch.exits`."""
+    """Run the command line and return its exit code, one of `launch.process.exits`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
@@ -91,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         print(_overview())
         return 0
     if arguments[0] == "--version":
-        from launch.run_directory import environment
+        from launch.run.directory import environment
 
         told = environment()
         for name, version in {**told["versions"], "python": told["python"]}.items():
@@ -122,10 +123,10 @@ def _overview() -> str:
 
 
 def _train(arguments: list[str]) -> int:
-    from launch.train_arguments import train_options
+    from launch.commands.train_arguments import train_options
 
     options = train_options(arguments)
-    from launch.train import train
+    from launch.run.train import train
 
     trained = train(
         options.run,
@@ -138,11 +139,11 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> None:
-    from launch.options import EvaluateOptions
+    from launch.commands.options import EvaluateOptions
 
     options = parse(EvaluateOptions, arguments, prog="meshloom evaluate")
-    from launch.evaluate import evaluate
-    from train.console import describe_evaluation
+    from launch.run.evaluate import evaluate
+    from train.report.console import describe_evaluation
 
     step, measures = evaluate(
         options.run,
@@ -157,11 +158,11 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _generate(arguments: list[str]) -> None:
-    from launch.options import GenerateOptions
+    from launch.commands.options import GenerateOptions
 
     options = parse(GenerateOptions, arguments, prog="meshloom generate")
     from data.tokenizer import visible
-    from launch.generate import generate
+    from launch.run.generate import generate
 
     texts = generate(
         options.run,
@@ -191,55 +192,55 @@ def _is_first() -> bool:
 
 
 def _goodput(arguments: list[str]) -> None:
-    from launch.options import GoodputOptions
+    from launch.commands.options import GoodputOptions
 
     options = parse(GoodputOptions, arguments, prog="meshloom goodput")
-    from launch.goodput import goodput
+    from launch.run.goodput import goodput
 
     goodput(options)
 
 
 def _data(arguments: list[str]) -> None:
-    from launch.data import main as data_main
+    from launch.commands.data import main as data_main
 
     data_main(arguments)
 
 
 def _checkpoint(arguments: list[str]) -> int | None:
-    from launch.checkpoint import main as checkpoint_main
+    from launch.commands.checkpoint import main as checkpoint_main
 
     return checkpoint_main(arguments)
 
 
 def _ladder(arguments: list[str]) -> int | None:
-    from launch.ladder.command import main as ladder_main
+    from launch.commands.ladder import main as ladder_main
 
     return ladder_main(arguments)
 
 
 def _plan(arguments: list[str]) -> None:
-    from launch.plan.command import main as plan_main
+    from launch.commands.plan import main as plan_main
 
     plan_main(arguments)
 
 
 def _presets(arguments: list[str]) -> None:
-    from launch.options import PresetsOptions
+    from launch.commands.options import PresetsOptions
 
     options = parse(PresetsOptions, arguments, prog="meshloom presets")
-    from launch.preset_table import show
+    from launch.commands.presets import show
 
     show(json_format=options.json)
 
 
 def _launch(arguments: list[str]) -> int | None:
-    from launch.cluster.command import launch
+    from launch.commands.launch import launch
 
     return launch(arguments)
 
 
 def _verify_resume(arguments: list[str]) -> int:
-    from launch.options import VerifyResumeOptions
+    from launch.commands.options import VerifyResumeOptions
 
     own, words = split_command(arguments, VerifyResumeOptions)
     options = parse(VerifyResumeOptions, own, prog="meshloom verify-resume")
@@ -248,7 +249,7 @@ def _verify_resume(arguments: list[str]) -> int:
             "meshloom verify-resume needs a preset and flags of `train`, as in "
             "`meshloom verify-resume --kills 5 tiny --train.steps 60`"
         )
-    from launch.train_arguments import train_options
+    from launch.commands.train_arguments import train_options
 
     asked = train_options(words)
     if asked.run_dir is not None or asked.resume or asked.overwrite:
@@ -256,7 +257,7 @@ def _verify_resume(arguments: list[str]) -> int:
             "meshloom verify-resume begins runs of its own, in --folder; try without --run-dir, "
             "--resume, --resume-or-start and --overwrite"
         )
-    from launch.verify_resume import verify_resume
+    from launch.commands.verify_resume import verify_resume
 
     return verify_resume(options, words)
 
@@ -283,7 +284,7 @@ def _require_own_checkout() -> None:
         spec = importlib.util.find_spec(room)
         found = Path(spec.origin).resolve().parent if spec and spec.origin else None
         if found != (ours := exits.ROOT / room):
-            raise ValueError(
+            raise UserError(
                 f"package {room}={found} must be {ours}, because another package of that "
                 "name hides ours; try from another directory, or without it on PYTHONPATH"
             )

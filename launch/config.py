@@ -11,9 +11,10 @@ import tyro
 from annotated_types import Interval
 
 from data.config import DataConfig
-from launch import bounds
-from launch.structured import structured
-from launch.yaml_file import load_dict
+from data.errors import UserError
+from launch.schema import bounds
+from launch.schema.structured import structured
+from launch.schema.yaml_file import load_dict
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
 from train.config import OptimizerConfig, TrainConfig, Whole
@@ -100,7 +101,7 @@ class RunConfig:
         self._require_own_names()
         if self.profile is not None and self.profile[0] >= self.profile[1]:
             start, stop = self.profile
-            raise ValueError(
+            raise UserError(
                 f"profile={start} {stop} must be two steps, the first below the second, because "
                 "the trace runs from one to the other; try --profile 0 3"
             )
@@ -119,7 +120,7 @@ class RunConfig:
             ),
         ):
             if ours is not None and type(part) is not ours:
-                raise ValueError(
+                raise UserError(
                     f"{name}={value} must be a name of its own in {type(part).__name__}, because "
                     f"it is that of {ours.__name__}, which a run of this config would be taken "
                     f"for; try {name.rpartition('.')[2]}: Literal['mine'] = 'mine' in that class"
@@ -198,7 +199,7 @@ def require_resumable(old: Mapping[str, Any], new: RunConfig) -> None:
     """Raise ValueError listing the `resume_differences`, if there are any."""
     lines = resume_differences(old, new)
     if lines:
-        raise ValueError(
+        raise UserError(
             "resume must go on with the same model, data and optimizer, because the checkpoint "
             "was made with them; these differ:\n  "
             + "\n  ".join(lines)

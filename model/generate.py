@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from data.errors import UserError
 from model.attention.attention import Keys
 from model.attention.mask import TokenPlaces
 from model.families.family import FamilyConfig
@@ -43,17 +44,17 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise ValueError(
+            raise UserError(
                 f"temperature={self.temperature} must be at least 0, because it divides the logits;"
                 " try 0 for the likeliest token or 1 for the model's own distribution"
             )
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(
+            raise UserError(
                 f"top_k={self.top_k} must be at least 1, because a token is drawn from that many; "
                 "try 40, or None"
             )
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
+            raise UserError(
                 f"top_p={self.top_p} must be above 0 and at most 1, because it is a probability; "
                 "try 0.95, or None"
             )
@@ -130,7 +131,7 @@ def generate(
     config = model.config
     longest = config.last_position
     if longest is not None and P + new > longest:
-        raise ValueError(
+        raise UserError(
             f"prompt and new tokens={P} + {new} must be at most "
             f"model.max_length={longest}, because no position beyond it was learnt; "
             f"try {max(longest - P, 0)} new tokens"

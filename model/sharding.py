@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import jax
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
+from data.errors import UserError
+
 AXES = ("replica", "stage", "fsdp", "expert", "context", "tensor")
 
 MESH_AXES: dict[str, tuple[str, ...]] = {
@@ -46,7 +48,7 @@ def uncut() -> Iterator[None]:
 def mesh_axes(logical: str) -> tuple[str, ...]:
     """Axes of the current mesh, larger than 1, that shard the logical axis."""
     if logical not in MESH_AXES:
-        raise ValueError(
+        raise UserError(
             f"logical axis {logical!r} must be one of {', '.join(MESH_AXES)}, "
             "because model/sharding.py maps only those to the mesh"
         )
@@ -79,7 +81,7 @@ def spec(*logical: str | None) -> PartitionSpec:
         axes = mesh_axes(name) if name else ()
         for axis in axes:
             if axis in seen:
-                raise ValueError(
+                raise UserError(
                     f"spec{logical} must use a mesh axis once, because {seen[axis]!r} and {name!r} "
                     f"are both sharded over {axis!r}"
                 )
@@ -98,7 +100,7 @@ def check_divisible(what: str, size: int, logical: str, remedy: str) -> None:
             fits = math.gcd(size, shards)
             rest = jax.sharding.get_abstract_mesh().shape["replica"] * shards // fits
             smaller = f", or --mesh.{axes[0]} {fits} --mesh.replica {rest}"
-        raise ValueError(
+        raise UserError(
             f"{what}={size} must be a multiple of {shards}, because "
             f"{' x '.join(f'mesh.{axis}' for axis in axes)} cuts it into {shards} "
             f"equal shards; try {remedy}{smaller}"

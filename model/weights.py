@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
+from data.errors import UserError
 from model.families.family import FamilyConfig
 from model.parametrization import STANDARD, Scaling
 from model.sharding import MAY_STAY_WHOLE, MESH_AXES, spec, uncut
@@ -124,7 +125,7 @@ def weights(model: Any) -> list[Weight]:
 def _weight(name: str, declared: nnx.Param[Array]) -> Weight:
     metadata = declared.get_metadata()
     if "logical" not in metadata:
-        raise ValueError(
+        raise UserError(
             f"weight {name} must be declared by `model.weights.param`, because layout, decay and "
             "rate are read from that; try it in place of `nnx.Param`, and our layers in place of "
             "Flax's"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from launch.words import UsageError
+from launch.schema.command_line import UsageError
 
 First = Callable[[Sequence[str]], str]
 

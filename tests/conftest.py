@@ -3,19 +3,18 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import jaxtyping
 import pytest
-from command import arguments, meshloom
 from hypothesis import settings
+
+from tests.command import ROOT, arguments, meshloom
 
 if TYPE_CHECKING:
     from launch.ladder.directory import StudyDirectory
 
-ROOT = Path(__file__).resolve().parent.parent
 
 # Set for the processes that tests start as well as for this one.
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding
 from data.batch import Kind, TokenRows, map_fields
 from data.config import DataConfig
 from launch.config import MeshConfig
-from launch.mesh import make_mesh
+from launch.process.mesh import make_mesh
 from model.families.decoder_config import DecoderConfig
 from model.sharding import spec
 from train.config import OptimizerConfig, TrainConfig

@@ -10,6 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from data.batch import Batch
+from data.errors import UserError
 from train.feed import to_global
 from train.measures import measures
 from train.objective import Sums
@@ -35,7 +36,7 @@ def evaluate(
         sums.append(eval_step(model, to_global(batch, rows, batch_size)))
     total = jax.tree.map(lambda *column: math.fsum(column), *jax.device_get(sums)) if sums else None
     if total is None or not total.weight:
-        raise ValueError(
+        raise UserError(
             "held-out rows=0 must be at least 1, because the loss is a mean over them; "
             "try a larger --data.held-out or a shorter --data.sequence-length"
         )

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Array, Float
 
 from data.batch import Axes, Batch, Kind, map_fields
+from data.errors import UserError
 from model.sharding import spec
 
 
@@ -121,7 +122,7 @@ class Feed:
                     if self._stop.is_set():
                         return
                     start += batch_size
-            raise ValueError(
+            raise UserError(
                 f"data must not end, because the run wants row {start}; try fewer --train.steps"
             )
         except BaseException as error:

@@ -9,9 +9,9 @@ from jaxtyping import Array
 from data.batch import Batch
 from train.config import TrainConfig
 from train.feed import Fed
-from train.phases import Phases
-from train.profile import Profile
-from train.record import Place, Recorder
+from train.report.phases import Phases
+from train.report.profile import Profile
+from train.report.record import Place, Recorder
 from train.state import TrainState
 from train.step import Metrics
 

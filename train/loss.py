@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from data.errors import UserError
+
 # Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x
 # slower.
 LOGITS_BYTES = {"cpu": 16 * 2**20, "accelerator": 512 * 2**20}
@@ -66,7 +68,7 @@ def cuts_of(hidden: PartitionSpec, table: PartitionSpec) -> Cuts:
     """The mesh axes of the layouts of hidden states and table; ValueError if they do not fit."""
     cuts = Cuts(_axes(*hidden[:-1]), *map(_axes, table))
     if _axes(hidden[-1]) or set(cuts.rows) & set(cuts.vocab) or not set(cuts.embed) <= {*cuts.rows}:
-        raise ValueError(
+        raise UserError(
             f"layouts of hidden states={hidden} and output table={table} must fit together, "
             "because each device scores its own rows with its part of the table: the hidden states "
             "must be whole along D, the table's rows be cut by axes that do not cut the hidden "

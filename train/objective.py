@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from data.batch import Batch, TokenRows
+from data.errors import UserError
 from train.config import TrainConfig
 from train.loss import cross_entropy
 
@@ -63,7 +64,7 @@ def objective_of(kind: type) -> Objective:
     """The objective of a kind of batch; ValueError if it has none."""
     objective = OBJECTIVES.get(kind) or getattr(kind, "objective", None)
     if objective is None:
-        raise ValueError(
+        raise UserError(
             f"batch={kind.__name__} must have an objective, because the type of a batch says what "
             f"is learnt; try a static method `objective(model, batch, config, key)` of "
             f"{kind.__name__} that returns train.objective.Sums"

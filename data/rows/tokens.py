@@ -15,6 +15,7 @@ from data.batch import TokenRows
 from data.cache import digest_of
 from data.config import DataConfig
 from data.corpus import open_corpus
+from data.errors import UserError
 from data.order import MOST_EXAMPLES, ORDER, Order
 from data.round_trip import left_out
 from data.rows.rows import Rows, Split
@@ -121,7 +122,7 @@ class TokenWindows(Rows[TokenRows]):
         """Raise ValueError if the tokenizer makes ids that a model of this config does not know."""
         size = self.tokenizer.vocab_size
         if model.vocabulary is not None and size > model.vocabulary:
-            raise ValueError(
+            raise UserError(
                 f"model.vocab_size={model.vocabulary} must be at least {size}, because "
                 f"data.tokenizer={self._config.tokenizer} makes that many ids; "
                 f"try --model.vocab-size {size}"
@@ -180,7 +181,7 @@ class TokenWindows(Rows[TokenRows]):
     def _refuse_too_few(self) -> None:
         length = self._config.sequence_length
         if self._split == "held_out" and self.num_rows == 0:
-            raise ValueError(
+            raise UserError(
                 f"data.held_out={self._config.held_out} must keep at least {length:,} tokens of "
                 "one source for evaluation, because a row has so many, but it "
                 f"keeps {self.num_tokens:,} in {self.num_documents:,} "
@@ -193,19 +194,19 @@ class TokenWindows(Rows[TokenRows]):
         sources = zip(self._config.sources, self._counts, self._streams, strict=True)
         for spec, count, stream in sources:
             if stream.num_tokens == 0:
-                raise ValueError(
+                raise UserError(
                     f"data.held_out={self._config.held_out} must leave documents of {spec!r} to "
                     "train on, because rows are cut from them, but all are held out; try "
                     "--data.held-out 0, or more documents"
                 )
             if count == 0:
-                raise ValueError(
+                raise UserError(
                     f"data.sequence_length={length} must be at most {stream.num_tokens:,}, because "
                     f"{spec!r} has so many tokens to train on and makes no row of more; try a "
                     "shorter one or more text"
                 )
         if self.num_rows > MOST_EXAMPLES:
-            raise ValueError(
+            raise UserError(
                 f"data.sequence_length={length} must make at most {MOST_EXAMPLES:,} rows, because "
                 f"they are numbered by 32 bits, but {self.num_tokens:,} tokens make "
                 f"{self.num_rows:,}; try --data.sequence-length "

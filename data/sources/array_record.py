@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from data import system
+from data.errors import UserError
 from data.sources.record import fields_of
 from data.sources.source import PIECE, Document, Piece, Unreadable
 
@@ -72,24 +73,24 @@ def prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
     except ImportError as error:
         raise lacks(spec, error) from error
     except NotImplementedError as error:
-        raise ValueError(
+        raise UserError(
             f"data.sources={spec!r} must be stored as array_record, because only TensorFlow reads "
             f"other formats, but {builder.data_dir} is not; try moving that folder away, and it is "
             f"prepared anew (data sets that need TensorFlow for it: {INSTALL})"
         ) from error
     except (OSError, RuntimeError) as error:  # array_record's own are of the second kind
-        raise ValueError(
+        raise UserError(
             f"data.sources={spec!r} must be prepared once before it is read, because TFDS downloads"
             f" and converts it, but that failed ({error}); try again with a network and room on "
             "the disk, or prepare it on another machine and name its folder in TFDS_DATA_DIR"
         ) from error
 
 
-def lacks(spec: str, error: ImportError) -> ValueError:
+def lacks(spec: str, error: ImportError) -> UserError:
     """The error of a data set whose preparation needs what is not installed."""
     missing = error.name or "tensorflow"
     install = INSTALL if missing.startswith("tensorflow") else f"pip install {missing}"
-    return ValueError(
+    return UserError(
         f"data.sources={spec!r} must be prepared once before it is read, because TFDS converts it,"
         f" but that needs {missing}, which is not installed; try {install}, or prepare it on "
         "another machine with file_format='array_record' and name its folder in TFDS_DATA_DIR"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from data import system
 from data.cache import is_remote, reachable, remote_path
+from data.errors import UserError
 from data.sources.source import Piece, Source
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _remote_files(pattern: str) -> tuple[bool, list[str]]:
     if not glob.has_magic(pattern):
         return False, []
     if "**" in pattern:
-        raise ValueError(
+        raise UserError(
             f"data.sources={pattern!r} must have no '**', because a bucket may hold too many "
             "folders to look into them all; try '*' for each folder"
         )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from data.errors import UserError
+
 if TYPE_CHECKING:
     from data.corpus import Corpus
 
@@ -68,7 +70,7 @@ class Source(ABC):
     def check(self) -> None:
         """Raise ValueError if the spec cannot be meant; no file is looked for."""
         if not self.where:
-            raise ValueError(
+            raise UserError(
                 f"data.sources={self.spec!r} must say where the corpus lies, because {self.kind} "
                 f"alone names none; try {self.example!r}"
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.cache import kept_in, local_cache, only_one
+from data.errors import UserError
 from data.sources.array_record import divide_records, prepare, read_records
 from data.sources.source import Document, Piece, Source
 
@@ -29,7 +30,7 @@ class Stdlib(Source):
 
     def check(self) -> None:
         if self.spec != self.example:
-            raise ValueError(
+            raise UserError(
                 f"data.sources={self.spec!r} must be just 'stdlib', because there is one such "
                 "corpus; try 'stdlib'"
             )

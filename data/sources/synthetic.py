@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from data.errors import UserError
 from data.sources.source import PIECE, Document, Piece, Source
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Synthetic(Source):
 
     def check(self) -> None:
         if not (self.where.isascii() and self.where.isdigit() and int(self.where) > 0):
-            raise ValueError(
+            raise UserError(
                 f"data.sources={self.spec!r} must give a positive number of characters, because "
                 "that is its size; try 'synthetic:1000000'"
             )

@@ -4,6 +4,7 @@ that `--help` stays fast."""
 import difflib
 import pkgutil
 
+from data.errors import UserError
 from data.sources.source import Source
 
 SOURCES = {
@@ -22,7 +23,7 @@ def source_of(spec: str) -> Source:
     if kind not in SOURCES:
         (close, *_) = difflib.get_close_matches(kind, SOURCES, n=1, cutoff=0.5) or SOURCES
         example = source_of(f"{close}:{where}").example
-        raise ValueError(
+        raise UserError(
             f"data.sources={spec!r} must begin with one of {', '.join(SOURCES)}, because the kind "
             f"says how to read it; try {example!r}"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.cache import commit, digest_of, local_cache, only_one
+from data.errors import UserError
 from data.sources.array_record import divide_records, lacks, prepare, read_records
 from data.sources.source import Document, Piece, Source
 
@@ -51,7 +52,7 @@ def prepare_named(name: str) -> str:
     except tfds.core.DatasetNotFoundError as error:
         known = [line.removeprefix("\t- ") for line in str(error).splitlines()]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["imdb_reviews"]
-        raise ValueError(
+        raise UserError(
             f"data.sources='tfds:{name}' must name a TFDS data set, because none is called so; "
             f"try 'tfds:{close[0]}'" + "".join(f" or 'tfds:{other}'" for other in close[1:])
         ) from error

@@ -48,8 +48,8 @@ def _hold(run: RunConfig, devices: int) -> str:
     """The mesh of so many devices in words; ValueError if the run does not fit them."""
     import jax
 
-    from launch import build
-    from launch.mesh import axis_sizes, shown
+    from launch.process.mesh import axis_sizes, shown
+    from launch.run import build
     from model.sharding import abstract_mesh
 
     sizes = axis_sizes(run.mesh, devices)

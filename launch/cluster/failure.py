@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from launch.cluster.gang import Member
-from launch.exits import HUNG, REFUSED, STOPPED, UNEXPECTED, USAGE
-from launch.run_directory import near
+from launch.process.exits import HUNG, REFUSED, STOPPED, UNEXPECTED, USAGE
+from launch.run.directory import near
 
 WORDS = {
     REFUSED: "it refused, with a message",

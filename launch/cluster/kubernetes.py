@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from data.errors import UserError
 from launch.cluster.quantity import require_quantity
 from launch.cluster.training import Training, training
-from launch.exits import REFUSED, USAGE
-from launch.run_path import run_path
+from launch.process.exits import REFUSED, USAGE
+from launch.run.path import run_path
 from train.config import Count
 
 RUNS = "/runs"  # where the claim is mounted
@@ -84,14 +85,14 @@ class KubernetesOptions:
 
     def __post_init__(self) -> None:
         if not IMAGE.fullmatch(self.image):
-            raise ValueError(
+            raise UserError(
                 f"image={self.image!r} must name a container image, HOST/PATH:TAG with a path of "
                 "small letters, because every pod runs it; try --image REGISTRY/meshloom:TAG"
             )
         for name, (pattern, words) in NAMES.items():
             value = getattr(self, name)
             if value is not None and not pattern.fullmatch(value):
-                raise ValueError(
+                raise UserError(
                     f"{name}={value!r} must be {words}, because Kubernetes names things so "
                     f"(RFC 1123 and 1035); try --{name} {_as_label(value)}"
                 )
@@ -100,7 +101,7 @@ class KubernetesOptions:
         if self.tpu is not None:
             for name in ("nodes", "gpus_per_node"):
                 if getattr(self, name) is not None:
-                    raise ValueError(
+                    raise UserError(
                         f"{name}={getattr(self, name)} must not come with tpu={self.tpu}, because "
                         f"the slice tells its hosts; try without --{name.replace('_', '-')}"
                     )
@@ -149,7 +150,7 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
         environment["JAX_NUM_PROCESSES"] = str(nodes)
     longest = 63 - len(f"-{JOB}-0-{nodes - 1}-abcde")
     if len(name) > longest:
-        raise ValueError(
+        raise UserError(
             f"name={name} must be at most {longest} letters, because the names of pods, which end "
             f"in -{JOB}-0-{nodes - 1}-abcde, may have 63; "
             f"try --name {name[:longest].rstrip('-')}"
@@ -245,7 +246,7 @@ def _words(run: Training, name: str) -> list[str]:
     """The words of the training, with its place on the claim."""
     given = run.options.run_dir
     if given is not None and (".." in given.parts or not given.is_relative_to(RUNS)):
-        raise ValueError(
+        raise UserError(
             f"run_dir={given} must lie in {RUNS}, because only the claim outlives a pod; "
             f"try --run-dir {RUNS}/{given.name}"
         )
@@ -262,14 +263,14 @@ def _slice(tpu: str) -> tuple[str, str, int, int]:
     """GKE's label, the topology, the hosts and the chips of each host of a slice."""
     kind, _, size = tpu.partition("-")
     if kind not in TPUS:
-        raise ValueError(
+        raise UserError(
             f"tpu={tpu!r} must begin with {', '.join(TPUS)}, because GKE's labels of these are "
             "known; try --tpu v5e-16"
         )
     label, topologies = TPUS[kind]
     if not size.isdecimal() or int(size) not in topologies:
         sizes = ", ".join(map(str, topologies))
-        raise ValueError(
+        raise UserError(
             f"tpu={tpu!r} must be {kind}- and one of {sizes}, because GKE has slices of these "
             f"sizes with {CHIPS_PER_NODE} chips a node; try --tpu {kind}-{next(iter(topologies))}"
         )

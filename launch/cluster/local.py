@@ -15,10 +15,10 @@ from launch.cluster.gang import Events, Gang
 from launch.cluster.output import say
 from launch.cluster.restartable import Restartable
 from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
-from launch.options import LocalOptions, TrainOptions
-from launch.typed import told_to_processes
+from launch.commands.options import LocalOptions, TrainOptions
+from launch.process.exits import ROOT
+from launch.run.typed import told_to_processes
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 

@@ -3,6 +3,8 @@
 import re
 from fractions import Fraction
 
+from data.errors import UserError
+
 QUANTITY = re.compile(
     r"\+?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,3})?"
 )
@@ -31,7 +33,7 @@ def require_quantity(name: str, text: str | None) -> None:
     value = quantity(text)
     fine = name == "cpus_per_node" and value is not None and value % MILLI != 0
     if value is None or fine or not LEAST[name] <= value <= MOST[name]:
-        raise ValueError(
+        raise UserError(
             f"{name}={text!r} must be a number, with a unit such as m, M or Gi or without, "
             f"{RANGE[name]}, because {WHY[name]}; "
             f"try --{name.replace('_', '-')} {EXAMPLE[name]}"

@@ -12,10 +12,10 @@ from launch.cluster.failure import Failure
 from launch.cluster.failure_page import SUMMARY, page
 from launch.cluster.gang import Gang
 from launch.cluster.output import say
-from launch.options import TrainOptions
-from launch.run_directory import RunDirectory, check_flags, near, new_directory
-from launch.typed import program
-from train.manifest import MANIFEST
+from launch.commands.options import TrainOptions
+from launch.run.directory import RunDirectory, check_flags, near, new_directory
+from launch.run.typed import program
+from train.checkpoint.manifest import MANIFEST
 
 
 class Places(Protocol):

@@ -6,11 +6,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.errors import UserError
+
 
 def require_sbatch(*, dry_run: bool) -> None:
     """Raise ValueError if the job could not be submitted; called before anything is written."""
     if not dry_run and shutil.which("sbatch") is None:
-        raise ValueError(
+        raise UserError(
             "sbatch must be on PATH, because it takes the job; try on a login node of the cluster, "
             "or --dry-run to see the script"
         )
@@ -41,7 +43,7 @@ def submit(
         for place in sorted(new, reverse=True):
             with contextlib.suppress(OSError):  # what another has filled since stays
                 place.rmdir()
-        raise ValueError(
+        raise UserError(
             "sbatch must accept the script, because it takes the job, but it said:\n"
             f"{done.stderr.strip()}\ntry other flags, or --dry-run to see the script"
         )

@@ -10,17 +10,17 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from launch import bounds
+from data.errors import UserError
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
-from launch.exits import DONE, REFUSED, USAGE
-from launch.run_directory import check_flags, new_directory, new_names
-from launch.run_path import run_path
+from launch.process.exits import DONE, REFUSED, ROOT, USAGE
+from launch.run.directory import check_flags, new_directory, new_names
+from launch.run.path import run_path
+from launch.schema import bounds
 
 Nodes = Annotated[int, Interval(ge=1, le=65_533)]
 Tasks = Annotated[int, Interval(ge=1, le=65_533)]
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # Days, then hours; or hours, minutes, seconds; minutes alone, or with seconds.
 TIME = re.compile(r"(?:([0-9]{1,6})-)?([0-9]{1,9})(?::([0-9]{2}))?(?::([0-9]{2}))?")
 NAME = re.compile(r"[A-Za-z0-9_.@+=,-]+")
@@ -107,24 +107,24 @@ class SlurmOptions:
     def __post_init__(self) -> None:
         bounds.require(self)
         if self.min_nodes is not None and self.min_nodes > self.nodes:
-            raise ValueError(
+            raise UserError(
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
                 f"least of them; try --min-nodes {self.nodes}"
             )
         tasks, gpus = self.tasks_per_node, self.gpus_per_node
         if tasks is not None and gpus is not None and tasks not in (1, gpus):
-            raise ValueError(
+            raise UserError(
                 f"tasks_per_node={tasks} must be 1 or gpus_per_node={gpus}, because a task "
                 "alone on its node takes all GPUs and one among others takes one, so that some "
                 f"would be idle or missing; try --tasks-per-node {gpus}"
             )
         if self.time is not None and not TIME.fullmatch(self.time):
-            raise ValueError(
+            raise UserError(
                 f"time={self.time!r} must be MINUTES, HOURS:MINUTES:SECONDS or "
                 "DAYS-HOURS:MINUTES:SECONDS, because Slurm reads it; try --time 12:00:00"
             )
         if self.time is not None and 0 < _seconds(self.time) <= self.grace:
-            raise ValueError(
+            raise UserError(
                 f"time={self.time} must be more than grace={self.grace} seconds, because the run "
                 "saves and is requeued so long before the limit and would make no step; "
                 "try --time 12:00:00"
@@ -132,7 +132,7 @@ class SlurmOptions:
         for name in ("partition", "account"):
             value = getattr(self, name)
             if value is not None and not NAME.fullmatch(value):
-                raise ValueError(
+                raise UserError(
                     f"{name}={value!r} must be a name of letters, digits and ._@+=,-, because "
                     f"Slurm reads it in a line of the script; try `sinfo` to see the names"
                 )
@@ -202,7 +202,7 @@ def head(options: SlurmOptions, base: Path, array: str | None, log: str) -> list
     here = Path.cwd()
     for name, path in (("run_dir", base), ("working directory", here)):
         if not PLAIN_PATH.fullmatch(str(path)):
-            raise ValueError(
+            raise UserError(
                 f"{name}={str(path)!r} must be of letters, digits and ./@+=:,~-, because Slurm "
                 "reads it in a line of the script; try another --run-dir"
             )
@@ -254,13 +254,13 @@ def _lines(array: Path | None) -> list[list[str]]:
         text = array.read_text(encoding="utf-8")
         lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"array={array} must be a text file with the flags of one run a line, but: {error}; "
             "try lines such as --model.num-layers 2"
         ) from error
     lines = [line for line in lines if line]
     if not lines:
-        raise ValueError(
+        raise UserError(
             f"array={array} must hold a line for each run, because none would be started; "
             "try lines such as --model.num-layers 2"
         )

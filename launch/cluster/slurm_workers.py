@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.errors import UserError
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.slurm import STEP, SlurmOptions, head, job
-from launch.exits import STOPPED
-from launch.run_path import run_path
-from launch.words import UsageError, value_of
+from launch.process.exits import STOPPED
+from launch.run.path import run_path
+from launch.schema.command_line import UsageError, value_of
 
 # A worker tries cells again by itself; what it comes back for is its time limit.
 AGAIN = rf"""[ "$code" = {STOPPED} ] || exit "$code"
@@ -31,14 +32,14 @@ def launch_workers(options: SlurmOptions, command: Sequence[str]) -> None:
             "try meshloom launch slurm --workers 4 ladder run smoke --dir studies/smoke"
         )
     if options.workers is None:
-        raise ValueError(
+        raise UserError(
             "workers=None must be given for `ladder run`, because each is a task of an array; "
             "try --workers 4"
         )
     for name in ALONE:
         if getattr(options, name) != getattr(SlurmOptions(), name):
             flag = name.replace("_", "-")
-            raise ValueError(
+            raise UserError(
                 f"{name}={getattr(options, name)} must not come with --workers, because each is a "
                 f"process by itself; try without --{flag}"
             )

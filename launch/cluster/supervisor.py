@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 
 from launch.cluster.failure import Failure, first_failure
 from launch.cluster.gang import Events, Gang, Member
-from launch.exits import DONE, STOPPED
-from launch.interrupt import SAME
+from launch.process.exits import DONE, STOPPED
+from launch.process.interrupt import SAME
 
 TICK = 0.25
 GRACE = 2.0  # seconds the others get for their last words once one has failed

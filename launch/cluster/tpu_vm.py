@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from data.errors import UserError
 from launch.cluster.training import Training, training
-from launch.run_path import run_path
+from launch.run.path import run_path
 
 NAMES = {
     "name": (
@@ -53,12 +54,12 @@ class TpuVmOptions:
         for name, (pattern, words, example) in NAMES.items():
             value = getattr(self, name)
             if value is not None and not pattern.fullmatch(value):
-                raise ValueError(
+                raise UserError(
                     f"{name}={value!r} must be {words}, because Google Cloud names things so; "
                     f"try --{name} {example}"
                 )
         if not self.checkout or self.checkout.startswith(("~", "-")):
-            raise ValueError(
+            raise UserError(
                 f"checkout={self.checkout!r} must be a path from the home directory or from /, "
                 "because the workers' shell goes there; try --checkout meshloom"
             )
@@ -71,7 +72,7 @@ def launch_tpu_vm(options: TpuVmOptions, command: Sequence[str]) -> int:
         print(shlex.join(words))
         return 0
     if shutil.which("gcloud") is None:
-        raise ValueError(
+        raise UserError(
             "gcloud must be on PATH, because it reaches the workers; try installing the Google "
             "Cloud CLI, or without --run to see the command"
         )
@@ -82,7 +83,7 @@ def gcloud(options: TpuVmOptions, run: Training) -> list[str]:
     """The words of the command. Raises ValueError."""
     given = run.options.run_dir
     if given is None or not given.is_absolute():
-        raise ValueError(
+        raise UserError(
             f"run_dir={given} must be an absolute path, because all workers must find the same "
             "directory; try --run-dir /mnt/runs/NAME where a bucket or a file share is mounted"
         )

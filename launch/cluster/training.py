@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from launch.options import TrainOptions
-from launch.run_directory import RunDirectory
-from launch.saved import open_run
+from data.errors import UserError
+from launch.commands.options import TrainOptions
+from launch.run.directory import RunDirectory
+from launch.run.saved import open_run
 
 
 class Training(NamedTuple):
@@ -25,8 +26,8 @@ class Training(NamedTuple):
 
 def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
     """Parse `train ...` with the flags `more`; ValueError or exit 2 as `meshloom train` does."""
-    from launch.train_arguments import train_options
-    from launch.words import UsageError
+    from launch.commands.train_arguments import train_options
+    from launch.schema.command_line import UsageError
 
     if not words or words[0] != "train":
         raise UsageError(
@@ -35,7 +36,7 @@ def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
         )
     options = train_options([*words[1:], *more])
     if options.overwrite:
-        raise ValueError(
+        raise UserError(
             "overwrite=True must be left out, because every restart would set the run aside; "
             "try another --run-dir"
         )
@@ -46,12 +47,12 @@ def require_free(training: Training, run_dir: Path) -> None:
     """Raise ValueError if a run would be begun where there is one, or gone on with where not."""
     resume, found = training.options.resume, RunDirectory(path=run_dir).config.is_file()
     if found and not (resume or training.options.resume_or_start):
-        raise ValueError(
+        raise UserError(
             f"run_dir={run_dir} must not hold a run already, because it would be mixed with this "
             "one; try train --resume to go on with it, or another --run-dir"
         )
     if resume and not found:
-        raise ValueError(
+        raise UserError(
             f"run_dir={run_dir} must hold a run, because --resume goes on with it; "
             "try without --resume"
         )

@@ -13,10 +13,10 @@ from typing import Any
 
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
-from launch.saved import open_run
-from train.checkpoint_folder import CheckpointFolder
-from train.manifest import sync
-from train.metrics import read_jsonl
+from launch.run.saved import open_run
+from train.checkpoint.folder import CheckpointFolder
+from train.checkpoint.manifest import sync
+from train.report.writers import read_jsonl
 
 RECORDS = ("config.yaml", "environment.json", "metrics.jsonl", "timeline.jsonl")
 

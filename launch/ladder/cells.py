@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from data.errors import UserError
 from launch.config import RunConfig
 from launch.ladder.study import Row, Study, is_aside
 from model.flops import embedding_parameters, flops_per_token, parameter_count
@@ -103,7 +104,7 @@ def cells_of(study: Study) -> list[Cell]:
     named: dict[str, Cell] = {}
     for cell in found:
         if cell.digest in named:
-            raise ValueError(
+            raise UserError(
                 f"grid and held_out must not ask for the same cell twice, because each is trained "
                 f"once, but both hold {cell.name}; try leaving width {cell.width} out of one row"
             )
@@ -161,7 +162,7 @@ def _config(study: Study, row: Row, width: int, seed: int) -> RunConfig:
     least = max(LEAST_STEPS, 2 * study.base.train.optimizer.warmup_steps)
     if steps < least:
         enough = 1.1 * least / max(tokens / (rows * data.sequence_length), 1e-9)
-        raise ValueError(
+        raise UserError(
             f"{asked} must buy at least {least} steps at width {width}, because a run needs "
             f"{LEAST_STEPS} and twice its warm-up, but it buys {steps} of {rows} rows; try "
             f"{asked.partition('=')[0]}={float(asked.partition('=')[2]) * enough:.2g}, a smaller "

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from data import system
-from launch.exits import OWN_THREADS
-from train.manifest import write_flushed
+from launch.process.exits import OWN_THREADS
+from train.checkpoint.manifest import write_flushed
 
 EVERY = 2.0
 SILENT = 30.0

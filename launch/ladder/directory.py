@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data import system
+from data.errors import UserError
 from launch.config import load_dict, save
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.claims import holder
 from launch.ladder.study import Study, differences, from_dict
-from launch.run_path import run_path
-from train.manifest import write_flushed
-from train.metrics import read_jsonl
+from launch.run.path import run_path
+from train.checkpoint.manifest import write_flushed
+from train.report.writers import read_jsonl
 
 State = Literal["done", "failed", "running", "waiting"]
 
@@ -119,7 +120,7 @@ def open_study(path: Path) -> StudyDirectory:
     """The study that a directory holds; ValueError if it holds none."""
     path = system.local_path("dir", path)
     if (study := _kept(path)) is None:
-        raise ValueError(
+        raise UserError(
             f"dir={path} must hold a study, because its study.yaml is read; try the directory that "
             "`meshloom ladder run` was given"
         )
@@ -136,7 +137,7 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
     before = _kept(path)
     changed = differences(before, study) if before else []
     if changed:
-        raise ValueError(
+        raise UserError(
             f"study must be the one of {path} but for its grid, because cells that were trained "
             "otherwise cannot be compared, but these differ:\n  "
             + "\n  ".join(changed)
@@ -145,7 +146,7 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
     try:
         others = [] if before or not path.is_dir() else [p.name for p in path.iterdir()]
         if any(OURS.fullmatch(name) is None for name in others):
-            raise ValueError(
+            raise UserError(
                 f"dir={path} must be new, empty or a study's directory, because files of others "
                 "are never touched; try another --dir"
             )
@@ -156,7 +157,7 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
         if before != study:
             _keep(study, path)
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"dir={path} must be writable, because cells and claims are written into it, but "
             f"{error.strerror}: {error.filename}; try another --dir"
         ) from error
@@ -173,7 +174,7 @@ def _kept(path: Path) -> Study | None:
     try:
         held = file.is_file()
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"dir={path} must be readable, because a study is kept there, but {error.strerror}; "
             "try another --dir"
         ) from error
@@ -201,7 +202,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        raise ValueError(
+        raise UserError(
             f"file={path} must hold a JSON object, because it was written whole, but it is "
             "damaged; try a copy of it, or moving it away"
         )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data.errors import UserError
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory, read_json, write_json
 from launch.ladder.fit import Fit, Missed, fit, foretell, lever, missed, optimum
@@ -54,13 +55,13 @@ def forecast(study: StudyDirectory, flops: Sequence[float]) -> dict[str, Any]:
         return _checked(study, path, made, flops)
     begun = [c for t in targets_of(study) for c in t.cells if study.ended(c) or study.runs_of(c)]
     if begun:
-        raise ValueError(
+        raise UserError(
             "forecast.json must be written before held-out cells are trained, because afterwards "
             f"it is none, but {begun[0].name} was begun; try a study with other held-out cells"
         )
     found = fit(runs_of(study))
     if found.refused:
-        raise ValueError(
+        raise UserError(
             f"dir={study.path} must hold runs that show where the best size lies, because nothing "
             "is foretold on a guess, but " + "; ".join(found.refused) + "; try more cells"
         )
@@ -73,7 +74,7 @@ def require_forecast(study: StudyDirectory) -> None:
     """ValueError unless the held-out cells are foretold, from the results that are there."""
     path = study.path / "forecast.json"
     if (made := read_json(path)) is None:
-        raise ValueError(
+        raise UserError(
             "held_out=True must come after a forecast, because what is known cannot be foretold; "
             f"try `meshloom ladder forecast {study.path}` first"
         )
@@ -88,20 +89,20 @@ def _checked(
     foretold = [name for told in made["held_out"] for name in told["cells"]]
     asked = [cell.name for target in targets_of(study) for cell in target.cells]
     if foretold != asked:
-        raise ValueError(
+        raise UserError(
             f"held_out={', '.join(asked) or 'nothing'} must be what {path} foretells, because a "
             f"forecast is compared with what came of it, but that is {', '.join(foretold)}; try "
             "the rows of held_out that it was made with"
         )
     if made["inputs"] != digest_of(study, made["cells"]):
-        raise ValueError(
+        raise UserError(
             f"forecast={path} must be of the results that are there, because it is compared with "
             "what came of them, but they have changed since it was written; try bringing the "
             "results of its cells back"
         )
     known = [at["flops"] for at in made["at"]]
     if unknown := [compute for compute in flops if compute not in known]:
-        raise ValueError(
+        raise UserError(
             f"flops={unknown[0]:g} must be of the forecast that was written, because that is not "
             f"changed, but it tells of {', '.join(f'{c:g}' for c in known) or 'none'}; try "
             f"`meshloom ladder fit {study.path} --flops {unknown[0]:g}`"

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial.polynomial import polyfit
 
+from data.errors import UserError
 from launch.ladder.runs import Budget, Cost, Table, budgets
 from launch.ladder.surface import exponential
 
 LEAST_SIZES, LEAST_BUDGETS = 4, 3
 
 
-class Unfit(ValueError):
+class Unfit(UserError):
     """Runs that do not tell what is asked of them; the message is the reason, `rows` are the runs
     that it concerns, if it is not all."""
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import jax
 
-from launch import build, runtime
-from launch.bench.batch import random_batch
 from launch.config import RunConfig
 from launch.ladder.cells import Cell
+from launch.process import runtime
+from launch.run import build
+from tests.bench.batch import random_batch
 from train.feed import local_rows, replicated, to_global
-from train.spikes import NO_CEILING
+from train.guard.spikes import NO_CEILING
 
 UNTIMED, TIMED = 2, 10
 LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from data.errors import UserError
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.digits import short
 from launch.ladder.study import Study
@@ -40,7 +41,7 @@ def show(study: Study, *, measure: bool) -> None:
     _sums(cells, hours if measure else None)
     if large:
         cell, step = large[-1]
-        raise ValueError(
+        raise UserError(
             f"all cells must fit the device, because they are trained on it, but {len(large)} do "
             f"not: {_name(cell)} takes {short(step.bytes)} bytes of {short(step.room)}; try a "
             "smaller batch_tokens, base.train.accumulation, base.model.remat=full, or more devices "

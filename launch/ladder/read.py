@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from data import system
+from data.errors import UserError
 from launch.ladder.runs import Run
 
 FIELDS = ("params", "tokens", "flops", "loss", "unique")
@@ -32,7 +33,7 @@ def columns_of(text: str) -> dict[str, str]:
         what = "both tokens and flops are missing"
     else:
         return columns
-    raise ValueError(
+    raise UserError(
         f"columns={text!r} must name params, loss, and tokens or flops or both, because a surface "
         f"is fitted over them, but {what}; try params=N,tokens=D,loss=final_loss"
     )
@@ -45,7 +46,7 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
     rows = dict(_rows(path))
     if unknown := sorted(exclude - set(rows)):
         lines = " ".join(map(str, sorted(exclude & set(rows))))
-        raise ValueError(
+        raise UserError(
             f"exclude={unknown[0]} must be a line of {path} that holds a run, because it is left "
             f"out, but runs stand in lines {min(rows, default=0)} to {max(rows, default=0)}; "
             f"try {f'--exclude {lines}' if lines else 'without --exclude'}"
@@ -60,7 +61,7 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
             values["tokens"] = values["flops"] / (6 * values["params"] or float("nan"))
         runs.append(Run(f"line {line}", **values))
     if not runs:
-        raise ValueError(
+        raise UserError(
             f"csv={path} must hold runs, because these are fitted, but "
             + ("all are excluded" if rows else "there is none")
             + "; try another file, or fewer lines after --exclude"
@@ -74,7 +75,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from _objects(file) if path.suffix == ".jsonl" else _records(file)
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise ValueError(
+        raise UserError(
             f"csv={path} must be a readable CSV with a header, or JSON lines named .jsonl, because "
             f"runs are read from it, but {system.said(error)}; try another file"
         ) from error
@@ -85,7 +86,7 @@ def _objects(file: TextIO) -> Iterator[tuple[int, Mapping[str, object]]]:
         if line.strip():
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError(f"line {number} holds no object: {line.strip()[:40]}")
+                raise UserError(f"line {number} holds no object: {line.strip()[:40]}")
             yield number, row
 
 
@@ -93,7 +94,7 @@ def _records(file: TextIO) -> Iterator[tuple[int, Mapping[str, object]]]:
     reader = csv.DictReader(file, strict=True)
     names = reader.fieldnames or []
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"column {twice[0]!r} stands in its header twice")
+        raise UserError(f"column {twice[0]!r} stands in its header twice")
     for row in reader:
         yield reader.line_num, row
 
@@ -110,7 +111,7 @@ def _require_columns(
     remedy = f"mending that line, or --exclude {line}"
     if not all(any(columns[name] in other for other in rows.values()) for name in missing):
         remedy = f"--columns {_near(names, missing, columns)}"
-    raise ValueError(
+    raise UserError(
         f"columns={columns[missing[0]]!r} must be a column of {path}, because {missing[0]} is read "
         f"from it, but line {line} has only {_listed(names)}; try {remedy}"
     )
@@ -143,7 +144,7 @@ def _number(path: Path, line: int, row: Mapping[str, object], column: str) -> fl
     try:
         return float(str(row[column]).strip())
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{column}={row[column]!r} in line {line} of {path} must be a number, because it is "
             "fitted; try mending or leaving out that line"
         ) from error

@@ -18,7 +18,7 @@ from launch.ladder.results import digest_of, grid_of, run_of
 from launch.ladder.runs import Run
 from launch.ladder.subject import Subject
 from launch.ladder.surface import Surface
-from launch.run_directory import RunDirectory, environment
+from launch.run.directory import RunDirectory, environment
 
 
 def runs(subject: Subject) -> list[Element]:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from data.errors import UserError
 from launch.ladder import chart, records, sections
 from launch.ladder.backtest import backtests
 from launch.ladder.digits import power
@@ -13,8 +14,8 @@ from launch.ladder.page import drawing, element, whole
 from launch.ladder.runs import budgets, table
 from launch.ladder.subject import Subject
 from launch.ladder.surface_picture import residuals, surface
-from launch.run_directory import near
-from train.manifest import write_flushed
+from launch.run.directory import near
+from train.checkpoint.manifest import write_flushed
 
 PICTURES = "report"
 BEYOND = 10.0
@@ -30,7 +31,7 @@ def write(subject: Subject, folder: Path) -> None:
         with chart.styled():
             write_flushed(page, _page(subject, folder))
     except OSError as error:
-        raise ValueError(
+        raise UserError(
             f"out={folder} must be writable, because the page and its pictures are written into "
             f"it, but {error.strerror}: {error.filename}; try another --out"
         ) from error

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 
+from data.errors import UserError
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory
 from launch.ladder.runs import Run
@@ -21,7 +22,7 @@ def runs_of(study: StudyDirectory) -> list[Run]:
     open_cells = [cell for cell in cells if study.result(cell) is None]
     if open_cells:
         names = ", ".join(cell.name for cell in open_cells[:4])
-        raise ValueError(
+        raise UserError(
             f"dir={study.path} must hold a result of every cell of the grid, because those that "
             f"lack may be those that went wrong, but {len(open_cells)} of {len(cells)} are not "
             f"done: {names}; try `meshloom ladder status`, `meshloom ladder run`, or a grid "
@@ -31,14 +32,14 @@ def runs_of(study: StudyDirectory) -> list[Run]:
     for cell in cells:
         digests.setdefault(cell.seed, set()).add((study.result(cell) or {})["data_digest"])
     if mixed := [seed for seed, found in digests.items() if len(found) > 1]:
-        raise ValueError(
+        raise UserError(
             f"dir={study.path} must hold cells of the same data, because their losses are compared,"
             f" but those of seed {mixed[0]} have {len(digests[mixed[0]])} data digests; try one "
             "Python and one set of files for all workers, and another --dir"
         )
     types = {(study.result(cell) or {}).get("dtype", "") for cell in cells}
     if len(types) > 1:
-        raise ValueError(
+        raise UserError(
             f"dir={study.path} must hold cells that computed in one type, because their losses are "
             f"compared, but there are {' and '.join(sorted(types))}; try workers on devices of one "
             "kind, base.model.dtype, and another --dir"
@@ -57,7 +58,7 @@ def require_same_text(study: StudyDirectory) -> None:
     digest = (study.result(done) or {})["data_digest"]
     now = done.config.data.open_rows("train").digest
     if now != digest:
-        raise ValueError(
+        raise UserError(
             f"data digest={now[:16]} must be {digest[:16]}, because {done.name} was trained on "
             "those rows, and cells are compared; try the text and tokenizer it was trained with, "
             "by base.data of the study, or another --dir"

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from launch.exits import ROOT
+from data.errors import UserError
 from launch.ladder.cells import Cell
+from launch.process.exits import ROOT
 
 GRADIENT = 4
 """Bytes of a parameter's gradient, in float32."""
@@ -35,7 +36,7 @@ def require_room(cells: Sequence[Cell]) -> None:
     )
     room = int(told.stdout.split()[-1])
     if size > room:
-        raise ValueError(
+        raise UserError(
             f"width {largest.width} must fit the devices, because it is trained on them, but its "
             f"{largest.parameters:,} parameters with gradient and optimizer take {size:.3g} bytes, "
             f"and there are {room:.3g}; try leaving that width out, or more devices"

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import jax
 
 from data.batch import Batch
-from launch import build
 from launch.config import RunConfig
+from launch.run import build
 from train.feed import local_rows, replicated, to_global
-from train.spikes import NO_CEILING
+from train.guard.spikes import NO_CEILING
 from train.state import TrainState, init_state
 
 Report = Callable[[str], None]

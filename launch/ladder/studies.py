@@ -9,7 +9,7 @@ from data.config import DataConfig
 from data.places import absolute
 from launch.config import RunConfig, load_dict
 from launch.ladder.study import Power, Row, Study, from_dict
-from launch.presets import preset
+from launch.presets.preset import preset
 from model.families.decoder_sizes import Proportions
 from train.config import CheckpointConfig
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
+from data.errors import UserError
 from launch.config import RunConfig, leaves, to_dict
-from launch.presets import preset
-from launch.structured import structured
+from launch.presets.preset import preset
+from launch.schema.structured import structured
 from model.families.decoder_config import Size
 from model.families.decoder_sizes import Proportions
 from train.config import Seed
@@ -65,14 +66,14 @@ class Row:
 
     def __post_init__(self) -> None:
         if (self.flops is None) == (self.tokens_per_parameter is None):
-            raise ValueError(
+            raise UserError(
                 f"a row of widths {list(self.widths)} must give flops or tokens_per_parameter, and "
                 "not both, because the length of its runs follows from it; try flops: 1.0e+15"
             )
         for name in ("widths", "seeds"):
             value = getattr(self, name)
             if not value or len(set(value)) < len(value):
-                raise ValueError(
+                raise UserError(
                     f"{name}={list(value)} must name at least one, and each once, because each is "
                     f"a cell; try {name}: {sorted(set(value)) or [64]}"
                 )
@@ -97,12 +98,12 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.grid:
-            raise ValueError(
+            raise UserError(
                 "grid=[] must hold at least one row, because a law is fitted to its cells; try "
                 "grid: [{flops: 1.0e+15, widths: [64, 96, 128]}]"
             )
         if not self.base.train.eval_batches:
-            raise ValueError(
+            raise UserError(
                 "base.train.eval_batches=0 must be at least 1, because a cell is worth its loss on "
                 "held-out text; try 64"
             )
@@ -114,7 +115,7 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
     base = values.get("base")
     if isinstance(base, Mapping):
         if not isinstance(name := base.get("preset"), str):
-            raise ValueError(
+            raise UserError(
                 f"base.preset={name} in {where} must be the name of a preset, because the others "
                 "are what differs from it; try base: {preset: tiny}"
             )
@@ -124,7 +125,7 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
         sized = (f"model.{name}" for name in preset(name).model.width_fields)
         for replaced in (*sized, *REPLACED):
             if replaced in now and now[replaced] != before[replaced]:
-                raise ValueError(
+                raise UserError(
                     f"base.{replaced}={now[replaced]} in {where} must be left out, because each "
                     "cell has its own, by family, learning_rate, batch_tokens and its row of the "
                     "grid; try those"

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import tyro
 from annotated_types import Interval
 
-from launch import runtime
+from data.errors import UserError
 from launch.config import RunConfig
-from launch.presets import preset as preset_of
+from launch.presets.preset import preset as preset_of
+from launch.process import runtime
 from model.families.decoder_config import Size
 
 Preset = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
@@ -125,7 +126,7 @@ def _small(
 
 def _require_several(widths: tuple[int, ...]) -> None:
     if len(set(widths)) < 2 or list(widths) != sorted(widths):
-        raise ValueError(
+        raise UserError(
             f"widths={' '.join(map(str, widths))} must be at least two, the narrowest first, "
             "because what changes from one to the next is looked at; try --widths 64 128 256"
         )

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from launch import exits
 from launch.config import save
-from launch.interrupt import SAME, SIGNALS
 from launch.ladder.attempts import begin, newest_step, result_of
 from launch.ladder.cells import Cell
 from launch.ladder.claims import Claim, Worker
 from launch.ladder.directory import StudyDirectory, write_json
 from launch.ladder.results import require_same_text
+from launch.process import exits
+from launch.process.interrupt import SAME, SIGNALS
 
 TRIES = 3
 """Times in a row that a cell may end unexpectedly at the same checkpoint."""

@@ -7,6 +7,7 @@ import functools
 import math
 from typing import NamedTuple
 
+from data.errors import UserError
 from launch.plan.chips import Chip
 from launch.plan.cut import cut, recomputed
 from launch.plan.work import Collective, Kind, Work
@@ -74,7 +75,7 @@ def sizes_of(
 ) -> Sizes:
     """The config and mesh as one chip sees them; ValueError for a dtype without a known peak."""
     if model.dtype == "float32":
-        raise ValueError(
+        raise UserError(
             "model.dtype=float32 must be bfloat16 here, because the peaks of chips are known for "
             "bfloat16 only; try --model.dtype bfloat16"
         )

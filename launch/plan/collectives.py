@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from data.errors import UserError
 from launch.plan.executed import Executed
 from launch.plan.groups import Group, groups_of, permuted, span
 from launch.plan.hlo import Instruction, Program
@@ -76,7 +77,7 @@ def sent(program: Program, steps: Iterable[Executed], sizes: Mapping[str, int]) 
             if base == "send":
                 found.append(_to_slices(program, one, slices))
         elif base in UNKNOWN:
-            raise ValueError(
+            raise UserError(
                 f"{one.instruction.name} of the compiled program must be a collective whose bytes "
                 f"are known, because all traffic is counted, but it is a {opcode}; try another "
                 "mesh, and report it"
@@ -100,7 +101,7 @@ def _slices(program: Program, sizes: Mapping[str, int]) -> tuple[Group, dict[str
         return Group((), 1), inside
     axis = next((axis for axis, size in sizes.items() if size > 1), "")
     if rest or not axis or inside[axis] % number:
-        raise ValueError(
+        raise UserError(
             f"mesh {dict(sizes)} must be that of the compiled program, because groups are read by "
             f"places in it, but that runs on {program.partitions}; try the mesh it was compiled for"
         )
@@ -111,7 +112,7 @@ def _slices(program: Program, sizes: Mapping[str, int]) -> tuple[Group, dict[str
 def _to_slices(program: Program, one: Executed, slices: Group) -> Sent:
     transfer = re.search(r'_xla_megascale_transfer_type="(\w+)"', one.instruction.attributes)
     if transfer is None or transfer[1] != "ALL_REDUCE":
-        raise ValueError(
+        raise UserError(
             f"{one.instruction.name} of the compiled program must sum over slices, because no "
             f"other way between them is counted, but it is {transfer and transfer[1]}; try another "
             "mesh, and report it"

@@ -18,13 +18,13 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
-from launch import build
 from launch.config import from_dict
-from launch.mesh import make_mesh
 from launch.plan.gpu_target import TARGETS
 from launch.plan.shapes import memory
 from launch.plan.topology import Topology, parse
-from launch.runtime import die_with_launcher
+from launch.process.mesh import make_mesh
+from launch.process.runtime import die_with_launcher
+from launch.run import build
 from train.state import TrainState
 from train.step import make_train_step
 

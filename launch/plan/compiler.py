@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.errors import UserError
 from launch.config import RunConfig, to_dict
-from launch.exits import ROOT
 from launch.plan.topology import Topology
-from launch.run_directory import near
+from launch.process.exits import ROOT
+from launch.run.directory import near
 
 PACKAGES = {
     "tpu": ("libtpu",),
@@ -51,7 +52,7 @@ class Compiled(NamedTuple):
     """The compiled program as text."""
 
 
-class CompilerFailed(ValueError):
+class CompilerFailed(UserError):
     """The compiler broke off for a reason of its own; all that it said lies in a file."""
 
 
@@ -96,7 +97,7 @@ def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compile
         )
     told: dict[str, Any] = json.loads(answer.read_text()) if answer.is_file() else {}
     if "refused" in told:
-        raise ValueError(told["refused"])
+        raise UserError(told["refused"])
     if "failed" in told or not told:
         last = [line for line in said.read_text().splitlines() if line.strip()][-1:]
         what = told.get("failed") or "".join(last) or f"exit code {done.returncode}"
@@ -119,7 +120,7 @@ def require_packages(topology: Topology) -> None:
         except ModuleNotFoundError:  # of the package that would hold it
             found = None
         if found is None:
-            raise ValueError(
+            raise UserError(
                 f"on={topology.name} must come with the package {name}, because the compiler of "
                 f"{topology.chip.name} is asked; try: pip install 'meshloom[plan-{platform}]'"
             )

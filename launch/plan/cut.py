@@ -4,6 +4,7 @@ import functools
 import math
 from typing import NamedTuple
 
+from data.errors import UserError
 from model.families.family import FamilyConfig
 from model.sharding import MESH_AXES
 from model.weights import Weight, weights_of
@@ -51,7 +52,7 @@ def cut(model: FamilyConfig, tensor: int) -> Cut:
     """What a chip holds where the mesh axis `tensor` has that size; ValueError for a family whose
     parts plans do not know."""
     if not is_planned(model):
-        raise ValueError(
+        raise UserError(
             f"model.kind={model.kind} must be layers of attention and matrices and a table that "
             "scores, all other weights vectors, because plans are made from those; try another "
             "family, or training it as it is"

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from launch.presets import preset
+from launch.presets.preset import preset
 from model.sharding import abstract_mesh, spec
 from model.weights import weights
 

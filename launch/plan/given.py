@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from data.errors import UserError
+from launch.commands.options import PlanOptions
 from launch.config import MeshConfig, RunConfig
-from launch.options import PlanOptions
-from launch.words import value_of
+from launch.schema.command_line import value_of
 
 FOUND = ("--model.remat", "--train.accumulation")
 """Flags of what a layout settles beside the mesh; a preset's own values are replaced."""
@@ -20,17 +21,17 @@ def require_used(options: PlanOptions, arguments: list[str]) -> None:
     for flag, name in SET.items():
         tokens, value = value_of(flag, arguments), value_of(name, arguments)
         if tokens is not None and value is not None:
-            raise ValueError(
+            raise UserError(
                 f"{name.removeprefix('--')}={value} must not be given with {flag} {tokens}, "
                 f"because that sets it; try without {flag}, or without {name}"
             )
     if options.elastic and options.search:
-        raise ValueError(
+        raise UserError(
             "search=True must not be given with --elastic, because that tries every layout by "
             "arithmetic alone; try without --search, or without --elastic"
         )
     if options.elastic and options.out is not None:
-        raise ValueError(
+        raise UserError(
             f"out={options.out} must not be given with --elastic, because that writes no files; "
             "try without --out; --json prints all digits"
         )
@@ -40,7 +41,7 @@ def require_used(options: PlanOptions, arguments: list[str]) -> None:
     require_no_mesh(options.run, flag)
     for name in FOUND:
         if (value := value_of(name, arguments)) is not None:
-            raise ValueError(
+            raise UserError(
                 f"{name.removeprefix('--')}={value} must not be given with {flag}, because that "
                 f"finds one; try without {flag}, or without {name}"
             )
@@ -49,12 +50,12 @@ def require_used(options: PlanOptions, arguments: list[str]) -> None:
 def require_no_mesh(run: RunConfig, flag: str) -> None:
     """ValueError for a mesh of the run's own, where the flag asks for the best one."""
     if run.mesh != MeshConfig():
-        from launch.mesh import shown
+        from launch.process.mesh import shown
 
         sizes = dataclasses.asdict(run.mesh)
         usual = dataclasses.asdict(MeshConfig())
         axes = [f"--mesh.{axis} {usual[axis]}" for axis, n in sizes.items() if n != usual[axis]]
-        raise ValueError(
+        raise UserError(
             f"mesh={shown(sizes)} must not be given with {flag}, because "
             f"that finds one; try {' '.join(axes)}, or without {flag}"
         )

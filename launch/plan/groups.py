@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.errors import UserError
+
 
 class Group(NamedTuple):
     """Devices that a collective joins, alike all over the mesh."""
@@ -42,7 +44,7 @@ def groups_of(attributes: str, sizes: dict[str, int]) -> list[list[int]]:
         return _iota(iota[1]).tolist()
     listed = re.search(r"replica_groups=\{((?:\{[\d,]*\},?)*)\}", attributes)
     if listed is None:
-        raise ValueError(
+        raise UserError(
             f"replica_groups of the compiled program must be written in a known way, because the "
             f"mesh axes are read from them, but they are in {attributes[:200]!r}; "
             "try to report it"

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from data.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2].as_posix()
 OUTSIDE = "package "
 SHARED = "model/layers.py"
@@ -135,7 +137,7 @@ class Program:
         self._asked: dict[str, str] = {}
         self._read(text)
         if not self.entry:
-            raise ValueError(
+            raise UserError(
                 "the compiled program must have an ENTRY computation, because that is where its "
                 "step begins; try the text of `jax.stages.Compiled.as_text()`"
             )
@@ -199,7 +201,7 @@ def item_bytes(dtype: str) -> float:
         return ITEM_BYTES[dtype]
     bits = re.match(r"[a-z]+(\d+)", dtype)
     if not bits:
-        raise ValueError(
+        raise UserError(
             f"type {dtype} of the compiled program must be known, because its bytes are counted; "
             "try another dtype, and report it"
         )

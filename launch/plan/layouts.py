@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from data.errors import UserError
 from launch.config import RunConfig
 
 REMAT = ("none", "dots", "full")
@@ -15,7 +16,7 @@ CLOSE = 0.05
 """Share of a batch by which another is as good: 4M tokens may be 4,000,000 or 4,194,304."""
 
 
-class Uncut(ValueError):
+class Uncut(UserError):
     """No layout cuts the batch and the width evenly."""
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from data.errors import UserError
 from launch.config import RunConfig
 from launch.plan.compiler import Compiled, TooLarge
 from launch.plan.elastic import ROOM
@@ -117,7 +118,7 @@ def require_possible(run: RunConfig, topology: Topology) -> None:
     whose = "its chips have" if topology.slices == 1 else "the chips of a slice have"
     few = int(state // (ROOM * topology.chip.memory))
     more = advice(run, topology.chip, ROOM * device.memory, beyond=max(chips, few))
-    raise ValueError(
+    raise UserError(
         f"on={topology.name} must hold the parameters and the optimizer's state, because every "
         f"layout keeps all of them, but the {parameters:,} parameters take at least "
         f"{state / GIB:,.0f} GiB and {whose} {room / GIB:,.0f} GiB (arithmetic); {more}"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from launch.mesh import shown
 from launch.plan.plan import Plan
 from launch.plan.units import unit
+from launch.process.mesh import shown
 
 COLORS = {
     "parameters": "#1f5fa8",

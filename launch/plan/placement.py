@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data.errors import UserError
 from launch.plan.chips import Chip
 from model.sharding import AXES
 
@@ -86,7 +87,7 @@ def place(chip: Chip, sizes: dict[str, int], shape: tuple[int, ...] = ()) -> Pla
         domain = min(chip.domain, chips)
     if chips % domain:
         where = f"slices of {'x'.join(map(str, shape))}" if chip.torus else "nodes of"
-        raise ValueError(
+        raise UserError(
             f"mesh of {chips} chips must fill {where} {domain} chips, because the rest of one "
             f"would stand idle; try axes whose product is a multiple of {domain}"
         )

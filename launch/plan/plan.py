@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import UserError
 from launch.config import MeshConfig, RunConfig
-from launch.mesh import axis_sizes
 from launch.plan.compiled import Read, read
 from launch.plan.compiler import Compiled, compile_step
 from launch.plan.hlo import Program
@@ -15,6 +15,7 @@ from launch.plan.share import share_of
 from launch.plan.timing import course_of, time_of
 from launch.plan.topology import Topology
 from launch.plan.traffic import Traffic, traffic
+from launch.process.mesh import axis_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def require_layout(config: RunConfig, topology: Topology) -> None:
     """ValueError if the mesh is that of no flags at all: how a run is cut is what is planned."""
     if config.mesh == MeshConfig() and topology.devices > 1:
         example = dataclasses.replace(config.mesh, fsdp=topology.devices)
-        raise ValueError(
+        raise UserError(
             f"mesh.fsdp=-1 must be given with {topology.devices:,} devices, because how the run is "
             "cut decides what it needs; "
             f"try --mesh.fsdp {example.fsdp}, with --mesh.tensor or --mesh.replica, or --search"

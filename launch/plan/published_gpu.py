@@ -2,7 +2,7 @@
 
 from launch.plan.published_mpt import LARGE_AT_2048
 from launch.plan.published_run import LLAMA2_7B, LLAMA2_13B, LLAMA2_70B, MAXTEXT, Run, gpt
-from launch.presets import preset
+from launch.presets.preset import preset
 
 
 def a3_runs() -> list[Run]:

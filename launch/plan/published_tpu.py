@@ -2,7 +2,7 @@
 
 from launch.plan.cut import recomputed
 from launch.plan.published_run import LLAMA2_70B, MAXTEXT, Run, gpt, llama
-from launch.presets import preset
+from launch.presets.preset import preset
 
 # The sizes of `global_parameter_scale`: layers, width, heads, mlp.
 SCALED = {

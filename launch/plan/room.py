@@ -4,6 +4,7 @@ import os
 
 import jax
 
+from data.errors import UserError
 from launch.plan import arithmetic
 from launch.plan.chips import CHIPS
 from launch.plan.cut import is_planned
@@ -49,7 +50,7 @@ def require_room(state: TrainState, there: int, beside: float | None = None) -> 
     least, gradients = memory(state).device, memory(state.model).device
     if least > there:
         shards = f"{jax.sharding.get_abstract_mesh().size:,} devices"
-        raise ValueError(
+        raise UserError(
             f"mesh of {shards} must hold the parameters and the optimizer's state, because a step "
             f"updates them, but each device must hold {size(least)} of them (arithmetic) "
             f"and has {size(there)}; try more devices on --mesh.fsdp or --mesh.tensor"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import UserError
 from launch.config import RunConfig
 from launch.plan.arithmetic import memory
 from launch.plan.compiler import CompilerFailed
@@ -146,14 +147,14 @@ def nothing_fits(
     topology: Topology,
     estimates: list[Estimate],
     plans: list[tuple[Estimate, Plan]],
-) -> ValueError:
+) -> UserError:
     """The error for a search whose plans all lack room, with chips that would do by arithmetic as
     the compiler corrected it here."""
     estimate, plan = min(plans, key=lambda tried: tried[1].fit.peak)
     fit = plan.fit
     room = fit.most * estimate.bytes / fit.peak
     more = advice(config, topology.chip, room, beyond=topology.chips)
-    return ValueError(
+    return UserError(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "
         f"once, but of {len(estimates):,} layouts the {len(plans)} that promised most were "
         f"compiled, and the least of them takes {fit.peak / GIB:,.1f} GiB of "

@@ -6,9 +6,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from launch.mesh import shown
 from launch.plan.search import Estimate, Search, fits
 from launch.plan.shapes import GIB
+from launch.process.mesh import shown
 
 COLORS = {"none": "#d9b44a", "dots": "#6a9f58", "full": "#1f5fa8"}
 INK, LIMIT = "#26323c", "#d1495b"

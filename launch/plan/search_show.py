@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from launch.config import RunConfig
-from launch.mesh import shown
 from launch.plan.layouts import flags
 from launch.plan.plan import Plan
 from launch.plan.search import Estimate, Search, fits
 from launch.plan.shapes import GIB
+from launch.process.mesh import shown
 
 HEAD = f"{'':<30}{'micro-':>8}{'GiB a device':>19}{'seconds a step':>19}\n"
 HEAD += f"{'mesh':<23}{'remat':<7}{'batches':>8}"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from launch.mesh import shown
+from launch.process.mesh import shown
 from model.weights import Weight, weights
 from train.state import TrainState
 
@@ -38,8 +38,8 @@ def memory(tree: Any) -> Memory:
 def table(state: TrainState) -> str:
     """Parameters with layouts and bytes on a device, then totals; at most 80 columns wide.
 
-    `state` is what `jax.eval_shape(launch.build.fresh_state(...))` returns under the mesh. Layers
-    are shown once, without their stacked dimension; their bytes are those of all layers.
+    `state` is what `jax.eval_shape(fresh_state(...))` returns under the mesh. Layers are shown
+    once, without their stacked dimension; their bytes are those of all layers.
     """
     rows = weights(state.model)
     mesh = jax.tree.leaves(state.model)[0].sharding.mesh

@@ -3,6 +3,7 @@
 import math
 import os
 
+from data.errors import UserError
 from launch.plan.topology import Topology
 
 NAME, OLD = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
@@ -22,7 +23,7 @@ def share_of(topology: Topology) -> float:
         return 1.0
     new, old = os.environ.get(NAME, ""), os.environ.get(OLD, "")
     if new and old:
-        raise ValueError(
+        raise UserError(
             f"{OLD}={old} must not be set beside {NAME}={new}, because JAX takes only one of them; "
             f"try without {OLD}, its old name"
         )
@@ -34,7 +35,7 @@ def share_of(topology: Topology) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share <= 1:
-        raise ValueError(
+        raise UserError(
             f"{name}={told} must be above 0 and at most 1, because it is the share of a GPU's "
             f"memory that JAX takes; try {NAME}={USUAL}"
         )

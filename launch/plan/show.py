@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from launch.config import to_dict
-from launch.mesh import shown
 from launch.plan.domain import standing_of
 from launch.plan.domain_table import domain_json, domain_lines
 from launch.plan.memory import Fit
@@ -14,7 +13,8 @@ from launch.plan.time_table import source_of, time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
 from launch.plan.units import unit
-from launch.run_directory import near
+from launch.process.mesh import shown
+from launch.run.directory import near
 from model.flops import parameter_count
 from model.sharding import batch_shards
 

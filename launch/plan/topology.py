@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from data.errors import UserError
 from launch.plan.chips import CHIPS, Chip
 
 CORES_IN_NAMES = {"v4": 2, "v5p": 2, "tpu7x": 2}
@@ -68,7 +69,7 @@ def parse(text: str) -> Topology:
     found = SPELLING.fullmatch(text.lower())
     name = found and OTHER_NAMES.get(found[2], found[2])
     if found is None or name not in CHIPS:
-        raise ValueError(
+        raise UserError(
             f"on={text} must be a number of known chips, because only their compilers and figures "
             f"are here: {', '.join(CHIPS)}; try v5p:4x4x4, v5p-128, 2xv5e-256 or h100x64"
         )
@@ -76,12 +77,12 @@ def parse(text: str) -> Topology:
     shape, named, count = found[3], found[4], found[5]
     if (chip.platform == "gpu") != (count is not None) or (count and found[1]):
         example = "h100x64" if chip.platform == "gpu" else f"{name}-64"
-        raise ValueError(
+        raise UserError(
             f"on={text} must say GPUs as h100x64 and TPUs as v5p:4x4x4 or v5p-128, because GPUs "
             f"stand in nodes and TPUs in a torus; try {example}"
         )
     if slices < 1:
-        raise ValueError(f"on={text} must have at least 1 slice; try {text.replace('0x', '1x', 1)}")
+        raise UserError(f"on={text} must have at least 1 slice; try {text.replace('0x', '1x', 1)}")
     if count is not None:
         return Topology(chip, _nodes(text, chip, int(count)))
     if shape is not None:
@@ -92,7 +93,7 @@ def parse(text: str) -> Topology:
     if rest or chips not in known:
         near = sorted(known, key=lambda size: abs(size - chips))[:3]
         counted = f" {cores} cores a chip," if cores > 1 else ""
-        raise ValueError(
+        raise UserError(
             f"on={text} must be chips that fill a torus, because the links of {name} join them "
             f"in {chip.torus} dimensions,{counted} up to {chip.domain}; "
             f"try {_or(f'{name}-{size * cores}' for size in sorted(near))}"
@@ -116,7 +117,7 @@ def _nodes(text: str, chip: Chip, count: int) -> tuple[int, int]:
     if count >= 1 and (count < each or count % each == 0):
         return max(1, count // each), min(count, each)
     near = {max(1, count // each * each), (count // each + 1) * each}
-    raise ValueError(
+    raise UserError(
         f"on={text} must be whole nodes, because {chip.name} come {each} to a node; "
         f"try {_or(f'{chip.name}x{size}' for size in sorted(near))}"
     )
@@ -130,7 +131,7 @@ def _torus(text: str, chip: Chip, shape: tuple[int, ...]) -> tuple[int, ...]:
     if ascending in _shapes(chip):
         return shape
     near = sorted(_shapes(chip), key=lambda known: _far(known, ascending))[:3]
-    raise ValueError(
+    raise UserError(
         f"on={text} must be a torus of {chip.torus} sides and at most {chip.domain} chips that "
         f"{chip.name} is built in, because only those have links; "
         f"try {_or(f'{chip.name}:{_by(known)}' for known in near)}"

@@ -3,6 +3,7 @@
 import re
 from typing import NamedTuple
 
+from data.errors import UserError
 from launch.plan.hlo import Computation, Instruction, Program
 
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start", "reshape")
@@ -54,7 +55,7 @@ def trips(program: Program, loop: Instruction, scope: Scope) -> int:
             count = _count(direction, left.slope * first + left.offset - bound, left.slope * step)
             if count is not None:
                 return count
-    raise ValueError(
+    raise UserError(
         f"loop {loop.name} of the compiled program must tell how often it runs, because all that "
         "it does is counted so often, but it compares no counter that begins and steps by "
         "constants; try to report it with the program's text"

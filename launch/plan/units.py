@@ -1,5 +1,7 @@
 """Numbers with a unit: tokens as people write them (300B, 4M, 1.5T), and bytes."""
 
+from data.errors import UserError
+
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 MOST = 10**18
 
@@ -14,7 +16,7 @@ def count(text: str, flag: str, example: str) -> int:
     except (ValueError, OverflowError):
         value = 0
     if not 1 <= value <= MOST:
-        raise ValueError(
+        raise UserError(
             f"{flag}={text} must be a number from 1 to {MOST // 10**12:,}T, with K, M, B or T "
             f"behind it or nothing, because it counts; try --{flag.replace('_', '-')} {example}"
         )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from data.errors import UserError
 from model.attention.kernels import attend
 from model.attention.mask import Mask
 from model.attention.rotary import Rotary, rotate
@@ -100,12 +101,12 @@ class Attention(nnx.Module):
         the kernel does not serve.
         """
         if source is not None and cache is not None:
-            raise ValueError(
+            raise UserError(
                 "source must be None with a cache, because a cache holds the keys of earlier "
                 "queries; try one of them"
             )
         if (mask.keys is None) != (source is None and cache is None):
-            raise ValueError(
+            raise UserError(
                 "mask.keys must be the places of a source's tokens or of a cache's slots, and None "
                 "without those, because queries see each other then; try both or neither"
             )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, Bool, Float
 
+from data.errors import UserError
 from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
 from model.sharding import spec
@@ -34,7 +35,7 @@ def choose_kernel(
         best = BEST.get(backend, "xla")
         return "xla" if refusal(best) else best
     if why := refusal(asked):
-        raise ValueError(why)
+        raise UserError(why)
     return asked
 
 
@@ -51,7 +52,7 @@ def attend(
     """
     run = kernel_named(kernel).run
     if why := refused_mask(kernel, mask.kind):
-        raise ValueError(why)
+        raise UserError(why)
     return run(q, k, v, mask)
 
 
@@ -186,7 +187,7 @@ KERNELS = {
 def kernel_named(name: str) -> Kernel:
     """The kernel of that name; raises ValueError if there is none."""
     if name not in KERNELS:
-        raise ValueError(
+        raise UserError(
             f"model.attention={name} must be one of {', '.join(KERNELS)}, because those are the "
             "kernels there are, and auto must be settled before a model is built; "
             "try --model.attention xla"

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from data.errors import UserError
+
 
 class TokenPlaces(NamedTuple):
     """Where the tokens of a row stand. None of `segment_ids` means one document fills the row."""
@@ -72,18 +74,18 @@ class Mask:
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 1:
-            raise ValueError(
+            raise UserError(
                 f"window={self.window} must be at least 1, because each query sees itself; try 1"
             )
         if self.layer_window is not None and self.window is None:
-            raise ValueError(
+            raise UserError(
                 "layer_window must be None with window=None, because it says whether a layer has "
                 "that window; try window=128"
             )
         if self.keys is not None and (
             (self.keys.segment_ids is None) != (self.queries.segment_ids is None)
         ):
-            raise ValueError(
+            raise UserError(
                 "segment_ids must be those of queries and keys or of neither, because a query sees "
                 "the keys of its own segment; try segments of 1 where all is one document"
             )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Interval
 
+from data.errors import UserError
 from model.families import decoder_sizes
 from model.families.decoder_sizes import Proportions
 from model.families.family import FREE, Attended, FamilyConfig
@@ -93,7 +94,7 @@ class DecoderConfig(FamilyConfig):
 
     def __post_init__(self) -> None:
         if self.num_kv_heads and self.num_heads % self.num_kv_heads:
-            raise ValueError(
+            raise UserError(
                 f"model.num_kv_heads={self.num_kv_heads} must divide "
                 f"model.num_heads={self.num_heads}, because each key/value head "
                 "serves the same number of query heads; "
@@ -101,12 +102,12 @@ class DecoderConfig(FamilyConfig):
             )
         self._require_base()
         if self.positions == "rotary" and self.head_dim % 2:
-            raise ValueError(
+            raise UserError(
                 f"model.head_dim={self.head_dim} must be even with model.positions=rotary, "
                 f"because RoPE turns pairs of channels; try --model.head-dim {self.head_dim + 1}"
             )
         if self.positions == "sinusoidal" and self.embed_dim % 2:
-            raise ValueError(
+            raise UserError(
                 f"model.embed_dim={self.embed_dim} must be even with model.positions=sinusoidal, "
                 "because channels are sine/cosine pairs; "
                 f"try --model.embed-dim {self.embed_dim + 1}"
@@ -122,13 +123,13 @@ class DecoderConfig(FamilyConfig):
         ):
             base, flag = getattr(self, name), f"--model.{name.replace('_', '-')}"
             if base is None and read and name != "base_head_dim":
-                raise ValueError(
+                raise UserError(
                     f"model.{name}=None must be the size of the model that was tuned, because "
                     f"this one is scaled from it; try {flag} {size}, which changes nothing, and "
                     "keep that value at other sizes"
                 )
             if base is not None and not read:
-                raise ValueError(
+                raise UserError(
                     f"model.{name}={base} must be None here, because only {choice} reads it; "
                     f"try leaving out {flag}, or that with it"
                 )

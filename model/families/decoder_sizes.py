@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
+from data.errors import UserError
+
 if TYPE_CHECKING:
     from model.families.decoder_config import DecoderConfig
 
@@ -29,7 +31,7 @@ def of_width(base: "DecoderConfig", width: int, rule: Proportions) -> "DecoderCo
     """`base` of that width; ValueError if it is not made of whole heads."""
     if width < 1 or width % rule.head_dim:
         near = max(1, round(width / rule.head_dim)) * rule.head_dim
-        raise ValueError(
+        raise UserError(
             f"widths={width} must be a multiple of family.head_dim={rule.head_dim}, because it "
             f"is made of whole heads; try {near}"
         )
@@ -53,7 +55,7 @@ def widened(base: "DecoderConfig", width: int, parametrization: str) -> "Decoder
     """
     if width < 1 or width % base.head_dim:
         near = max(1, round(width / base.head_dim)) * base.head_dim
-        raise ValueError(
+        raise UserError(
             f"widths={width} must be a multiple of model.head_dim={base.head_dim}, because "
             f"a wider model has more heads of that size; try {near}"
         )

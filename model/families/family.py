@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from data.errors import UserError
 from model.families.decoder_sizes import Proportions
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class FamilyConfig(ABC):
         Raises ValueError for a choice that the backend does not have.
         """
         if self.remat == "offload" and backend == "cpu":
-            raise ValueError(
+            raise UserError(
                 "model.remat=offload must have an accelerator, because it moves activations to the "
                 "host and the backend is cpu; try --model.remat full"
             )
@@ -140,8 +141,8 @@ class FamilyConfig(ABC):
         """Its sizes by name, for tables."""
         return {}
 
-    def _unanswered(self, what: str) -> ValueError:
-        return ValueError(
+    def _unanswered(self, what: str) -> UserError:
+        return UserError(
             f"model.kind={self.kind} must say its {what}, because plans and ladders are made from "
             f"that; try another family, or answer in {type(self).__name__}"
         )

@@ -18,12 +18,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads of its own would be missed after a fork
 
-from cases import SMALL, WEIGHTS, Case, Material, case, commands  # noqa: E402
-from child import End, Setting, run  # noqa: E402
+from tests.fuzz.cases import SMALL, WEIGHTS, Case, Material, case, commands  # noqa: E402
+from tests.fuzz.child import End, Setting, run  # noqa: E402
 
 CODES = {0, 1, 2, 130, 141}
 PATIENCE = 60  # seconds
@@ -85,8 +84,8 @@ def warm() -> None:
     import pyarrow.parquet  # noqa: F401
     import tyro  # noqa: F401
 
-    import launch.ladder.command
-    import launch.train  # noqa: F401
+    import launch.commands.ladder
+    import launch.run.train  # noqa: F401
 
 
 def attempt(

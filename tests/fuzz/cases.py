@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from child import Setting, run
-from inputs import NAMES, PLACES, YAML, Source, damage, source
-
 from launch.cli import COMMANDS
+from tests.fuzz.child import Setting, run
+from tests.fuzz.inputs import NAMES, PLACES, YAML, Source, damage, source
 
 WEIGHTS = {
     **dict.fromkeys(

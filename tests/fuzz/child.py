@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modes import obey_modes
+from tests.modes import obey_modes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # the golden losses' test imports its neighbours so
-
-from tests.numbers.collect import collect  # noqa: E402
-from tests.numbers.comparison import differences  # noqa: E402
+from tests.command import ROOT
+from tests.numbers.collect import collect
+from tests.numbers.comparison import differences
 
 
 def main() -> int:

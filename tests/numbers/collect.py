@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tests.command import SMALL, arguments
 from tests.numbers.comparison import flat
-from tests.test_golden_loss import WORDS
+from tests.system.test_golden_loss import WORDS
 
 SHORT = (
     f"{' '.join(SMALL)} --data.sources synthetic:400000 --data.tokenizer bytes "

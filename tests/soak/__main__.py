@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import tyro
 
-from launch.runtime import leave_out_absent_tpu
+from launch.process.runtime import leave_out_absent_tpu
 from tests.soak.faults import FAULTS
 from tests.soak.job import ROOT
 from tests.soak.run import Outcome, code_digest

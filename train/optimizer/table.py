@@ -5,6 +5,8 @@ import difflib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from data.errors import UserError
+
 if TYPE_CHECKING:
     import optax
 
@@ -25,7 +27,7 @@ def direction_of(config: Any) -> Direction:
     """The direction of the optimizer that `config.name` names; ValueError if there is none."""
     if config.name not in OPTIMIZERS:
         (near,) = difflib.get_close_matches(config.name, OPTIMIZERS, n=1, cutoff=0.0)
-        raise ValueError(
+        raise UserError(
             f"train.optimizer.name={config.name!r} must be one of {', '.join(OPTIMIZERS)}, because "
             f"the optimizer is found by it; try {near}, or from Python a config whose direction() "
             "returns an optimizer of its own"

@@ -14,9 +14,9 @@ import numpy as np
 
 from data.batch import TokenRows
 from data.rows.tokens import TokenWindows
-from launch import build
 from launch.cli import program
-from train.checkpoint_tree import named_leaves
+from launch.run import build
+from train.checkpoint.tree import named_leaves
 
 
 def bad_row(kind: str, number: int) -> None:

@@ -28,7 +28,7 @@ def _watch(path: str, index: str) -> None:
             os._exit(0)
         main = threading.main_thread().ident or 0
         # Again if it was swallowed: JAX makes a warning of any that comes in its compilation cache.
-        while not _passes(sys._current_frames()[main], "launch/exits.py", "fail"):
+        while not _passes(sys._current_frames()[main], "launch/process/exits.py", "fail"):
             error = ctypes.py_object(RuntimeError)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(main), error)
             time.sleep(1)

@@ -1,6 +1,0 @@
-"""Measurements a user can repeat: the cost of our loop, step, input, checkpoints and start-up."""
-
-from launch.runtime import leave_out_absent_tpu
-
-# Before any of them starts jax, as each `python -m launch.bench.ANY` comes through here.
-leave_out_absent_tpu()

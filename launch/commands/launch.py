@@ -1,0 +1,74 @@
+"""The command `launch`: finds the launcher, splits its flags from the command it is to start."""
+
+from collections.abc import Callable
+
+from launch.cli import COMMANDS
+from launch.commands.train_arguments import train_options
+from launch.schema.command_line import UsageError, parse, split_command, unknown
+
+USAGE = (
+    "usage: meshloom launch LAUNCHER [FLAGS] COMMAND ...\n\n"
+    "  local   processes on this machine, of any command\n"
+    "  slurm   a job of a Slurm cluster, of train\n"
+    "  k8s     the JobSet of a train run, as YAML\n"
+    "  tpu-vm  the command that trains on all workers\n\n"
+    "as in: meshloom launch local --processes 2 --devices-per-process 4 train tiny\n"
+    "`meshloom launch LAUNCHER --help` documents the flags of each."
+)
+
+
+def launch(arguments: list[str]) -> int | None:
+    """Run `meshloom launch ARGUMENTS` and return its exit code, None for 0."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if not arguments:
+        names = " or ".join(f"`{name}`" for name in LAUNCHERS)
+        raise UsageError(f"meshloom launch needs {names} as its first word\n{USAGE}")
+    if arguments[0] not in LAUNCHERS:
+        raise unknown("meshloom launch", arguments[0], LAUNCHERS)
+    return LAUNCHERS[arguments[0]](arguments[1:])
+
+
+def _local(arguments: list[str]) -> int:
+    from launch.commands.options import LocalOptions
+
+    own, command = split_command(arguments, LocalOptions)
+    options = parse(LocalOptions, own, prog="meshloom launch local")
+    if not command:
+        raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
+    if command[0] not in COMMANDS:
+        raise unknown("meshloom", command[0], COMMANDS)
+    train = train_options(command[1:]) if command[0] == "train" else None
+    from launch.cluster.local import launch_local
+
+    return launch_local(command, options, train)
+
+
+def _slurm(arguments: list[str]) -> None:
+    from launch.cluster.slurm import SlurmOptions, launch_slurm
+
+    own, command = split_command(arguments, SlurmOptions)
+    launch_slurm(parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
+
+
+def _kubernetes(arguments: list[str]) -> None:
+    from launch.cluster.kubernetes import KubernetesOptions, launch_kubernetes
+
+    own, command = split_command(arguments, KubernetesOptions)
+    launch_kubernetes(parse(KubernetesOptions, own, prog="meshloom launch k8s"), command)
+
+
+def _tpu_vm(arguments: list[str]) -> int:
+    from launch.cluster.tpu_vm import TpuVmOptions, launch_tpu_vm
+
+    own, command = split_command(arguments, TpuVmOptions)
+    return launch_tpu_vm(parse(TpuVmOptions, own, prog="meshloom launch tpu-vm"), command)
+
+
+LAUNCHERS: dict[str, Callable[[list[str]], int | None]] = {
+    "local": _local,
+    "slurm": _slurm,
+    "k8s": _kubernetes,
+    "tpu-vm": _tpu_vm,
+}

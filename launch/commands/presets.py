@@ -1,0 +1,61 @@
+"""`meshloom presets`: every preset with its sizes, as a table or as JSON."""
+
+import json
+import sys
+from typing import Any
+
+from launch.presets.preset import PRESETS, preset, source
+from model.flops import embedding_parameters, flops_per_token, parameter_count
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Sizes of one preset, with the training FLOPs of a token at the preset's row length."""
+    config = preset(name)
+    model, length = config.model, config.data.sequence_length
+    parameters = parameter_count(model)
+    return {
+        "name": name,
+        "parameters": parameters,
+        "parameters_without_embeddings": parameters - embedding_parameters(model),
+        **model.sizes(),
+        "length": length,
+        "flops_per_token": flops_per_token(model, length),
+        "source": source(name),
+    }
+
+
+def show(*, json_format: bool) -> None:
+    """Print all presets to standard output."""
+    rows = [describe(name) for name in PRESETS]
+    if json_format:
+        json.dump(rows, sys.stdout, indent=2)
+        print()
+        return
+    head = (
+        f"{'preset':<12}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}"
+        f"{'FLOPs/token':>13}"
+    )
+    print(head + "\n" + "-" * len(head))
+    cited = ""
+    for row in rows:
+        if row["source"] != cited:
+            cited = row["source"]
+            print(f"# {cited}")
+        heads = f"{row['heads']}/{row['kv_heads']}"
+        print(
+            f"{row['name']:<12}{_short(row['parameters']):>8}"
+            f"{_short(row['parameters_without_embeddings']):>9}{row['layers']:>5}{row['width']:>7}"
+            f"{row['mlp_width']:>7}{heads:>9}{row['length']:>6}{row['flops_per_token']:>13.3g}"
+        )
+    print(
+        "\nparams with and without embeddings; L layers, D model width, F feed-forward"
+        "\nwidth, N/K query/key-value heads, T tokens in a row; FLOPs of training"
+    )
+
+
+def _short(count: int) -> str:
+    """Four digits: 886.0K, 124.4M, 1.236B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= size:
+            return f"{count / size:.4g}{unit}"
+    return str(count)

@@ -1,0 +1,223 @@
+"""The command `verify-resume`: is a run that is killed again and again the run never killed?
+
+Both are real runs with real checkpoints, started as a user starts them; the kills are signal 9 to
+every process at once, at random instants.
+"""
+
+import contextlib
+import os
+import random
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import psutil
+
+from data.errors import UserError
+from launch.commands.options import VerifyResumeOptions
+from launch.process.exits import ROOT
+from launch.run.directory import RUNS, RunDirectory, new_directory
+from launch.run.path import run_path
+from train.checkpoint.difference import compared
+from train.checkpoint.folder import CheckpointFolder
+from train.report.writers import read_jsonl
+
+
+class Undisturbed(NamedTuple):
+    """How the run went that nobody killed."""
+
+    losses: dict[int, float]
+    start: float
+    """Seconds until its first step was recorded."""
+    seconds: float
+
+
+class Kill(NamedTuple):
+    """One kill: the last step recorded before it, and the newest checkpoint it left."""
+
+    recorded: int
+    saved: int
+
+
+def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
+    """Train twice what `words` (a preset and flags of `train`) say, once undisturbed and once
+    killed `options.kills` times; compare, and return 0 if every bit is equal, else 1.
+
+    Raises ValueError if a run fails by itself, or if no kill came after a checkpoint: then nothing
+    was proved.
+    """
+    place = run_path("folder", options.folder or RUNS)
+    folder = new_directory("verify-resume") if options.folder is None else place
+    straight, killed = RunDirectory(path=folder / "straight"), RunDirectory(path=folder / "killed")
+    for run in (straight, killed):
+        if run.path.exists():
+            raise UserError(
+                f"folder={folder} must hold no runs yet, because two new ones are compared there; "
+                "try another --folder"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"two runs of: train {shlex.join(words)}\nin {folder}")
+    undisturbed = _undisturbed(options, words, straight)
+    print(
+        f"undisturbed: {len(undisturbed.losses)} steps in {undisturbed.seconds:.1f} s, "
+        f"the first after {undisturbed.start:.1f} s"
+    )
+    kills = _killed(options, words, killed, undisturbed)
+    if not any(0 < kill.saved < max(undisturbed.losses) for kill in kills):
+        raise UserError(
+            f"kills={options.kills} must come after a checkpoint and before the last at least "
+            "once, because no step was made after a resume otherwise; try more --train.steps, "
+            f"--train.checkpoint.every-steps {max(1, len(undisturbed.losses) // 10)}, "
+            "or more --kills"
+        )
+    return verdict(straight, killed, undisturbed.losses, kills)
+
+
+def _undisturbed(
+    options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
+) -> Undisturbed:
+    began = time.monotonic()
+    process = _start(options, words, run)
+    try:
+        _wait(process, lambda: bool(losses_of(run)))
+        start = time.monotonic() - began
+        process.wait()
+    finally:
+        _kill(process)
+    if process.returncode:
+        raise _failed(run, process.returncode)
+    return Undisturbed(losses_of(run), start, time.monotonic() - began)
+
+
+def _killed(
+    options: VerifyResumeOptions,
+    words: Sequence[str],
+    run: RunDirectory,
+    undisturbed: Undisturbed,
+) -> list[Kill]:
+    """Train to the end, with kills at random instants after random steps.
+
+    Steps that lie behind the newest checkpoint stand for the start-up, and are killed there.
+    """
+    chance = random.Random(options.seed)
+    steps = max(undisturbed.losses)
+    targets = sorted(chance.randrange(steps) for _ in range(options.kills))
+    jitter = (undisturbed.seconds - undisturbed.start) / steps
+    kills: list[Kill] = []
+    while True:
+        began = time.monotonic()
+        process = _start(options, words, run)
+        try:
+            if len(kills) < len(targets):
+                target = targets[len(kills)]
+                if target > _newest(run):
+                    now = time.time()
+                    # Records of the attempt before stand until this one has restored.
+                    _wait(
+                        process, lambda now=now, target=target: target in losses_of(run, since=now)
+                    )
+                    delay = chance.uniform(0, 2 * jitter)
+                else:
+                    delay = chance.uniform(0, undisturbed.start)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(delay)
+            else:
+                process.wait()
+            ended = process.poll() is not None
+        finally:
+            _kill(process)
+        if ended:
+            break
+        kills.append(Kill(max(losses_of(run), default=0), _newest(run)))
+        print(
+            f"kill {len(kills)} of {options.kills}, {time.monotonic() - began:.1f} s after its "
+            f"start: step {kills[-1].recorded} was recorded, step {kills[-1].saved} saved"
+        )
+    if process.returncode:
+        raise _failed(run, process.returncode)
+    print(f"at its end, after {len(kills)} kill{'s' * (len(kills) != 1)}")
+    return kills
+
+
+def _wait(process: "subprocess.Popen[bytes]", come: Callable[[], bool]) -> None:
+    while process.poll() is None and not come():
+        time.sleep(0.005)
+
+
+def verdict(
+    straight: RunDirectory, killed: RunDirectory, expected: dict[int, float], kills: list[Kill]
+) -> int:
+    """Print what of the two runs is equal; 0 if all is. `expected` are the losses of `straight`."""
+    found = losses_of(killed)
+    steps = sorted(expected.keys() | found.keys())
+    apart = [step for step in steps if expected.get(step) != found.get(step)]
+    last = _newest(straight)
+    arrays = list(compared(straight.checkpoints / str(last), killed.checkpoints / str(last)))
+    unequal = [array["name"] for array in arrays if array["what"] != "equal"]
+    print(f"losses:  {len(steps) - len(apart)} of {len(steps)} bit-equal")
+    print(f"arrays:  {len(arrays) - len(unequal)} of {len(arrays)} bit-equal, at step {last}")
+    print(
+        f"repeated: at most {max(kill.recorded - kill.saved for kill in kills)} steps after a kill"
+    )
+    if apart:
+        step = apart[0]
+        print(f"first other loss: step {step}: {found.get(step)} in place of {expected.get(step)}")
+    if unequal:
+        print(f"first other array: {unequal[0]}")
+    print("resume is NOT exact" if apart or unequal else "resume is exact")
+    return int(bool(apart or unequal))
+
+
+def _start(
+    options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
+) -> "subprocess.Popen[bytes]":
+    """Begin the run, or go on with it; what it says goes into a file beside it."""
+    command = [sys.executable, "-m", "launch"]
+    if options.processes > 1:
+        command += ["launch", "local", "--processes", str(options.processes)]
+        command += ["--devices-per-process", str(options.devices_per_process), "--restarts", "0"]
+    command += ["train", *words, "--train.log-every", "1", "--run-dir", str(run.path)]
+    if run.config.exists():
+        command.append("--resume")
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
+    with run.path.with_suffix(".txt").open("ab") as said:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Signal 9 to the process and all it has started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for member in [family, *family.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.wait()
+
+
+def losses_of(run: RunDirectory, since: float = 0.0) -> dict[int, float]:
+    """Loss by step, of the records written after a unix time."""
+    records = read_jsonl(run.metrics) if run.metrics.exists() else []
+    new = [record for record in records if record["time"] >= since]
+    return {record["step"]: record["loss"] for record in new if "loss" in record}
+
+
+def _newest(run: RunDirectory) -> int:
+    return max(CheckpointFolder(run.checkpoints).steps(), default=0)
+
+
+def _failed(run: RunDirectory, code: int) -> UserError:
+    said = run.path.with_suffix(".txt")
+    return UserError(
+        f"the run in {run.path} must come to its end, because two whole runs are compared, but it "
+        f"ended with {code}; try to read why in {said}"
+    )

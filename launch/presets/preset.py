@@ -1,0 +1,300 @@
+"""Complete runs by name: functions whose docstrings say what to expect and where sizes come from.
+
+The published families keep the sizes of their papers and take the optimizer settings of the
+papers as far as AdamW has them. They read text from `corpus/*.txt` and a tokenizer from
+`corpus/tokenizer.json`; `--data.sources` and `--data.tokenizer` point elsewhere.
+"""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from data.config import DataConfig
+from data.errors import UserError
+from launch.config import RunConfig
+from model.families.decoder_config import DecoderConfig
+from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
+
+
+class Size(NamedTuple):
+    """One row of a family's table: widths, and the batch, learning rate and length of training."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    mlp: int
+    batch_size: int
+    learning_rate: float
+    steps: int
+
+
+def tiny() -> RunConfig:
+    """A 1 M parameter byte model on the sources of Python's standard library.
+
+    Command: `meshloom train tiny`. Hardware: any CPU. Expect about two minutes on 2 cores.
+    Source: sizes of our own.
+    """
+    return RunConfig(
+        preset="tiny",
+        model=DecoderConfig(
+            vocab_size=257,
+            vocab_multiple=8,
+            num_layers=4,
+            embed_dim=128,
+            num_heads=4,
+            num_kv_heads=4,
+            head_dim=32,
+            mlp_dim=512,
+            max_length=256,
+            norm="rmsnorm",
+            positions="rotary",
+            activation="silu",
+            gated=True,
+            bias=False,
+        ),
+        data=DataConfig(),
+        train=TrainConfig(
+            steps=200,
+            batch_size=16,
+            eval_every=100,
+            optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=20),
+            checkpoint=CheckpointConfig(every_steps=100),
+        ),
+    )
+
+
+GPT2_SIZES = {
+    "124m": Size(12, 768, 12, 12, 3072, 512, 6e-4, 600_000),
+    "355m": Size(24, 1024, 16, 16, 4096, 512, 3e-4, 600_000),
+    "774m": Size(36, 1280, 20, 20, 5120, 512, 2.5e-4, 600_000),
+    "1.5b": Size(48, 1600, 25, 25, 6400, 512, 2e-4, 600_000),
+}
+
+
+def gpt2(name: str) -> RunConfig:
+    """GPT-2: LayerNorm, learned positions, GELU, biases, tied embedding, 1,024 tokens.
+
+    Command: `meshloom train gpt2-124m --data.sources 'jsonl:web/*.jsonl.zst'`. Hardware: one
+    accelerator of 80 GB for 124m (with `--train.accumulation 8`), eight for 1.5b. nanoGPT reports
+    a loss of 2.85 for 124m at this length on OpenWebText, in about 4 days on eight A100. The paper
+    gives batch 512 but neither rate nor length; the rates are GPT-3's for the nearest size.
+    Source: Radford et al. 2019, Table 2; parameters as in the released weights.
+    """
+    size = GPT2_SIZES[name.removeprefix("gpt2-")]
+    return _published(
+        name, _gpt_model(size, length=1024), size, warmup=2000, adam_betas=(0.9, 0.95)
+    )
+
+
+GPT3_SIZES = {
+    "125m": Size(12, 768, 12, 12, 3072, 256, 6e-4, 572_205),
+    "350m": Size(24, 1024, 16, 16, 4096, 256, 3e-4, 572_205),
+    "760m": Size(24, 1536, 16, 16, 6144, 256, 2.5e-4, 572_205),
+    "1.3b": Size(24, 2048, 16, 16, 8192, 512, 2e-4, 286_103),
+    "2.7b": Size(32, 2560, 32, 32, 10240, 512, 1.6e-4, 286_103),
+    "6.7b": Size(32, 4096, 32, 32, 16384, 1024, 1.2e-4, 143_052),
+    "13b": Size(40, 5120, 40, 40, 20480, 1024, 1e-4, 143_052),
+    "175b": Size(96, 12288, 96, 96, 49152, 1600, 0.6e-4, 91_553),
+}
+GPT3_WINDOW = 256
+
+
+def gpt3(name: str) -> RunConfig:
+    """GPT-3: GPT-2's block over 2,048 tokens, every other layer banded, 300 B tokens.
+
+    Command: `meshloom train gpt3-1.3b --mesh.fsdp 64`. Hardware: 125m one accelerator, 175b about
+    1,280 of 80 GB (`--mesh.replica 5 --mesh.fsdp 32 --mesh.tensor 8 --model.vocab-multiple 128`).
+    The paper fits validation loss on its own corpus by 2.57 C^-0.048 for C petaflop/s-days: 1.73
+    nats a token for 175b.
+    Table 2.1's 24 heads of 128 for XL (D 2048) and width 5140 for 13B contradict the parameter
+    counts of Table D.1; 16 heads and 5120 give them. The paper names no band width; 256 is ours.
+    Source: Brown et al. 2020, Tables 2.1 and D.1, appendix B.
+    """
+    size = GPT3_SIZES[name.removeprefix("gpt3-")]
+    warmup = round(375e6 / (size.batch_size * 2048))
+    return _published(
+        name,
+        _gpt_model(size, length=2048, window=GPT3_WINDOW),
+        size,
+        warmup=warmup,
+        adam_betas=(0.9, 0.95),
+    )
+
+
+MEGATRON_SIZES = {
+    "mt-nlg-530b": (Size(105, 20480, 128, 128, 81920, 1920, 5e-5, 68_665), 4e-3),
+    "megatron-1t": (Size(128, 25600, 160, 160, 102400, 3072, 5e-5, 71_526), 3.6e-3),
+}
+"""And the standard deviation of the initial weights."""
+
+
+def megatron(name: str) -> RunConfig:
+    """Megatron-Turing NLG 530B and Megatron-LM's 1T: GPT-2's block over 2,048 tokens.
+
+    Command: `meshloom train mt-nlg-530b --mesh.replica 30 --mesh.fsdp 8 --mesh.tensor 8
+    --model.vocab-multiple 128`. Hardware: the command's 1,920 accelerators of 80 GB; 530b had
+    2,240 to 3,360 at 60 to 44 seconds a step for 270 B tokens, and tables no loss. 1t was timed on
+    3,072 and never trained: 450 B tokens are the paper's, rate and warm-up those of 530b. The
+    vocabulary is GPT-2's.
+    Source: Smith et al. 2022, sections 2.3 and 3.1; Narayanan et al. 2021, Table 1.
+    """
+    size, std = MEGATRON_SIZES[name]
+    model = _gpt_model(size, length=2048, init_std=std)
+    return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
+
+
+PALM_SIZES = {
+    "8b": Size(32, 4096, 16, 1, 16384, 512, 3e-4, 743_866),
+    "62b": Size(64, 8192, 32, 1, 32768, 1024, 1.5e-4, 371_933),
+    "540b": Size(118, 18432, 48, 1, 73728, 2048, 8e-5, 185_967),
+}
+
+
+def palm(name: str) -> RunConfig:
+    """PaLM: parallel block, multi-query heads of 256, RoPE, SwiGLU, no biases, 780 B tokens.
+
+    Command: `meshloom train palm-8b --mesh.fsdp 64`. Hardware: 8b from 64 accelerators, 540b the
+    paper's 6,144 TPU v4 for 1,200 hours after 336 on 3,072. The paper trains with Adafactor at
+    1e-2; rates here are for AdamW, so its losses are no target. The batch is the paper's last.
+    Source: Chowdhery et al. 2022, Table 1, sections 2 and 5.
+    """
+    size = PALM_SIZES[name.removeprefix("palm-")]
+    model = DecoderConfig(
+        vocab_size=256_000,
+        num_layers=size.layers,
+        embed_dim=size.width,
+        num_heads=size.heads,
+        num_kv_heads=size.kv_heads,
+        head_dim=256,
+        mlp_dim=size.mlp,
+        max_length=2048,
+        positions="rotary",
+        activation="silu",
+        gated=True,
+        bias=False,
+        parallel_block=True,
+        scale_embedding=True,
+    )
+    return _published(name, model, size, warmup=10_000, adam_betas=(0.9, 0.99), z_loss=1e-4)
+
+
+LLAMA3_SIZES = {
+    "1b": Size(16, 2048, 32, 8, 8192, 512, 3e-4, 2_145_767),
+    "3b": Size(28, 3072, 24, 8, 8192, 512, 3e-4, 2_145_767),
+    "8b": Size(32, 4096, 32, 8, 14336, 1024, 3e-4, 1_788_140),
+    "70b": Size(80, 8192, 64, 8, 28672, 2048, 1.5e-4, 894_070),
+    "405b": Size(126, 16384, 128, 8, 53248, 2048, 8e-5, 929_833),
+}
+
+
+def llama3(name: str) -> RunConfig:
+    """Llama 3.2 (1b, 3b; tied embedding) and 3.1: RMSNorm, RoPE, SwiGLU, grouped heads.
+
+    Command: `meshloom train llama3-8b --mesh.fsdp 64`. Hardware: 1b one accelerator of 80 GB, 8b
+    from 16, 405b thousands (the paper: up to 16,384). Lengths are 9 T tokens for 1b and 3b, 15 T
+    for 8b and 70b and 15.6 T for 405b, in rows of 8,192 tokens as in most of pre-training; no
+    table gives a loss.
+    Source: Dubey et al. 2024, Table 3; parameters as in the released weights.
+    """
+    label = name.removeprefix("llama3-")
+    size, small = LLAMA3_SIZES[label], label in ("1b", "3b")
+    model = DecoderConfig(
+        vocab_size=128_256,
+        num_layers=size.layers,
+        embed_dim=size.width,
+        num_heads=size.heads,
+        num_kv_heads=size.kv_heads,
+        head_dim=64 if label == "1b" else 128,
+        mlp_dim=size.mlp,
+        max_length=131_072,
+        norm="rmsnorm",
+        positions="rotary",
+        rope_theta=500_000.0,
+        rope_scaling_factor=32.0 if small else 8.0,
+        activation="silu",
+        gated=True,
+        bias=False,
+        tied_embedding=small,
+    )
+    return _published(name, model, size, warmup=8000, adam_betas=(0.9, 0.95), length=8192)
+
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "tiny": tiny,
+    **{f"gpt2-{label}": partial(gpt2, f"gpt2-{label}") for label in GPT2_SIZES},
+    **{f"gpt3-{label}": partial(gpt3, f"gpt3-{label}") for label in GPT3_SIZES},
+    **{f"palm-{label}": partial(palm, f"palm-{label}") for label in PALM_SIZES},
+    **{label: partial(megatron, label) for label in MEGATRON_SIZES},
+    **{f"llama3-{label}": partial(llama3, f"llama3-{label}") for label in LLAMA3_SIZES},
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The run of that name; ValueError names the nearest presets when there is none."""
+    if name not in PRESETS:
+        near = [known for known in PRESETS if known.startswith(name)][:3]
+        near = near or difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or ["tiny"]
+        raise UserError(
+            f"preset={name} must be one of the {len(PRESETS)} that `meshloom presets` lists, "
+            f"because there is no other; try {' or '.join(near)}"
+        )
+    return PRESETS[name]()
+
+
+def source(name: str) -> str:
+    """Where the sizes of a preset come from, as its function's docstring says it."""
+    made_by = PRESETS[name]
+    text = (made_by.func if isinstance(made_by, partial) else made_by).__doc__ or ""
+    return " ".join(text.split("Source: ")[1].split()).rstrip(".")
+
+
+def _gpt_model(
+    size: Size, *, length: int, window: int | None = None, init_std: float = 0.02
+) -> DecoderConfig:
+    return DecoderConfig(
+        vocab_size=50_257,
+        num_layers=size.layers,
+        embed_dim=size.width,
+        num_heads=size.heads,
+        num_kv_heads=size.kv_heads,
+        head_dim=size.width // size.heads,
+        mlp_dim=size.mlp,
+        max_length=length,
+        window=window,
+        init_std=init_std,
+    )
+
+
+def _published(
+    name: str,
+    model: DecoderConfig,
+    size: Size,
+    *,
+    warmup: int,
+    adam_betas: tuple[float, float],
+    length: int | None = None,
+    z_loss: float = 0.0,
+) -> RunConfig:
+    return RunConfig(
+        preset=name,
+        model=model,
+        data=DataConfig(
+            sources=("text:corpus/*.txt",),
+            tokenizer="corpus/tokenizer.json",
+            sequence_length=length or model.max_length,
+        ),
+        train=TrainConfig(
+            steps=size.steps,
+            batch_size=size.batch_size,
+            z_loss=z_loss,
+            eval_every=1000,
+            optimizer=OptimizerConfig(
+                learning_rate=size.learning_rate,
+                warmup_steps=warmup,
+                beta1=adam_betas[0],
+                beta2=adam_betas[1],
+            ),
+        ),
+    )

@@ -1,0 +1,60 @@
+"""Tells a supervisor on this machine, by a file, that this process lives and what it is doing."""
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from launch.process.exits import OWN_THREADS
+from train.report.phases import Phases
+
+VARIABLE = "MESHLOOM_HEARTBEAT"
+EVERY = 1.0  # seconds
+
+
+class Heartbeat:
+    """Writes the file that the environment names anew every second, whole or not at all.
+
+    One JSON object: `process` (null before the job is joined), `pid`, `host`, `phase`,
+    `phase_since` (Unix time), `step` (the last finished one, null before the first), `time`.
+    """
+
+    def __init__(self, phases: Phases) -> None:
+        self.process: int | None = None
+        """This process's number in the job."""
+        self._phases = phases
+        if path := os.environ.get(VARIABLE):
+            thread = threading.Thread(
+                target=self._run, args=(Path(path),), name=f"{OWN_THREADS} heartbeat", daemon=True
+            )
+            thread.start()
+
+    def _run(self, path: Path) -> None:
+        partial = path.with_name(f"{path.name}.partial")
+        working = True
+        while True:
+            try:
+                partial.write_text(json.dumps(self._beat()) + "\n", encoding="utf-8")
+                partial.replace(path)
+                working = True
+            except OSError as error:
+                if working:
+                    text = f"{VARIABLE}={path} cannot be written; the run goes on. {error}"
+                    print(text, file=sys.stderr, flush=True)
+                working = False
+            time.sleep(EVERY)
+
+    def _beat(self) -> dict[str, object]:
+        phase = self._phases.now
+        return {
+            "process": self.process,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "phase": phase.name,
+            "phase_since": self._phases.wall(phase.begin),
+            "step": phase.step,
+            "time": time.time(),
+        }

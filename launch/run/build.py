@@ -1,0 +1,155 @@
+"""From a RunConfig to ready objects: the model resolved for this backend, states, steps,
+closures."""
+
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from data.batch import Axes, Batch, Kind, map_fields
+from data.errors import UserError
+from data.rows.rows import Rows
+from model.families.family import FamilyConfig
+from model.sharding import axis_size, spec
+from train.config import TrainConfig
+from train.evaluate import evaluate
+from train.feed import local_rows
+from train.guard.corruption import Recompute, Replicas
+from train.loss import choose_chunk
+from train.optimizer.schedule import learning_rate
+from train.state import TrainState, init_state
+from train.step import make_eval_step, make_train_step
+
+
+def resolve_train(config: TrainConfig, model: FamilyConfig, backend: str) -> TrainConfig:
+    """`config` with the tokens whose logits exist at a time settled for the backend."""
+    return dataclasses.replace(
+        config, loss_chunk=config.loss_chunk or choose_chunk(max(1, model.table_rows), backend)
+    )
+
+
+def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
+    """Raise ValueError if the batch cannot be cut over the current mesh and its micro-batches."""
+    shards = axis_size("batch")
+    parts = shards * config.accumulation
+    if config.batch_size % parts:
+        raise UserError(
+            f"train.batch_size={config.batch_size} must be a multiple of {parts}, because each of "
+            f"train.accumulation={config.accumulation} micro-batches is cut over {shards} shards "
+            "(mesh.replica x mesh.fsdp); "
+            f"try --train.batch-size {-(-config.batch_size // parts) * parts}"
+        )
+    if model.longest_row is not None and length > model.longest_row:
+        raise UserError(
+            f"data.sequence_length={length} must be at most model.max_length={model.longest_row}, "
+            f"because the model has no later positions; try --model.max-length {length}"
+        )
+
+
+def fresh_state(config: FamilyConfig, train: TrainConfig) -> Callable[[], TrainState]:
+    """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore
+    target."""
+    return functools.partial(_fresh_state, config, train)
+
+
+def _fresh_state(config: FamilyConfig, train: TrainConfig) -> TrainState:
+    return init_state(config, train.optimizer, jax.random.key(train.seed))
+
+
+def make_fresh_state(fresh: Callable[[], TrainState]) -> TrainState:
+    """The initial state on the devices; compiled at a low level, which halves the time it takes."""
+    return jax.jit(fresh, compiler_options={"xla_backend_optimization_level": 1})()
+
+
+def step_arguments(
+    state: TrainState, batch: Kind
+) -> tuple[TrainState, Kind, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """What the train step is traced with on the current mesh, devices or not, for batches like
+    `batch`, of which only shapes and types are read."""
+    mesh = jax.sharding.get_abstract_mesh()
+
+    def shape(array: np.ndarray, axes: Axes) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(mesh, spec(*axes))
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+    rate = jax.ShapeDtypeStruct((), np.float32, sharding=NamedSharding(mesh, spec()))
+    ceiling = jax.ShapeDtypeStruct((2,), np.float32, sharding=rate.sharding)
+    return state, map_fields(shape, batch), rate, ceiling
+
+
+def lower_train_step(state: TrainState, train: TrainConfig, batch: Batch) -> jax.stages.Lowered:
+    """The train step traced for the shapes of `state` and `batch` on the current mesh; ValueError
+    for shapes that a part of it cannot take."""
+    return make_train_step(train).lower(*step_arguments(state, batch))
+
+
+def compile_train_step(
+    state: TrainState, train: TrainConfig, batch: Batch
+) -> tuple[jax.stages.Compiled, float]:
+    """The train step compiled for the shapes of `state` and `batch` on the current mesh, and the
+    seconds it took."""
+    began = time.perf_counter()
+    compiled = lower_train_step(state, train, batch).compile()
+    return compiled, time.perf_counter() - began
+
+
+def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float]:
+    """Learning rate as a function of rows seen; steps are counted in the run's first batch size."""
+    return lambda examples: learning_rate(train.optimizer, examples / first_batch_size, train.steps)
+
+
+def make_evaluate(
+    train: TrainConfig, held_out: Rows, *, batches: int | None
+) -> Callable[[TrainState], dict[str, float]]:
+    """A function that measures a state on the held-out rows, on at most `batches` batches of
+    them."""
+    eval_step = make_eval_step(train)
+    rows = local_rows(train.batch_size)
+
+    def measure(state: TrainState) -> dict[str, float]:
+        numbered = enumerate(held_out.batches(0, train.batch_size, rows))
+        counted = (
+            (batch, held_out.counts(number * train.batch_size + rows))
+            for number, batch in itertools.islice(numbered, batches)
+        )
+        return evaluate(
+            state.evaluated,
+            counted,
+            eval_step,
+            rows=rows,
+            batch_size=train.batch_size,
+        )
+
+    return measure
+
+
+class Checks(NamedTuple):
+    """The checks for silent corruption that are asked for, ready to run."""
+
+    replicas: Replicas | None
+    recompute: Recompute | None
+
+
+def require_checks(train: TrainConfig, *, deterministic: bool) -> None:
+    """ValueError for checks for corruption that cannot tell anything here."""
+    wanted = train.corruption
+    if wanted.recompute and jax.default_backend() == "gpu" and not deterministic:
+        raise UserError(
+            "train.corruption.recompute=True must come with deterministic=True on GPU, because "
+            "other kernels give other bits each time; try --deterministic"
+        )
+
+
+def make_checks(train: TrainConfig, state: TrainState) -> Checks:
+    """Compile the checks for the shapes of `state`."""
+    wanted = train.corruption
+    return Checks(
+        Replicas(state) if wanted.replicas else None,
+        Recompute(state) if wanted.recompute else None,
+    )

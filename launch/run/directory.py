@@ -1,0 +1,299 @@
+"""One run's directory: made, refused, resumed or set aside; what it holds and where.
+
+config.yaml        the resolved config, accepted by --config
+environment.json   versions and platform of every start
+metrics.jsonl      one object a record
+wandb.json         id of its run in each Weights & Biases project, and the last step sent
+timeline.jsonl     where the wall time went, over all starts; goodput.png draws it
+checkpoints/       one directory a checkpoint
+logs/, failures/, job.sbatch  what a launcher wrote
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from data import system
+from data.errors import UserError
+from launch.config import RunConfig, load_dict, require_resumable, save
+from launch.run.path import run_path
+from train.checkpoint.manifest import sync, write_flushed
+
+RUNS = Path("runs")
+OF_A_START = ("config.yaml", "environment.json", "timeline.jsonl", "metrics.jsonl", "tensorboard")
+BEFORE_A_RUN = {"job.sbatch", "logs", "failures", "config.yaml.partial"}
+OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
+PACKAGES = (
+    "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
+    "tensorflow-datasets libtpu jax-cuda12-plugin jax-cuda13-plugin"
+).split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """Paths of one run; `path` is absolute."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timeline(self) -> Path:
+        return self.path / "timeline.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def failures(self) -> Path:
+        return self.path / "failures"
+
+    @property
+    def profile(self) -> Path:
+        return self.path / "profile"
+
+
+def open_run_directory(
+    config: RunConfig,
+    *,
+    path: Path | None,
+    resume: bool = False,
+    overwrite: bool = False,
+    taking_back: list[Callable[[], None]] | None = None,
+) -> RunDirectory:
+    """Make or reopen the directory of a run and write its config and environment.
+
+    Without `path` a new one is made under runs/. A directory that holds a run is taken only with
+    `resume`, if the fields that must match do, or with `overwrite`, which renames the old run and
+    deletes nothing. `taking_back` gets what puts all of it back as it was, for a start that is
+    refused before its first step. Call it on one process only. Raises ValueError.
+    """
+    check_flags(path, resume=resume, overwrite=overwrite)
+    aside = None
+    place = next(new_names(config.preset)) if path is None else run_path("run_dir", path)
+    made = [folder for folder in place.parents if not folder.exists()]
+    if path is None:
+        run = RunDirectory(path=new_directory(config.preset))
+        made.insert(0, run.path)
+    else:
+        run = RunDirectory(path=place)
+        aside = _admit(run, config, resume=resume, overwrite=overwrite)
+        made = made if run.path.exists() else [run.path, *made]
+        run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+    if taking_back is not None:
+        before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
+        there = set(_entries(run))
+        taking_back.append(functools.partial(_take_back, run, made, aside, there, before))
+    if not resume:
+        run.checkpoints.mkdir(exist_ok=True)
+        sync(run.path)
+    save(config, run.config)
+    write_flushed(run.environment, json.dumps([*_starts(run), environment()], indent=2) + "\n")
+    return run
+
+
+def _take_back(
+    run: RunDirectory,
+    made: list[Path],
+    aside: Path | None,
+    there: set[Path],
+    before: dict[Path, bytes],
+) -> None:
+    """Leave of a start nothing but what was there before it, without the folders it `made`, inner
+    ones first; what is not a start's own stays."""
+    for entry in _entries(run):
+        own = entry.name in OF_A_START or entry.parent.name == "tensorboard"
+        if own and entry not in there and entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif own and entry not in there:
+            entry.unlink(missing_ok=True)
+    for file, content in before.items():
+        file.write_bytes(content)
+    with contextlib.suppress(OSError):  # those that hold something stay
+        if run.checkpoints not in there:
+            run.checkpoints.rmdir()
+        for folder in made:
+            folder.rmdir()
+    if aside is not None and not run.path.exists():
+        aside.rename(run.path)
+        print(f"the run that was in {run.path} is there again")
+
+
+def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
+    """Raise ValueError if they contradict each other, or lack a directory that can hold a run."""
+    if resume and overwrite:
+        raise UserError(
+            "resume=True must not come with overwrite=True, because one keeps the old run and the "
+            "other sets it aside; try one of them"
+        )
+    if path is None and (resume or overwrite):
+        flag = "resume" if resume else "overwrite"
+        raise UserError(
+            f"{flag}=True must come with a run directory, because without one a new run is "
+            f"made; try --run-dir DIRECTORY --{flag}"
+        )
+    run_path("run_dir", RUNS if path is None else path)
+
+
+def new_names(preset: str) -> Iterator[Path]:
+    """Names under runs/ for a run that begins now; each later one for when the others are taken."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in itertools.count():
+        yield (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
+
+
+def new_directory(preset: str) -> Path:
+    """A directory under runs/ that no other run, started at the same second, can have got."""
+    for path in new_names(preset):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=OWNER_ONLY, parents=True)
+            return path
+    raise AssertionError("new_names ends")
+
+
+def find_run_directory(path: Path) -> RunDirectory:
+    """The existing run at `path`; ValueError if there is none."""
+    run = RunDirectory(path=system.local_path("run", path))
+    if not run.config.is_file():
+        known = sorted(p.parent for p in run.path.parent.glob("*/config.yaml"))
+        raise UserError(
+            f"run={path} must be a run directory, because its config.yaml is read; "
+            + (f"try {known[-1]}" if known else "try the directory that `meshloom train` printed")
+        )
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """Versions and platform, to tell later what a run was made with; no names, no variables."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": versions,
+        "git_revision": _git_revision(),
+        "command": ["meshloom", *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _starts(run: RunDirectory) -> list[Any]:
+    """The environments of the starts before; none if the file was damaged, as no run needs them."""
+    try:
+        return list(system.read_json(run.environment))
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Whether an entry of a directory shows that more than preparations were made there."""
+    empty = path.name == "checkpoints" and path.is_dir() and not any(path.iterdir())
+    return path.name not in BEFORE_A_RUN and not empty
+
+
+def _entries(run: RunDirectory) -> list[Path]:
+    return [*run.path.iterdir(), *(run.path / "tensorboard").glob("*")]
+
+
+def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
+    """Make `run.path` free for this run, or raise ValueError and change nothing; where the run that
+    was there lies now, if there was one."""
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"run_dir={run.path} must be a directory, but is a file; try another path")
+    held = run.path.is_dir() and any(map(_is_of_a_run, run.path.iterdir()))
+    is_run = run.config.is_file()
+    if resume:
+        if not is_run:
+            raise UserError(
+                f"run_dir={run.path} must hold a run, because resume=True goes on with it, but it "
+                "has no config.yaml; try the directory that `meshloom train` printed, "
+                "or leave out --resume"
+            )
+        if has_begun(run):
+            require_resumable(load_dict(run.config), config)
+        return None
+    if held and not is_run:
+        raise UserError(
+            f"run_dir={run.path} must be new, empty or a run directory, because files of others "
+            "are never touched; try another path"
+        )
+    if held and not overwrite:
+        ways = "--resume to go on with it, --overwrite to set it aside, or another path"
+        if not has_begun(run):
+            ways = "--overwrite, as that one has made no step yet, unless it is at its first now"
+        raise UserError(
+            f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
+            f"one; try {ways}"
+        )
+    if not held:
+        return None
+    aside = _free_name(run.path)
+    run.path.rename(aside)
+    print(f"the run that was in {run.path} is now in {aside}")
+    return aside
+
+
+def has_begun(run: RunDirectory) -> bool:
+    """Whether a run has anything to show for itself: a record, or a checkpoint."""
+    recorded = run.metrics.is_file() and run.metrics.stat().st_size > 0
+    return recorded or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir()))
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
+def _git_revision() -> str | None:
+    """Commit this code runs from, with `-dirty` if it was changed since; None without git."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def near(path: Path) -> str:
+    """`path` from here if it lies below, as one would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,0 +1,160 @@
+"""What `train` tells: the run in a few lines, its records in every writer, and how it ended."""
+
+import os
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import jax
+from rich.console import Console
+
+from data.errors import UserError
+from data.rows.rows import Rows
+from data.tokenizer import Tokenizer
+from launch.config import RunConfig, to_dict
+from launch.process import exits
+from launch.process.mesh import shown
+from launch.run import typed
+from launch.run.directory import RunDirectory, environment, near
+from launch.run.generate import continuations
+from model.families.family import FamilyConfig
+from model.flops import embedding_parameters, flops_per_token, parameter_count
+from train.report.console import ConsoleWriter, silent_if_broken
+from train.report.record import Place
+from train.report.throughput import Throughput, mfu_note
+from train.report.writers import (
+    JsonlWriter,
+    Record,
+    TensorBoardWriter,
+    Unfailing,
+    WandbWriter,
+    Writer,
+)
+from train.state import TrainState
+
+
+class Report:
+    """Speaks on process 0 and is silent on the others."""
+
+    def __init__(self, config: RunConfig, model: FamilyConfig) -> None:
+        self._config = config
+        self._model = model
+        self._lead = jax.process_index() == 0
+        self._console = Console(highlight=False)
+        self.versions = environment()["versions"]
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self._lead:
+            with silent_if_broken(self._console):
+                self._console.print(text, markup=False, soft_wrap=True)
+
+    def begin(self, run: RunDirectory, rows: Rows) -> None:
+        """What will be trained, on what, with which kernel, and where it will lie."""
+        model = self._model
+        total = parameter_count(model)
+        device = jax.devices()[0]
+        self.say(
+            f"{self._config.preset}: {total / 1e6:,.2f} M parameters, "
+            f"{(total - embedding_parameters(model)) / 1e6:,.2f} M without embeddings"
+        )
+        self.say(
+            f"devices: {jax.device_count()} x {device.device_kind}, "
+            f"mesh {shown(jax.sharding.get_mesh().shape)}, "
+            f"{jax.process_count()} process{'es' if jax.process_count() > 1 else ''}"
+        )
+        how = "segments masked" if self._config.data.packing else "plain causal rows"
+        kernel = f"attention: {model.kernel} kernel ({how}), " if model.kernel else ""
+        self.say(f"{kernel}compute in {model.dtype}")
+        for line in rows.describe():
+            self.say(line)
+        note = mfu_note(device.device_kind)
+        if note:
+            self.say(note)
+        self.say(f"run: {near(run.path)}")
+
+    def throughput(self, length: int) -> Throughput:
+        """Speed of this model on these devices."""
+        return Throughput(
+            flops_per_token=flops_per_token(self._model, length),
+            device_kind=jax.devices()[0].device_kind,
+            num_devices=jax.device_count(),
+        )
+
+    def open_writers(
+        self, run: RunDirectory, place: Place, last_step: int, closing: ExitStack
+    ) -> Callable[[Record], None]:
+        """A function that gives a record to every writer; `closing` closes them."""
+        if not self._lead:
+            return lambda record: None
+        resumed = place.step if run.metrics.exists() else None
+        writers: list[Writer] = []
+
+        def add(writer: Writer) -> None:
+            writers.append(Unfailing(writer, self.say))
+            closing.callback(writers[-1].close)
+
+        def try_to_add(name: str, start: Callable[[], Writer]) -> None:
+            try:
+                add(start())
+            except Exception as error:
+                why = str(error) if isinstance(error, UserError) else exits.in_short(error)
+                self.say(f"{name} cannot be written and is left out; the run goes on. {why}")
+
+        add(JsonlWriter(run.metrics, resumed))
+        add(ConsoleWriter(last_step, self._console))
+        config, board = self._config, run.path / "tensorboard"
+        if config.tensorboard:
+            try_to_add("TensorBoard", lambda: TensorBoardWriter(board, resumed))
+        if project := config.wandb:
+            try_to_add("Weights & Biases", lambda: self._wandb(project, run, place))
+
+        def write(record: Record) -> None:
+            for writer in writers:
+                writer.write(record)
+
+        return write
+
+    def _wandb(self, project: str, run: RunDirectory, place: Place) -> WandbWriter:
+        run_id = os.environ.get("WANDB_RUN_ID")
+        writer = WandbWriter(project, run.path, to_dict(self._config), run_id)
+        if writer.last_step > place.step:
+            self.say(
+                f"Weights & Biases has the steps up to {writer.last_step:,} already; they are not "
+                f"sent again, and {run.metrics.name} holds them as they are now"
+            )
+        return writer
+
+    def finish(
+        self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer | None
+    ) -> None:
+        """Where the checkpoints lie and how to go on, the loss curve, and a sample of text."""
+        self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
+        if self._lead:
+            self._draw(run)
+        if exits.is_program():
+            more = 2 * self._config.train.steps
+            self.say(f"to go on:    {typed.train(run.path)} --train.steps {more}")
+        new = self._config.sample
+        if not new or tokenizer is None or not self._model.generates:
+            return
+        if jax.process_count() > 1:
+            sample = shlex.join([*typed.program(), "generate", near(run.path)])
+            self.say(f"a sample:    {sample}")
+            return
+        if (last := self._model.last_position) is not None:
+            new = min(new, last - 1)
+        text = continuations(state.evaluated, tokenizer, [""], new=new)[0]
+        self.say(f"a sample of {new} tokens:\n\n{text}")
+
+    def _draw(self, run: RunDirectory) -> None:
+        """Draw the loss curve; a run that is done does not fail by its picture."""
+        import launch.run.curve
+
+        picture = run.path / "loss.png"
+        try:
+            launch.run.curve.draw(run.metrics, picture)
+        except (OSError, ValueError) as error:
+            self.say(f"loss curve:  not drawn, because {error}")
+        else:
+            self.say(f"loss curve:  {near(picture)}")

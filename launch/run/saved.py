@@ -1,0 +1,205 @@
+"""Opening a run: every command that reads one comes through here, and none reads it as another.
+
+The config must be that of the checkpoints, and the tokenizer the one they were trained with.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from data.errors import UserError
+from launch.config import (
+    DistributedConfig,
+    MeshConfig,
+    RunConfig,
+    load,
+    resume_differences,
+)
+from launch.run.directory import RunDirectory, find_run_directory
+from launch.run.signing import signing_key
+from train.checkpoint.folder import CheckpointFolder
+
+if TYPE_CHECKING:
+    from data.config import DataConfig
+    from data.tokenizer import Tokenizer
+    from launch.commands.options import MovedData, MovedTokenizer
+    from train.checkpoint.checkpointer import Checkpointer
+    from train.state import TrainState
+
+
+class OpenedRun(NamedTuple):
+    """A run as its directory holds it."""
+
+    directory: RunDirectory
+    config: RunConfig
+    checkpoints: CheckpointFolder
+    meta: Mapping[str, Any]
+    """Of its newest checkpoint that can be read; empty if there is none."""
+
+    def require_tokenizer(self, tokenizer: "Tokenizer | None", data: "DataConfig") -> None:
+        """Raise ValueError if the run was trained with another than this, which `data` names."""
+        require_tokenizer(tokenizer, data, self.meta, str(self.directory.path))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saved:
+    """One checkpoint without its optimizer, and the run's config resolved for these devices."""
+
+    config: RunConfig
+    state: "TrainState"
+    step: int
+    meta: Mapping[str, Any]
+    tokenizer: "Tokenizer"
+
+
+def open_run(path: Path, like: RunConfig | None = None) -> OpenedRun:
+    """The run in a directory, by its small files alone; `like` as in `launch.config.from_dict`.
+
+    Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
+    """
+    directory = find_run_directory(path)
+    config = load(directory.config, like)
+    checkpoints = CheckpointFolder(directory.checkpoints)
+    for step in reversed(checkpoints.steps()):
+        try:
+            meta = checkpoints.meta(step)
+        except (OSError, ValueError):
+            continue  # Whoever reads that checkpoint verifies it, and says what is damaged.
+        if isinstance(meta, dict) and isinstance(meta.get("config"), dict):
+            _require_own(directory.config, config, meta["config"], step)
+            return OpenedRun(directory, config, checkpoints, meta)
+    return OpenedRun(directory, config, checkpoints, {})
+
+
+def require_tokenizer(
+    tokenizer: "Tokenizer | None", data: "DataConfig", meta: Mapping[str, Any], who: str
+) -> None:
+    """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
+    `data` names, or by a version whose rows began documents otherwise; data that are no text have
+    none."""
+    from data.tokenizer import identity
+
+    if tokenizer is None or not meta:
+        return
+    known, own = meta.get("tokenizer_digest"), identity(tokenizer)
+    if known is None:
+        raise UserError(
+            f"run={who} must be of a version that trains on where documents begin, because what a "
+            "model writes begins there, but it was trained by an older one; try the version that "
+            "trained it, or a new run"
+        )
+    if known != own:
+        raise UserError(
+            f"data.tokenizer={data.tokenizer!r} has the digest {own[:16]}, which must be "
+            f"{known[:16]}, because {who} was trained with that tokenizer, and its ids, or the "
+            "tokens between documents, mean something else in this one (begin "
+            f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with the "
+            "path where that one lies now, and --data.begin-token and --data.end-token as they were"
+        )
+
+
+def moved(config: RunConfig, data: "MovedData | MovedTokenizer") -> RunConfig:
+    """The config with its data where they lie now."""
+    places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+    changed = {name: place for name, place in places.items() if place is not None}
+    return dataclasses.replace(config, data=config.data.moved(changed))
+
+
+@contextmanager
+def open_saved(
+    run_path: Path,
+    step: int | None,
+    mesh: MeshConfig,
+    data: "MovedData | MovedTokenizer",
+    distributed: DistributedConfig | None = None,
+    like: RunConfig | None = None,
+) -> Iterator[Saved]:
+    """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
+    block; `like` as in `launch.config.from_dict`.
+
+    Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
+    """
+    from launch.process import runtime
+
+    run = open_run(run_path, like)
+    config = moved(run.config, data)
+    tokenizer = config.data.load_tokenizer()
+    run.require_tokenizer(tokenizer, config.data)
+    devices = runtime.start(
+        mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir
+    )
+    import jax
+
+    from launch.run import build
+    from train.checkpoint.checkpointer import Checkpointer
+
+    backend = jax.default_backend()
+    model = config.model.resolve(backend)
+    train = build.resolve_train(config.train, model, backend)
+    with jax.set_mesh(devices):
+        checkpointer = Checkpointer(
+            run.directory.checkpoints, config.train.checkpoint, key=signing_key()
+        )
+        shapes = jax.eval_shape(build.fresh_state(model, train))
+        shapes = dataclasses.replace(shapes, optimizer=None)
+        state, meta = _verified(checkpointer, shapes, step)
+        where = run.directory.config
+        _require_own(where, run.config, meta["config"], int(state.step))
+        who = f"step {int(state.step)} of {run_path}"
+        require_tokenizer(tokenizer, config.data, meta, who)
+        yield Saved(
+            config=dataclasses.replace(config, model=model, train=train),
+            state=state,
+            step=int(state.step),
+            meta=meta,
+            tokenizer=tokenizer,
+        )
+
+
+def _require_own(file: Path, config: RunConfig, saved: Mapping[str, Any], step: int) -> None:
+    """Raise ValueError if the file's config is not one that the checkpoint of that step goes on
+    with."""
+    if lines := resume_differences(saved, config):
+        raise UserError(
+            f"config={file} must be the config of the run's checkpoints, because they are read by "
+            f"it, but step {step} was saved by another:\n  "
+            + "\n  ".join(lines)
+            + "\ntry setting these fields back in that file"
+        )
+
+
+def _verified(
+    checkpointer: "Checkpointer", shapes: "TrainState", step: int | None
+) -> "tuple[TrainState, dict[str, Any]]":
+    """State and meta of a checkpoint whose files are as they were written, else ValueError.
+
+    The latest may go while it is read, if its run goes on; then the one after it is taken.
+    """
+    import jax
+
+    from launch.process.distributed import from_first_process
+    from train.checkpoint.manifest import told
+
+    def choose() -> int:
+        """The step as this process finds it now, as the run may go on; -1 if it is not there."""
+        steps = checkpointer.steps()
+        return max(steps, default=-1) if step is None else step if step in steps else -1
+
+    while True:
+        taken = int(from_first_process(lambda: str(choose())))
+        if taken < 0:
+            raise checkpointer.absent(step)
+        try:
+            if faults := checkpointer.faults(taken):
+                steps = checkpointer.steps()
+                others = " or ".join(f"--step {other}" for other in steps if other != taken)
+                raise UserError(
+                    f"checkpoint={checkpointer.folder.of(taken)} must be as it was written, "
+                    f"because it is trusted, but {told(faults)}; try {others or 'another run'}"
+                )
+            return checkpointer.restore(shapes, taken), checkpointer.read_meta(taken)
+        except ValueError:
+            if step is not None or jax.process_count() > 1 or choose() == taken:
+                raise

@@ -1,0 +1,144 @@
+"""Where the wall time of a run went, over all its starts: timeline.jsonl in the run directory.
+
+One object a phase. That of the phase which goes on is written anew twice a second in its place,
+so that a killed process leaves its last sign of life.
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from data import system
+from launch.process.exits import OWN_THREADS, in_short
+from train.report.phases import Phase, Phases
+
+EVERY = 0.5  # seconds
+
+
+class Span(NamedTuple):
+    """A line of the file."""
+
+    attempt: int
+    """Number of the start, from 1."""
+    phase: str
+    begin: float
+    """Unix time."""
+    end: float
+    first_step: int | None
+    """The first step under way in it."""
+    last_step: int | None
+    """The last step finished when it ended."""
+    data_wait: float
+    """Seconds of it in which steps waited for data."""
+    ended: str | None = None
+    """How the attempt ended, in its last line, if it could still be told."""
+
+
+class Timeline:
+    """Writes what `phases` tells; as a context, it tells at the end how the attempt ended."""
+
+    def __init__(self, phases: Phases, say: Callable[[str], None] = print) -> None:
+        self.ended = "done"
+        """How it ends if nothing is raised."""
+        self._phases = phases
+        self._say = say
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._open: tuple[float, int] | None = None
+        self._at = 0
+        self._attempt = 0
+
+    def open(self, path: Path) -> None:
+        """Begin to write, what was before included."""
+        if path.exists():
+            spans = read(path)
+            self._attempt = max((span.attempt for span in spans), default=0)
+        self._attempt += 1
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._at = os.lseek(file, 0, os.SEEK_END)
+        if self._at and os.pread(file, 1, self._at - 1) != b"\n":
+            self._at += os.pwrite(file, b"\n", self._at)
+        self._file = file
+        threading.Thread(target=self._run, name=f"{OWN_THREADS} timeline", daemon=True).start()
+
+    def __enter__(self) -> "Timeline":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(self.ended if error is None else in_short(error))
+
+    def end(self, how: str) -> None:
+        """Tell in the last line how the attempt ended; nothing is written any more."""
+        self._write(how)
+
+    def _run(self) -> None:
+        while self._file is not None:
+            self._write()
+            time.sleep(EVERY)
+
+    def _write(self, ended: str | None = None) -> None:
+        with self._lock:
+            if self._file is None:
+                return
+            try:
+                over, now, until = math.inf, self._phases.now, 0.0
+                while over >= now.begin:
+                    # Read first: what begins from here on would come before what it ends.
+                    now, until = self._phases.now, time.monotonic()
+                    over = -math.inf
+                    while self._phases.ended:
+                        phase, end = self._phases.ended.popleft()
+                        self._line(phase, end, None)
+                        over = phase.begin
+                self._line(now, until, ended)
+                if ended is not None:
+                    os.close(self._file)
+                    self._file = None
+            except OSError as error:
+                self._say(f"the timeline cannot be written; the run goes on. {error}")
+                self._file = None
+
+    def _line(self, phase: Phase, end: float, ended: str | None) -> None:
+        """Write a phase after the others, or in its place if it is the last that was written."""
+        assert self._file is not None
+        span = Span(
+            self._attempt,
+            phase.name,
+            round(self._phases.wall(phase.begin), 3),
+            round(self._phases.wall(end), 3),
+            phase.first_step,
+            phase.step,
+            round(phase.data_wait, 3),
+            ended,
+        )
+        told = {name: value for name, value in span._asdict().items() if name != "ended" or value}
+        line = json.dumps(told).encode()
+        if self._open is not None and self._open[0] == phase.begin:
+            line = line.ljust(self._open[1])
+        elif self._open is not None:
+            self._at += self._open[1] + 1
+        self._open = (phase.begin, len(line))
+        os.pwrite(self._file, line + b"\n", self._at)
+
+
+def read(path: Path) -> list[Span]:
+    """The spans of a timeline.jsonl in the order they were written; a torn line is left out."""
+    spans = []
+    for line in system.read_text(path).splitlines():
+        try:
+            values: dict[str, Any] = json.loads(line)
+            spans.append(Span(**values))
+        except (ValueError, TypeError):
+            continue
+    return spans

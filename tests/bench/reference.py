@@ -1,0 +1,70 @@
+"""The model of the CPU bars, made ready by the same functions that make a run ready."""
+
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Array
+
+from data.batch import TokenRows
+from launch.run import build
+from model.families.decoder_config import DecoderConfig
+from tests.bench.baseline import Sizes
+from tests.bench.batch import random_batch
+from train.config import TrainConfig
+from train.feed import local_rows, replicated, to_global
+from train.guard.spikes import NO_CEILING
+from train.loop import TrainStep
+from train.state import TrainState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A compiled step with all it needs, on the current mesh."""
+
+    model: DecoderConfig
+    train: TrainConfig
+    step: TrainStep
+    compile_seconds: float
+    batch: TokenRows
+    learning_rate: Array
+    ceiling: Array
+
+    def fresh_state(self) -> TrainState:
+        """The initial state, newly made."""
+        return jax.jit(build.fresh_state(self.model, self.train))()
+
+
+def model_config(sizes: Sizes) -> DecoderConfig:
+    """The baseline's architecture in our words."""
+    return DecoderConfig(
+        vocab_size=sizes.vocab_size,
+        num_layers=sizes.num_layers,
+        embed_dim=sizes.embed_dim,
+        num_heads=sizes.num_heads,
+        num_kv_heads=sizes.num_heads,
+        head_dim=sizes.embed_dim // sizes.num_heads,
+        mlp_dim=sizes.mlp_dim,
+        max_length=sizes.length,
+        tied_embedding=False,
+    )
+
+
+def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> Reference:
+    """Compile our step for the baseline's sizes and put random tokens on the devices."""
+    backend = jax.default_backend()
+    model = model_config(sizes).resolve(backend)
+    train = TrainConfig(steps=steps, batch_size=sizes.batch, log_every=1)
+    train = build.resolve_train(train, model, backend)
+    shapes = jax.eval_shape(build.fresh_state(model, train))
+    tokens = random_batch(sizes.batch, sizes.length, sizes.vocab_size, packed=packed)
+    step, seconds = build.compile_train_step(shapes, train, tokens)
+    rows = local_rows(sizes.batch)
+    return Reference(
+        model=model,
+        train=train,
+        step=step,
+        compile_seconds=seconds,
+        batch=to_global(tokens, rows, sizes.batch),
+        learning_rate=replicated(3e-4),
+        ceiling=replicated(NO_CEILING),
+    )

@@ -1,0 +1,70 @@
+"""Which layouts a search compiles next, by what the compiler said of those before."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launch.plan.search import Estimate, estimates_of, next_of
+from launch.plan.topology import parse
+from launch.presets.preset import preset
+
+CHIPS = parse("v5p-128")
+ROOM = CHIPS.chip.memory
+
+
+@pytest.fixture(scope="module")
+def estimates() -> list[Estimate]:
+    found = estimates_of(preset("llama3-8b"), CHIPS)
+    return sorted(found, key=lambda estimate: estimate.seconds)
+
+
+def said(peak: float, *, fits: bool) -> Any:
+    """A plan, as far as the search looks at it."""
+    verdict = "fits" if fits else "does not fit"
+    return SimpleNamespace(fit=SimpleNamespace(peak=peak, verdict=verdict))
+
+
+def test_the_fastest_that_seems_to_fit_is_first(estimates: list[Estimate]) -> None:
+    first = next_of(estimates, CHIPS, [], [])
+    assert first == next(estimate for estimate in estimates if estimate.bytes <= ROOM)
+
+
+def test_what_was_wrong_of_one_corrects_those_that_recompute_the_same(
+    estimates: list[Estimate],
+) -> None:
+    first = next_of(estimates, CHIPS, [], [])
+    assert first
+    tight = [(first, said(ROOM * 1.5, fits=False))]
+    second = next_of(estimates, CHIPS, tight, [])
+    assert second and second != first
+    factor = ROOM * 1.5 / first.bytes
+    alike = second.config.model.remat == first.config.model.remat
+    assert second.bytes * (factor if alike else 1) <= ROOM
+    passed = estimates[: estimates.index(second)]
+    assert any(
+        e.bytes <= ROOM and e != first and e.config.model.remat == first.config.model.remat
+        for e in passed
+    ), "some that seemed to fit before are left out now"
+
+
+def test_of_layouts_alike_one_that_fits_or_fails_is_enough(estimates: list[Estimate]) -> None:
+    first = next_of(estimates, CHIPS, [], [])
+    assert first
+    kind = (first.config.mesh.tensor, first.config.model.remat)
+    after = [
+        next_of(estimates, CHIPS, [(first, said(first.bytes, fits=True))], []),
+        next_of(estimates, CHIPS, [], [(first, "broke off")]),
+    ]
+    for second in after:
+        assert second and (second.config.mesh.tensor, second.config.model.remat) != kind
+
+
+def test_where_nothing_seems_to_fit_the_smallest_is_tried(estimates: list[Estimate]) -> None:
+    large = [Estimate(e.config, e.bytes + ROOM, e.seconds) for e in estimates]
+    assert next_of(large, CHIPS, [], []) == min(large, key=lambda estimate: estimate.bytes)
+
+
+def test_nothing_is_left_when_all_were_tried(estimates: list[Estimate]) -> None:
+    one = estimates[:1]
+    assert next_of(one, CHIPS, [(one[0], said(1.0, fits=False))], []) is None

@@ -1,0 +1,62 @@
+"""What plans read from the declared weights, held to formulae written by hand from the sizes."""
+
+import dataclasses
+
+import pytest
+
+from launch.plan.cut import cut, evenly_cut, recomputed
+from launch.presets.preset import PRESETS, preset
+from model.families.decoder_config import DecoderConfig
+from tests.families import FAMILIES
+
+CONFIGS = {**FAMILIES, **{name: preset(name).model for name in PRESETS}}
+
+
+def decoder(name: str, **changes: object) -> DecoderConfig:
+    config = CONFIGS[name]
+    assert isinstance(config, DecoderConfig)
+    return dataclasses.replace(config, vocab_multiple=8, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("tensor", [1, 2, 4])
+def test_a_chip_holds_what_the_sizes_say(name: str, tensor: int) -> None:
+    config = decoder(name)
+    if config.num_heads % tensor:
+        return
+    D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
+    shared = tensor if config.num_kv_heads % tensor == 0 else 1
+    heads, kv_heads = config.num_heads // tensor, config.num_kv_heads // shared
+    found = cut(config, tensor)
+    key, wide = D * kv_heads * H, D * F // tensor
+    wanted = {"w_q": D * heads * H, "w_k": key, "w_v": key, "w_o": heads * H * D}
+    wanted |= {"w_up": wide, "w_down": wide} | ({"w_gate": wide} if config.gated else {})
+    assert {path.split("/")[-1]: size for path, size in found.matrices.items()} == wanted
+    assert found.whole == (2 * key if shared < tensor else 0)
+    tables = 1 if config.tied_embedding else 2
+    assert found.tables == (config.table_rows // tensor * D,) * tables
+    assert found.rows == config.table_rows / tensor
+    norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
+    biases = H * (heads + 2 * kv_heads) + 2 * D + F // tensor if config.bias else 0
+    norms = 1 if config.parallel_block else 2
+    vectors = config.num_layers * (norms * norm + biases) + norm
+    assert found.vectors == vectors + (config.positions == "learned") * config.max_length * D
+    both = (config.num_heads + config.num_kv_heads) * H
+    ups = (2 if config.gated else 1) * F
+    assert found.split_channels == pytest.approx((2 * both + ups + F) / tensor)
+    assert found.split_outputs == both + config.num_kv_heads * H + ups
+    assert found.whole_outputs == 2 * D
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_but_the_last_branch_is_computed_again(name: str) -> None:
+    config = decoder(name)
+    D, F, heads = config.embed_dim, config.mlp_dim, config.num_heads * config.head_dim
+    whole = 2 * D * config.head_dim * (config.num_heads + config.num_kv_heads)
+    whole += (3 if config.gated else 2) * D * F
+    last = D * F + (D * heads if config.parallel_block else 0)
+    assert recomputed(config) == pytest.approx(1 - last / whole, rel=1e-12)
+
+
+def test_what_cuts_heads_and_width_evenly() -> None:
+    assert evenly_cut(decoder("gpt", num_heads=12, num_kv_heads=4, mlp_dim=40)) == 4

@@ -1,0 +1,146 @@
+import dataclasses
+import json
+import re
+
+import pytest
+
+from launch.commands.plan import main
+from launch.config import RunConfig
+from launch.plan.arithmetic import memory
+from launch.plan.chips import CHIPS
+from launch.plan.elastic import ROOM, WORTH, Gap, Row, elastic, worth
+from launch.plan.elastic_table import elastic_json, elastic_text
+from launch.plan.layouts import OFFLOAD, layouts, nearest_batch
+from launch.plan.timing import device_of
+from launch.plan.topology import parse
+from launch.presets.preset import preset
+from tests.command import ROOT
+
+PAGE = ROOT / "docs" / "plan.md"
+V5E = CHIPS["v5e"]
+
+
+def small(batch_size: int) -> RunConfig:
+    """Few layouts: one feed-forward and one head that `tensor` cuts by 4 at most."""
+    base = preset("llama3-1b")
+    model = dataclasses.replace(base.model, num_heads=4, num_kv_heads=4, mlp_dim=8192)
+    train = dataclasses.replace(base.train, batch_size=batch_size)
+    return dataclasses.replace(base, model=model, train=train)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row | Gap]:
+    return elastic(small(64), V5E, price=2.0)
+
+
+def test_every_count_has_its_fastest_layout_that_fits(rows: list[Row | Gap]) -> None:
+    counts = [row.chips if isinstance(row, Gap) else row.topology.chips for row in rows]
+    assert counts == [64, 128, 256, 512, 1024, 2048, 4096, 8192]
+    best = [row for row in rows if isinstance(row, Row)]
+    assert [row.topology.chips for row in best] == [64, 128, 256]
+    for row in best:
+        mesh = row.config.mesh
+        assert mesh.replica * mesh.fsdp * mesh.tensor == row.topology.chips
+        assert row.config.train.batch_size == 64
+        assert row.time.origin == "arithmetic"
+        assert row.course.cost == pytest.approx(2 * row.course.chip_hours)
+    seconds = [row.time.seconds for row in best]
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_a_batch_with_no_more_parts_is_told_with_one_that_is_cut(rows: list[Row | Gap]) -> None:
+    gaps = [row for row in rows if isinstance(row, Gap)]
+    assert [gap.chips for gap in gaps] == [512, 1024, 2048, 4096, 8192]
+    for gap in gaps:
+        before, advised = gap.why.split("; try --train.batch-size ")
+        assert before == "no mesh cuts a batch of 64 rows evenly" and not gap.crowded
+        (row,) = elastic(small(int(advised)), V5E, counts=(gap.chips,))
+        assert isinstance(row, Row)
+
+
+def test_scaling_stops_where_waiting_makes_chips_dear(rows: list[Row | Gap]) -> None:
+    found = worth(rows)
+    assert found is not None
+    last, beyond = found
+    assert beyond is not None and beyond.waits is not None
+    cheapest = min(row.course.chip_hours for row in rows if isinstance(row, Row))
+    assert last.course.chip_hours <= WORTH * cheapest < beyond.course.chip_hours
+    part, share = beyond.waits
+    assert part.axes == ("tensor",) and share > 0.2
+    text = elastic_text(small(64), "v5e", rows)
+    assert f"scales to {last.topology.chips} chips" in text
+    assert "collectives over tensor that the chip waits for, by links" in text
+    assert worth([Gap(64, "")]) is None
+
+
+def test_a_model_too_large_for_its_chips_says_what_it_lacks() -> None:
+    (gap,) = elastic(preset("llama3-405b"), V5E, counts=(64,))
+    assert isinstance(gap, Gap)
+    assert gap.why.startswith("no layout fits: ")
+    assert gap.why.endswith(f" of {ROOM * 16:,.1f} GiB a device") and gap.crowded
+    text = " ".join(elastic_text(preset("llama3-405b"), "v5e", [gap]).split())
+    assert f"{OFFLOAD}; try chips with more memory, as more of these would not do" in text
+    assert "fitted on" not in text, "no time is told"
+
+
+def test_chips_that_would_do_beyond_the_table_are_advised_with_what_tells_of_them() -> None:
+    run = preset("llama3-70b")
+    (gap,) = elastic(run, CHIPS["v6e"], counts=(64,))
+    text = " ".join(elastic_text(run, "v6e", [gap]).split())
+    assert "32.8 of 28.8 GiB a device" in text
+    found = re.search(r"try --search in place of --elastic, with --on (\S+), (\d+) chips", text)
+    assert found and parse(found[1]).chips == int(found[2]) > 64
+    (row,) = elastic(run, CHIPS["v6e"], counts=(int(found[2]),))
+    assert isinstance(row, Row)
+
+
+def test_offload_has_no_room_where_full_has_none() -> None:
+    """What OFFLOAD says, by the same arithmetic, for every layout."""
+    for name in ("tiny", "palm-8b", "llama3-70b"):
+        run, topology = preset(name), parse("v6e-64")
+        rows = nearest_batch(run, topology.devices)
+        run = dataclasses.replace(run, train=dataclasses.replace(run.train, batch_size=rows))
+        device, _ = device_of(topology)
+        length, packed = run.data.sequence_length, run.data.packing
+        for found in layouts(run, topology.devices):
+            sizes = dataclasses.asdict(found.mesh)
+            if found.model.remat != "full":
+                continue
+            held = [
+                memory(
+                    dataclasses.replace(found.model, remat=remat, dtype="bfloat16"),
+                    found.train, length, sizes, device, packed=packed,
+                ).total
+                for remat in ("full", "offload")
+            ]  # fmt: skip
+            assert held[1] >= held[0]
+
+
+def test_each_number_of_chips_is_held_against_what_was_fitted(rows: list[Row | Gap]) -> None:
+    lines = elastic_text(small(64), "v5e", rows).splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert "OUTSIDE what the time was fitted on: 1.1 B parameters; rows of 8,192 tokens; " in text
+    assert "64 and 128 chips there: 12 published runs on v5e" in text
+    told = [one["domain"]["outside"] for one in elastic_json(rows) if "domain" in one]
+    both = ("parameters", "length")
+    assert told == [(*both, "chips"), (*both, "chips"), both]
+
+
+def test_command_prints_the_table_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["llama3-8b", "--on", "v5e-256", "--elastic"])
+    table = capsys.readouterr().out
+    assert max(map(len, table.splitlines())) <= 80
+    assert f"\n$ meshloom plan llama3-8b --on v5e-256 --elastic\n{table}```\n" in PAGE.read_text(
+        encoding="utf-8"
+    )
+
+
+def test_json_has_all_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["gpt2-124m", "--on", "tpu7x-8", "--elastic", "--json"])
+    out, said = capsys.readouterr()
+    told = json.loads(out)
+    assert "estimating all layouts on 64 tpu7x chips" in said
+    assert told[0]["chips"] == 64
+    assert told[0]["mesh"]["fsdp"] * told[0]["mesh"]["replica"] * told[0]["mesh"]["tensor"] == 128
+    assert told[0]["waits"].keys() == {"axes", "by", "share"}

@@ -1,0 +1,151 @@
+"""The search over layouts, with the real compiler of TPUs on one chip that is not there."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from launch.config import MeshConfig, RunConfig
+from launch.plan import search_show, show
+from launch.plan.layouts import OFFLOAD, layouts
+from launch.plan.search import Search, estimates_of, fits, nothing_fits, search
+from launch.plan.search_picture import draw, pareto
+from launch.plan.topology import parse
+from launch.presets.preset import preset
+from tests.command import meshloom
+
+CHIP = parse("v5e-1")
+
+
+@pytest.fixture(scope="module")
+def given() -> RunConfig:
+    tiny = preset("tiny")
+    model = dataclasses.replace(tiny.model, num_layers=1)
+    return dataclasses.replace(
+        tiny, model=model, train=dataclasses.replace(tiny.train, batch_size=2)
+    )
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(given: RunConfig, told: list[str], tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """A search whose third layout fails, as its program cannot be written."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "layout-3" / "step.hlo").mkdir(parents=True)
+    return search(given, CHIP, folder, told.append)
+
+
+def test_the_fastest_of_those_that_fit_is_taken(found: Search) -> None:
+    assert len(found.estimates) == 6
+    tried = [e for e, _ in found.plans] + [e for e, _ in found.failed]
+    assert {e.config.model.remat for e in tried} == {"none", "dots", "full"}
+    assert len(tried) == 3, "layouts that differ in little are left out"
+    assert all(fits(plan) and plan.time.origin == "compiler" for _, plan in found.plans)
+    assert found.best.time.seconds == min(plan.time.seconds for _, plan in found.plans)
+    assert found.best.config.model.remat != "full", "what fits needs nothing computed again"
+
+
+def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: RunConfig) -> None:
+    told = search_show.as_text(found, given).splitlines()
+    assert max(map(len, told)) <= 80
+    assert (
+        told[-1].split() == f"--mesh.fsdp 1 --model.remat {found.best.config.model.remat}".split()
+    )
+    assert sum(line.endswith("*") for line in told) == 1
+    assert not any("export" in line for line in told)
+    json = search_show.as_json(found, given)
+    assert json["environment"] is None
+    assert len(json["layouts"]) == 6 and len(json["compiled"]) == 2
+
+
+def test_a_share_that_must_be_larger_is_among_what_to_paste(
+    found: Search, given: RunConfig
+) -> None:
+    fit = found.best.fit._replace(verdict="fits if a process may take more", peak=80, limit=100)
+    more = dataclasses.replace(found, best=dataclasses.replace(found.best, fit=fit))
+    variable = "XLA_CLIENT_MEM_FRACTION=0.82"
+    assert search_show.as_text(more, given).splitlines()[-2:-1] == [f"  export {variable}"]
+    assert search_show.as_json(more, given)["environment"] == variable
+
+
+def test_files_of_the_plan_and_of_the_compiler_are_told(found: Search, tmp_path: Path) -> None:
+    best = found.best
+    said = show.as_text(best, tmp_path).splitlines()[-2:]
+    assert said == [f"files: {tmp_path}", f"of the compiler: {best.folder}"]
+    assert show.as_text(best, best.folder).splitlines()[-1] == f"files: {best.folder}"
+    assert (best.folder / "step.hlo").is_file()
+    assert show.as_json(best)["course"]["origin"].startswith("arithmetic roofline over the comp")
+
+
+def test_the_plan_that_is_found_is_held_against_what_was_fitted(
+    found: Search, tmp_path: Path
+) -> None:
+    text = show.as_text(found.best, tmp_path)
+    assert "\nOUTSIDE what the time was fitted on: 300 K parameters; rows of 256 " in text
+    assert show.as_json(found.best)["domain"]["outside"] == ("parameters", "length", "chips")
+
+
+def test_a_layout_that_the_compiler_fails_for_is_set_aside(
+    found: Search, given: RunConfig, told: list[str]
+) -> None:
+    ((_, message),) = found.failed
+    assert "step.hlo" in message and told[-1] == f"set aside: {message}"
+    assert sum("failed" in line for line in search_show.as_text(found, given).splitlines()) == 1
+    assert search_show.as_json(found, given)["failed"][0]["message"] == message
+
+
+def test_the_picture_is_drawn(found: Search, tmp_path: Path) -> None:
+    draw(found, tmp_path / "search.png")
+    assert (tmp_path / "search.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_estimates_grow_with_what_a_layout_keeps_and_recomputes() -> None:
+    run = preset("llama3-8b")
+    at = {
+        (e.config.mesh.tensor, e.config.train.accumulation, e.config.model.remat): e
+        for e in estimates_of(run, parse("v5p-128"))
+        if e.config.mesh.replica == 1
+    }
+    kept = [at[1, 4, remat].bytes for remat in ("none", "dots", "full")]
+    assert kept == sorted(kept, reverse=True) and kept[0] > kept[2]
+    assert at[1, 4, "full"].seconds > at[1, 4, "none"].seconds
+    assert at[1, 16, "full"].bytes < at[1, 4, "full"].bytes
+    assert len(list(layouts(run, 64))) >= len(at)
+
+
+def test_nothing_beats_what_stands_on_the_front() -> None:
+    estimates = list(estimates_of(preset("llama3-8b"), parse("v5p-128")))
+    front = pareto(estimates)
+    for one in front:
+        assert not any(
+            other.seconds <= one.seconds and other.bytes < one.bytes for other in estimates
+        )
+    assert min(e.seconds for e in estimates) == front[0].seconds
+    assert min(e.bytes for e in estimates) == front[-1].bytes
+
+
+def test_a_mesh_that_is_given_is_not_searched_for(given: RunConfig, tmp_path: Path) -> None:
+    run = dataclasses.replace(given, mesh=MeshConfig(tensor=2))
+    with pytest.raises(ValueError, match=r"mesh=.*tensor 2 must not be given with --search"):
+        search(run, CHIP, tmp_path, lambda told: None)
+
+
+def test_a_model_that_no_layout_can_hold_is_refused_before_the_search(tmp_path: Path) -> None:
+    told = meshloom(
+        "plan", "gpt3-6.7b", "--on", "v5e-1", "--search", "--out", str(tmp_path), expect=1
+    ).stderr
+    assert "on=v5e:1x1 must hold the parameters" in told
+
+
+def test_no_layout_that_fits_is_told_with_the_least(found: Search, given: RunConfig) -> None:
+    least = min(plan.fit.peak for _, plan in found.plans) / 2**30
+    told = str(nothing_fits(given, CHIP, found.estimates, found.plans))
+    assert "of 6 layouts the 2 that promised most were compiled" in told
+    room = found.best.fit.limit / 2**30
+    assert f"the least of them takes {least:,.1f} GiB of {room:,.1f} GiB a device" in told
+    assert OFFLOAD in told
+    assert "; try --on v5e:2x2, 4 chips, where the smallest layout takes about " in told

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from launch.commands.presets import describe, show
+from launch.presets.preset import PRESETS, preset, source
+from model.flops import parameter_count
+
+# From the released weights, to the parameter.
+EXACT = {
+    "gpt2-124m": 124_439_808,
+    "gpt2-355m": 354_823_168,
+    "gpt2-774m": 774_030_080,
+    "gpt2-1.5b": 1_557_611_200,
+    "llama3-1b": 1_235_814_400,
+    "llama3-3b": 3_212_749_824,
+    "llama3-8b": 8_030_261_248,
+    "llama3-70b": 70_553_706_496,
+    "llama3-405b": 405_853_388_800,
+}
+# In millions: Brown et al. 2020, Table D.1; Chowdhery et al. 2022, Table 1; Smith et al. 2022;
+# Narayanan et al. 2021, Table 1.
+ROUNDED = {
+    "gpt3-125m": 125,
+    "gpt3-350m": 356,
+    "gpt3-760m": 760,
+    "gpt3-1.3b": 1_320,
+    "gpt3-2.7b": 2_650,
+    "gpt3-6.7b": 6_660,
+    "gpt3-13b": 12_850,
+    "gpt3-175b": 174_600,
+    "palm-8b": 8_630,
+    "palm-62b": 62_500,
+    "palm-540b": 540_350,
+    "mt-nlg-530b": 530_000,
+    "megatron-1t": 1_008_000,
+}
+
+
+def test_every_published_preset_is_held_to_its_figure() -> None:
+    assert set(PRESETS) == {"tiny", *EXACT, *ROUNDED}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_parameters_equal_the_released_weights(name: str) -> None:
+    assert parameter_count(preset(name).model) == EXACT[name]
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_parameters_match_the_paper(name: str) -> None:
+    assert parameter_count(preset(name).model) == pytest.approx(ROUNDED[name] * 1e6, rel=0.01)
+
+
+def test_tiny_is_between_one_and_five_million() -> None:
+    assert 1e6 <= parameter_count(preset("tiny").model) <= 5e6
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_fits_itself(name: str) -> None:
+    config = preset(name)
+    assert config.preset == name
+    assert config.data.sequence_length <= (config.model.longest_row or 0)
+    assert config.train.optimizer.warmup_steps < config.train.steps
+    assert source(name)
+
+
+def test_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"preset=gpt3-157b must be .* try gpt3-175b"):
+        preset("gpt3-157b")
+
+
+def test_json_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    show(json_format=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows] == list(PRESETS)
+    assert rows == [describe(name) for name in PRESETS]
+
+
+def test_embeddings_are_told_apart() -> None:
+    row = describe("gpt2-124m")
+    assert row["parameters"] - row["parameters_without_embeddings"] == (50257 + 1024) * 768
+
+
+def test_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    show(json_format=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in PRESETS:
+        assert sum(line.startswith(name + " ") for line in lines) == 1
+        assert f"# {source(name)}" in lines

@@ -1,0 +1,97 @@
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launch.presets.preset import PRESETS, preset
+from model.families.decoder_config import DecoderConfig
+from model.flops import average_keys, flops_per_token, parameter_count
+from tests.families import FAMILIES, GPT
+
+
+def counted(config: DecoderConfig) -> int:
+    """Parameters by hand, from the sizes alone."""
+    D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
+    N, K, L = config.num_heads, config.num_kv_heads, config.num_layers
+    norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
+    block = 2 * D * H * (N + K) + (3 if config.gated else 2) * D * F
+    block += (1 if config.parallel_block else 2) * norm
+    if config.bias:
+        block += H * (N + 2 * K) + D + F + D
+    rows = (1 if config.tied_embedding else 2) * config.table_rows
+    rows += config.max_length if config.positions == "learned" else 0
+    return rows * D + L * block + norm
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_count_of_every_preset_is_that_by_hand(name: str) -> None:
+    config = preset(name).model
+    assert isinstance(config, DecoderConfig)
+    assert parameter_count(config) == counted(config)
+
+
+@given(
+    family=st.sampled_from(sorted(FAMILIES)),
+    heads=st.sampled_from([(1, 1), (4, 4), (6, 2), (6, 1)]),
+    sizes=st.fixed_dictionaries(
+        {
+            "vocab_size": st.integers(1, 40),
+            "vocab_multiple": st.integers(1, 8),
+            "num_layers": st.integers(1, 3),
+            "embed_dim": st.sampled_from([2, 6, 10]),
+            "head_dim": st.sampled_from([2, 4]),
+            "mlp_dim": st.integers(1, 9),
+            "max_length": st.integers(1, 9),
+        }
+    ),
+    flags=st.fixed_dictionaries(
+        dict.fromkeys(["gated", "bias", "parallel_block", "tied_embedding"], st.booleans())
+    ),
+)
+@settings(max_examples=15)
+def test_count_of_any_config_is_that_by_hand(
+    family: str, heads: tuple[int, int], sizes: dict[str, int], flags: dict[str, bool]
+) -> None:
+    config = dataclasses.replace(
+        FAMILIES[family], num_heads=heads[0], num_kv_heads=heads[1], **sizes, **flags
+    )
+    assert parameter_count(config) == counted(config)
+
+
+def test_flops_of_gpt2_124m_by_hand() -> None:
+    """A layer has 4 D^2 + 8 D^2 weights; scores and values are 2 x T/2 x D multiply-adds a
+    layer."""
+    D, L, V, T = 768, 12, 50_257, 1024
+    weights = L * 12 * D * D + V * D
+    attention = L * 2 * (T / 2) * D
+    assert flops_per_token(preset("gpt2-124m").model, T) == 3 * 2 * (weights + attention)
+    assert flops_per_token(preset("gpt2-124m").model, T) == pytest.approx(7.98e8, rel=1e-3)
+
+
+def test_flops_of_gpt3_count_the_band() -> None:
+    """Half of the 96 layers see at most 256 keys: 1, 2, ... 256 and then 256 to the end of the
+    row."""
+    D, L, V, T, W = 12_288, 96, 50_257, 2048, 256
+    dense = T / 2
+    banded = (W * W / 2 + (T - W) * W) / T
+    weights = L * 12 * D * D + V * D
+    attention = (L / 2 * dense + L / 2 * banded) * 2 * D
+    assert flops_per_token(preset("gpt3-175b").model, T) == pytest.approx(
+        6 * (weights + attention), rel=1e-12
+    )
+
+
+def test_every_layer_may_be_banded() -> None:
+    alternate = dataclasses.replace(GPT, window=3)
+    every = dataclasses.replace(alternate, window_layers="all")
+    dense, some, all_layers = (flops_per_token(c, 16) for c in (GPT, alternate, every))
+    assert dense > some > all_layers
+    assert dense - some == pytest.approx(some - all_layers)
+    assert flops_per_token(dataclasses.replace(every, window=16), 16) == dense
+
+
+@given(length=st.integers(1, 200), window=st.integers(1, 200))
+def test_average_keys_is_the_mean_of_the_keys_seen(length: int, window: int) -> None:
+    exact = sum(min(t + 1, window) for t in range(length)) / length
+    assert average_keys(length, window) == pytest.approx(exact, abs=0.5)

@@ -1,0 +1,119 @@
+"""Records for people: a progress bar on a terminal, plain lines of at most 80 columns elsewhere."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from train.report.writers import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class ConsoleWriter:
+    """Shows training records in one place and evaluation records as lines of their own."""
+
+    def __init__(self, total_steps: int, console: "Console | None" = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._console = console or Console(highlight=False)
+        self._total = total_steps
+        self._progress: Progress | None = None
+        if self._console.is_terminal:
+            progress = Progress(
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[text]}"),
+                console=self._console,
+                auto_refresh=False,
+            )
+            self._task = progress.add_task("", total=total_steps, text="compiling")
+            with silent_if_broken(self._console):
+                progress.start()
+                self._progress = progress
+
+    def say(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        with silent_if_broken(self._console):
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def write(self, record: Record) -> None:
+        step = int(record["step"])
+        if "eval_loss" in record:
+            self.say(f"{self._place(step)}  {describe_evaluation(record)}")
+        if "loss" not in record:
+            return
+        text = describe(record, self._total - step)
+        if self._progress is None:
+            self.say(f"{self._place(step)}  {text}")
+        else:
+            with silent_if_broken(self._console):
+                self._progress.update(self._task, completed=step, text=text, refresh=True)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            with silent_if_broken(self._console):
+                self._progress.stop()
+            self._progress = None
+
+    def _place(self, step: int) -> str:
+        return f"{step:>{len(str(self._total))}}/{self._total}"
+
+
+@contextlib.contextmanager
+def silent_if_broken(console: "Console") -> Iterator[None]:
+    """Silence the console for good if it cannot be written: its reader may be gone, or its disk
+    full, and that stops no run."""
+    try:
+        yield
+    except (OSError, ValueError, SystemExit):  # SystemExit is how rich answers a closed pipe
+        console.quiet = True
+        # What Python still holds for it would fail when the process ends.
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), console.file.fileno())
+
+
+def describe(record: Record, steps_left: int) -> str:
+    """`loss 3.4567  12.3k tok/s  MFU 41.2%  left 3:20`, from a training record."""
+    parts = [f"loss {float(record['loss']):.4f}"]
+    if "tokens_per_second" in record:
+        parts.append(f"{''.join(_scaled(record['tokens_per_second']))} tok/s")
+    if "mfu" in record:
+        parts.append(f"MFU {float(record['mfu']):.1%}")
+    elif "flops_per_second" in record:
+        parts.append(f"{' '.join(_scaled(record['flops_per_second']))}FLOP/s")
+    if float(record.get("data_wait", 0.0)) >= 0.01:
+        parts.append(f"data wait {float(record['data_wait']):.0%}")
+    if "step_seconds" in record:
+        parts.append(f"left {_clock(float(record['step_seconds']) * steps_left)}")
+    return "  ".join(parts)
+
+
+def describe_evaluation(record: Record) -> str:
+    """`held-out loss 3.4567  perplexity 31.71  bits/byte 1.234`, from an evaluation record."""
+    parts = [f"held-out loss {float(record['eval_loss']):.4f}"]
+    if "eval_perplexity" in record:
+        parts.append(f"perplexity {float(record['eval_perplexity']):.5g}")
+    if "eval_bits_per_byte" in record:
+        parts.append(f"bits/byte {float(record['eval_bits_per_byte']):.3f}")
+    return "  ".join(parts)
+
+
+def _scaled(value: float | str) -> tuple[str, str]:
+    """Three digits of a number, and the prefix of its unit."""
+    value = float(value)
+    size, prefix = next((each for each in PREFIXES if value >= each[0]), (1.0, ""))
+    return f"{value / size:.3g}", prefix
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02}h"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
