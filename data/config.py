@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import FREE, Seed, Share, Size
 from data.sources import table
 from data.sources.source import Source
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from data.rows.rows import Rows, Split
     from data.rows.tokens import TokenWindows
     from data.tokenizer import Tokenizer
-
-# What a source or a tokenizer holds must stay; its digest decides, and not where it lies.
-FREE = {"resume": "free"}
 
 
 def to_stderr(line: str) -> None:
@@ -73,7 +71,10 @@ class DataKind(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(DataKind):
-    """Sources, tokenizer and row shape; with the seed it fixes the order of every row."""
+    """Sources, tokenizer and row shape; with the seed it fixes the order of every row.
+
+    Where sources and tokenizer lie may change on resume: the digest of what they hold must match.
+    """
 
     sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
     """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`,
@@ -91,17 +92,17 @@ class DataConfig(DataKind):
     end_token: str | None = field(default=None, metadata=FREE)
     """Special token that is the target after a document; if not given, what the tokenizer's files
     declare."""
-    lost_characters: Annotated[float, Interval(ge=0, le=1)] = field(default=0.001, metadata=FREE)
+    lost_characters: Share = field(default=0.001, metadata=FREE)
     """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
     replace."""
-    sequence_length: Annotated[int, Interval(ge=1, le=2**24)] = 256
+    sequence_length: Size = 256
     """T, tokens in a row."""
     packing: bool = True
     """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
     the plain stream."""
     held_out: Annotated[float, Interval(ge=0, le=0.999)] = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
-    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 0
+    seed: Seed = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
     """Where token stores lie; a local path, gs:// or s3:// (then mirrored in ~/.cache/meshloom)."""

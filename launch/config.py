@@ -12,15 +12,15 @@ from annotated_types import Interval
 
 from data.config import DataConfig
 from data.errors import UserError
+from data.fields import FREE, Whole
 from launch.schema import bounds
 from launch.schema.structured import structured
 from launch.schema.yaml_file import load_dict
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
-from train.config import OptimizerConfig, TrainConfig, Whole
+from train.config import OptimizerConfig, TrainConfig
 from train.optimizer.table import OPTIMIZERS
 
-FREE = {"resume": "free"}
 Axis = Annotated[int, Interval(ge=-1, le=2**20)]
 MOST_VIRTUAL = 1024
 """CPU devices of one process, at most."""

@@ -1,7 +1,6 @@
 """How a run learns, evaluates, saves and reports. Imports no jax, so that `--help` stays fast.
 
-A field whose metadata says `"resume": "free"` may change when a run is resumed; every other must
-match.
+A field whose metadata is `FREE` may change when a run is resumed; every other must match.
 """
 
 from dataclasses import dataclass, field
@@ -9,16 +8,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
+from data.fields import FREE, Count, Seed, Share, Size, Whole
 from train.optimizer.table import Direction, Name, direction_of
 
-FREE = {"resume": "free"}
-MOST = 2**31 - 1  # JAX counts in 32 bits
-Count = Annotated[int, Interval(ge=1, le=MOST)]
-Whole = Annotated[int, Interval(ge=0, le=MOST)]
-Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Decay = Annotated[float, Interval(ge=0, le=0.999999)]
 """Share that stays at each step; closer to 1, float32 rounds it to 1 and nothing would change."""
-Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +134,9 @@ class TrainConfig:
     steps: Count = field(metadata=FREE)
     """Optimizer steps of the whole run, counted at the batch size it began with; a resumed run may
     be given more."""
-    batch_size: Annotated[int, Interval(ge=1, le=2**24)] = field(metadata=FREE)
+    batch_size: Size = field(metadata=FREE)
     """Rows (windows) in one optimizer step, over all devices."""
-    accumulation: Annotated[int, Interval(ge=1, le=2**24)] = field(default=1, metadata=FREE)
+    accumulation: Size = field(default=1, metadata=FREE)
     """Micro-batches a step is split into; gradients are summed before the update."""
     seed: Seed = 0
     """Seed of the initial parameters, and of dropout and other noise in training; the order of the

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import Count
 from launch.cluster.quantity import require_quantity
 from launch.cluster.training import Training, training
 from launch.process.exits import REFUSED, USAGE
 from launch.run.path import run_path
-from train.config import Count
 
 RUNS = "/runs"  # where the claim is mounted
 USER = 1000  # of the images in containers/

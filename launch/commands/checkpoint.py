@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from data.errors import UserError
+from data.fields import Count, Whole
 from launch.commands.checkpoint_list import described
 from launch.run.saved import open_run
 from launch.run.signing import signing_key
@@ -22,7 +23,7 @@ from train.checkpoint import manifest
 from train.checkpoint.folder import CheckpointFolder
 from train.checkpoint.manifest import MANIFEST, Fault, check, told
 from train.checkpoint.retention import kept_steps
-from train.config import CheckpointConfig, Count, Whole
+from train.config import CheckpointConfig
 
 WIDTH = 80
 LONG = 300

@@ -6,10 +6,10 @@ from typing import Annotated
 import tyro
 
 from data.errors import UserError
+from data.fields import Count
 from launch.ladder.study import Positive
 from launch.ladder.width_command import coordinate, transfer
 from launch.schema.command_line import UsageError, run_one_of
-from train.config import Count
 
 
 def main(arguments: list[str]) -> int | None:

@@ -9,10 +9,10 @@ import tyro
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import Count, Seed, Whole
 from launch.config import MOST_VIRTUAL, DistributedConfig, MeshConfig, RunConfig, load
 from launch.schema import bounds
 from launch.schema.command_line import UsageError, value_of
-from train.config import Count, Seed, Whole
 
 Processes = Annotated[int, Interval(ge=1, le=1024)]
 Devices = Annotated[int, Interval(ge=1, le=MOST_VIRTUAL)]

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import Seed, Size
 from launch.config import RunConfig, leaves, to_dict
 from launch.presets.preset import preset
 from launch.schema.structured import structured
-from model.families.decoder_config import Size
 from model.families.decoder_sizes import Proportions
-from train.config import Seed
 
 Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]
 Exponent = Annotated[float, Interval(ge=-2, le=2)]

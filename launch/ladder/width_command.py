@@ -9,10 +9,10 @@ import tyro
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import Layers, Size
 from launch.config import RunConfig
 from launch.presets.preset import preset as preset_of
 from launch.process import runtime
-from model.families.decoder_config import Size
 
 Preset = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET")]
 Rate = Annotated[float, Interval(ge=1e-30, le=1e3)]
@@ -25,7 +25,7 @@ WIDTHS = (64, 128, 256, 512)
 def coordinate(
     preset: Preset = "tiny",
     widths: Widths = WIDTHS,
-    layers: Annotated[int, Interval(ge=1, le=100_000)] = 2,
+    layers: Layers = 2,
     length: Size = 64,
     batch_size: Size = 8,
     steps: Steps = 4,
@@ -66,7 +66,7 @@ def transfer(
     widths: Widths = WIDTHS,
     lowest: Rate = 2**-12,
     octaves: Annotated[int, Interval(ge=2, le=40)] = 7,
-    layers: Annotated[int, Interval(ge=1, le=100_000)] = 2,
+    layers: Layers = 2,
     length: Size = 64,
     batch_size: Size = 4,
     steps: Steps = 80,

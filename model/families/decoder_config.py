@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import FREE, Layers, Size
 from model.families import decoder_sizes
 from model.families.decoder_sizes import Proportions
-from model.families.family import FREE, Attended, FamilyConfig
+from model.families.family import Attended, FamilyConfig
 from model.parametrization import EXPONENTS, Scaling
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
     from model.families.decoder import Decoder
-
-Size = Annotated[int, Interval(ge=1, le=2**24)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class DecoderConfig(FamilyConfig):
     """Which family it is."""
     vocab_size: Size
     """Number of token ids the tokenizer can produce."""
-    num_layers: Annotated[int, Interval(ge=1, le=100_000)]
+    num_layers: Layers
     """L, the number of blocks."""
     embed_dim: Size
     """D, the width of the residual stream."""

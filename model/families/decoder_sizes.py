@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Interval
 
 from data.errors import UserError
+from data.fields import Size
 
 if TYPE_CHECKING:
     from model.families.decoder_config import DecoderConfig
@@ -19,7 +20,7 @@ FOLLOWING = ("embed_dim", "num_layers", "num_heads", "num_kv_heads", "head_dim",
 class Proportions:
     """Depth, heads and feed-forward width of a model, from its width."""
 
-    head_dim: Annotated[int, Interval(ge=1, le=2**24)]
+    head_dim: Size
     """H, the same at every width; the width must be a multiple."""
     width_per_layer: Annotated[float, Interval(ge=1e-3, le=1e6)]
     """D / L; the layers are rounded, and at least one."""

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data.errors import UserError
+from data.fields import FREE
 from model.families.decoder_sizes import Proportions
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
-
-FREE = {"resume": "free"}
 
 
 class Attended(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from model.families.decoder_config import Size
+from data.fields import Size
 
 Tree = dict[str, Any]
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
+from data.fields import Size
 from launch.plan.layouts import flags
 from launch.plan.plan import make_plan
 from launch.plan.search import estimates_of, fits, search
@@ -15,7 +16,6 @@ from launch.plan.topology import parse
 from launch.presets.preset import preset
 from launch.process.progress import Progress
 from launch.schema.command_line import run_module
-from model.families.decoder_config import Size
 
 
 def main(

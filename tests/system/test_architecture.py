@@ -10,10 +10,12 @@ import pytest
 from model.layers import sinusoidal
 from tests.command import ROOT
 
+SHARED = ("data.errors", "data.fields")
+"""Lowest modules, which every room may import."""
 ALLOWED = {
-    "model": ("model", "data.errors"),
+    "model": ("model", *SHARED),
     "data": ("data",),
-    "train": ("train", "model", "data.batch", "data.errors"),
+    "train": ("train", "model", "data.batch", *SHARED),
     "launch": ("launch", "train", "model", "data"),
 }
 HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "optax")
