@@ -1,8 +1,7 @@
-"""The local folder of a cache: where it is, how a file is committed to it, who may write."""
+"""The local folder of a cache: where it is, and who may write to it."""
 
 import fcntl
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -75,32 +74,6 @@ def digest_of(*parts: object) -> str:
     """Hex SHA-256 of the parts' text, in order."""
     text = "\0".join(str(part) for part in parts)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def temporary_for(path: Path) -> Path:
-    """A name beside the path that no other process uses."""
-    return path.with_name(f"{path.name}.{os.getpid()}.tmp")
-
-
-def commit(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whenever the machine stops."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_for(path)
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_folder(path.parent)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from etils import epath
 
-from data import system
-from data.cache import commit, digest_of, is_remote, kept_in, local_cache, reachable
+from data import durable, system
+from data.cache import digest_of, is_remote, kept_in, local_cache, reachable
 from data.config import DataConfig
 from data.errors import UserError
 from data.sources.compressed import CHUNK
@@ -121,7 +121,8 @@ def _content_digest(
         digest = digest_of(*pool.map(_file_digest, files))
     try:
         with kept_in(cache_dir):
-            commit(known, digest.encode())
+            known.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(known, digest)
     except ValueError as error:
         # A cache that others filled may be for reading alone, and hold the tokens.
         report(f"{spec}: hashed again the next time: {error}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etils import epath
 
-from data.cache import commit
+from data import durable
 from data.shard import SPLITS
 from data.stream import MANIFEST
 
@@ -27,7 +27,7 @@ def fetch(remote: epath.Path, folder: Path, report: Callable[[str], None]) -> bo
     ]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: _download(remote / name, folder / name), missing))
-    commit(folder / MANIFEST, (remote / MANIFEST).read_bytes())
+    durable.write(folder / MANIFEST, (remote / MANIFEST).read_bytes())
     return True
 
 
@@ -51,4 +51,4 @@ def _names(manifest: dict) -> list[str]:
 
 
 def _download(source: epath.Path, target: Path) -> None:
-    commit(target, source.read_bytes())
+    durable.write(target, source.read_bytes())

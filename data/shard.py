@@ -8,7 +8,6 @@ written last: the shard is finished.
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import commit, temporary_for
+from data import durable
 from data.config import DataConfig
 from data.corpus import Corpus
 from data.errors import UserError
@@ -57,10 +56,11 @@ def write_shard(
     documents = (document for piece in pieces for document in corpus.read(piece))
     round_trip = RoundTrip(tokenizer)
     with ExitStack() as opened:
-        writers = [
-            opened.enter_context(_Writer(folder / f"{number:05}.{split}.tokens", tokenizer))
-            for split in SPLITS
-        ]
+        writers = []
+        for split in SPLITS:
+            path = folder / f"{number:05}.{split}.tokens"
+            temporary = opened.enter_context(durable.replacing(path))
+            writers.append(opened.enter_context(_Writer(path, temporary, tokenizer)))
         for group in _grouped(documents, round_trip):
             contents = [encode(corpus, document) for document in group]
             encoded = tokenizer.encode_batch([document.text for document in group])
@@ -70,7 +70,8 @@ def write_shard(
                 held_out = is_held_out(content, config.held_out)
                 writers[held_out].add(document, ids, len(content))
         record = {split: writer.finish() for split, writer in zip(SPLITS, writers, strict=True)}
-    commit(record_of(folder, number), json.dumps({**record, "text": round_trip.counts}).encode())
+    content = json.dumps({**record, "text": round_trip.counts})
+    durable.write(record_of(folder, number), content)
     refuse_lost(config, corpus.spec, round_trip.counts)
     return sum(record[split]["bytes"] for split in SPLITS)
 
@@ -118,12 +119,13 @@ def _grouped(documents: Iterable[Document], round_trip: RoundTrip) -> Iterator[l
 
 
 class _Writer:
-    """Appends documents to one split's token file; a context that closes it."""
+    """Appends documents to the token file of one split, which is `temporary` until it is finished
+    and then `path`; a context that closes it."""
 
-    def __init__(self, path: Path, tokenizer: Tokenizer) -> None:
+    def __init__(self, path: Path, temporary: Path, tokenizer: Tokenizer) -> None:
         self._path = path
-        self._temporary = temporary_for(path)
-        self._file = open(self._temporary, "wb")
+        self._temporary = temporary
+        self._file = open(temporary, "wb")
         self._type = token_type(tokenizer.vocab_size)
         self._boundary = tokenizer.end.id
         self._tokens = 0
@@ -147,12 +149,11 @@ class _Writer:
         self._places.append(document.place)
 
     def finish(self) -> dict[str, int]:
-        """Commit the tokens and their index; returns the counts."""
+        """Write the index; returns the counts."""
         self._file.flush()
-        os.fsync(self._file.fileno())
         runs = [(name, len(list(run))) for name, run in groupby(self._files)]
-        index = temporary_for(self._path.with_suffix(".npz"))
-        with open(index, "wb") as file:
+        index = self._path.with_suffix(".npz")
+        with durable.replacing(index) as temporary, open(temporary, "wb") as file:
             np.savez(
                 file,
                 ends=np.array(self._ends, np.int64),
@@ -161,10 +162,6 @@ class _Writer:
                 file_ends=np.cumsum([length for _, length in runs], dtype=np.int64),
                 checksums=np.array(list(checksums(self._temporary)), np.uint32),
             )
-            file.flush()
-            os.fsync(file.fileno())
-        index.rename(self._path.with_suffix(".npz"))
-        self._temporary.rename(self._path)
         return {"tokens": self._tokens, "documents": len(self._ends), "bytes": self._bytes}
 
 

@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from data import mirror
+from data import durable, mirror
 from data.cache import (
-    commit,
     digest_of,
     is_remote,
     kept_in,
@@ -26,7 +25,6 @@ from data.cache import (
     only_one,
     reachable,
     remote_path,
-    sync_folder,
 )
 from data.config import DataConfig
 from data.corpus import Corpus
@@ -84,7 +82,7 @@ def _obtain(
 ) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    for left in partial.glob("*.tmp"):
+    for left in partial.glob(f"*{durable.TEMPORARY}"):
         left.unlink()
     remote = None
     if is_remote(corpus.cache_dir):
@@ -102,7 +100,7 @@ def _obtain(
             with reachable(corpus.cache_dir):
                 mirror.publish(partial, remote, report)
     partial.rename(folder)
-    sync_folder(folder.parent)
+    durable.sync(folder.parent)
 
 
 def _planned(pieces: list[Piece]) -> Iterator[list[Piece]]:
@@ -192,4 +190,4 @@ def _finish(folder: Path, corpus: Corpus, count: int, kind: str) -> None:
         "splits": {split: [record[split] for record in records] for split in SPLITS},
         "text": [record["text"] for record in records if "text" in record],
     }
-    commit(folder / MANIFEST, json.dumps(manifest).encode())
+    durable.write(folder / MANIFEST, json.dumps(manifest))

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data import system
-from data.cache import commit
+from data import durable, system
 from data.config import DataConfig
 from data.corpus import open_corpus
 from data.errors import UserError
@@ -51,7 +50,8 @@ def train_tokenizer(
     tokenizer.train_from_iterator(_texts(config, report), trainer)
     report(f"learnt {tokenizer.get_vocab_size():,} tokens")
     with system.usable(name, WRITTEN):
-        commit(output, tokenizer.to_str().encode())
+        output.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(output, tokenizer.to_str())
 
 
 def _is_there(output: Path) -> bool:

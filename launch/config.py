@@ -1,7 +1,6 @@
 """What one run is: RunConfig, made of the rooms' configs, and its YAML form. Imports no jax."""
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from annotated_types import Interval
 
+from data import durable
 from data.config import DataConfig
 from data.errors import UserError
 from data.fields import FREE, Whole
@@ -163,12 +163,7 @@ def save(config: Any, path: Path) -> None:
     """Write a config as YAML, whole or not at all."""
     import yaml
 
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        yaml.safe_dump(to_dict(config), file, sort_keys=False)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    durable.write(path, yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
 def load(path: Path, like: RunConfig | None = None) -> RunConfig:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.cache import commit, digest_of, local_cache, only_one
+from data import durable
+from data.cache import digest_of, local_cache, only_one
 from data.errors import UserError
 from data.sources.array_record import divide_records, lacks, prepare, read_records
 from data.sources.source import Document, Piece, Source
@@ -31,7 +32,7 @@ class Tfds(Source):
         report(f"{self.spec}: finding or preparing the data set")
         with only_one(known.with_suffix(".lock"), report):
             files = split_files(prepare_named(self.where))
-            commit(known, json.dumps(files).encode())
+            durable.write(known, json.dumps(files))
         return files
 
     def divide(self, corpus: "Corpus") -> list[Piece]:

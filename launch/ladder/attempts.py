@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data import durable
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.directory import StudyDirectory, number_of
 from launch.run.saved import open_run
 from train.checkpoint.folder import CheckpointFolder
-from train.checkpoint.manifest import sync
 from train.report.writers import read_jsonl
 
 RECORDS = ("config.yaml", "environment.json", "metrics.jsonl", "timeline.jsonl")
@@ -97,6 +97,6 @@ def _copy(source: Path, steps: list[int], run: Path, records: Sequence[str]) -> 
         if (source / name).is_file():
             shutil.copy(source / name, made)
     for path in [*made.rglob("*"), made]:
-        sync(path)
+        durable.sync(path)
     made.rename(run)
-    sync(run.parent)
+    durable.sync(run.parent)

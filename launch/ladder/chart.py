@@ -16,6 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from data import durable
 from launch.ladder.digits import power, short
 
 DARK, GREY, BAND, BEYOND, FORETOLD = "#222b33", "#6c7780", "#c9d3dc", "#f4f1ea", "#d55e00"
@@ -117,9 +118,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     for kind, metadata in (("png", {"Software": None}), ("svg", NO_METADATA)):
         saved = BytesIO()
         figure.savefig(saved, format=kind, dpi=200, metadata=metadata)
-        partial = folder / f"{name}.{kind}.tmp"
-        partial.write_bytes(saved.getvalue())
-        partial.replace(folder / f"{name}.{kind}")
+        durable.write(folder / f"{name}.{kind}", saved.getvalue())
     return saved.getvalue().decode()
 
 

@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data import system
+from data import durable, system
 from launch.process.exits import OWN_THREADS
-from train.checkpoint.manifest import write_flushed
 
 EVERY = 2.0
 SILENT = 30.0
@@ -34,7 +33,7 @@ class Worker:
         self._folder = study / "workers"
         self._beat = self._folder / f"{self.name}.json"
         about = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot()}
-        write_flushed(self._beat, json.dumps(about) + "\n")
+        durable.write(self._beat, json.dumps(about) + "\n")
         self._closed = threading.Event()
         threading.Thread(target=self._keep_fresh, name=f"{OWN_THREADS} worker", daemon=True).start()
 

@@ -13,19 +13,17 @@ forecast.json          what was foretold
 
 import json
 import re
-import secrets
 import shlex
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from data import system
+from data import durable, system
 from data.errors import UserError
 from launch.config import load_dict, save
 from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.claims import holder
 from launch.ladder.study import Study, differences, from_dict
 from launch.run.path import run_path
-from train.checkpoint.manifest import write_flushed
 from train.report.writers import read_jsonl
 
 State = Literal["done", "failed", "running", "waiting"]
@@ -183,9 +181,7 @@ def _kept(path: Path) -> Study | None:
 
 def _keep(study: Study, path: Path) -> None:
     """Write study.yaml; several workers may do so at once."""
-    own = path / f"study.yaml.{secrets.token_hex(4)}"
-    save(study, own)
-    own.replace(path / "study.yaml")
+    save(study, path / "study.yaml")
 
 
 def number_of(run: Path) -> int:
@@ -211,4 +207,4 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write an object so that it is there whole, or not at all."""
-    write_flushed(path, json.dumps(values, indent=2) + "\n")
+    durable.write(path, json.dumps(values, indent=2) + "\n")

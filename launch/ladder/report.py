@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from data import durable
 from data.errors import UserError
 from launch.ladder import chart, records, sections
 from launch.ladder.backtest import backtests
@@ -15,7 +16,6 @@ from launch.ladder.runs import budgets, table
 from launch.ladder.subject import Subject
 from launch.ladder.surface_picture import residuals, surface
 from launch.run.directory import near
-from train.checkpoint.manifest import write_flushed
 
 PICTURES = "report"
 BEYOND = 10.0
@@ -29,7 +29,7 @@ def write(subject: Subject, folder: Path) -> None:
     try:
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
         with chart.styled():
-            write_flushed(page, _page(subject, folder))
+            durable.write(page, _page(subject, folder))
     except OSError as error:
         raise UserError(
             f"out={folder} must be writable, because the page and its pictures are written into "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from data import durable
 from launch.plan.plan import Plan
 from launch.plan.units import unit
 from launch.process.mesh import shown
@@ -42,6 +43,5 @@ def draw(plan: Plan, picture: Path) -> None:
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     title = f"{plan.config.preset} on {plan.topology.told}, mesh {shown(plan.mesh)}"
     figure.suptitle(f"{title}: {plan.fit.verdict}", fontsize=10)
-    partial = picture.with_name(picture.name + ".partial")
-    figure.savefig(partial, format="png")
-    partial.replace(picture)
+    with durable.replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from data import durable
 from launch.plan.search import Estimate, Search, fits
 from launch.plan.shapes import GIB
 from launch.process.mesh import shown
@@ -72,9 +73,8 @@ def draw(search: Search, picture: Path) -> None:
         f"{search.best.config.preset} on {topology.told}: {len(search.estimates):,} layouts",
         fontsize=10,
     )
-    partial = picture.with_name(picture.name + ".partial")
-    figure.savefig(partial, format="png")
-    partial.replace(picture)
+    with durable.replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def pareto(estimates: list[Estimate]) -> list[Estimate]:

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from data import durable
 from launch.process.exits import OWN_THREADS
 from train.report.phases import Phases
 
@@ -33,12 +34,11 @@ class Heartbeat:
             thread.start()
 
     def _run(self, path: Path) -> None:
-        partial = path.with_name(f"{path.name}.partial")
         working = True
         while True:
             try:
-                partial.write_text(json.dumps(self._beat()) + "\n", encoding="utf-8")
-                partial.replace(path)
+                # Not flushed: a disk that stands still must not hold it up.
+                durable.write(path, json.dumps(self._beat()) + "\n", flush=False)
                 working = True
             except OSError as error:
                 if working:

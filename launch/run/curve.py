@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
+from data import durable
 from data.errors import UserError
 from train.report.writers import Record, read_jsonl
 
@@ -46,9 +47,8 @@ def draw(metrics: Path, picture: Path) -> None:
         axes.spines[["right"]].set_visible(False)
     rate.spines[["top"]].set_visible(False)
     figure.suptitle(metrics.absolute().parent.name, fontsize=11)
-    partial = picture.with_name(picture.name + ".partial")
-    figure.savefig(partial, format="png")
-    partial.replace(picture)
+    with durable.replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _draw_loss(axes: Axes, train: Sequence[Record], held_out: Sequence[Record]) -> None:

@@ -25,15 +25,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data import system
+from data import durable, system
 from data.errors import UserError
 from launch.config import RunConfig, load_dict, require_resumable, save
 from launch.run.path import run_path
-from train.checkpoint.manifest import sync, write_flushed
 
 RUNS = Path("runs")
 OF_A_START = ("config.yaml", "environment.json", "timeline.jsonl", "metrics.jsonl", "tensorboard")
-BEFORE_A_RUN = {"job.sbatch", "logs", "failures", "config.yaml.partial"}
+BEFORE_A_RUN = {"job.sbatch", "logs", "failures"}
 OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
 PACKAGES = (
     "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
@@ -113,9 +112,9 @@ def open_run_directory(
         taking_back.append(functools.partial(_take_back, run, made, aside, there, before))
     if not resume:
         run.checkpoints.mkdir(exist_ok=True)
-        sync(run.path)
+        durable.sync(run.path)
     save(config, run.config)
-    write_flushed(run.environment, json.dumps([*_starts(run), environment()], indent=2) + "\n")
+    durable.write(run.environment, json.dumps([*_starts(run), environment()], indent=2) + "\n")
     return run
 
 
@@ -220,7 +219,8 @@ def _starts(run: RunDirectory) -> list[Any]:
 def _is_of_a_run(path: Path) -> bool:
     """Whether an entry of a directory shows that more than preparations were made there."""
     empty = path.name == "checkpoints" and path.is_dir() and not any(path.iterdir())
-    return path.name not in BEFORE_A_RUN and not empty
+    prepared = path.name in BEFORE_A_RUN or path.suffix == durable.TEMPORARY
+    return not prepared and not empty
 
 
 def _entries(run: RunDirectory) -> list[Path]:

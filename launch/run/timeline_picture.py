@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
+from data import durable
 from launch.run.goodput import attempts, counting, parts, totals
 from launch.run.timeline import Span
 
@@ -47,9 +48,8 @@ def draw(title: str, spans: Sequence[Span], picture: Path) -> None:
     for axes in (steps, band):
         axes.spines[["right", "top"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
-    partial = picture.with_name(picture.name + ".partial")
-    figure.savefig(partial, format="png")
-    partial.replace(picture)
+    with durable.replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def _draw_steps(axes: Axes, spans: list[Span], begin: float, scale: float) -> None:

@@ -1,4 +1,4 @@
-"""Committing files to the cache, and taking turns."""
+"""Where the cache is, and taking turns in it."""
 
 import errno
 import subprocess
@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.cache import commit, digest_of, is_remote, kept_in, local_cache, only_one, remote_path
-
-
-def test_commit_replaces_whole_files(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "file"
-    commit(path, b"one")
-    commit(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert list(path.parent.iterdir()) == [path]
+from data.cache import digest_of, is_remote, kept_in, local_cache, only_one, remote_path
 
 
 def test_digest_separates_its_parts() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,11 +146,13 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "absent.yaml")
 
 
-def test_save_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
+def test_save_leaves_the_old_file_when_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "config.yaml"
     save(preset("tiny"), path)
-    (tmp_path / "config.yaml.partial").mkdir()
-    with pytest.raises(OSError):
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(os, "fsync", lambda _: os.stat(tmp_path / "gone"))
         save(preset("gpt2-124m"), path)
     assert load(path) == preset("tiny")
 

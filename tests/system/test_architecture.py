@@ -10,7 +10,7 @@ import pytest
 from model.layers import sinusoidal
 from tests.command import ROOT
 
-SHARED = ("data.errors", "data.fields")
+SHARED = ("data.errors", "data.durable", "data.fields")
 """Lowest modules, which every room may import."""
 ALLOWED = {
     "model": ("model", *SHARED),

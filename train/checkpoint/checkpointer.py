@@ -216,9 +216,7 @@ class Checkpointer:
 
     def _prepared(self) -> dict[int, float]:
         """The steps that stand, with their losses, in a folder that is ready to be written to."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        manifest.sync(self.directory.parent)
-        self.folder.clean()
+        self.folder.prepare()
         return {step: self._loss(step) for step in self.steps()}
 
     def _loss(self, step: int) -> float:

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+from data import durable
 from data.errors import UserError
-from train.checkpoint.manifest import MANIFEST, Fault, sync, write_flushed
+from train.checkpoint.manifest import MANIFEST, Fault
 
 META = "meta.json"
 REASON = "REASON.json"
@@ -69,9 +70,11 @@ class CheckpointFolder:
             raise UserError(f"{path} is no plain file")
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def clean(self) -> None:
-        """Delete what killed processes left half written or half deleted, and set aside what is
-        called a step but has no manifest. Only who is about to write may call it."""
+    def prepare(self) -> None:
+        """Create the folder, delete what killed processes left half written or half deleted, and
+        set aside what is called a step but has no manifest; only a process about to write may."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        durable.sync(self.path.parent)
         for item in self.items():
             if item.kind == "saving":
                 shutil.rmtree(item.path)
@@ -95,7 +98,7 @@ class CheckpointFolder:
     def publish(self, step: int) -> None:
         """Give the finished checkpoint its name."""
         self.saving(step).rename(self.of(step))
-        sync(self.path)
+        durable.sync(self.path)
 
     def delete(self, step: int) -> None:
         """Delete a checkpoint; killed at any instant, it leaves nothing that looks whole."""
@@ -104,7 +107,7 @@ class CheckpointFolder:
             self.of(step).rename(doomed)
         except FileNotFoundError:
             return
-        sync(self.path)
+        durable.sync(self.path)
         # Files that a reader has open stay on NFS; whoever writes here next cleans them away.
         shutil.rmtree(doomed, ignore_errors=True)
 
@@ -115,10 +118,10 @@ class CheckpointFolder:
             "set_aside": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "faults": [fault._asdict() for fault in faults],
         }
-        write_flushed(self.of(step) / REASON, json.dumps(reason, indent=1) + "\n")
+        durable.write(self.of(step) / REASON, json.dumps(reason, indent=1) + "\n")
         number = 1
         while (aside := self.path / f"{step}.bad{f'-{number}' if number > 1 else ''}").exists():
             number += 1
         self.of(step).rename(aside)
-        sync(self.path)
+        durable.sync(self.path)
         return aside

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from data import durable
 from data.errors import UserError
 
 MANIFEST = "MANIFEST.json"
@@ -69,9 +70,8 @@ def flushed(directory: Path, names: Iterable[str]) -> dict[str, Entry]:
     """Flush the files to the disk; return what the manifest says of them."""
 
     def entry(name: str) -> Entry:
-        with open(directory / name, "rb") as file:
-            os.fsync(file.fileno())
-            return Entry(os.fstat(file.fileno()).st_size, _digest(directory / name))
+        durable.sync(directory / name)
+        return Entry((directory / name).stat().st_size, _digest(directory / name))
 
     names = list(names)
     return dict(zip(names, _in_parallel(entry, names), strict=True))
@@ -84,7 +84,7 @@ def write(directory: Path, manifest: Manifest, key: bytes | None = None) -> None
     if faults := _unmerged(manifest.files):
         raise UserError(told(faults))
     for folder, _, _ in os.walk(directory):
-        sync(Path(folder))
+        durable.sync(Path(folder))
     body = {
         "format": FORMAT,
         "step": manifest.step,
@@ -92,7 +92,7 @@ def write(directory: Path, manifest: Manifest, key: bytes | None = None) -> None
         "arrays": {name: shown(form) for name, form in manifest.arrays.items()},
         "files": {name: entry._asdict() for name, entry in sorted(manifest.files.items())},
     }
-    write_flushed(directory / MANIFEST, _text(body | _seals(body, key)))
+    durable.write(directory / MANIFEST, _text(body | _seals(body, key)))
 
 
 def read(directory: Path, key: bytes | None = None) -> Manifest:
@@ -171,26 +171,6 @@ def shown(form: Form) -> str:
     """As in `float32[8,4]`."""
     dtype, shape = form
     return f"{dtype}[{','.join(map(str, shape))}]"
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_flushed(path: Path, text: str) -> None:
-    """Write a file so that after a power cut it is there whole, or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
 
 
 def _unmerged(names: Iterable[str]) -> list[Fault]:

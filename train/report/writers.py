@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from data import durable
 from data.errors import UserError
-from train.checkpoint.manifest import write_flushed
 
 Record = Mapping[str, float | int | str]
 
@@ -45,7 +45,7 @@ class JsonlWriter:
         elif path.exists():
             kept = b"".join(line for line, record in _parsed(path) if record["step"] <= resume_step)
             # Flushed, or a power cut soon after would leave none of them.
-            write_flushed(path, kept.decode())
+            durable.write(path, kept)
         self._file = path.open("ab", buffering=0)
 
     def write(self, record: Record) -> None:
@@ -121,7 +121,7 @@ class WandbWriter:
         """The last step that was sent before this start, 0 if none was."""
         self._step = self.last_step
         # Before it is used, so that a start that is killed here has no other id than the next.
-        write_flushed(self._file, json.dumps(self._all) + "\n")
+        durable.write(self._file, json.dumps(self._all) + "\n")
         self._run = wandb.init(
             project=project,
             id=self._own["id"],
@@ -147,9 +147,7 @@ class WandbWriter:
     def _note_sent(self) -> None:
         """W&B sends the records of a step together, when the next begins or the run ends."""
         self._own["step"] = self._step
-        partial = self._file.with_name(f"{self._file.name}.partial")
-        partial.write_text(json.dumps(self._all) + "\n")
-        partial.replace(self._file)
+        durable.write(self._file, json.dumps(self._all) + "\n", flush=False)
 
 
 def _sent(file: Path) -> dict[str, dict[str, Any]]:

@@ -232,7 +232,7 @@ def test_what_is_refused_is_refused_without_sbatch_too(
 def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:
     (here / "run" / "logs").mkdir(parents=True)
     (here / "run" / "job.sbatch").touch()
-    (here / "run" / "config.yaml.partial").touch()
+    (here / "run" / "config.yaml.1f2e3d4c.tmp").touch()
     words = ["train", "tiny", *SMALL, "--train.eval-batches", "0", "--resume-or-start"]
     words += ["--run-dir", str(here / "run"), "--train.steps"]
     assert "going on" not in meshloom(*words, "2").stdout
