@@ -8,18 +8,80 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
+from annotated_types import Interval
+
+from data.errors import UserError
 from launch.cluster.gang import Events, Gang
 from launch.cluster.output import say
 from launch.cluster.restartable import Restartable
 from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
-from launch.commands.options import LocalOptions, TrainOptions
+from launch.config import MOST_VIRTUAL
 from launch.process.exits import ROOT
+from launch.run.arguments import TrainOptions
 from launch.run.typed import told_to_processes
+from launch.schema import bounds
 
+Processes = Annotated[int, Interval(ge=1, le=1024)]
+Devices = Annotated[int, Interval(ge=1, le=MOST_VIRTUAL)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalOptions:
+    """Start a command as one job of several processes on this machine.
+
+    When a process fails, `train` is started again from its last checkpoint.
+
+    COMMAND follows the flags: `meshloom launch local --processes 2 train tiny`.
+    """
+
+    processes: Processes | None = None
+    """Processes of the job; if not given, one for each of --gpus, and without those 2."""
+    devices_per_process: Devices | None = None
+    """Virtual CPU devices of each process; 1 if not given."""
+    gpus: str | None = None
+    """Run on these GPUs, as in 0,1,2,3, shared out evenly among the processes."""
+    restarts: Annotated[int, Interval(ge=0, le=10**6)] = 3
+    """Restarts in a row that may bring no progress before the job is given up; 0: none at all."""
+    min_processes: Processes | None = None
+    """Go on with fewer processes, but not fewer than this, when the same one fails again."""
+
+    def __post_init__(self) -> None:
+        bounds.require(self)
+        gpus = self.gpu_names()
+        if gpus and self.devices_per_process is not None:
+            raise UserError(
+                f"devices_per_process={self.devices_per_process} must not come with gpus="
+                f"{self.gpus}, because it counts CPU devices; try without --devices-per-process"
+            )
+        if gpus and len(gpus) % (self.processes or 1):
+            raise UserError(
+                f"gpus={self.gpus} must be a multiple of processes={self.processes}, because each "
+                f"process gets as many, but there are {len(gpus)}; try --processes {len(gpus)}"
+            )
+        most = self.processes or len(gpus) or 2
+        if self.min_processes is not None and self.min_processes > most:
+            raise UserError(
+                f"min_processes={self.min_processes} must be at most processes={most}, because "
+                f"the job begins with those; try --min-processes {most}"
+            )
+
+    def gpu_names(self) -> list[str]:
+        """What CUDA_VISIBLE_DEVICES calls them; none for a job on the CPU."""
+        if self.gpus is None:
+            return []
+        names = [name.strip() for name in self.gpus.split(",")]
+        if "" in names or len(set(names)) < len(names):
+            raise UserError(
+                f"gpus={self.gpus} must name each GPU once, because a process owns those it gets; "
+                "try --gpus 0,1"
+            )
+        return names
 
 
 def run_local(command: Sequence[str], *, processes: int, devices_per_process: int) -> int:

@@ -12,7 +12,7 @@ from launch.cluster.failure import Failure
 from launch.cluster.failure_page import SUMMARY, page
 from launch.cluster.gang import Gang
 from launch.cluster.output import say
-from launch.commands.options import TrainOptions
+from launch.run.arguments import TrainOptions
 from launch.run.directory import RunDirectory, check_flags, near, new_directory
 from launch.run.typed import program
 from train.checkpoint.manifest import MANIFEST

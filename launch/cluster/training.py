@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import UserError
-from launch.commands.options import TrainOptions
+from launch.run.arguments import TrainOptions, train_options
 from launch.run.directory import RunDirectory
 from launch.run.saved import open_run
+from launch.schema.command_line import UsageError
 
 
 class Training(NamedTuple):
@@ -26,9 +27,6 @@ class Training(NamedTuple):
 
 def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
     """Parse `train ...` with the flags `more`; ValueError or exit 2 as `meshloom train` does."""
-    from launch.commands.train_arguments import train_options
-    from launch.schema.command_line import UsageError
-
     if not words or words[0] != "train":
         raise UsageError(
             f"a launcher needs `train` and what follows it, not {' '.join(words) or 'nothing'!r}; "

@@ -7,7 +7,7 @@ import tyro
 from annotated_types import Interval
 
 from data.config import DataConfig
-from launch.schema.command_line import UsageError, run_one_of
+from launch.schema.command_line import UsageError, run_one_of, wants_help
 
 if TYPE_CHECKING:
     from data.rows.tokens import TokenWindows
@@ -19,7 +19,7 @@ DEFAULT = DataConfig()
 def main(arguments: list[str]) -> None:
     """Run `meshloom data prepare|tokenizer|show`."""
     commands = {"prepare": prepare, "tokenizer": tokenizer, "show": show}
-    if arguments[:1] == ["tokenizer"] and not {"-h", "--help"} & set(arguments):
+    if arguments[:1] == ["tokenizer"] and not wants_help(arguments):
         _require_output(arguments)
     run_one_of(
         commands,
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
 
 def prepare(data: DataConfig = DEFAULT) -> None:
-    """Tokenize the sources into the cache, going on where a killed call stopped.
+    """Tokenize the sources into the cache, continuing where a killed call stopped.
 
     Args:
         data: The data of a run.
@@ -58,7 +58,7 @@ def tokenizer(
 
 
 def show(data: DataConfig = DEFAULT, row: Annotated[int, Interval(ge=0, le=2**62)] = 0) -> None:
-    """Print what the data are, and one training row as text.
+    """Print the sizes of the data, and a training row as text.
 
     Args:
         data: The data of a run.

@@ -1,9 +1,9 @@
-"""The command `launch`: finds the launcher, splits its flags from the command it is to start."""
+"""The command `meshloom launch`: picks the launcher, and splits its flags from its command."""
 
 from collections.abc import Callable
 
-from launch.cli import COMMANDS
-from launch.commands.train_arguments import train_options
+from launch.commands.table import require_command
+from launch.run.arguments import train_options
 from launch.schema.command_line import UsageError, parse, split_command, unknown
 
 USAGE = (
@@ -17,7 +17,7 @@ USAGE = (
 )
 
 
-def launch(arguments: list[str]) -> int | None:
+def main(arguments: list[str]) -> int | None:
     """Run `meshloom launch ARGUMENTS` and return its exit code, None for 0."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -31,17 +31,14 @@ def launch(arguments: list[str]) -> int | None:
 
 
 def _local(arguments: list[str]) -> int:
-    from launch.commands.options import LocalOptions
+    from launch.cluster.local import LocalOptions, launch_local
 
     own, command = split_command(arguments, LocalOptions)
     options = parse(LocalOptions, own, prog="meshloom launch local")
     if not command:
         raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
-    if command[0] not in COMMANDS:
-        raise unknown("meshloom", command[0], COMMANDS)
+    require_command(command[0])
     train = train_options(command[1:]) if command[0] == "train" else None
-    from launch.cluster.local import launch_local
-
     return launch_local(command, options, train)
 
 

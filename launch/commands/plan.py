@@ -7,15 +7,16 @@ import math
 from pathlib import Path
 
 from data.errors import UserError
-from launch.commands.options import PlanOptions, begun_from
 from launch.config import RunConfig
 from launch.plan.given import require_used
 from launch.plan.layouts import nearest_batch
+from launch.plan.options import PlanOptions
 from launch.plan.topology import Topology, parse
 from launch.plan.units import count
 from launch.presets.preset import preset
 from launch.process.progress import Progress
-from launch.schema.command_line import UsageError
+from launch.run.arguments import StartOptions, split_preset, starting_config
+from launch.schema.command_line import UsageError, parse_known, wants_help
 from launch.schema.command_line import parse as parse_flags
 
 FOLDER = Path("runs") / "plans"
@@ -57,20 +58,20 @@ def main(arguments: list[str]) -> None:
 
 def plan_options(arguments: list[str]) -> PlanOptions:
     """What `meshloom plan ARGUMENTS` asks; raises UsageError, exits as the parser does."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    if (begun := begun_from(arguments, "plan")) is not None:
-        base = begun
-    elif {"-h", "--help"} & set(arguments):
+    name, flags = split_preset(arguments)
+    prog = f"meshloom plan {name or 'PRESET'}"
+    base = starting_config(name, parse_known(StartOptions, flags, prog=prog), "plan")
+    if base is None:
+        if not wants_help(flags):
+            raise UsageError(
+                "meshloom plan needs a preset, as in `meshloom plan llama3-8b --on v5p-128 "
+                "--mesh.fsdp 64` (`meshloom presets` lists all)"
+            )
         base = preset("llama3-8b")
-    else:
-        raise UsageError(
-            "meshloom plan needs a preset, as in `meshloom plan llama3-8b --on v5p-128 "
-            "--mesh.fsdp 64` (`meshloom presets` lists all)"
-        )
     options = parse_flags(
         PlanOptions,
-        arguments[1:] if named else arguments,
-        prog=f"meshloom plan {base.preset if named else 'PRESET'}",
+        flags,
+        prog=prog,
         description=f"Defaults shown are those of {base.preset}; `meshloom presets` lists all.",
         default=PlanOptions(run=base),
     )

@@ -2,14 +2,25 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from launch.presets.preset import PRESETS, preset, source
-from model.flops import embedding_parameters, flops_per_token, parameter_count
+from launch.schema.command_line import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetsOptions:
+    """List every preset with its sizes."""
+
+    json: bool = False
+    """Print JSON, one object a preset, instead of a table."""
 
 
 def describe(name: str) -> dict[str, Any]:
     """Sizes of one preset, with the training FLOPs of a token at the preset's row length."""
+    from model.flops import embedding_parameters, flops_per_token, parameter_count
+
     config = preset(name)
     model, length = config.model, config.data.sequence_length
     parameters = parameter_count(model)
@@ -24,10 +35,11 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def show(*, json_format: bool) -> None:
-    """Print all presets to standard output."""
+def main(arguments: list[str]) -> None:
+    """Print all presets."""
+    options = parse(PresetsOptions, arguments, prog="meshloom presets")
     rows = [describe(name) for name in PRESETS]
-    if json_format:
+    if options.json:
         json.dump(rows, sys.stdout, indent=2)
         print()
         return

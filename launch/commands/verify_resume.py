@@ -12,22 +12,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import psutil
+from annotated_types import Interval
 
 from data.errors import UserError
-from launch.commands.options import VerifyResumeOptions
+from data.fields import Seed
+from launch.cluster.local import Devices, Processes
 from launch.process.exits import ROOT
+from launch.run.arguments import train_options
 from launch.run.directory import RUNS, RunDirectory, new_directory
 from launch.run.path import run_path
-from train.checkpoint.difference import compared
+from launch.schema.command_line import UsageError, parse, split_command
 from train.checkpoint.folder import CheckpointFolder
 from train.report.writers import read_jsonl
 
 
+@dataclass(frozen=True, kw_only=True)
+class VerifyResumeOptions:
+    """Train twice, once killed at random instants, and compare every bit.
+
+    PRESET and flags of `train` follow the flags:
+    `meshloom verify-resume --kills 5 tiny --train.steps 60`.
+    """
+
+    kills: Annotated[int, Interval(ge=1, le=10_000)] = 5
+    """Times the second run is killed, by signal 9 to all its processes at once."""
+    seed: Seed = 0
+    """Seed of the instants."""
+    processes: Processes = 1
+    """Processes of each run, on this machine."""
+    devices_per_process: Devices = 1
+    """Virtual CPU devices of each process, when there are several."""
+    folder: Path | None = None
+    """Folder of both runs; a new one under runs/ by default."""
+
+
 class Undisturbed(NamedTuple):
-    """How the run went that nobody killed."""
+    """The run that was not killed."""
 
     losses: dict[int, float]
     start: float
@@ -42,12 +67,30 @@ class Kill(NamedTuple):
     saved: int
 
 
+def main(arguments: list[str]) -> int:
+    """Run `meshloom verify-resume ARGUMENTS`; the exit code is 0 if every bit is equal, else 1."""
+    own, words = split_command(arguments, VerifyResumeOptions)
+    options = parse(VerifyResumeOptions, own, prog="meshloom verify-resume")
+    if not words:
+        raise UsageError(
+            "meshloom verify-resume needs a preset and flags of `train`, as in "
+            "`meshloom verify-resume --kills 5 tiny --train.steps 60`"
+        )
+    training = train_options(words)
+    if training.run_dir is not None or training.resume or training.overwrite:
+        raise UsageError(
+            "meshloom verify-resume starts runs of its own, in --folder; try without --run-dir, "
+            "--resume, --resume-or-start and --overwrite"
+        )
+    return verify_resume(options, words)
+
+
 def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
-    """Train twice what `words` (a preset and flags of `train`) say, once undisturbed and once
+    """Train what `words` (a preset and flags of `train`) say twice, once undisturbed and once
     killed `options.kills` times; compare, and return 0 if every bit is equal, else 1.
 
-    Raises ValueError if a run fails by itself, or if no kill came after a checkpoint: then nothing
-    was proved.
+    Raises ValueError if a run fails without being killed, or if no kill came after a checkpoint:
+    then nothing was proved.
     """
     place = run_path("folder", options.folder or RUNS)
     folder = new_directory("verify-resume") if options.folder is None else place
@@ -100,7 +143,7 @@ def _killed(
 ) -> list[Kill]:
     """Train to the end, with kills at random instants after random steps.
 
-    Steps that lie behind the newest checkpoint stand for the start-up, and are killed there.
+    Steps before the newest checkpoint stand for the start-up, and are killed there.
     """
     chance = random.Random(options.seed)
     steps = max(undisturbed.losses)
@@ -151,9 +194,11 @@ def verdict(
     straight: RunDirectory, killed: RunDirectory, expected: dict[int, float], kills: list[Kill]
 ) -> int:
     """Print what of the two runs is equal; 0 if all is. `expected` are the losses of `straight`."""
-    found = losses_of(killed)
-    steps = sorted(expected.keys() | found.keys())
-    apart = [step for step in steps if expected.get(step) != found.get(step)]
+    from train.checkpoint.difference import compared
+
+    actual = losses_of(killed)
+    steps = sorted(expected.keys() | actual.keys())
+    apart = [step for step in steps if expected.get(step) != actual.get(step)]
     last = _newest(straight)
     arrays = list(compared(straight.checkpoints / str(last), killed.checkpoints / str(last)))
     unequal = [array["name"] for array in arrays if array["what"] != "equal"]
@@ -164,7 +209,7 @@ def verdict(
     )
     if apart:
         step = apart[0]
-        print(f"first other loss: step {step}: {found.get(step)} in place of {expected.get(step)}")
+        print(f"first other loss: step {step}: {actual.get(step)} instead of {expected.get(step)}")
     if unequal:
         print(f"first other array: {unequal[0]}")
     print("resume is NOT exact" if apart or unequal else "resume is exact")
@@ -174,7 +219,7 @@ def verdict(
 def _start(
     options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
 ) -> "subprocess.Popen[bytes]":
-    """Begin the run, or go on with it; what it says goes into a file beside it."""
+    """Start the run, or continue it; its output goes into a file next to it."""
     command = [sys.executable, "-m", "launch"]
     if options.processes > 1:
         command += ["launch", "local", "--processes", str(options.processes)]
@@ -184,12 +229,12 @@ def _start(
         command.append("--resume")
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
-    with run.path.with_suffix(".txt").open("ab") as said:
+    with run.path.with_suffix(".txt").open("ab") as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env={**os.environ, "PYTHONPATH": path},
         )
 
@@ -216,8 +261,8 @@ def _newest(run: RunDirectory) -> int:
 
 
 def _failed(run: RunDirectory, code: int) -> UserError:
-    said = run.path.with_suffix(".txt")
+    output = run.path.with_suffix(".txt")
     return UserError(
-        f"the run in {run.path} must come to its end, because two whole runs are compared, but it "
-        f"ended with {code}; try to read why in {said}"
+        f"the run in {run.path} must finish, because two whole runs are compared, but it "
+        f"ended with {code}; try {output}, where it says why"
     )

@@ -18,7 +18,8 @@ from launch.ladder.results import digest_of, grid_of, run_of
 from launch.ladder.runs import Run
 from launch.ladder.subject import Subject
 from launch.ladder.surface import Surface
-from launch.run.directory import RunDirectory, environment
+from launch.run.directory import RunDirectory
+from launch.run.environment import environment
 
 
 def runs(subject: Subject) -> list[Element]:

@@ -3,8 +3,8 @@
 import dataclasses
 
 from data.errors import UserError
-from launch.commands.options import PlanOptions
 from launch.config import MeshConfig, RunConfig
+from launch.plan.options import PlanOptions
 from launch.schema.command_line import value_of
 
 FOUND = ("--model.remat", "--train.accumulation")

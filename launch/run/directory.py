@@ -13,31 +13,23 @@ import contextlib
 import functools
 import itertools
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from data import durable, system
 from data.errors import UserError
 from launch.config import RunConfig, load_dict, require_resumable, save
+from launch.run.environment import environment
 from launch.run.path import run_path
 
 RUNS = Path("runs")
 OF_A_START = ("config.yaml", "environment.json", "timeline.jsonl", "metrics.jsonl", "tensorboard")
 BEFORE_A_RUN = {"job.sbatch", "logs", "failures"}
 OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
-PACKAGES = (
-    "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
-    "tensorflow-datasets libtpu jax-cuda12-plugin jax-cuda13-plugin"
-).split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +37,11 @@ class RunDirectory:
     """Paths of one run; `path` is absolute."""
 
     path: Path
+
+    @classmethod
+    def at(cls, run_dir: Path) -> "RunDirectory":
+        """The one that --run-dir names; ValueError if it is no local path."""
+        return cls(path=system.local_path("run_dir", run_dir))
 
     @property
     def config(self) -> Path:
@@ -189,25 +186,6 @@ def find_run_directory(path: Path) -> RunDirectory:
     return run
 
 
-def environment() -> dict[str, Any]:
-    """Versions and platform, to tell later what a run was made with; no names, no variables."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "versions": versions,
-        "git_revision": _git_revision(),
-        "command": ["meshloom", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
 def _starts(run: RunDirectory) -> list[Any]:
     """The environments of the starts before; none if the file was damaged, as no run needs them."""
     try:
@@ -276,21 +254,6 @@ def _free_name(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
     return aside
-
-
-def _git_revision() -> str | None:
-    """Commit this code runs from, with `-dirty` if it was changed since; None without git."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        result = subprocess.run(
-            ["git", "-C", str(root), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def near(path: Path) -> str:

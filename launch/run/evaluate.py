@@ -3,11 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from launch.commands.options import MovedData
 from launch.config import DistributedConfig, MeshConfig, RunConfig
 from launch.run import build
 from launch.run.resume import require_rows, require_same_rows
-from launch.run.saved import open_saved
+from launch.run.saved import MovedData, open_saved
 from model.sharding import axis_size
 
 

@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding
 from data.errors import UserError
 from data.text import TextStream
 from data.tokenizer import Tokenizer, visible
-from launch.commands.options import MovedTokenizer
 from launch.config import MeshConfig, RunConfig
+from launch.run.saved import MovedTokenizer
 from model.generate import Sampling
 from model.generate import generate as decode
 from model.sharding import axis_size, spec

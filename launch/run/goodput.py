@@ -1,17 +1,10 @@
-"""The command `goodput`: the share of a run's wall time, over all its starts, that it trained."""
+"""The share of a run's wall time, over all its starts, in which it trained."""
 
 import itertools
-import json
-import textwrap
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from data.errors import UserError
-from launch.commands.options import GoodputOptions
-from launch.run.directory import near
-from launch.run.saved import open_run
-from launch.run.timeline import Span, read
+from launch.run.timeline import Span
 
 KINDS = {
     "steps": "steps that count",
@@ -27,9 +20,6 @@ KINDS = {
     "down": "down: no process ran",
 }
 """Every second of a run is of one of these kinds."""
-
-INDENT = " " * 6
-"""Of what an attempt ended with, where it does not fit in its line."""
 
 
 class Part(NamedTuple):
@@ -53,30 +43,6 @@ class Attempt(NamedTuple):
     """As it told itself, or the phase in which it was last seen."""
     rollbacks: list[int]
     """The steps it went back to."""
-
-
-def goodput(options: GoodputOptions) -> None:
-    """Print where the time went, and draw it into the run directory."""
-    run = open_run(options.run).directory
-    spans = read(run.timeline) if run.timeline.is_file() else []
-    if not spans:
-        raise UserError(
-            f"run={options.run} must have a {run.timeline.name}, because the time is read from it; "
-            "try a run that has been started by this version"
-        )
-    seconds, found = totals(spans), attempts(spans)
-    wall = sum(seconds.values())
-    if options.json:
-        listed = [attempt._asdict() for attempt in found]
-        share = seconds["steps"] / max(wall, 1e-9)
-        print(json.dumps({"goodput": share, "wall": wall, "seconds": seconds, "attempts": listed}))
-        return
-    print("\n".join(table(seconds, found)))
-    import launch.run.timeline_picture
-
-    picture = run.path / "goodput.png"
-    launch.run.timeline_picture.draw(run.path.name, spans, picture)
-    print(f"\npicture: {near(picture)}")
 
 
 def totals(spans: list[Span]) -> dict[str, float]:
@@ -160,38 +126,3 @@ def attempts(spans: list[Span]) -> list[Attempt]:
             )
         )
     return found
-
-
-def table(seconds: dict[str, float], found: list[Attempt]) -> list[str]:
-    """What `meshloom goodput` prints, at most 80 columns wide."""
-    wall = max(sum(seconds.values()), 1e-9)
-    lines = [f"goodput {seconds['steps'] / wall:.1%} of {lasted(wall)}", ""]
-    for kind, told in KINDS.items():
-        if seconds[kind] > 0:
-            lines.append(f"  {told:<42}{lasted(seconds[kind]):>10}{seconds[kind] / wall:>8.1%}")
-    lines += ["", f"  {'start':<21}{'lasted':>9}   {'steps':<15}{'ended'}"]
-    for attempt in found:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.begin))
-        steps = "none"
-        if attempt.first_step is not None:
-            steps = f"{attempt.first_step:,}-{attempt.last_step:,}"
-        ended, rest = attempt.ended, ""
-        if len(ended) > 30:
-            head, _, rest = ended.partition(": ")
-            ended, rest = (head, rest) if rest and len(head) <= 30 else (ended[:29] + "…", ended)
-        lines.append(f"  {when:<21}{lasted(attempt.end - attempt.begin):>9}   {steps:<15}{ended}")
-        lines += textwrap.wrap(rest, 80, initial_indent=INDENT, subsequent_indent=INDENT)
-        if back := attempt.rollbacks:
-            times = f", {len(back)} rollbacks in all" if len(back) > 1 else ""
-            lines.append(f"  {'':<33}rollback to step {back[-1]:,}{times}")
-    return lines
-
-
-def lasted(seconds: float) -> str:
-    """A stretch of time as people write it."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{int(seconds // 60)}:{int(seconds % 60):02} min"
-    return f"{minutes // 60}:{minutes % 60:02} h"

@@ -15,7 +15,8 @@ from launch.config import RunConfig, to_dict
 from launch.process import exits
 from launch.process.mesh import shown
 from launch.run import typed
-from launch.run.directory import RunDirectory, environment, near
+from launch.run.directory import RunDirectory, near
+from launch.run.environment import environment
 from launch.run.generate import continuations
 from model.families.family import FamilyConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count

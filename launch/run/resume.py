@@ -17,7 +17,8 @@ from data.rows.rows import Rows
 from launch.config import RunConfig, require_resumable, to_dict
 from launch.process.distributed import from_first_process
 from launch.run.course import Course
-from launch.run.directory import RunDirectory, environment
+from launch.run.directory import RunDirectory
+from launch.run.environment import environment
 from launch.run.saved import open_run, require_tokenizer
 from launch.run.signing import signing_key
 from train.checkpoint.checkpointer import Checkpointer

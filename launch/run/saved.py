@@ -24,9 +24,31 @@ from train.checkpoint.folder import CheckpointFolder
 if TYPE_CHECKING:
     from data.config import DataConfig
     from data.tokenizer import Tokenizer
-    from launch.commands.options import MovedData, MovedTokenizer
     from train.checkpoint.checkpointer import Checkpointer
     from train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MovedTokenizer:
+    """Where the tokenizer of a run is now."""
+
+    tokenizer: str | None = None
+    """The run's tokenizer, if it was moved: `bytes`, or a path. Its content must be the same."""
+    begin_token: str | None = None
+    """The token before a document, if no file next to the tokenizer names it any more."""
+    end_token: str | None = None
+    """The token after a document, likewise."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MovedData(MovedTokenizer):
+    """Where the data of a run are now."""
+
+    sources: tuple[str, ...] | None = None
+    """The run's corpora, if they were moved, in their order, as in `text:/new/place/*.txt`. Their
+    text must be the same."""
+    cache_dir: str | None = None
+    """Another place for token stores."""
 
 
 class OpenedRun(NamedTuple):
@@ -100,7 +122,7 @@ def require_tokenizer(
         )
 
 
-def moved(config: RunConfig, data: "MovedData | MovedTokenizer") -> RunConfig:
+def moved(config: RunConfig, data: MovedTokenizer) -> RunConfig:
     """The config with its data where they lie now."""
     places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
     changed = {name: place for name, place in places.items() if place is not None}
@@ -112,7 +134,7 @@ def open_saved(
     run_path: Path,
     step: int | None,
     mesh: MeshConfig,
-    data: "MovedData | MovedTokenizer",
+    data: MovedTokenizer,
     distributed: DistributedConfig | None = None,
     like: RunConfig | None = None,
 ) -> Iterator[Saved]:

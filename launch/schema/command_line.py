@@ -13,6 +13,7 @@ from data.errors import UserError
 from launch.process.exits import USAGE
 
 Options = TypeVar("Options")
+HELP = {"-h", "--help"}
 
 
 class UsageError(Exception):
@@ -47,7 +48,7 @@ def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: A
 
     from launch.schema import bounds
 
-    if {"-h", "--help"} & set(arguments):
+    if wants_help(arguments):
         _join_lines(kind, settings.get("default"))
     usual, refusals = settings.get("default"), io.StringIO()
     try:
@@ -67,13 +68,26 @@ def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: A
     return made
 
 
+def parse_known(kind: type[Options], arguments: list[str], *, prog: str) -> Options:
+    """The dataclass `kind` of those arguments that it has; the others, help too, are for a parser
+    that needs to know these first."""
+    import tyro
+
+    words = [word for word in arguments if word not in HELP]
+    return tyro.cli(kind, args=words, prog=prog, return_unknown_args=True, add_help=False)[0]
+
+
+def wants_help(arguments: Iterable[str]) -> bool:
+    return not HELP.isdisjoint(arguments)
+
+
 def parse_call(
     command: Callable[..., Options], arguments: list[str], *, prog: str
 ) -> Callable[[], Options]:
     """The call of the function `command` with the arguments; raises and exits as `parse` does."""
     from launch.schema import bounds
 
-    if {"-h", "--help"} & set(arguments):
+    if wants_help(arguments):
         _join_lines(command)
     checked: Any = bounds.call_of(command)
     return parse(checked, arguments, prog=prog)

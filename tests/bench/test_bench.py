@@ -15,11 +15,11 @@ import tyro
 from flax import nnx
 
 import tests.bench.__main__ as bench
-from launch.commands.options import TrainOptions
 from launch.config import MeshConfig, RunConfig
 from launch.presets.preset import preset
 from launch.process import runtime
 from launch.process.mesh import make_mesh
+from launch.run.arguments import TrainOptions
 from tests.bench import baseline, gpu, saving, startup, step, timing
 from tests.bench.baseline import Sizes
 from tests.bench.batch import random_batch

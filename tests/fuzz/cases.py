@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from launch.cli import COMMANDS
+from launch.commands.table import COMMANDS
 from tests.fuzz.child import Setting, run
 from tests.fuzz.inputs import NAMES, PLACES, YAML, Source, damage, source
 

@@ -9,6 +9,8 @@ import pytest
 
 from data.system import REMEDIES
 from launch import cli
+from launch.commands import presets
+from launch.commands.table import COMMANDS
 from launch.config import save
 from launch.presets.preset import preset
 from tests.command import ROOT
@@ -94,7 +96,7 @@ def test_help_documents_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("--help") == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in cli.COMMANDS)
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_a_forgotten_resume_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     save(preset("tiny"), tmp_path / "config.yaml")
     assert exit_code("train", "--run-dir", str(tmp_path), "--train.steps", "50") == 2
     shown = capsys.readouterr().err
-    assert f"needs a preset, or --resume to go on with the run in {tmp_path}" in shown
+    assert f"needs a preset, or --resume to continue the run in {tmp_path}" in shown
 
 
 def test_config_file_is_a_starting_point_and_flags_change_it(
@@ -204,7 +206,7 @@ def test_error_that_is_not_for_the_user_shows_where_it_came_from(
     def fail(arguments: list[str]) -> None:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(fail, "fails"))
+    monkeypatch.setattr(presets, "main", fail)
     assert exit_code("presets") == 70
     shown = capsys.readouterr().err
     assert "Traceback" in shown and str(error) in shown
@@ -217,7 +219,7 @@ def test_what_the_system_says_and_would_say_again_is_for_the_user(
     def fail(arguments: list[str]) -> None:
         raise OSError(number, os.strerror(number), "/a/file")
 
-    monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(fail, "fails"))
+    monkeypatch.setattr(presets, "main", fail)
     assert exit_code("presets") == 1
     shown = capsys.readouterr().err
     assert shown.startswith("error: /a/file must be usable") and "; try " in shown
@@ -227,9 +229,7 @@ def test_what_the_system_says_and_would_say_again_is_for_the_user(
 def test_numbers_that_no_memory_holds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(
-        cli.COMMANDS, "presets", cli.Command(lambda _: len(bytearray(1 << 60)), "fails")
-    )
+    monkeypatch.setattr(presets, "main", lambda _: len(bytearray(1 << 60)))
     assert exit_code("presets") == 1
     assert capsys.readouterr().err.startswith("error: memory must suffice for what was asked")
 
@@ -296,7 +296,7 @@ def test_interrupt_ends_with_its_code(
     def interrupt(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "presets", cli.Command(interrupt, "is interrupted"))
+    monkeypatch.setattr(presets, "main", interrupt)
     assert exit_code("presets") == 130
     assert capsys.readouterr().err == "error: interrupted\n"
 

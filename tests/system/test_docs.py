@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cli import COMMANDS
+from launch.commands.table import COMMANDS
 from launch.presets.preset import PRESETS
 from tests.command import ROOT, SMALL, meshloom
 

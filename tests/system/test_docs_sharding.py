@@ -8,9 +8,9 @@ import jax
 import pytest
 import tyro
 
-from launch.commands.options import TrainOptions
 from launch.presets.preset import preset
 from launch.process.mesh import axis_sizes
+from launch.run.arguments import TrainOptions
 from launch.run.build import check_batch, fresh_state
 from model.sharding import MESH_AXES, abstract_mesh
 from tests.command import ROOT

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from launch.cluster.failure import Failure
-from launch.cluster.local import LocalPlaces
+from launch.cluster.local import LocalOptions, LocalPlaces
 from launch.cluster.restartable import Restartable
 from launch.cluster.training import training
-from launch.commands.options import LocalOptions, TrainOptions
+from launch.run.arguments import TrainOptions
 
 FAILURE = Failure(
     1, 2, 70, "ended with 70", False, {}, 0, 9, 1.0, 0.0, ["its last words"], None, []

@@ -56,4 +56,4 @@ def test_a_folder_in_use_and_a_run_that_fails_are_refused(
     assert "must hold no runs yet" in error
     words = ["--folder", str(tmp_path / "new"), "tiny", "--data.sources", "text:nowhere/*.txt"]
     error = meshloom("verify-resume", *words, expect=1).stderr
-    assert "must come to its end" in error and "straight.txt" in error
+    assert "must finish" in error and "straight.txt" in error

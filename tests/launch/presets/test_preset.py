@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from launch.commands.presets import describe, show
+from launch.commands.presets import describe, main
 from launch.presets.preset import PRESETS, preset, source
 from model.flops import parameter_count
 
@@ -70,19 +70,19 @@ def test_unknown_preset_names_the_nearest() -> None:
 
 
 def test_json_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    show(json_format=True)
+    main(["--json"])
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(PRESETS)
     assert rows == [describe(name) for name in PRESETS]
 
 
-def test_embeddings_are_told_apart() -> None:
+def test_embeddings_are_counted_apart() -> None:
     row = describe("gpt2-124m")
     assert row["parameters"] - row["parameters_without_embeddings"] == (50257 + 1024) * 768
 
 
 def test_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    show(json_format=False)
+    main([])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     for name in PRESETS:

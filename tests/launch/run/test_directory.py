@@ -6,7 +6,8 @@ import pytest
 
 from launch.config import load, to_dict
 from launch.presets.preset import preset
-from launch.run.directory import environment, find_run_directory, open_run_directory
+from launch.run.directory import find_run_directory, open_run_directory
+from launch.run.environment import environment
 
 TINY = preset("tiny")
 

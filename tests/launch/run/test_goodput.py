@@ -5,24 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from launch.run.goodput import attempts, parts, table, totals
+from launch.commands.goodput import table
+from launch.run.goodput import attempts, parts, totals
 from launch.run.timeline import Span
 from tests.command import SMALL, meshloom, records, train_until
 
 
 def spans(
-    *told: tuple[str, float] | tuple[str, float, int, int] | tuple[str, float, int, int, float],
+    *listed: tuple[str, float] | tuple[str, float, int, int] | tuple[str, float, int, int, float],
     attempt: int = 1,
     at: float = 0.0,
 ) -> list[Span]:
     """Spans end to end from (phase, seconds[, first step, last step[, data wait]])."""
-    found = []
-    for one in told:
-        first, last = (one[2], one[3]) if len(one) > 3 else (None, None)
-        waited = one[4] if len(one) == 5 else 0.0
-        found.append(Span(attempt, one[0], at, at + one[1], first, last, waited))
-        at += one[1]
-    return found
+    result = []
+    for item in listed:
+        first, last = (item[2], item[3]) if len(item) > 3 else (None, None)
+        waited = item[4] if len(item) == 5 else 0.0
+        result.append(Span(attempt, item[0], at, at + item[1], first, last, waited))
+        at += item[1]
+    return result
 
 
 def some(seconds: dict[str, float]) -> dict[str, float]:
@@ -30,11 +31,13 @@ def some(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def test_a_run_that_nobody_disturbed() -> None:
-    told = spans(("start", 2), ("compile", 3), ("step", 10, 1, 10, 1.0), ("save", 1), ("finish", 4))
-    assert some(totals(told)) == {
+    timeline = spans(
+        ("start", 2), ("compile", 3), ("step", 10, 1, 10, 1.0), ("save", 1), ("finish", 4)
+    )
+    assert some(totals(timeline)) == {
         "start": 2, "compile": 3, "steps": 9, "data_wait": 1, "save": 1, "finish": 4,
     }  # fmt: skip
-    assert attempts(told)[0][3:] == (1, 10, "no last word, in finish", [])
+    assert attempts(timeline)[0][3:] == (1, 10, "no last word, in finish", [])
 
 
 def test_steps_after_the_last_save_are_lost_and_the_gap_is_down() -> None:
@@ -48,8 +51,8 @@ def test_steps_after_the_last_save_are_lost_and_the_gap_is_down() -> None:
 def test_a_span_is_cut_where_a_later_attempt_begins() -> None:
     first = spans(("step", 10, 1, 10, 2.0))
     second = spans(("step", 4, 5, 8), attempt=2, at=10.0)
-    found = some(totals(first + second))
-    assert found == pytest.approx({"steps": 3.2 + 4, "data_wait": 0.8, "lost": 6})
+    result = some(totals(first + second))
+    assert result == pytest.approx({"steps": 3.2 + 4, "data_wait": 0.8, "lost": 6})
 
 
 def test_a_step_that_was_never_finished_is_lost_only_before_another_start() -> None:
@@ -66,41 +69,41 @@ def test_an_attempt_that_ended_in_order_lost_nothing() -> None:
 
 
 def test_a_rollback_within_an_attempt_loses_what_it_repeats() -> None:
-    told = spans(("step", 8, 1, 8), ("restore", 1), ("step", 5, 5, 9))
-    assert some(totals(told)) == {"steps": 4 + 5, "lost": 4, "restore": 1}
-    assert attempts(told)[0].rollbacks == [4]
-    assert table(totals(told), attempts(told))[-1].strip() == "rollback to step 4"
-    told += spans(("restore", 1), ("step", 2, 5, 6), at=14.0)
-    assert table(totals(told), attempts(told))[-1].endswith("to step 4, 2 rollbacks in all")
+    timeline = spans(("step", 8, 1, 8), ("restore", 1), ("step", 5, 5, 9))
+    assert some(totals(timeline)) == {"steps": 4 + 5, "lost": 4, "restore": 1}
+    assert attempts(timeline)[0].rollbacks == [4]
+    assert table(totals(timeline), attempts(timeline))[-1].strip() == "rollback to step 4"
+    timeline += spans(("restore", 1), ("step", 2, 5, 6), at=14.0)
+    assert table(totals(timeline), attempts(timeline))[-1].endswith("to step 4, 2 rollbacks in all")
 
 
 def test_clocks_that_disagree_leave_no_overlap() -> None:
     first = spans(("step", 10, 1, 10))
     second = spans(("start", 1), ("compile", 2), ("step", 4, 11, 14), attempt=2, at=8.0)
-    found = list(parts(first + second))
-    assert [part.end for part in found[:-1]] == [part.begin for part in found[1:]]
+    result = list(parts(first + second))
+    assert [part.end for part in result[:-1]] == [part.begin for part in result[1:]]
     assert sum(totals(first + second).values()) == 15.0
 
 
 @pytest.mark.parametrize(
-    ("ended", "beside", "below"),
+    ("ended", "first", "below"),
     [
         ("a peer ended: JaxRuntimeError: " + "word " * 80 + "end", "a peer ended", "JaxRuntime"),
         ("stopped by SIGTERM before a step", "stopped by SIGTERM before a s…", "stopped by"),
     ],
 )
-def test_a_long_end_is_told_in_full_below_its_line(ended: str, beside: str, below: str) -> None:
+def test_a_long_end_is_printed_in_full_below_its_line(ended: str, first: str, below: str) -> None:
     last = Span(1, "step", 0.0, 3.0, 1, 3, 0.0, ended)
     lines = table(totals([last]), attempts([last]))
-    place = next(n for n, line in enumerate(lines) if line.endswith(f" {beside}"))
-    told = " ".join(line.strip() for line in lines[place + 1 :])
-    assert told.startswith(below) and ended.endswith(told) and max(map(len, lines)) <= 80
+    place = next(n for n, line in enumerate(lines) if line.endswith(f" {first}"))
+    rest = " ".join(line.strip() for line in lines[place + 1 :])
+    assert rest.startswith(below) and ended.endswith(rest) and max(map(len, lines)) <= 80
 
 
 def test_the_table_fits_a_terminal() -> None:
-    told = spans(("start", 3e5), ("step", 3e6, 1, 1_000_000, 2e5), ("evaluate", 40))
-    ended = [told[-1]._replace(ended="ValueError: " + "x" * 100)]
-    lines = table(totals(told), attempts(told[:-1] + ended))
+    timeline = spans(("start", 3e5), ("step", 3e6, 1, 1_000_000, 2e5), ("evaluate", 40))
+    ended = [timeline[-1]._replace(ended="ValueError: " + "x" * 100)]
+    lines = table(totals(timeline), attempts(timeline[:-1] + ended))
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("goodput 84.8% of ")
 
@@ -111,17 +114,17 @@ def test_a_killed_run_that_went_on_sums_to_its_wall_time(tmp_path: Path) -> None
     words += ["--train.eval-every", "2", "--train.eval-batches", "40"]
     train_until(33, "tiny", *SMALL, *words, "--run-dir", str(run))
     meshloom("train", "--run-dir", str(run), "--resume")
-    told = json.loads(meshloom("goodput", str(run), "--json").stdout)
-    first, second = told["attempts"]
+    printed = json.loads(meshloom("goodput", str(run), "--json").stdout)
+    first, second = printed["attempts"]
     assert first["ended"].startswith("no last word, in ") and second["ended"] == "done"
     assert second["first_step"] in (21, 1) and second["last_step"] == 60
     wall = second["end"] - first["begin"]
-    assert sum(told["seconds"].values()) == pytest.approx(wall, rel=0.01)
+    assert sum(printed["seconds"].values()) == pytest.approx(wall, rel=0.01)
     gap = second["begin"] - first["end"]
-    assert told["seconds"]["down"] == pytest.approx(gap, abs=0.01)
+    assert printed["seconds"]["down"] == pytest.approx(gap, abs=0.01)
     for kind in ("steps", "lost", "down", "start", "compile", "restore", "evaluate", "save"):
-        assert told["seconds"][kind] > 0, kind
-    assert told["goodput"] == told["seconds"]["steps"] / sum(told["seconds"].values())
+        assert printed["seconds"][kind] > 0, kind
+    assert printed["goodput"] == printed["seconds"]["steps"] / sum(printed["seconds"].values())
     assert all(0 < record["goodput"] < 1 for record in records(run))
 
     out = meshloom("goodput", str(run)).stdout

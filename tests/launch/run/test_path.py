@@ -15,8 +15,7 @@ from launch.cluster.restartable import Restartable
 from launch.cluster.slurm import SlurmOptions, launch_slurm
 from launch.cluster.tpu_vm import TpuVmOptions, gcloud
 from launch.cluster.training import training
-from launch.commands.options import VerifyResumeOptions
-from launch.commands.verify_resume import verify_resume
+from launch.commands.verify_resume import VerifyResumeOptions, verify_resume
 from launch.ladder.directory import make_study
 from launch.ladder.studies import load_study
 from launch.presets.preset import preset

@@ -2,6 +2,7 @@
 it goes on."""
 
 import dataclasses
+import importlib
 import inspect
 import json
 import shutil
@@ -15,14 +16,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import launch.commands.checkpoint
-import launch.commands.data
-import launch.commands.ladder
-import launch.commands.options
 from launch.cli import main
 from launch.config import load, save
 from launch.run.saved import _verified
-from tests.command import SMALL, meshloom, records
+from tests.command import ROOT, SMALL, meshloom, records
 from train.checkpoint import manifest
 from train.checkpoint.checkpointer import Checkpointer
 from train.config import CheckpointConfig
@@ -64,7 +61,7 @@ MORE = {
     "checkpoint diff": ["1", "2"],
     "checkpoint prune": ["--keep-latest", "1"],
 }
-"""Every command that takes a RUN, and what it needs beside it."""
+"""Every command that takes a RUN, and what else it needs."""
 OLD, NEW = "jsonl:corpus/*.jsonl", "jsonl:else/where/*.jsonl"
 
 
@@ -73,8 +70,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `corpus/` and `run`, begun there by relative paths alone."""
     here = tmp_path_factory.mktemp("first")
     (here / "corpus").mkdir()
-    told = [{"text": f"Night {n} was dark and stormy, and the sea was high."} for n in range(300)]
-    text = "".join(json.dumps(record) + "\n" for record in told)
+    documents = [
+        {"text": f"Night {n} was dark and stormy, and the sea was high."} for n in range(300)
+    ]
+    text = "".join(json.dumps(record) + "\n" for record in documents)
     (here / "corpus" / "text.jsonl").write_text(text)
     data = ["--data.sources", OLD, "--data.held-out", "0.2", "--data.cache-dir", "cache"]
     tokenizer = "corpus/tokenizer.json"
@@ -104,19 +103,18 @@ def commands() -> Iterator[str]:
         marks = [mark for hint in hints.values() for mark in getattr(hint, "__metadata__", ())]
         return any(getattr(mark, "metavar", None) == "RUN" for mark in marks)
 
-    for name, kind in vars(launch.commands.options).items():
-        if dataclasses.is_dataclass(kind) and takes_run(
-            typing.get_type_hints(kind, include_extras=True)
-        ):
-            yield name.removesuffix("Options").lower()
-    for module in (launch.commands.checkpoint, launch.commands.data, launch.commands.ladder):
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            own = function.__module__ == module.__name__
-            if not own or "run" not in inspect.signature(function).parameters:
+    for path in sorted((ROOT / "launch" / "commands").glob("*.py")):
+        module = importlib.import_module(f"launch.commands.{path.stem}")
+        for name, owner in vars(module).items():
+            if getattr(owner, "__module__", "") != module.__name__:
                 continue
-            if takes_run(typing.get_type_hints(function, include_extras=True)):
-                prefix = module.__name__.split(".")[1]
-                yield f"{prefix} {'list' if name == 'list_steps' else name}"
+            if dataclasses.is_dataclass(owner) or inspect.isfunction(owner):
+                if not takes_run(typing.get_type_hints(owner, include_extras=True)):
+                    continue
+                if inspect.isfunction(owner):
+                    yield f"{path.stem} {'list' if name == 'list_steps' else name}"
+                else:
+                    yield name.removesuffix("Options").lower()
 
 
 def test_every_command_that_takes_a_run_is_tried_here() -> None:
@@ -210,7 +208,7 @@ def _rewrite_meta(checkpoint: Path, without: str) -> None:
     meta = json.loads((checkpoint / "meta.json").read_text())
     del meta[without]
     (checkpoint / "meta.json").write_text(json.dumps(meta))
-    held = manifest.read(checkpoint)
+    before = manifest.read(checkpoint)
     (checkpoint / manifest.MANIFEST).unlink()
     files = manifest.flushed(checkpoint, manifest.file_names(checkpoint))
-    manifest.write(checkpoint, held._replace(files=files))
+    manifest.write(checkpoint, before._replace(files=files))

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from launch.commands.options import GenerateOptions
+from launch.commands.generate import GenerateOptions
 from launch.schema.command_line import parse
 from tests.advice import followed
 
