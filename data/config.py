@@ -2,6 +2,7 @@
 rows. Imports no grain, so that `--help` stays fast."""
 
 import dataclasses
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from annotated_types import Interval
 
+from data import system
+from data.cache import is_remote
 from data.errors import UserError
 from data.fields import FREE, Seed, Share, Size
+from data.rows import table as rows_table
 from data.sources import table
 from data.sources.source import Source
 
 if TYPE_CHECKING:
     from data.batch import Batch, TokenRows
     from data.rows.rows import Rows, Split
-    from data.rows.tokens import TokenWindows
     from data.tokenizer import Tokenizer
 
 
@@ -127,14 +130,12 @@ class DataConfig(DataKind):
 
     def open_rows(
         self, split: "Split", *, report: Callable[[str], None] = to_stderr
-    ) -> "TokenWindows":
-        """The rows of a split; what the cache lacks is tokenized first, which `report` is told.
+    ) -> "Rows[TokenRows]":
+        """The `data.rows.tokens.TokenWindows` of a split; what the cache lacks is tokenized first.
 
         ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
         """
-        from data.rows.tokens import open_windows
-
-        return open_windows(self, split, report)
+        return rows_table.open_rows("tokens", self, split, report)
 
     def batch_shapes(self, batch_size: int) -> "TokenRows":
         """A batch of that size in shapes and types alone."""
@@ -148,10 +149,15 @@ class DataConfig(DataKind):
         return TokenRows(ids, ids, places, places, np.broadcast_to(np.float32(0), shape))
 
     def absolute(self) -> Self:
-        """The config with absolute paths, as `data.places` makes them."""
-        from data.places import absolute
-
-        return absolute(self)
+        """The config with absolute paths in place of those of this directory and of `~`; URLs,
+        names and sizes stay. Its rows follow from what the files hold, not from where they lie."""
+        bytes_only = self.tokenizer == "bytes"
+        return dataclasses.replace(
+            self,
+            sources=tuple(self.source_of(spec).absolute() for spec in self.sources),
+            tokenizer="bytes" if bytes_only else _absolute("tokenizer", self.tokenizer),
+            cache_dir=_absolute("cache_dir", self.cache_dir),
+        )
 
     def moved(self, places: Mapping[str, Any]) -> Self:
         """The config with sources, tokenizer or cache where they lie now."""
@@ -160,9 +166,15 @@ class DataConfig(DataKind):
 
     def load_tokenizer(self) -> "Tokenizer":
         """The tokenizer that the config names; ValueError as from `data.tokenizer`."""
-        from data.tokenizer import tokenizer_of
+        from data.tokenizer import load_tokenizer
 
-        return tokenizer_of(self)
+        return load_tokenizer(self.tokenizer, self.begin_token, self.end_token)
+
+
+def _absolute(field: str, path: str) -> str:
+    if is_remote(path) and not os.path.lexists(path):
+        return path
+    return os.path.abspath(system.expanded(f"data.{field}", path))
 
 
 def _check_no_password(name: str, text: str) -> None:

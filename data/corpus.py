@@ -1,11 +1,8 @@
-"""A corpus: which files it is, a digest of their content, and its documents piece by piece."""
+"""A corpus by its entry of `data.sources`: which files it is, and a digest of their content."""
 
 import hashlib
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 from etils import epath
 
@@ -14,55 +11,7 @@ from data.cache import digest_of, is_remote, kept_in, local_cache, reachable
 from data.config import DataConfig
 from data.errors import UserError
 from data.sources.compressed import CHUNK
-from data.sources.source import Document, Piece, Source, Unreadable
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """One entry of `data.sources`, its files found and their content known by digest."""
-
-    source: Source
-    field: str
-    """Field of a record that holds the text; empty where there are no records."""
-    files: tuple[str, ...]
-    sizes: tuple[int, ...]
-    digest: str
-    cache_dir: str
-
-    @property
-    def spec(self) -> str:
-        return self.source.spec
-
-    def pieces(self) -> list[Piece]:
-        """The corpus in parts that can be read apart, in order; a TFDS set is built if need be."""
-        return self.source.divide(self)
-
-    def read(self, piece: Piece) -> Iterator[Document]:
-        """Documents of a piece, in order; ValueError names the file and place of what is bad."""
-        with reachable(piece.file), self.readable(piece.file):
-            yield from self.source.read(piece, self.field)
-
-    @contextmanager
-    def readable(self, file: str) -> Iterator[None]:
-        """Around what reads the file: what cannot be read becomes a ValueError that names it."""
-        try:
-            yield
-        except (Unreadable, OSError) as error:
-            raise self._bad(file, error) from error
-
-    def _bad(self, file: str, error: Exception) -> UserError:
-        texts = error.texts if isinstance(error, Unreadable) else ()
-        other = " or ".join(map(shlex.quote, texts[:3]))
-        other = f"--data.text-field {other}, or " if texts else ""
-        what = (
-            f"{error}"
-            if isinstance(error, Unreadable)
-            else f"the system says: {system.said(error)}"
-        )
-        return UserError(
-            f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
-            f"silently, but in {file} {what}; try {other}repairing that file or moving it away"
-        )
+from data.sources.source import Corpus
 
 
 def open_corpus(spec: str, config: DataConfig, report: Callable[[str], None]) -> Corpus:

@@ -18,11 +18,10 @@ import numpy as np
 
 from data import durable
 from data.config import DataConfig
-from data.corpus import Corpus
 from data.errors import UserError
 from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
-from data.sources.source import Document, Piece
-from data.tokenizer import Tokenizer, tokenizer_of
+from data.sources.source import Corpus, Document, Piece
+from data.tokenizer import Tokenizer
 
 BLOCK = 1 << 16
 GROUP = 1 << 20
@@ -52,7 +51,7 @@ def write_shard(
     ValueError on text that gives no tokens, or one of those that stand between documents, and, once
     it is written, on more lost characters than `config` allows.
     """
-    tokenizer = tokenizer_of(config)
+    tokenizer = config.load_tokenizer()
     documents = (document for piece in pieces for document in corpus.read(piece))
     round_trip = RoundTrip(tokenizer)
     with ExitStack() as opened:

@@ -27,11 +27,10 @@ from data.cache import (
     remote_path,
 )
 from data.config import DataConfig
-from data.corpus import Corpus
 from data.errors import UserError
 from data.round_trip import refuse_boundaries, refuse_lost
 from data.shard import SPLITS, record_of, token_type, write_shard
-from data.sources.source import PIECE, Piece
+from data.sources.source import PIECE, Corpus, Piece
 from data.stream import MANIFEST, Store
 from data.tokenizer import Tokenizer
 

@@ -12,7 +12,6 @@ from etils import epath
 
 from data import system
 from data.cache import is_remote, reachable
-from data.config import DataConfig
 from data.errors import UserError
 from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
 
@@ -167,11 +166,6 @@ def load_tokenizer(
     )
 
 
-def tokenizer_of(config: DataConfig) -> Tokenizer:
-    """The tokenizer of a run's data; ValueError as from `load_tokenizer`."""
-    return load_tokenizer(config.tokenizer, config.begin_token, config.end_token)
-
-
 def identity(tokenizer: Tokenizer) -> str:
     """Hex digest of all that a model learns of a tokenizer: its ids, begin and end."""
     parts = (tokenizer.digest, tokenizer.begin.id, tokenizer.end.id)
@@ -192,7 +186,7 @@ def documents(tokenizer: Tokenizer) -> str:
 def visible(text: str) -> str:
     """Text for people: control characters other than newline and tab as `\\x1b`, since a terminal
     would obey them."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def _template(fast) -> tuple[list[int], list[int]]:

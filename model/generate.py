@@ -72,8 +72,8 @@ def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -
         ordered = jnp.sort(logits, axis=-1, descending=True)
         share = jax.nn.softmax(ordered, axis=-1)
         before = jnp.cumsum(share, axis=-1) - share
-        least = jnp.min(jnp.where(before < sampling.top_p, ordered, jnp.inf), axis=-1)
-        logits = jnp.where(logits < least[:, None], -jnp.inf, logits)
+        lowest = jnp.min(jnp.where(before < sampling.top_p, ordered, jnp.inf), axis=-1)
+        logits = jnp.where(logits < lowest[:, None], -jnp.inf, logits)
     return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 

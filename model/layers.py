@@ -8,7 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from model.sharding import axis_size, check_divisible, mesh_axes, next_cut, spec
+from model.sharding import mesh_axes, spec
 from model.weights import Declare
 
 
@@ -23,12 +23,12 @@ def linear(
     B, T = x.shape[:2]
     n = len(w.get_metadata("fan_in"))
     logical = w.get_metadata("logical")
-    summed, made = logical[0], logical[n:]
+    summed, produced = logical[0], logical[n:]
     inputs, outputs = math.prod(w.shape[:n]), w.shape[n:]
-    columns = [None if axis == "embed" else axis for axis in (summed, *made)]
+    columns = [None if axis == "embed" else axis for axis in (summed, *produced)]
     rows = jax.lax.reshape(x, (B * T, inputs), out_sharding=spec("batch", columns[0]))
     matrix = jax.lax.reshape(
-        w[...].astype(x.dtype), (inputs, math.prod(outputs)), out_sharding=spec(summed, made[0])
+        w[...].astype(x.dtype), (inputs, math.prod(outputs)), out_sharding=spec(summed, produced[0])
     )
     y = jnp.dot(rows, matrix, out_sharding=spec("batch", columns[1]))
     if b is not None:
@@ -65,10 +65,6 @@ class Embedding(nnx.Module):
     """A table of token vectors: looked up at the input and, when tied, the output projection."""
 
     def __init__(self, declare: Declare, key: PRNGKeyArray, V: int, D: int, *, std: float):
-        check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
-        check_divisible(
-            "model.embed_dim", D, "embed", f"--model.embed-dim {next_cut(D, 'embed', 2)}"
-        )
         self.table = declare(
             key,
             (V, D),

@@ -5,7 +5,6 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from model.layers import linear
-from model.sharding import check_divisible, next_cut
 from model.weights import Declare
 
 ACTIVATIONS = {
@@ -34,7 +33,6 @@ class Mlp(nnx.Module):
     ):
         """`residual_std` is the standard deviation of what writes to the residual stream, `std`
         that of the other matrices."""
-        check_divisible("model.mlp_dim", F, "mlp", f"--model.mlp-dim {next_cut(F, 'mlp')}")
         self.activation = activation
         up, gate, down = jax.random.split(key, 3)
         init = jax.nn.initializers.normal(std)

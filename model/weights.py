@@ -17,7 +17,14 @@ from jaxtyping import Array, PRNGKeyArray
 from data.errors import UserError
 from model.families.family import FamilyConfig
 from model.parametrization import STANDARD, Scaling
-from model.sharding import MAY_STAY_WHOLE, MESH_AXES, spec, uncut
+from model.sharding import (
+    MAY_STAY_WHOLE,
+    MESH_AXES,
+    check_divisible,
+    next_cut,
+    spec,
+    uncut,
+)
 
 Declare = Callable[..., nnx.Param[Array]]
 """`param`, with the arguments that all weights of a part share given by `functools.partial`."""
@@ -46,8 +53,13 @@ def param(
     `fan_in` and `fan_out`, which say what the weight sums over and what it produces. `decay`
     says whether weight decay applies, `in_block` whether the weight acts on a residual branch, of
     which there are more in a deeper model, and `scaling` how its rate and gradient change with the
-    model's shape. Optimizers, counts and plans read the declaration from the Param.
+    model's shape. Optimizers, counts and plans read the declaration from the Param. Raises
+    ValueError when the mesh does not cut a dimension into equal shards.
     """
+    for size, name in zip(shape, logical, strict=True):
+        if name:
+            field = f"dimension {name!r} of a weight of shape {shape}"
+            check_divisible(field, size, name, str(next_cut(size, name)))
     initial = jax.nn.initializers.zeros if LISTING.get() else init
     value = initial(cast(Array, key), shape, out_sharding=spec(*logical))
     return nnx.Param(
@@ -127,8 +139,8 @@ def _weight(name: str, declared: nnx.Param[Array]) -> Weight:
     if "logical" not in metadata:
         raise UserError(
             f"weight {name} must be declared by `model.weights.param`, because layout, decay and "
-            "rate are read from that; try it in place of `nnx.Param`, and our layers in place of "
-            "Flax's"
+            "rate are read from that; try it in place of `nnx.Param`, and the layers of `model` in "
+            "place of Flax's"
         )
     stacked = declared.ndim > len(metadata["logical"])
     return Weight(

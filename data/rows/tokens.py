@@ -13,7 +13,7 @@ import numpy as np
 
 from data.batch import TokenRows
 from data.cache import digest_of
-from data.config import DataConfig
+from data.config import DataConfig, to_stderr
 from data.corpus import open_corpus
 from data.errors import UserError
 from data.order import MOST_EXAMPLES, ORDER, Order
@@ -22,15 +22,18 @@ from data.rows.rows import Rows, Split
 from data.store import open_store
 from data.stream import BOUNDARY, Store
 from data.text import CONTEXT, TextStream, text_bytes
-from data.tokenizer import Tokenizer, documents, identity, tokenizer_of
+from data.tokenizer import Tokenizer, documents, identity
 
 
-def open_windows(config: DataConfig, split: Split, report: Callable[[str], None]) -> "TokenWindows":
-    """The rows of a split; what the cache lacks is tokenized first, and `report` told about it.
+def open_windows(
+    config: DataConfig, split: Split, report: Callable[[str], None] = to_stderr
+) -> "TokenWindows":
+    """The rows of a split; what the cache lacks is tokenized first, and `report` is given lines
+    about that.
 
     ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
     """
-    tokenizer = tokenizer_of(config)
+    tokenizer = config.load_tokenizer()
     if split == "train":
         for note in tokenizer.notes:
             report(note)

@@ -5,15 +5,11 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from data import system
 from data.cache import is_remote, reachable, remote_path
 from data.errors import UserError
-from data.sources.source import Piece, Source
-
-if TYPE_CHECKING:
-    from data.corpus import Corpus
+from data.sources.source import Corpus, Piece, Source
 
 
 class Paths(Source):
@@ -25,7 +21,7 @@ class Paths(Source):
     def divide_file(self, file: str, size: int) -> list[Piece]:
         """A file of that many bytes in pieces; raises Unreadable and OSError."""
 
-    def divide(self, corpus: "Corpus") -> list[Piece]:
+    def divide(self, corpus: Corpus) -> list[Piece]:
         pieces = []
         for file, size in zip(corpus.files, corpus.sizes, strict=True):
             with corpus.readable(file):

@@ -1,15 +1,16 @@
 """What a kind of source can do: check its words, find its files, divide them into pieces that are
 read apart, and read the documents of a piece."""
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
+from data import system
+from data.cache import reachable
 from data.errors import UserError
-
-if TYPE_CHECKING:
-    from data.corpus import Corpus
 
 PIECE = 32 << 20
 """Bytes of text, about, that are read and tokenized as one."""
@@ -94,3 +95,51 @@ class Source(ABC):
     @abstractmethod
     def read(self, piece: Piece, field: str) -> Iterator[Document]:
         """The documents of a piece, in order; raises Unreadable, with the place, and OSError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """An entry of `data.sources` with its files, and the digest of their content."""
+
+    source: Source
+    field: str
+    """Field of a record that holds the text; empty where there are no records."""
+    files: tuple[str, ...]
+    sizes: tuple[int, ...]
+    digest: str
+    cache_dir: str
+
+    @property
+    def spec(self) -> str:
+        return self.source.spec
+
+    def pieces(self) -> list[Piece]:
+        """The corpus in parts that can be read apart, in order; a TFDS set is built if need be."""
+        return self.source.divide(self)
+
+    def read(self, piece: Piece) -> Iterator[Document]:
+        """Documents of a piece, in order; ValueError names the file and place of what is bad."""
+        with reachable(piece.file), self.readable(piece.file):
+            yield from self.source.read(piece, self.field)
+
+    @contextmanager
+    def readable(self, file: str) -> Iterator[None]:
+        """Around what reads the file: what cannot be read becomes a ValueError that names it."""
+        try:
+            yield
+        except (Unreadable, OSError) as error:
+            raise self._bad(file, error) from error
+
+    def _bad(self, file: str, error: Exception) -> UserError:
+        texts = error.texts if isinstance(error, Unreadable) else ()
+        other = " or ".join(map(shlex.quote, texts[:3]))
+        other = f"--data.text-field {other}, or " if texts else ""
+        what = (
+            f"{error}"
+            if isinstance(error, Unreadable)
+            else f"the system says: {system.said(error)}"
+        )
+        return UserError(
+            f"data.sources={self.spec!r} must be readable to its end, because no text is left out "
+            f"silently, but in {file} {what}; try {other}repairing that file or moving it away"
+        )

@@ -5,15 +5,11 @@ import os
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data.cache import kept_in, local_cache, only_one
 from data.errors import UserError
 from data.sources.array_record import divide_records, prepare, read_records
-from data.sources.source import Document, Piece, Source
-
-if TYPE_CHECKING:
-    from data.corpus import Corpus
+from data.sources.source import Corpus, Document, Piece, Source
 
 LEFT_OUT = {
     *("test", "tests", "idlelib", "lib-dynload", "site-packages", "dist-packages", "_bundled"),
@@ -38,7 +34,7 @@ class Stdlib(Source):
     def files(self, cache_dir: str, report: Callable[[str], None]) -> list[str]:
         return stdlib_files()
 
-    def divide(self, corpus: "Corpus") -> list[Piece]:
+    def divide(self, corpus: Corpus) -> list[Piece]:
         """Of records that are built in the cache."""
         folder = local_cache(corpus.cache_dir) / "tfds" / corpus.digest[:16]
         with kept_in(corpus.cache_dir), only_one(folder.with_suffix(".lock"), lambda _: None):
@@ -57,11 +53,11 @@ def stdlib_root() -> str:
 
 def stdlib_files() -> list[str]:
     """Paths of its sources and texts, sorted."""
-    found = []
+    files = []
     for folder, below, names in os.walk(stdlib_root()):
         below[:] = [name for name in below if name not in LEFT_OUT]
-        found += [os.path.join(folder, n) for n in names if n.endswith((".py", ".txt", ".rst"))]
-    return sorted(found)
+        files += [os.path.join(folder, n) for n in names if n.endswith((".py", ".txt", ".rst"))]
+    return sorted(files)
 
 
 def stdlib_names() -> list[str]:
@@ -73,6 +69,7 @@ def prepare_stdlib(folder: Path) -> str:
     """Build the standard-library corpus below the folder; returns where its records lie."""
     from data.sources.stdlib_builder import StdlibCorpus
 
-    builder = StdlibCorpus(data_dir=folder, file_format="array_record")
+    files = dict(zip(stdlib_names(), stdlib_files(), strict=True))
+    builder = StdlibCorpus(files, data_dir=folder, file_format="array_record")
     prepare(builder, "stdlib")
     return str(builder.data_dir)

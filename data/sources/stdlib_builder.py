@@ -1,17 +1,21 @@
 """The standard library as a TFDS builder; apart from its source, because TFDS is slow to import."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
-
-from data.sources.stdlib import stdlib_files, stdlib_names
 
 
 class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
     """One record a file: its text and its name below the library's folder."""
 
     VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, files: Mapping[str, str], **options: Any) -> None:
+        """`files` are paths by name, in the order of the records; `options` are those of TFDS."""
+        self._files = files
+        super().__init__(**options)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = tfds.features.FeaturesDict(
@@ -24,6 +28,5 @@ class StdlibCorpus(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, str]]]:
-        for number, names in enumerate(zip(stdlib_files(), stdlib_names(), strict=True)):
-            text = Path(names[0]).read_text(encoding="utf-8")
-            yield number, {"text": text, "name": names[1]}
+        for number, (name, path) in enumerate(self._files.items()):
+            yield number, {"text": Path(path).read_text(encoding="utf-8"), "name": name}

@@ -2,13 +2,9 @@
 
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from data.errors import UserError
-from data.sources.source import PIECE, Document, Piece, Source
-
-if TYPE_CHECKING:
-    from data.corpus import Corpus
+from data.sources.source import PIECE, Corpus, Document, Piece, Source
 
 VERSION = 1
 DOCUMENT = 1000
@@ -35,7 +31,7 @@ class Synthetic(Source):
         """One corpus, also where its size is written as 0100."""
         return f"synthetic:{int(self.where)}", VERSION
 
-    def divide(self, corpus: "Corpus") -> list[Piece]:
+    def divide(self, corpus: Corpus) -> list[Piece]:
         """Ranges of characters."""
         step, size = PIECE // DOCUMENT * DOCUMENT, int(self.where)
         ranges = [(start, min(start + step, size)) for start in range(0, size, step)]

@@ -5,16 +5,12 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data import durable
 from data.cache import digest_of, local_cache, only_one
 from data.errors import UserError
 from data.sources.array_record import divide_records, lacks, prepare, read_records
-from data.sources.source import Document, Piece, Source
-
-if TYPE_CHECKING:
-    from data.corpus import Corpus
+from data.sources.source import Corpus, Document, Piece, Source
 
 
 class Tfds(Source):
@@ -35,7 +31,7 @@ class Tfds(Source):
             durable.write(known, json.dumps(files))
         return files
 
-    def divide(self, corpus: "Corpus") -> list[Piece]:
+    def divide(self, corpus: Corpus) -> list[Piece]:
         folder = os.path.dirname(corpus.files[0])
         with corpus.readable(folder):
             return divide_records(folder)

@@ -35,7 +35,9 @@ def prepare(data: DataConfig = DEFAULT) -> None:
     Args:
         data: The data of a run.
     """
-    rows = data.open_rows("train")
+    from data.rows.tokens import open_windows
+
+    rows = open_windows(data, "train")
     print(f"ready to train on: {_counts(rows)} of {data.sequence_length} tokens")
 
 
@@ -64,14 +66,15 @@ def show(data: DataConfig = DEFAULT, row: Annotated[int, Interval(ge=0, le=2**62
         data: The data of a run.
         row: Number of the row in the order of training, from 0.
     """
+    from data.rows.tokens import open_windows
     from data.tokenizer import documents, visible
 
-    rows = data.open_rows("train")
+    rows = open_windows(data, "train")
     print(f"digest     {rows.digest}")
     print(f"train      {_counts(rows)}")
     if data.held_out:
         try:
-            print(f"held out   {_counts(data.open_rows('held_out'))}")
+            print(f"held out   {_counts(open_windows(data, 'held_out'))}")
         except ValueError as error:
             print(f"held out   0 rows: {error}")
     print(f"vocabulary {rows.tokenizer.vocab_size:,} ids; {documents(rows.tokenizer)}")

@@ -78,8 +78,10 @@ def result_of(study: StudyDirectory, cell: Cell, claim: int) -> dict[str, Any]:
 def _unique(cell: Cell) -> int | None:
     """Tokens of text that it was trained on, each counted once; None if sources have weights, as
     each is then repeated by itself."""
+    from data.rows.tokens import open_windows
+
     data = cell.config.data
-    return None if data.weights else data.open_rows("train").num_tokens
+    return None if data.weights else open_windows(data, "train").num_tokens
 
 
 def _checkpoints(run: Path) -> CheckpointFolder:

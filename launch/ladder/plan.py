@@ -89,9 +89,10 @@ def _sums(cells: list[Cell], hours: float | None) -> None:
 
 def _text(cells: list[Cell]) -> None:
     """How much text the losses stand on: of few documents, seeds of one cell differ."""
+    from data.rows.tokens import open_windows
 
     config = cells[0].config
-    train, held_out = config.data.open_rows("train"), config.data.open_rows("held_out")
+    train, held_out = (open_windows(config.data, s) for s in ("train", "held_out"))
     rows = min(held_out.num_rows, config.train.eval_batches * config.train.batch_size)
     most = max(cell.tokens for cell in cells) / train.num_tokens
     print(

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from data import system
 from data.config import DataConfig
-from data.places import absolute
 from launch.config import RunConfig, load_dict
 from launch.ladder.study import Power, Row, Study, from_dict
 from launch.presets.preset import preset
-from model.families.decoder_sizes import Proportions
+from model.families.family import Proportions
 from train.config import CheckpointConfig
 
 
@@ -91,5 +90,5 @@ def load_study(name: str) -> Study:
         path = Path(system.expanded("study", name))
         example = f"{' or '.join(STUDIES)}, or the study.yaml of a study's directory"
         study = from_dict(load_dict(path, "study", example), str(path))
-    base = dataclasses.replace(study.base, data=absolute(study.base.data))
+    base = dataclasses.replace(study.base, data=study.base.data.absolute())
     return dataclasses.replace(study, base=base)

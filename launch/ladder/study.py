@@ -14,7 +14,7 @@ from data.fields import Seed, Size
 from launch.config import RunConfig, leaves, to_dict
 from launch.presets.preset import preset
 from launch.schema.structured import structured
-from model.families.decoder_sizes import Proportions
+from model.families.family import Proportions
 
 Positive = Annotated[float, Interval(ge=1e-30, le=1e30)]
 Exponent = Annotated[float, Interval(ge=-2, le=2)]

@@ -12,7 +12,7 @@ from model.attention.kernels import attend
 from model.attention.mask import Mask
 from model.attention.rotary import Rotary, rotate
 from model.layers import linear, scaled
-from model.sharding import axis_size, check_divisible, next_cut, spec
+from model.sharding import axis_size, spec
 from model.weights import Declare
 
 
@@ -33,8 +33,7 @@ class Cache(NamedTuple):
 class Attention(nnx.Module):
     """Multi-head (Vaswani et al. 2017), grouped (Ainslie et al. 2023) or multi-query attention.
 
-    `declare` declares a weight as `model.weights.param` does. Raises ValueError when the current
-    mesh does not cut the heads into equal shards.
+    `declare` declares a weight as `model.weights.param` does.
     """
 
     def __init__(
@@ -54,9 +53,6 @@ class Attention(nnx.Module):
         rotary: Rotary | None = None,
     ):
         D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
-        check_divisible(
-            "model.num_heads", N, "heads", f"--model.num-heads {next_cut(N, 'heads', K)}"
-        )
         self.num_heads, self.num_kv_heads = N, K
         self.kernel, self.query_factor, self.rotary = kernel, query_factor, rotary
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None

@@ -2,21 +2,18 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import FREE, Layers, Size
-from model.families import decoder_sizes
-from model.families.decoder_sizes import Proportions
-from model.families.family import Attended, FamilyConfig
+from model.families import table
+from model.families.family import Attended, FamilyConfig, Proportions
 from model.parametrization import EXPONENTS, Scaling
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
-
-    from model.families.decoder import Decoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +135,9 @@ class DecoderConfig(FamilyConfig):
         """V, rows of the embedding: vocab_size rounded up to vocab_multiple."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
-    def build(self, key: "PRNGKeyArray") -> "Decoder":
-        """The network with fresh weights on the current mesh."""
-        from model.families.decoder import Decoder
-
-        return Decoder(self, key)
+    def build(self, key: "PRNGKeyArray") -> Any:
+        """The `model.families.decoder.Decoder` with fresh weights on the current mesh."""
+        return table.build(self, key)
 
     def resolve(self, backend: str) -> "DecoderConfig":
         """This config with compute type and attention kernel settled for the backend."""
@@ -238,14 +233,38 @@ class DecoderConfig(FamilyConfig):
         return replace(self, max_length=length)
 
     def of_width(self, width: int, rule: Proportions) -> "DecoderConfig":
-        return decoder_sizes.of_width(self, width, rule)
-
-    def widened(self, width: int, parametrization: str) -> "DecoderConfig":
-        return decoder_sizes.widened(self, width, parametrization)
+        """Layers, heads and feed-forward width as the rule says; ValueError for a width that is
+        not made of whole heads."""
+        heads = _whole_heads(width, "family.head_dim", rule.head_dim)
+        return replace(
+            self,
+            embed_dim=width,
+            num_layers=max(1, round(width / rule.width_per_layer)),
+            num_heads=heads,
+            num_kv_heads=heads,
+            head_dim=rule.head_dim,
+            mlp_dim=max(8, 8 * round(rule.mlp_ratio * width / 8)),
+        )
 
     @property
     def width_fields(self) -> tuple[str, ...]:
-        return decoder_sizes.FOLLOWING
+        return ("embed_dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "mlp_dim")
+
+    def widened(self, width: int, parametrization: str) -> "DecoderConfig":
+        """More heads of the same size, and a feed-forward layer in proportion; ValueError for a
+        width that is not made of whole heads."""
+        heads = _whole_heads(width, "model.head_dim", self.head_dim)
+        mup = parametrization == "mup"
+        return replace(
+            self,
+            embed_dim=width,
+            num_heads=heads,
+            num_kv_heads=max(1, heads * self.num_kv_heads // self.num_heads),
+            mlp_dim=max(8, 8 * round(self.mlp_dim / self.embed_dim * width / 8)),
+            parametrization="mup" if mup else "standard",
+            base_width=self.embed_dim if mup else None,
+            base_head_dim=None,
+        )
 
     def padded_for(self, tensor: int) -> "DecoderConfig":
         if self.table_rows % tensor == 0:
@@ -262,3 +281,14 @@ class DecoderConfig(FamilyConfig):
             "head_width": self.head_dim,
             "vocabulary": self.vocab_size,
         }
+
+
+def _whole_heads(width: int, field: str, head_dim: int) -> int:
+    """How many heads make up the width; ValueError if they do not."""
+    if width < 1 or width % head_dim:
+        near = max(1, round(width / head_dim)) * head_dim
+        raise UserError(
+            f"widths={width} must be a multiple of {field}={head_dim}, because it is made of whole "
+            f"heads; try {near}"
+        )
+    return width // head_dim

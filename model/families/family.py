@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Interval
 
 from data.errors import UserError
-from data.fields import FREE
-from model.families.decoder_sizes import Proportions
+from data.fields import FREE, Size
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
@@ -23,6 +24,18 @@ class Attended(NamedTuple):
     """Keys that a query sees at most, and in how many layers; None is all of them."""
     causal: bool = True
     """Whether a query sees no key after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proportions:
+    """Depth, heads and feed-forward width of a model, from its width."""
+
+    head_dim: Size
+    """H, the same at every width; the width must be a multiple."""
+    width_per_layer: Annotated[float, Interval(ge=1e-3, le=1e6)]
+    """D / L; the layers are rounded, and at least one."""
+    mlp_ratio: Annotated[float, Interval(ge=1e-3, le=1e3)] = 4.0
+    """F / D, with F rounded to a multiple of 8; 8/3 if gated has as many parameters as 4 if not."""
 
 
 @dataclass(frozen=True, kw_only=True)

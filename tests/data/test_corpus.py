@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.config import DataConfig
-from data.corpus import Corpus, open_corpus
+from data.corpus import open_corpus
+from data.sources.source import Corpus
 from data.tokenizer import load_tokenizer
 from tests.bucket import bucket_in_memory
 from tests.command import ROOT
@@ -103,7 +104,7 @@ def test_a_pattern_leaves_nothing_out_without_a_word(tmp_path: Path, place: str)
         f"open_corpus('text:{tmp_path}/**/*.txt', config, print)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ValueError: data.sources='text:" in done.stderr.splitlines()[-1]
+    assert "UserError: data.sources='text:" in done.stderr.splitlines()[-1]
     assert f"{other}: " in done.stderr.splitlines()[-1]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data.config import DataConfig
+from data.rows.tokens import open_windows
 from data.tokenizer import load_tokenizer
 from tests.vocabularies import byte_fallback, byte_level, changed, pieces, without_unknown, words
 
@@ -58,7 +59,7 @@ def test_the_name_of_the_unknown_token_gives_no_lost_letter_back(tmp_path: Path)
 def test_documents_without_a_character_are_left_out_and_said(tmp_path: Path) -> None:
     said: list[str] = []
     config = config_of(tmp_path, Path("bytes"), ["text", "", "more", ""])
-    assert config.open_rows("train", report=said.append).num_documents == 2
+    assert open_windows(config, "train", said.append).num_documents == 2
     assert any("2 documents without a character are left out" in line for line in said)
 
 

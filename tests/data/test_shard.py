@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data.config import DataConfig
-from data.corpus import Corpus, open_corpus
+from data.corpus import open_corpus
 from data.shard import (
     BLOCK,
     is_held_out,
@@ -19,6 +19,7 @@ from data.shard import (
     unpack_names,
     write_shard,
 )
+from data.sources.source import Corpus
 from tests.vocabularies import byte_fallback
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from data.config import DataConfig
-from data.corpus import Corpus, open_corpus
+from data.corpus import open_corpus
+from data.sources.source import Corpus
 from data.store import open_store
 from data.tokenizer import ByteTokenizer
 from tests.command import ROOT

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from data.config import DataConfig
-from data.corpus import Corpus
-from data.sources.source import Document, Piece, Source
+from data.sources.source import Corpus, Document, Piece, Source
 
 
 class Numbers(Source):

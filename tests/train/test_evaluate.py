@@ -11,7 +11,7 @@ import pytest
 
 from data.batch import TokenRows
 from data.config import DataConfig
-from data.rows.tokens import TokenWindows
+from data.rows.tokens import TokenWindows, open_windows
 from launch.run.build import make_evaluate
 from model.families.decoder import Decoder
 from tests.models import SMALL, TRAIN, mesh_of
@@ -68,7 +68,7 @@ def test_sums_are_those_of_numpy_and_bytes_those_of_the_text(
     config: DataConfig, packed: bool
 ) -> None:
     config = dataclasses.replace(config, packing=packed)
-    rows = config.open_rows("held_out", report=lambda line: None)
+    rows = open_windows(config, "held_out", lambda line: None)
     with jax.set_mesh(mesh_of()):
         nll, targets, size = by_hand(rows)
         found = make_evaluate(TRAIN, rows, batches=None)(state())
@@ -78,7 +78,7 @@ def test_sums_are_those_of_numpy_and_bytes_those_of_the_text(
 
 
 def test_bytes_are_those_of_the_batches_that_are_scored(config: DataConfig) -> None:
-    rows = config.open_rows("held_out", report=lambda line: None)
+    rows = open_windows(config, "held_out", lambda line: None)
     assert rows.num_rows > TRAIN.batch_size
     with jax.set_mesh(mesh_of()):
         found = make_evaluate(TRAIN, rows, batches=1)(state())

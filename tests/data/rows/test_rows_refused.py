@@ -8,7 +8,7 @@ import pytest
 
 from data.config import DataConfig
 from data.rows.rows import Split
-from data.rows.tokens import TokenWindows
+from data.rows.tokens import TokenWindows, open_windows
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def config(tmp_path: Path) -> DataConfig:
 
 
 def quietly(config: DataConfig, split: Split = "train") -> TokenWindows:
-    return config.open_rows(split, report=lambda line: None)
+    return open_windows(config, split, lambda line: None)
 
 
 def test_too_little_text(config: DataConfig) -> None:

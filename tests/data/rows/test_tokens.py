@@ -16,7 +16,7 @@ from data.batch import TokenRows
 from data.config import DataConfig
 from data.order import joined
 from data.rows.rows import Split
-from data.rows.tokens import TokenWindows
+from data.rows.tokens import TokenWindows, open_windows
 from data.tokenizer import ByteTokenizer, load_tokenizer
 from tests.vocabularies import byte_fallback, byte_level
 
@@ -25,7 +25,7 @@ END = ByteTokenizer.end.id
 
 
 def quietly(config: DataConfig, split: Split = "train") -> TokenWindows:
-    return config.open_rows(split, report=lambda line: None)
+    return open_windows(config, split, lambda line: None)
 
 
 def write(path: Path, texts: list[str]) -> str:

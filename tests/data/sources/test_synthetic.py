@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from data.config import DataConfig
-from data.corpus import Corpus, open_corpus
-from data.sources.source import PIECE
+from data.corpus import open_corpus
+from data.sources.source import PIECE, Corpus
 
 
 def opened(folder: Path, characters: int) -> Corpus:

@@ -9,7 +9,6 @@ import pytest
 
 from data.config import DataConfig
 from data.corpus import open_corpus
-from data.places import absolute
 from data.sources.source import Source
 from data.sources.table import SOURCES, source_of
 from data.store import open_store
@@ -63,7 +62,7 @@ def spelt(tokens: bytes) -> list[str]:
 
 
 def test_a_config_with_a_kind_of_its_own_keeps_the_others_and_checks_all() -> None:
-    config = absolute(NumbersData(sources=("numbers:7", "text:a.txt")))
+    config = NumbersData(sources=("numbers:7", "text:a.txt")).absolute()
     assert isinstance(config, NumbersData)
     assert config.sources == ("numbers:7", f"text:{Path.cwd()}/a.txt")
     with pytest.raises(ValueError, match=r"data\.sources='numbers:x' must be a number"):

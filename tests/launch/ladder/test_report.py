@@ -18,7 +18,7 @@ from launch.ladder.results import digest_of, grid_of
 from launch.ladder.studies import load_study
 from launch.ladder.study import Power, Row, Study
 from launch.ladder.surface import Surface
-from model.families.decoder_sizes import Proportions
+from model.families.family import Proportions
 
 TRUTH = Surface(1.3, 28.0, 165.0, 0.30, 0.36)
 WIDTHS = ((16, 32, 48, 64), (32, 48, 64, 80), (32, 48, 64, 96), (48, 64, 96, 128))

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from data.config import DataConfig
 from data.corpus import open_corpus
-from data.places import absolute
 
 NAMES = st.text("ab[]?!-{}~' $", min_size=1, max_size=5).filter(lambda name: name.strip("~ "))
 
 
 def resolved(source: str) -> str:
-    return absolute(DataConfig(sources=(source,))).sources[0]
+    return DataConfig(sources=(source,)).absolute().sources[0]
 
 
 def opened(source: str, cache: Path) -> tuple[tuple[str, ...], str]:
@@ -56,11 +55,11 @@ def test_home_is_resolved_and_names_stay(tmp_path: Path, monkeypatch: pytest.Mon
     files, _ = opened(resolved("text:~/*.txt"), tmp_path / "cache")
     assert files == (f"{home}/a.txt",)
     kept = ("stdlib", "synthetic:100", "tfds:mnist/3.0", "text:gs://b/c/*.txt", "jsonl:/a/*.jsonl")
-    config = absolute(DataConfig(sources=kept, cache_dir="s3://b/c"))
+    config = DataConfig(sources=kept, cache_dir="s3://b/c").absolute()
     assert (config.sources, config.tokenizer, config.cache_dir) == (kept, "bytes", "s3://b/c")
-    config = absolute(DataConfig(tokenizer="~/t.json", cache_dir="cache"))
+    config = DataConfig(tokenizer="~/t.json", cache_dir="cache").absolute()
     assert (config.tokenizer, config.cache_dir) == (f"{home}/t.json", f"{tmp_path}/cache")
-    assert absolute(DataConfig(tokenizer="../t.model")).tokenizer == f"{tmp_path.parent}/t.model"
+    assert DataConfig(tokenizer="../t.model").absolute().tokenizer == f"{tmp_path.parent}/t.model"
 
 
 def test_a_moved_corpus_has_the_same_digest(tmp_path: Path) -> None:
