@@ -12,7 +12,6 @@ from launch.plan.given import require_used
 from launch.plan.layouts import nearest_batch
 from launch.plan.options import PlanOptions
 from launch.plan.topology import Topology, parse
-from launch.plan.units import count
 from launch.presets.preset import preset
 from launch.process.progress import Progress
 from launch.run.arguments import StartOptions, split_preset, starting_config
@@ -20,6 +19,9 @@ from launch.schema.command_line import UsageError, parse_known, wants_help
 from launch.schema.command_line import parse as parse_flags
 
 FOLDER = Path("runs") / "plans"
+MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+"""Behind a number of tokens, as people write them: 4M, 300B, 1.5T."""
+MOST = 10**18
 
 
 def main(arguments: list[str]) -> None:
@@ -150,3 +152,20 @@ def nearest_cut(wanted: float, run: RunConfig, devices: int) -> int:
     sizes = axis_sizes(run.mesh, devices)
     parts = batch_shards(sizes) * run.train.accumulation
     return max(1, round(wanted / parts)) * parts
+
+
+def count(text: str, flag: str, example: str) -> int:
+    """The number, decimal units; ValueError names the flag and the example to try."""
+    number, unit = text.lower(), ""
+    if number[-1:] in MULTIPLES:
+        number, unit = number[:-1], number[-1:]
+    try:
+        value = round(float(number.replace("_", "")) * MULTIPLES[unit])
+    except (ValueError, OverflowError):
+        value = 0
+    if not 1 <= value <= MOST:
+        raise UserError(
+            f"{flag}={text} must be a number from 1 to {MOST // 10**12:,}T, with K, M, B or T "
+            f"behind it or nothing, because it counts; try --{flag.replace('_', '-')} {example}"
+        )
+    return value

@@ -20,11 +20,11 @@ from jax.sharding import SingleDeviceSharding
 
 from launch.config import from_dict
 from launch.plan.gpu_target import TARGETS
-from launch.plan.shapes import memory
 from launch.plan.topology import Topology, parse
 from launch.process.mesh import make_mesh
 from launch.process.runtime import die_with_launcher
 from launch.run import build
+from train.memory import array_bytes
 from train.state import TrainState
 from train.step import make_train_step
 
@@ -147,10 +147,10 @@ def compile_step(
 def logical(state: TrainState, rest: list[Any]) -> dict[str, int]:
     """Bytes that a device holds of what the step is given, without padding."""
     return {
-        "parameters": memory(state.model).device,
-        "optimizer": memory(state.optimizer).device,
-        "average": memory(state.average).device,
-        "batch": memory((state.step, rest)).device,
+        "parameters": array_bytes(state.model).device,
+        "optimizer": array_bytes(state.optimizer).device,
+        "average": array_bytes(state.average).device,
+        "batch": array_bytes((state.step, rest)).device,
     }
 
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from launch.config import RunConfig
-from launch.plan.chips import CHIPS
 from launch.plan.efficiency import efficiency, fitted_on
 from launch.plan.published_case import BESIDE, FITTED, RUNS, case_of, chips_of
 from launch.plan.topology import Topology
 from model.flops import parameter_count
+from train.chips import CHIPS
 
 NEAR = 2.0
 """Times by which sizes and rows of runs differ at most from those of a plan that they are near."""

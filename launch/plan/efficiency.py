@@ -4,7 +4,7 @@ fits it to published runs.
 
 from typing import NamedTuple
 
-from launch.plan.chips import Chip
+from train.chips import Chip
 
 
 class Efficiency(NamedTuple):

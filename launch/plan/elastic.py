@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from launch.config import RunConfig
-from launch.plan.arithmetic import memory
-from launch.plan.chips import Chip
 from launch.plan.layouts import Uncut, layouts, nearest_batch
 from launch.plan.roofline import Communication, Course, StepTime
-from launch.plan.shapes import GIB
 from launch.plan.timing import course_of, device_of, time_of
 from launch.plan.topology import Topology, sizes_from
+from train.chips import Chip
+from train.memory import step_memory
+from train.report.numbers import GIB
 
 COUNTS = tuple(2**power for power in range(6, 14))
 ROOM = 0.9
@@ -78,8 +78,8 @@ def _best(config: RunConfig, topology: Topology, price: float | None) -> Row | G
     try:
         for found in layouts(config, topology.devices, topology.slices):
             sizes = vars(found.mesh)
-            asked = (found.model, found.train, length, sizes, device)
-            size = memory(*asked, packed=packed).total
+            asked = (found.model, found.train, length, sizes, topology.chip.platform)
+            size = step_memory(*asked, packed=packed).total
             least = min(least, size)
             if size > ROOM * device.memory:
                 continue

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from launch.config import RunConfig
-from launch.plan.chips import CHIPS, Chip
 from launch.plan.domain import standing_of
 from launch.plan.domain_table import domain_json, domain_lines
 from launch.plan.elastic import ROOM, WORTH, Gap, Row, worth
@@ -15,6 +14,7 @@ from launch.plan.roofline import Communication
 from launch.plan.timing import device_of
 from launch.plan.topology import sizes_from
 from model.flops import parameter_count
+from train.chips import CHIPS, Chip
 
 
 def elastic_text(config: RunConfig, chip: str, rows: Sequence[Row | Gap]) -> str:

@@ -4,12 +4,12 @@ import dataclasses
 from typing import NamedTuple
 
 from launch.config import RunConfig
-from launch.plan.arithmetic import memory
-from launch.plan.chips import Chip
 from launch.plan.layouts import Uncut, layouts, nearest_batch
-from launch.plan.shapes import GIB
 from launch.plan.timing import device_of
 from launch.plan.topology import Topology, sizes_from
+from train.chips import Chip
+from train.memory import step_memory
+from train.report.numbers import GIB
 
 EACH, MOST = 1024, 16_384
 """Chips up to which every topology is looked at, and those with powers of two."""
@@ -63,12 +63,13 @@ def enough(config: RunConfig, chip: Chip, room: float, *, beyond: int) -> Enough
 
 def smallest(config: RunConfig, topology: Topology) -> Enough:
     """The layout of the least memory on a topology."""
-    device, _ = device_of(topology)
     length, packed = config.data.sequence_length, config.data.packing
 
     def bytes_of(found: RunConfig) -> float:
         sizes = dataclasses.asdict(found.mesh)
-        return memory(found.model, found.train, length, sizes, device, packed=packed).total
+        return step_memory(
+            found.model, found.train, length, sizes, topology.chip.platform, packed=packed
+        ).total
 
     try:
         tried = list(layouts(config, topology.devices, topology.slices))

@@ -71,7 +71,7 @@ def flags(chosen: RunConfig, given: RunConfig) -> str:
 def _tensors(config: RunConfig, devices: int, slices: int) -> list[int]:
     """Sizes of `tensor` that cut heads and feed-forward width evenly, inside a slice."""
     # It brings jax with it, and the help of `plan` needs none.
-    from launch.plan.cut import evenly_cut
+    from train.cut import evenly_cut
 
     all_cut = evenly_cut(config.model)
     return [size for size in _divisors(all_cut) if devices // slices % size == 0]

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from launch.plan.cut import cut
 from launch.plan.work import Kind
 from model.families.family import FamilyConfig
 from model.sharding import batch_shards
 from train.config import TrainConfig
+from train.cut import cut
 
 SINGLE = 4
 """Bytes of a float32: a gradient that is added up over micro-batches, a sum of the loss."""

@@ -7,13 +7,13 @@ from launch.config import RunConfig
 from launch.plan.compiler import Compiled, TooLarge
 from launch.plan.elastic import ROOM
 from launch.plan.enough import advice
-from launch.plan.shapes import GIB
 from launch.plan.share import MOST, share_of, wanted
 from launch.plan.timing import device_of
 from launch.plan.topology import Topology
 from launch.plan.work import Origin
 from model.flops import parameter_count
 from train.optimizer.memory import state_bytes
+from train.report.numbers import GIB
 
 Verdict = Literal["fits", "fits if a process may take more", "does not fit"]
 

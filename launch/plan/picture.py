@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from data import durable
 from launch.plan.plan import Plan
-from launch.plan.units import unit
 from launch.process.mesh import shown
+from train.report.numbers import size_unit
 
 COLORS = {
     "parameters": "#1f5fa8",
@@ -26,7 +26,7 @@ def draw(plan: Plan, picture: Path) -> None:
     """Draw one stacked bar of the parts against what the chip has, as a PNG."""
     figure = Figure(figsize=(8, 3), dpi=150, layout="constrained")
     axes = figure.subplots()
-    name, factor = unit(plan.fit.peak)
+    name, factor = size_unit(plan.fit.peak)
     left = 0.0
     for part in plan.fit.parts:
         wide = part.bytes / factor

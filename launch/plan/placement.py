@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import UserError
-from launch.plan.chips import Chip
 from model.sharding import AXES
+from train.chips import Chip
 
 
 class Span(NamedTuple):

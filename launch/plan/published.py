@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from launch.plan.chips import CHIPS
 from launch.plan.domain import Aspect, Point, errors_of, points, ranges_of, within
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
 from launch.plan.published_case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
 from launch.plan.published_run import Run
 from model.flops import flops_per_token
+from train.chips import CHIPS
 
 NAMES: dict[Aspect, str] = {"parameters": "size", "length": "rows", "chips": "chips"}
 BEGIN, END = "<!-- published: begin -->\n", "<!-- published: end -->\n"

@@ -4,8 +4,7 @@ off the prediction of each is."""
 import math
 from typing import NamedTuple
 
-from launch.plan.arithmetic import PASSES, sizes_of, work_of
-from launch.plan.chips import CHIPS, Chip
+from launch.plan.arithmetic import work_of
 from launch.plan.efficiency import Efficiency
 from launch.plan.placement import Placement, cube, place
 from launch.plan.published_gpu import GPU_RUNS
@@ -14,8 +13,11 @@ from launch.plan.published_run import Run
 from launch.plan.published_tpu import TPU_RUNS
 from launch.plan.roofline import step_time
 from launch.plan.work import Work
+from model.attention.kernels import kernel_named
 from model.flops import flops_per_token, matrix_parameters
+from train.chips import CHIPS, Chip
 from train.config import TrainConfig
+from train.memory import device_step
 
 RUNS: tuple[Run, ...] = (*TPU_RUNS, *GPU_RUNS)
 FITTED, JUDGED = RUNS[0::2], RUNS[1::2]
@@ -54,11 +56,12 @@ def case_of(run: Run) -> Case:
     stages = run.sizes.get("stage", 1)
     model = run.model.with_depth(-(-run.model.depth // stages))
     train = TrainConfig(steps=1, batch_size=run.batch_size, accumulation=run.accumulation)
-    one = sizes_of(model, train, run.length, run.sizes, chip, packed=False)._replace(
-        keys=1.0 if run.scores else 0.5,
-        scores=run.scores,
-        again=run.again,
-        attention=PASSES["xla" if run.scores else "cudnn"] + run.attend_again,
+    kernel = kernel_named("xla" if run.scores else "cudnn")
+    one = device_step(model, train, run.length, run.sizes, chip.platform, packed=False)._replace(
+        scores_share=1.0 if run.scores else 0.5,
+        keeps_scores=run.scores,
+        recomputed=run.again,
+        attention_passes=kernel.passes + run.attend_again,
     )
     shape = run.shape
     if chip.torus and not shape:

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from launch.plan.chips import Chip
 from launch.plan.efficiency import Efficiency
 from launch.plan.placement import Placement
 from launch.plan.work import Collective, Origin, Work
 from model.families.family import FamilyConfig
 from model.flops import flops_per_token
+from train.chips import Chip
 
 
 class Communication(NamedTuple):

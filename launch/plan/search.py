@@ -8,15 +8,15 @@ from pathlib import Path
 
 from data.errors import UserError
 from launch.config import RunConfig
-from launch.plan.arithmetic import memory
 from launch.plan.compiler import CompilerFailed
 from launch.plan.enough import advice
 from launch.plan.given import require_no_mesh
 from launch.plan.layouts import OFFLOAD, flags, layouts
 from launch.plan.plan import Plan, make_plan
-from launch.plan.shapes import GIB
 from launch.plan.timing import device_of, time_of
 from launch.plan.topology import Topology
+from train.memory import step_memory
+from train.report.numbers import GIB
 
 FITTING, COMPILED = 3, 6
 """Layouts that are compiled: until so many fit, and at most."""
@@ -97,11 +97,12 @@ def search(
 
 def estimates_of(config: RunConfig, topology: Topology) -> Iterator[Estimate]:
     """Every layout that the topology can hold as a mesh, with its memory and time by arithmetic."""
-    device, _ = device_of(topology)
     length, packed = config.data.sequence_length, config.data.packing
     for found in layouts(config, topology.devices, topology.slices):
         sizes = dataclasses.asdict(found.mesh)
-        held = memory(found.model, found.train, length, sizes, device, packed=packed)
+        held = step_memory(
+            found.model, found.train, length, sizes, topology.chip.platform, packed=packed
+        )
         yield Estimate(found, held.total, time_of(found, sizes, topology).seconds)
 
 

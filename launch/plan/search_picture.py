@@ -8,8 +8,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from data import durable
 from launch.plan.search import Estimate, Search, fits
-from launch.plan.shapes import GIB
 from launch.process.mesh import shown
+from train.report.numbers import GIB
 
 COLORS = {"none": "#d9b44a", "dots": "#6a9f58", "full": "#1f5fa8"}
 INK, LIMIT = "#26323c", "#d1495b"

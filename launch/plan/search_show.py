@@ -7,8 +7,8 @@ from launch.config import RunConfig
 from launch.plan.layouts import flags
 from launch.plan.plan import Plan
 from launch.plan.search import Estimate, Search, fits
-from launch.plan.shapes import GIB
 from launch.process.mesh import shown
+from train.report.numbers import GIB
 
 HEAD = f"{'':<30}{'micro-':>8}{'GiB a device':>19}{'seconds a step':>19}\n"
 HEAD += f"{'mesh':<23}{'remat':<7}{'batches':>8}"

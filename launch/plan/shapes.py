@@ -1,38 +1,15 @@
 """Shapes, layouts and bytes of a train state on a mesh, devices or not, as a table."""
 
-import math
-from typing import Any, NamedTuple
-
 import jax
 
 from launch.process.mesh import shown
 from model.weights import Weight, weights
+from train.memory import ArrayBytes, array_bytes
+from train.report.numbers import GIB, MIB
 from train.state import TrainState
 
-GIB = 2**30
-MIB = 2**20
 FLOAT = 4
 """Bytes of a parameter."""
-
-
-class Memory(NamedTuple):
-    """Bytes of a pytree."""
-
-    total: int
-    """Of all shards once, copies left out."""
-    device: int
-    """On each device."""
-
-
-def memory(tree: Any) -> Memory:
-    """Bytes of the arrays, or shapes, of a pytree; those without a sharding are on every device."""
-    total = device = 0
-    for leaf in jax.tree.leaves(tree):
-        width = leaf.dtype.itemsize
-        local = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
-        total += math.prod(leaf.shape) * width
-        device += math.prod(local) * width
-    return Memory(total, device)
 
 
 def table(state: TrainState) -> str:
@@ -55,8 +32,8 @@ def table(state: TrainState) -> str:
     if state.average is not None:
         parts["moving average"] = state.average
     lines += ["", f"{count:,} parameters", f"{'':<24}{'GiB in all':>14}{'GiB a device':>16}"]
-    lines += [_total(name, memory(part)) for name, part in parts.items()]
-    lines.append(_total("train state", memory(state)))
+    lines += [_total(name, array_bytes(part)) for name, part in parts.items()]
+    lines.append(_total("train state", array_bytes(state)))
     return "\n".join(lines) + "\n"
 
 
@@ -73,5 +50,5 @@ def _line(name: str, shape: str, layout: str, size: str) -> str:
     return f"{name:<26}{shape:<20}{layout:<20}{size:>12}"
 
 
-def _total(name: str, part: Memory) -> str:
+def _total(name: str, part: ArrayBytes) -> str:
     return f"{name:<24}{part.total / GIB:>14,.2f}{part.device / GIB:>16,.2f}"

@@ -8,15 +8,14 @@ from launch.plan.domain import standing_of
 from launch.plan.domain_table import domain_json, domain_lines
 from launch.plan.memory import Fit
 from launch.plan.plan import Plan
-from launch.plan.shapes import GIB
 from launch.plan.time_table import source_of, time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
-from launch.plan.units import unit
 from launch.process.mesh import shown
 from launch.run.directory import near
 from model.flops import parameter_count
 from model.sharding import batch_shards
+from train.report.numbers import GIB, size_unit
 
 CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
 
@@ -97,7 +96,7 @@ def fit_lines(fit: Fit, topology: Topology) -> list[str]:
     """The table of what fills a device."""
     many = topology.devices_per_chip
     each = "a chip" if many == 1 else f"each of {many} devices of a chip"
-    measure, factor = unit(fit.peak)
+    measure, factor = size_unit(fit.peak)
 
     def line(name: str, size: int, origin: str) -> str:
         share = f"{size / fit.limit:.1%}" if size < 10 * fit.limit else "> 999%"

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from launch.config import RunConfig
 from launch.plan.arithmetic import work
-from launch.plan.chips import Chip
 from launch.plan.compiled import Read
 from launch.plan.efficiency import efficiency
 from launch.plan.placement import place
 from launch.plan.roofline import Course, StepTime, course, step_time
 from launch.plan.topology import Topology
+from train.chips import Chip
 
 
 def device_of(topology: Topology) -> tuple[Chip, tuple[int, ...]]:
@@ -39,7 +39,7 @@ def time_of(
     device, shape = device_of(topology)
     axes, length = dict(sizes), config.data.sequence_length
     packed = config.data.packing
-    asked = work(config.model, config.train, length, axes, device, packed=packed)
+    asked = work(config.model, config.train, length, axes, device.platform, packed=packed)
     products = "arithmetic"
     if read is not None and read.uncounted:
         asked = read.work._replace(matmul_flops=asked.matmul_flops)

@@ -8,12 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from data.errors import UserError
-from launch.plan.chips import CHIPS, Chip
+from train.chips import CHIPS, Chip
 
 CORES_IN_NAMES = {"v4": 2, "v5p": 2, "tpu7x": 2}
 """Cores a chip, where the vendor's names count cores: v5p-8 is four chips, v5e-8 is eight."""
-DEVICES = {"tpu7x": 2}
-"""Devices that JAX shows of a chip, where it is not one."""
 HOST = (2, 2, 1)
 """Chips of one host in a 3-D torus; its compiler knows no other order of them."""
 OTHER_NAMES = {"v5litepod": "v5e"}
@@ -39,7 +37,7 @@ class Topology(NamedTuple):
 
     @property
     def devices_per_chip(self) -> int:
-        return DEVICES.get(self.chip.name, 1)
+        return self.chip.devices
 
     @property
     def name(self) -> str:

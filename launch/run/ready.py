@@ -13,7 +13,6 @@ from data import system
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig
-from launch.plan.room import beside_state, require_room, room, told_of
 from launch.process import exits
 from launch.process.distributed import from_first_process
 from launch.process.interrupt import Stop
@@ -22,6 +21,7 @@ from launch.run.build import Checks
 from launch.run.directory import RunDirectory, open_run_directory
 from launch.run.report import Report
 from launch.run.resume import Found, find, require_same_rows, require_same_run
+from launch.run.room import besides_state, compiled_size, device_memory, require_room
 from launch.run.signing import signing_key
 from launch.run.timeline import Timeline
 from train.checkpoint.checkpointer import Checkpointer
@@ -99,9 +99,9 @@ def prepare(
     build.require_checks(train, deterministic=config.deterministic)
     phases.enter("compile")
     began = time.perf_counter()
-    shapes, there = jax.eval_shape(fresh), room()
-    beside = beside_state(model, train, length, jax.default_backend(), packed=packed)
-    memory = require_room(shapes, there, beside)
+    shapes, available = jax.eval_shape(fresh), device_memory()
+    besides = besides_state(model, train, length, jax.default_backend(), packed=packed)
+    memory = require_room(shapes, available, besides)
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
     run = _open_run(config, run_dir, resume, overwrite, phases, closing)
     watched = typed.launched() or not exits.is_program()
@@ -116,7 +116,7 @@ def prepare(
     report.say(memory)
     train_step = lowered.compile()
     seconds = time.perf_counter() - began
-    report.say(f"train step compiled in {seconds:.1f} s{told_of(train_step, there)}")
+    report.say(f"train step compiled in {seconds:.1f} s{compiled_size(train_step, available)}")
     measure = None
     if held_out is not None:
         measure = build.make_evaluate(train, held_out, batches=train.eval_batches)

@@ -1,6 +1,7 @@
 """The kernels of attention: where each runs, which masks it serves, and the choice among them."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from data.errors import UserError
 from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
+from model.families.family import Attended
 from model.sharding import spec
 
 CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
@@ -158,6 +160,33 @@ def every_mask(mask: MaskKind) -> bool:
     return True
 
 
+def all_scores(attended: Attended, length: int, packed: bool) -> float:
+    return 1.0
+
+
+def blocked_scores(attended: Attended, length: int, packed: bool) -> float:
+    """Ten of 4 x 4 blocks."""
+    return 0.625 if length % 4 == 0 else 1.0
+
+
+def cudnn_scores(attended: Attended, length: int, packed: bool) -> float:
+    dense = all(window is None for window, layers in attended.windows if layers)
+    return 0.5 if dense and not packed else 1.0
+
+
+def splash_scores(attended: Attended, length: int, packed: bool) -> float:
+    """Blocks of 512 tokens at most that hold a key some query sees, on the average of layers."""
+    padded = length + -length % 128
+    size = math.gcd(padded, 512)
+    number, depth = padded // size, sum(layers for _, layers in attended.windows)
+
+    def share(window: int) -> float:
+        back = -(-(window - 1) // size)
+        return sum(min(block, back) + 1 for block in range(number)) / number**2
+
+    return sum(layers / depth * share(window or length) for window, layers in attended.windows)
+
+
 class Kernel(NamedTuple):
     """One way to compute attention."""
 
@@ -168,18 +197,34 @@ class Kernel(NamedTuple):
     """The masks it serves and why no others, for a message, if those are not all."""
     refuses: Callable[[str, str, int], str | None] = anywhere
     """Why a backend, compute type and head size are not served, as a message; None if they are."""
+    passes: float = 3.0
+    """Forward passes that attention costs a step: one forward, two backward, and half of one each
+    time that the backward pass computes the scores again."""
+    keeps_scores: bool = False
+    """Whether it writes scores to memory."""
+    causal_scores: Callable[[Attended, int, bool], float] = all_scores
+    """Of a causal mask, `scores_share`."""
+
+    def scores_share(self, attended: Attended, length: int, packed: bool) -> float:
+        """Share of the T x T scores of rows of that length that it computes; `packed` rows carry
+        segment ids."""
+        return self.causal_scores(attended, length, packed) if attended.causal else 1.0
 
 
 KERNELS = {
-    "xla": Kernel(xla),
-    "blocked": Kernel(blocked),
-    "cudnn": Kernel(cudnn, refuses=cudnn_refuses),
+    "xla": Kernel(xla, keeps_scores=True),
+    "blocked": Kernel(blocked, passes=3.5, keeps_scores=True, causal_scores=blocked_scores),
+    "cudnn": Kernel(cudnn, refuses=cudnn_refuses, passes=3.5, causal_scores=cudnn_scores),
     "splash": Kernel(
         splash,
         serves=lambda mask: mask.hides_later,
         serves_only="a causal mask of a row's own tokens without a prefix, because it skips the "
         "blocks of keys that are later",
         refuses=splash_refuses,
+        # The backward pass computes scores for the gradients of queries and of keys, and the
+        # gradient of the probabilities twice.
+        passes=4.5,
+        causal_scores=splash_scores,
     ),
 }
 

@@ -11,12 +11,12 @@ import tyro
 
 from launch.config import MeshConfig, RunConfig
 from launch.plan.plan import Plan, make_plan
-from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from launch.process.progress import Progress
 from launch.schema.command_line import run_module
 from tests.bench.gpu import SIZES, model_config
+from train.report.numbers import GIB
 
 HEAD = """\
 | size | step, foretold | measured | off | peak, foretold | measured | off |

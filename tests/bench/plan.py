@@ -9,12 +9,12 @@ from pathlib import Path
 
 from launch.plan.plan import make_plan
 from launch.plan.search import Search, search
-from launch.plan.shapes import GIB
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from launch.process.mesh import shown
 from launch.process.progress import Progress
 from launch.schema.command_line import run_module
+from train.report.numbers import GIB
 
 RUNS = (
     ("gpt3-175b", "v5p:8x8x8", None),

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from launch.plan.cut import cut
-from launch.plan.room import beside_state
 from launch.presets.preset import preset
+from launch.run.room import besides_state
 from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
 from model.sharding import abstract_mesh
@@ -22,6 +21,7 @@ from model.weights import weights
 from tests.command import ROOT, records
 from tests.outside.pictures import PerceptronConfig
 from train.config import OptimizerConfig
+from train.cut import cut
 
 OUTSIDE = ROOT / "tests" / "outside"
 PARTS = "tests.outside PerceptronConfig PictureData Factored NumbersData".split()
@@ -83,7 +83,7 @@ def test_what_plans_do_not_know_they_refuse_and_training_goes_without() -> None:
     with pytest.raises(ValueError, match=r"^model.kind=perceptron must be layers of attention"):
         cut(model, 1)
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=4)):
-        assert beside_state(model, preset("tiny").train, 1, "gpu", packed=False) is None
+        assert besides_state(model, preset("tiny").train, 1, "gpu", packed=False) is None
 
 
 def test_a_weight_that_was_not_declared_is_named() -> None:

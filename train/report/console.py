@@ -5,12 +5,11 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from train.report.numbers import clock, rate
 from train.report.writers import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class ConsoleWriter:
@@ -81,15 +80,15 @@ def describe(record: Record, steps_left: int) -> str:
     """`loss 3.4567  12.3k tok/s  MFU 41.2%  left 3:20`, from a training record."""
     parts = [f"loss {float(record['loss']):.4f}"]
     if "tokens_per_second" in record:
-        parts.append(f"{''.join(_scaled(record['tokens_per_second']))} tok/s")
+        parts.append(f"{''.join(rate(float(record['tokens_per_second'])))} tok/s")
     if "mfu" in record:
         parts.append(f"MFU {float(record['mfu']):.1%}")
     elif "flops_per_second" in record:
-        parts.append(f"{' '.join(_scaled(record['flops_per_second']))}FLOP/s")
+        parts.append(f"{' '.join(rate(float(record['flops_per_second'])))}FLOP/s")
     if float(record.get("data_wait", 0.0)) >= 0.01:
         parts.append(f"data wait {float(record['data_wait']):.0%}")
     if "step_seconds" in record:
-        parts.append(f"left {_clock(float(record['step_seconds']) * steps_left)}")
+        parts.append(f"left {clock(float(record['step_seconds']) * steps_left)}")
     return "  ".join(parts)
 
 
@@ -101,19 +100,3 @@ def describe_evaluation(record: Record) -> str:
     if "eval_bits_per_byte" in record:
         parts.append(f"bits/byte {float(record['eval_bits_per_byte']):.3f}")
     return "  ".join(parts)
-
-
-def _scaled(value: float | str) -> tuple[str, str]:
-    """Three digits of a number, and the prefix of its unit."""
-    value = float(value)
-    size, prefix = next((each for each in PREFIXES if value >= each[0]), (1.0, ""))
-    return f"{value / size:.3g}", prefix
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours:02}h"
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

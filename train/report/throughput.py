@@ -1,39 +1,6 @@
-"""How fast a run goes: step times, tokens/s, FLOP/s and MFU. Pure: the loop tells it the time."""
+"""How fast a run goes: step times, tokens/s, FLOP/s and MFU. Pure: the loop passes the time."""
 
-# Dense bf16 FLOP/s of one JAX device, from the makers' data sheets (NVIDIA prints twice as much,
-# with sparsity) and cloud.google.com/tpu/docs. A TPU v3 or 7x chip is two devices; here is one.
-# The longest name that begins the device kind counts.
-PEAKS: dict[str, float] = {
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA H100 NVL": 835e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA H200 NVL": 835e12,
-    "NVIDIA GH200": 989e12,
-    "NVIDIA B200": 2250e12,
-    "NVIDIA GB200": 2500e12,
-    "NVIDIA L4": 121e12,
-    "NVIDIA L40S": 362e12,
-    "TPU v3": 61.5e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-    "TPU7x": 1153.5e12,
-}
-# They begin like a device of the table and are slower.
-UNLISTED = ("NVIDIA L40", "NVIDIA L40G", "TPU v4 lite", "TPU v4i")
-
-
-def device_peak(device_kind: str) -> float | None:
-    """Dense bf16 FLOP/s of a device, by its `jax.Device.device_kind`; None if it is not known."""
-    known = (*PEAKS, *UNLISTED)
-    names = [n for n in known if device_kind == n or device_kind.startswith((n + " ", n + "-"))]
-    return PEAKS.get(max(names, key=len)) if names else None
+from train.chips import device_peak
 
 
 class Throughput:
@@ -85,7 +52,7 @@ class Throughput:
 
 
 def mfu_note(device_kind: str) -> str | None:
-    """A sentence for the log if MFU cannot be told on this device."""
+    """A sentence for the log if MFU is not known on this device."""
     if device_peak(device_kind) is not None:
         return None
     return f"MFU is not reported: the peak of {device_kind!r} is not known; FLOP/s are."

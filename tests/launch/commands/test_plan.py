@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.commands.plan import plan_options, require_folder, unused, with_tokens
+from launch.commands.plan import count, plan_options, require_folder, unused, with_tokens
 from launch.plan.topology import parse
-from launch.plan.units import count, size
+from train.report.numbers import size
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.config import RunConfig
-from launch.plan.chips import CHIPS
 from launch.plan.domain import Standing, points, standing_of, two_digits
 from launch.plan.efficiency import NEAREST, efficiency
 from launch.plan.published_case import BESIDE, FITTED, JUDGED, RUNS, case_of, chips_of
 from launch.plan.topology import Topology
 from launch.presets.preset import preset
 from model.flops import parameter_count
+from train.chips import CHIPS
 
 SHAPES = {0: lambda chips: (chips, 1), 2: lambda chips: (chips, 1), 3: lambda chips: (chips, 1, 1)}
 

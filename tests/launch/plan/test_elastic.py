@@ -6,15 +6,14 @@ import pytest
 
 from launch.commands.plan import main
 from launch.config import RunConfig
-from launch.plan.arithmetic import memory
-from launch.plan.chips import CHIPS
 from launch.plan.elastic import ROOM, WORTH, Gap, Row, elastic, worth
 from launch.plan.elastic_table import elastic_json, elastic_text
 from launch.plan.layouts import OFFLOAD, layouts, nearest_batch
-from launch.plan.timing import device_of
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from tests.command import ROOT
+from train.chips import CHIPS
+from train.memory import step_memory
 
 PAGE = ROOT / "docs" / "plan.md"
 V5E = CHIPS["v5e"]
@@ -100,16 +99,15 @@ def test_offload_has_no_room_where_full_has_none() -> None:
         run, topology = preset(name), parse("v6e-64")
         rows = nearest_batch(run, topology.devices)
         run = dataclasses.replace(run, train=dataclasses.replace(run.train, batch_size=rows))
-        device, _ = device_of(topology)
         length, packed = run.data.sequence_length, run.data.packing
         for found in layouts(run, topology.devices):
             sizes = dataclasses.asdict(found.mesh)
             if found.model.remat != "full":
                 continue
             held = [
-                memory(
+                step_memory(
                     dataclasses.replace(found.model, remat=remat, dtype="bfloat16"),
-                    found.train, length, sizes, device, packed=packed,
+                    found.train, length, sizes, "tpu", packed=packed,
                 ).total
                 for remat in ("full", "offload")
             ]  # fmt: skip

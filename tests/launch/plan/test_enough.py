@@ -2,12 +2,13 @@ import dataclasses
 
 import pytest
 
-from launch.plan.arithmetic import memory
-from launch.plan.chips import CHIPS, GIB
 from launch.plan.enough import advice, enough, smallest
 from launch.plan.layouts import layouts
 from launch.plan.topology import parse
 from launch.presets.preset import preset
+from train.chips import CHIPS
+from train.memory import step_memory
+from train.report.numbers import GIB
 
 
 def test_a_layout_fits_on_those_chips_and_none_on_fewer() -> None:
@@ -19,7 +20,7 @@ def test_a_layout_fits_on_those_chips_and_none_on_fewer() -> None:
     for chips in fewer:
         for one in layouts(run, chips):
             mesh = dataclasses.asdict(one.mesh)
-            held = memory(one.model, one.train, run.data.sequence_length, mesh, chip)
+            held = step_memory(one.model, one.train, run.data.sequence_length, mesh, chip.platform)
             assert held.total > room
     assert fewer and enough(run, chip, room, beyond=found.topology.chips) != found
 

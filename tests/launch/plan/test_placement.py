@@ -9,10 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from launch.config import MeshConfig
-from launch.plan.chips import CHIPS, Chip
 from launch.plan.placement import Span, cube, place
 from launch.process.mesh import make_mesh
 from model.sharding import AXES
+from train.chips import CHIPS, Chip
 
 V5P, V5E, H100 = CHIPS["v5p"], CHIPS["v5e"], CHIPS["h100"]
 

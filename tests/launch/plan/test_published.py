@@ -2,7 +2,6 @@ import statistics
 
 import pytest
 
-from launch.plan.chips import CHIPS
 from launch.plan.efficiency import MATMUL, efficiency
 from launch.plan.published import drift, fit, rewritten
 from launch.plan.published_case import (
@@ -18,6 +17,7 @@ from launch.plan.published_case import (
 from launch.plan.published_run import Run, Unit
 from model.flops import parameter_count
 from tests.command import ROOT
+from train.chips import CHIPS
 
 PAGE = ROOT / "docs" / "plan.md"
 CASES = {run.name: case_of(run) for run in RUNS}

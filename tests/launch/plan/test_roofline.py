@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.plan.chips import CHIPS
 from launch.plan.efficiency import Efficiency, efficiency, fitted_on
 from launch.plan.placement import place
 from launch.plan.roofline import course, step_time
 from launch.plan.work import Collective, Work
 from launch.presets.preset import preset
 from model.flops import flops_per_token
+from train.chips import CHIPS
 
 V5P, V5E, H100 = CHIPS["v5p"], CHIPS["v5e"], CHIPS["h100"]
 PEAK = Efficiency(matmul=1.0, link=1.0, network=1.0, overlap=0.0)

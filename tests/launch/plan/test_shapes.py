@@ -3,7 +3,7 @@ import dataclasses
 import jax
 import pytest
 
-from launch.plan.shapes import memory, table
+from launch.plan.shapes import table
 from launch.presets.preset import PRESETS, preset
 from launch.run.build import fresh_state
 from model.flops import parameter_count
@@ -12,6 +12,7 @@ from model.weights import weights
 from tests.command import ROOT
 from tests.families import FAMILIES, GPT, PALM, fresh_model
 from tests.models import TRAIN, changed, mesh_of
+from train.memory import array_bytes
 from train.state import TrainState
 
 GOLDEN = ROOT / "tests" / "golden" / "plan_shapes_gpt3_175b.txt"
@@ -41,17 +42,17 @@ def test_bytes_are_those_the_devices_hold(family: str) -> None:
         model = fresh_model(FAMILIES[family])
         rows = weights(model)
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(model))
-    assert 4 * sum(row.device_size for row in rows) == held == memory(model).device
+    assert 4 * sum(row.device_size for row in rows) == held == array_bytes(model).device
     assert sum(row.size for row in rows) == parameter_count(FAMILIES[family])
-    assert memory(model).total == 4 * parameter_count(FAMILIES[family])
+    assert array_bytes(model).total == 4 * parameter_count(FAMILIES[family])
 
 
 def test_the_average_counts_and_the_optimizer_decides() -> None:
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=2)):
         adamw = jax.eval_shape(fresh_state(GPT, changed(TRAIN, ema_decay=0.9)))
         lion = jax.eval_shape(fresh_state(PALM, changed(TRAIN, name="lion")))
-    assert memory(adamw.optimizer).total == 8 * parameter_count(GPT) + 4
-    assert memory(lion.optimizer).total == 4 * parameter_count(PALM) + 4
-    assert memory(adamw).device == 4 * memory(adamw.model).device + 8
+    assert array_bytes(adamw.optimizer).total == 8 * parameter_count(GPT) + 4
+    assert array_bytes(lion.optimizer).total == 4 * parameter_count(PALM) + 4
+    assert array_bytes(adamw).device == 4 * array_bytes(adamw.model).device + 8
     assert "moving average" in table(adamw)
     assert "moving average" not in table(lion)

@@ -3,13 +3,13 @@
 import jax
 import pytest
 
-from launch.plan.shapes import memory
 from launch.presets.preset import preset
 from model.flops import parameter_count
 from model.sharding import abstract_mesh
 from tests.families import FAMILIES
 from tests.models import SMALL, mesh_of
 from train.config import OptimizerConfig
+from train.memory import array_bytes
 from train.optimizer.memory import kept, moments, state_bytes
 from train.state import init_state
 
@@ -34,7 +34,9 @@ def test_bytes_of_a_parameter_are_those_of_the_state(name: str, ema: float | Non
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=2)):
         state = jax.eval_shape(lambda: init_state(SMALL, config, jax.random.key(0)))
     counters = 8  # two whole numbers
-    assert parameter_count(SMALL) * state_bytes(config, SMALL) == memory(state).total - counters
+    assert (
+        parameter_count(SMALL) * state_bytes(config, SMALL) == array_bytes(state).total - counters
+    )
 
 
 def test_no_mesh_counts() -> None:

@@ -1,9 +1,9 @@
-"""The accelerators known here, with the figures a roofline needs and where these come from."""
+"""The accelerators known here: the figures that a roofline needs, with their sources, and the peaks
+that MFU is measured against. Imports no jax."""
 
 from typing import Literal, NamedTuple
 
-GIB = 2**30
-MIB = 2**20
+from train.report.numbers import GIB, MIB
 
 
 class Chip(NamedTuple):
@@ -27,6 +27,10 @@ class Chip(NamedTuple):
     network_bandwidth: float
     """Bytes a second a chip, one way, between slices or nodes."""
     source: str
+    kinds: tuple[str, ...]
+    """What `jax.Device.device_kind` calls it, or begins with."""
+    devices: int = 1
+    """Devices that JAX shows of a chip."""
 
 
 # Google's pages write 32 GB on one and 32 GiB on another for the same chip: it is GiB. NVIDIA's
@@ -50,6 +54,7 @@ CHIPS: dict[str, Chip] = {
             domain=4096,
             network_bandwidth=6.25e9,
             source=f"{_CLOUD}/v4; links: Jouppi et al. 2023 (arXiv 2304.01433); network: {_BOOK}",
+            kinds=("TPU v4",),
         ),
         Chip(
             name="v5e",
@@ -62,6 +67,7 @@ CHIPS: dict[str, Chip] = {
             domain=256,
             network_bandwidth=3.125e9,
             source=f"{_CLOUD}/v5e (400 GB/s of links both ways, 6.4 Tb/s of network a pod)",
+            kinds=("TPU v5 lite", "TPU v5e"),
         ),
         Chip(
             name="v5p",
@@ -74,6 +80,7 @@ CHIPS: dict[str, Chip] = {
             domain=8960,
             network_bandwidth=6.25e9,
             source=f"{_CLOUD}/v5p (1,200 GB/s of links both ways, 50 Gb/s of network a chip)",
+            kinds=("TPU v5", "TPU v5p"),
         ),
         Chip(
             name="v6e",
@@ -86,6 +93,7 @@ CHIPS: dict[str, Chip] = {
             domain=256,
             network_bandwidth=12.5e9,
             source=f"{_CLOUD}/v6e; network: {_CLOUD}/tpu7x (800 GB/s of links, 100 Gb/s a chip)",
+            kinds=("TPU v6 lite", "TPU v6e"),
         ),
         Chip(
             name="tpu7x",
@@ -98,6 +106,8 @@ CHIPS: dict[str, Chip] = {
             domain=9216,
             network_bandwidth=12.5e9,
             source=f"{_CLOUD}/tpu7x (1,200 GB/s of links both ways, 100 Gb/s of network a chip)",
+            kinds=("TPU7x",),
+            devices=2,
         ),
         Chip(
             name="a100",
@@ -110,6 +120,7 @@ CHIPS: dict[str, Chip] = {
             domain=8,
             network_bandwidth=25e9,
             source="NVIDIA's data sheet, A100 80GB SXM; DGX A100: a port of 200 Gb/s a GPU",
+            kinds=("NVIDIA A100",),
         ),
         Chip(
             name="h100",
@@ -122,6 +133,7 @@ CHIPS: dict[str, Chip] = {
             domain=8,
             network_bandwidth=50e9,
             source="NVIDIA's data sheet, H100 SXM; DGX H100: a port of 400 Gb/s a GPU",
+            kinds=("NVIDIA H100",),
         ),
         Chip(
             name="h200",
@@ -134,6 +146,7 @@ CHIPS: dict[str, Chip] = {
             domain=8,
             network_bandwidth=50e9,
             source="NVIDIA's data sheet, H200 SXM; DGX H200: a port of 400 Gb/s a GPU",
+            kinds=("NVIDIA H200",),
         ),
         Chip(
             name="b200",
@@ -146,6 +159,36 @@ CHIPS: dict[str, Chip] = {
             domain=8,
             network_bandwidth=50e9,
             source="NVIDIA's Blackwell brief, HGX B200; DGX B200: a port of 400 Gb/s a GPU",
+            kinds=("NVIDIA B200",),
         ),
     )
 }
+
+PEAKS: dict[str, float] = {
+    # Whole TFLOP/s, as records have always been measured against.
+    **{
+        kind: round(chip.matmul_flops, -12) / chip.devices
+        for chip in CHIPS.values()
+        for kind in chip.kinds
+    },
+    # NVIDIA prints twice as much, with sparsity. A TPU v3 chip is two devices; here is a device.
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
+    "NVIDIA H200 NVL": 835e12,
+    "NVIDIA GH200": 989e12,
+    "NVIDIA GB200": 2500e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA L40S": 362e12,
+    "TPU v3": 61.5e12,
+}
+"""Dense bf16 FLOP/s of a JAX device by its kind, from the makers' data sheets; the longest name
+that begins the device kind counts."""
+# They begin like a device of the table and are slower.
+UNLISTED = ("NVIDIA L40", "NVIDIA L40G", "TPU v4 lite", "TPU v4i")
+
+
+def device_peak(device_kind: str) -> float | None:
+    """Dense bf16 FLOP/s of a device, by its `jax.Device.device_kind`; None if it is not known."""
+    known = (*PEAKS, *UNLISTED)
+    names = [n for n in known if device_kind == n or device_kind.startswith((n + " ", n + "-"))]
+    return PEAKS.get(max(names, key=len)) if names else None

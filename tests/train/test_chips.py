@@ -1,7 +1,7 @@
 import pytest
 
-from launch.plan.chips import CHIPS, Chip
 from launch.plan.gpu_target import TARGETS
+from train.chips import CHIPS, Chip
 
 
 @pytest.mark.parametrize("chip", CHIPS.values(), ids=CHIPS)

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from launch.plan.cut import cut, evenly_cut, recomputed
 from launch.presets.preset import PRESETS, preset
 from model.families.decoder_config import DecoderConfig
 from tests.families import FAMILIES
+from train.cut import cut, evenly_cut, recomputed
 
 CONFIGS = {**FAMILIES, **{name: preset(name).model for name in PRESETS}}
 

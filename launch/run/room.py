@@ -1,0 +1,73 @@
+"""Whether a run fits the devices at hand, known before the step is compiled."""
+
+import os
+
+import jax
+
+from data.errors import UserError
+from model.families.family import FamilyConfig
+from train.config import TrainConfig
+from train.cut import is_planned
+from train.memory import array_bytes, step_memory
+from train.report.numbers import size
+from train.state import TrainState
+
+
+def device_memory() -> int:
+    """Bytes that a device of this process has; of virtual ones on a CPU, its share of the
+    machine's."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // jax.local_device_count()
+
+
+def besides_state(
+    model: FamilyConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
+) -> float | None:
+    """Bytes of a device that a step takes besides the state, about: gradients, activations and
+    temporaries; None where arithmetic does not hold, as on a CPU, in float32 and of a family that
+    it does not know."""
+    if platform == "cpu" or model.dtype != "bfloat16" or not is_planned(model):
+        return None
+    sizes = dict(jax.sharding.get_abstract_mesh().shape)
+    memory = step_memory(model, train, length, sizes, platform, packed=packed)
+    return memory.gradients + memory.activations + memory.temporaries
+
+
+def require_room(state: TrainState, available: int, besides: float | None = None) -> str:
+    """A line of what a device must hold at least, of the `available` bytes that it has; `state` is
+    its shapes, and `besides` what a step takes more, if that is known.
+
+    Raises ValueError if the state alone does not fit.
+    """
+    needed, gradients = array_bytes(state).device, array_bytes(state.model).device
+    if needed > available:
+        shards = f"{jax.sharding.get_abstract_mesh().size:,} devices"
+        raise UserError(
+            f"mesh of {shards} must hold the parameters and the optimizer's state, because a step "
+            f"updates them, but each device must hold {size(needed)} of them (arithmetic) "
+            f"and has {size(available)}; try more devices on --mesh.fsdp or --mesh.tensor"
+        )
+    whole = ""
+    if besides is not None:
+        more = ", more than there is" if needed + besides > available else ""
+        whole = f"; with activations and temporaries about {size(round(needed + besides))}{more}"
+    return (
+        f"memory: state {size(needed)}, gradients {size(gradients)} of a device's "
+        f"{size(available)}{whole} (arithmetic)"
+    )
+
+
+def compiled_size(compiled: jax.stages.Compiled, available: int) -> str:
+    """What the compiler gives the step against what a device has, in words; nothing if it does not
+    say. Its peak is not taken: on CPU it leaves the temporaries out."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return ""
+    peak = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    peak += analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    more = ", more than there is" if peak > available else ""
+    return f"; it takes {size(peak)} of a device (compiler){more}"
