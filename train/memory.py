@@ -94,6 +94,7 @@ def device_step(
     local = cut(model, tensor)
     tokens = train.batch_size * length / batch_shards(sizes) / train.accumulation
     layer, table = sum(local.matrices.values()), local.tables[0]
+    _, _, windows, causal = model.attended
     chunk = train.loss_chunk or choose_chunk(model.table_rows, "accelerator")
     return DeviceStep(
         fsdp=fsdp,
@@ -106,7 +107,7 @@ def device_step(
         channels=4 * model.width + local.split_channels,
         rows=local.rows,
         chunk=min(chunk, tokens),
-        scores_share=kernel.scores_share(model.attended, length, packed),
+        scores_share=kernel.causal_share(windows, length, packed) if causal else 1.0,
         keeps_scores=kernel.keeps_scores,
         recomputed=recomputed(model) if model.remat == "full" else 0.0,
         attention_passes=kernel.passes + (model.remat != "none"),

@@ -11,10 +11,11 @@ from jaxtyping import Array, Bool, Float
 from data.errors import UserError
 from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
-from model.families.family import Attended
 from model.sharding import spec
 
 CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
+Windows = Sequence[tuple[int | None, int]]
+"""Keys that a query sees at most, and in how many layers; None is all before it."""
 BEST = {"cpu": "blocked", "gpu": "cudnn", "tpu": "splash"}
 """The kernel that `auto` takes on a backend if it serves; otherwise `xla`."""
 
@@ -160,31 +161,31 @@ def every_mask(mask: MaskKind) -> bool:
     return True
 
 
-def all_scores(attended: Attended, length: int, packed: bool) -> float:
+def all_scores(windows: Windows, length: int, packed: bool) -> float:
     return 1.0
 
 
-def blocked_scores(attended: Attended, length: int, packed: bool) -> float:
+def blocked_scores(windows: Windows, length: int, packed: bool) -> float:
     """Ten of 4 x 4 blocks."""
     return 0.625 if length % 4 == 0 else 1.0
 
 
-def cudnn_scores(attended: Attended, length: int, packed: bool) -> float:
-    dense = all(window is None for window, layers in attended.windows if layers)
+def cudnn_scores(windows: Windows, length: int, packed: bool) -> float:
+    dense = all(window is None for window, layers in windows if layers)
     return 0.5 if dense and not packed else 1.0
 
 
-def splash_scores(attended: Attended, length: int, packed: bool) -> float:
+def splash_scores(windows: Windows, length: int, packed: bool) -> float:
     """Blocks of 512 tokens at most that hold a key some query sees, on the average of layers."""
     padded = length + -length % 128
     size = math.gcd(padded, 512)
-    number, depth = padded // size, sum(layers for _, layers in attended.windows)
+    number, depth = padded // size, sum(layers for _, layers in windows)
 
     def share(window: int) -> float:
         back = -(-(window - 1) // size)
         return sum(min(block, back) + 1 for block in range(number)) / number**2
 
-    return sum(layers / depth * share(window or length) for window, layers in attended.windows)
+    return sum(layers / depth * share(window or length) for window, layers in windows)
 
 
 class Kernel(NamedTuple):
@@ -202,19 +203,15 @@ class Kernel(NamedTuple):
     time that the backward pass computes the scores again."""
     keeps_scores: bool = False
     """Whether it writes scores to memory."""
-    causal_scores: Callable[[Attended, int, bool], float] = all_scores
-    """Of a causal mask, `scores_share`."""
-
-    def scores_share(self, attended: Attended, length: int, packed: bool) -> float:
-        """Share of the T x T scores of rows of that length that it computes; `packed` rows carry
-        segment ids."""
-        return self.causal_scores(attended, length, packed) if attended.causal else 1.0
+    causal_share: Callable[[Windows, int, bool], float] = all_scores
+    """Share of the T x T scores that it computes of causal rows of a length, which carry segment
+    ids if they are packed."""
 
 
 KERNELS = {
     "xla": Kernel(xla, keeps_scores=True),
-    "blocked": Kernel(blocked, passes=3.5, keeps_scores=True, causal_scores=blocked_scores),
-    "cudnn": Kernel(cudnn, refuses=cudnn_refuses, passes=3.5, causal_scores=cudnn_scores),
+    "blocked": Kernel(blocked, passes=3.5, keeps_scores=True, causal_share=blocked_scores),
+    "cudnn": Kernel(cudnn, refuses=cudnn_refuses, passes=3.5, causal_share=cudnn_scores),
     "splash": Kernel(
         splash,
         serves=lambda mask: mask.hides_later,
@@ -224,7 +221,7 @@ KERNELS = {
         # The backward pass computes scores for the gradients of queries and of keys, and the
         # gradient of the probabilities twice.
         passes=4.5,
-        causal_scores=splash_scores,
+        causal_share=splash_scores,
     ),
 }
 

@@ -56,7 +56,6 @@ commands cli
 plan commands
 process run
 run commands
-run plan
 schema process
 """.splitlines()
 TWICE = """
@@ -68,7 +67,6 @@ Estimate
 Fault
 Fit
 Job
-Memory
 Numbered
 Numbers
 Part
