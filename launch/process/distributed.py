@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from data import system
 from data.errors import UserError
 from launch.config import DistributedConfig
 from launch.process.coordinator import bind_address, check_address, check_port_free, tls_arguments
+from train.processes import coordination, decided
 
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
@@ -107,44 +107,28 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
     return job
 
 
-def from_first_process(make: Callable[[], str]) -> str:
-    """Call `make` on process 0 alone and return its text on every process.
+def from_first_process(decide: Callable[[], str]) -> str:
+    """Call `decide` on process 0 alone and return its text on every process.
 
-    Whatever process 0 raises ends every process: the others raise it as a UserError if it is one,
-    else as a RuntimeError. A disk that is full or read-only makes a UserError.
+    What it raises ends every process, as `decided` says; a disk of the run directory that is full
+    or read-only makes a UserError.
     """
-    if jax.process_count() == 1:
-        return _with_disk(make)
-    from jax.experimental import multihost_utils
 
-    failure: Exception | None = None
-    kind, text = 0, ""
-    if jax.process_index() == 0:
-        try:
-            text = _with_disk(make)
-        except UserError as error:
-            failure, kind, text = error, 1, str(error)
-        except Exception as error:
-            failure, kind = error, 2
-            text = f"process 0 failed, by {type(error).__name__}: {error}"
-    data = text.encode()
-    header = multihost_utils.broadcast_one_to_all(np.array([len(data), kind], np.int32))
-    buffer = np.zeros(int(header[0]), np.uint8)
-    if jax.process_index() == 0:
-        buffer[:] = np.frombuffer(data, np.uint8)
-    text = np.asarray(multihost_utils.broadcast_one_to_all(buffer), np.uint8).tobytes().decode()
-    if failure is not None and not isinstance(failure, UserError):
-        raise failure
-    if header[1] == 1:
-        raise UserError(text) from failure
-    if header[1]:
-        raise RuntimeError(text)
-    return text
+    def on_disk(_: list[str]) -> str:
+        with system.usable("the run directory", "the run lies there"):
+            return decide()
+
+    return decided("run", on_disk)
 
 
-def _with_disk(make: Callable[[], str]) -> str:
-    with system.usable("the run directory", "the run lies there"):
-        return make()
+def shutdown(seconds: int) -> None:
+    """Leave the job together with the other processes, so that the end of none disturbs another.
+
+    JAX itself waits for seconds only, as its wait must also end where a process has failed.
+    """
+    if (job := coordination()) is not None:
+        job.barrier("meshloom/shutdown", seconds)
+        jax.distributed.shutdown()
 
 
 def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:

@@ -16,7 +16,7 @@ from data.errors import UserError
 from launch.process import exits
 
 if TYPE_CHECKING:
-    from launch.process.coordination import Coordination
+    from train.processes import Coordination
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 SAME = 1.0  # seconds: a scheduler and a launcher may both pass on what is one signal
@@ -125,6 +125,8 @@ class Stop:
 
     def _agree(self, job: "Coordination") -> None:
         """Wait until a process was asked to stop, then agree on where."""
+        import jax
+
         try:
             asked = job.get(KEY)
             if asked == OVER:
@@ -139,7 +141,7 @@ class Stop:
                 # The coordinator's process must not be gone before the others have read.
                 job.barrier("meshloom/stop-read", AGREE)
                 self._stop_at = latest + 1
-        except ConnectionError as error:
+        except jax.errors.JaxRuntimeError as error:
             exits.take_last_word()
             text = f"error: the processes could not agree where to stop: {error}"
             exits.say(text, sys.stderr)

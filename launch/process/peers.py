@@ -7,8 +7,10 @@ import contextlib
 import threading
 import time
 
-from launch.process.coordination import Coordination
+import jax
+
 from launch.process.exits import OWN_THREADS
+from train.processes import Coordination
 from train.report.phases import Phases
 
 FOLDER = "meshloom/beside-steps"
@@ -41,7 +43,7 @@ class Peers:
             beside = since is not None and now - since > TELL * self._step_seconds
             lasts = now - self._phases.now.mark
             # A coordinator that does not answer is asked again; one that is gone ends the job.
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
                 if beside and not told:
                     job.publish(FOLDER, "")
                 elif told and not beside:

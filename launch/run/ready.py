@@ -28,6 +28,7 @@ from train.checkpoint.checkpointer import Checkpointer
 from train.config import TrainConfig
 from train.loop import TrainStep
 from train.optimizer.schedule import odd_schedule
+from train.processes import is_first
 from train.report.phases import Phases
 from train.report.record import Place
 from train.report.writers import require_wandb
@@ -106,7 +107,7 @@ def prepare(
     run = _open_run(config, run_dir, resume, overwrite, phases, closing)
     watched = typed.launched() or not exits.is_program()
     stop.to_go_on = None if watched else typed.train(run.path)
-    if jax.process_index() == 0:
+    if is_first():
         timeline.open(run.timeline)
     report.begin(run, rows)
     if found is None and (odd := odd_schedule(train.optimizer, train.steps)):

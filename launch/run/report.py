@@ -20,6 +20,7 @@ from launch.run.environment import environment
 from launch.run.generate import continuations
 from model.families.family import FamilyConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
+from train.processes import is_first
 from train.report.console import ConsoleWriter, silent_if_broken
 from train.report.record import Place
 from train.report.throughput import Throughput, mfu_note
@@ -40,7 +41,7 @@ class Report:
     def __init__(self, config: RunConfig, model: FamilyConfig) -> None:
         self._config = config
         self._model = model
-        self._lead = jax.process_index() == 0
+        self._lead = is_first()
         self._console = Console(highlight=False)
         self.versions = environment()["versions"]
 

@@ -55,10 +55,11 @@ def train(
         )
         import jax
 
-        from launch.process.coordination import coordination, part
+        from launch.process.distributed import shutdown
         from launch.process.peers import Peers
         from launch.run.leg import run_legs
         from launch.run.ready import holds_run, prepare
+        from train.processes import coordination
 
         job = coordination()
         stop.agree_over(job)
@@ -86,7 +87,7 @@ def train(
         stop.close()
         closing.close()
         finished = _finish(ready, state, place, timeline)
-        part(TOGETHER)
+        shutdown(TOGETHER)
         return Trained(ready.run.path, place.step, finished)
 
 

@@ -23,7 +23,7 @@ from train.checkpoint.policy import Due
 from train.checkpoint.retention import kept_steps
 from train.checkpoint.tree import differences, named_leaves, placed
 from train.config import CheckpointConfig
-from train.processes import judged
+from train.processes import decided, is_first
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -83,21 +83,21 @@ class Checkpointer:
 
         The processes share the work and all return the same.
         """
-        found = manifest.check(
+        damage = manifest.check(
             self.folder.of(step),
             # A signature covers the checksums alone.
             sizes_only=self._config.verify == "sizes" and self._key is None,
             key=self._key,
             share=(jax.process_index(), jax.process_count()),
         )
-        words = judged("verify", json.dumps(found), lambda words: f"[{','.join(words)}]")
+        words = decided("verify", lambda words: f"[{','.join(words)}]", json.dumps(damage))
         return sorted({Fault(*fault) for word in json.loads(words) for fault in word})
 
     def set_aside(self, step: int, faults: list[Fault]) -> Path:
         """Rename a checkpoint that must not be used, with a file that tells why; return where."""
         self._losses.pop(step, None)
         self._saving = None
-        return Path(judged("aside", "", lambda _: str(self.folder.set_aside(step, faults))))
+        return Path(decided("aside", lambda _: str(self.folder.set_aside(step, faults))))
 
     def is_due(self, step: int) -> bool:
         """Whether `save` would save `step` unforced; ValueError if the last save has failed."""
@@ -140,7 +140,7 @@ class Checkpointer:
             plain = {name: float(value) for name, value in (metrics or {}).items()}
             text = json.dumps({**meta, "metrics": plain}, indent=1) + "\n"
             forms = {n: (np.dtype(x.dtype).name, tuple(x.shape)) for n, x in leaves.items()}
-            if jax.process_index() == 0:
+            if is_first():
                 (self.folder.begin(step) / META).write_text(text, encoding="utf-8")
             arrays.save(writer, self.folder.saving(step) / STATE, leaves)
             loss = plain.get("eval_loss", math.nan)
@@ -209,7 +209,7 @@ class Checkpointer:
         """Orbax's writer; made at the first save, so that who only reads changes no file."""
         if self._writer is not None:
             return self._writer
-        stand = json.loads(judged("open", "", lambda _: json.dumps(self._prepared())))
+        stand = json.loads(decided("open", lambda _: json.dumps(self._prepared())))
         self._losses = {int(step): loss for step, loss in stand.items()}
         self._writer = arrays.writer()
         return self._writer
@@ -250,7 +250,7 @@ class Checkpointer:
                 self.folder.delete(old)
             return json.dumps({kept: losses[kept] for kept in keep})
 
-        stand = json.loads(judged("save", json.dumps(entries), publish))
+        stand = json.loads(decided("save", publish, json.dumps(entries)))
         self._losses = {int(kept): loss for kept, loss in stand.items()}
 
     def _existing(self, step: int | None) -> int:

@@ -1,18 +1,15 @@
 """When a checkpoint is due."""
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
 from train.config import CheckpointConfig
+from train.processes import decided
 
 
 class Due:
     """Says when a checkpoint is due, the same on every process.
 
     Steps are counted alike everywhere, clocks are not: process 0's clock decides. So that not every
-    step waits for its word, the processes ask again only when half of the steps are done that
-    remain at the pace so far.
+    step waits for it, the processes ask again only when half of the steps are done that remain at
+    the pace so far.
     """
 
     def __init__(self, config: CheckpointConfig) -> None:
@@ -39,9 +36,7 @@ class Due:
         if step < self._ask:
             return False
         first, began = self._first
-        elapsed = now - began
-        if jax.process_count() > 1:
-            elapsed = float(multihost_utils.broadcast_one_to_all(np.float32(elapsed)))
+        elapsed = float(decided("due", lambda seconds: seconds[0], str(now - began)))
         done = step - first
         left = (self._seconds - elapsed) / max(elapsed, 1e-3) * done
         self._ask = step + max(1, int(min(left, done) / 2))

@@ -31,9 +31,10 @@ JAX = {
 }
 EXPLICIT = DistributedConfig(coordinator="host:1234", num_processes=2, process_id=1)
 
-TOLD_BY_FIRST = """
+DECIDED_BY_FIRST = """
 import sys
 from launch.process import distributed
+from data.errors import UserError
 from launch.config import DistributedConfig
 
 distributed.start(DistributedConfig(start_timeout=60))
@@ -41,7 +42,7 @@ import jax
 
 def make():
     if sys.argv[1] == "refuse":
-        raise ValueError("run_dir=x must be new")
+        raise UserError("run_dir=x must be new")
     if sys.argv[1] == "full":
         raise OSError(28, "No space left on device", "runs/x")
     if sys.argv[1] == "broken":
@@ -166,7 +167,7 @@ def test_tpu_behind_vfio_needs_its_library_too(
     assert not has_tpu(tmp_path / "libtpu")
 
 
-def test_one_process_is_its_own_first() -> None:
+def test_a_process_alone_decides_for_itself() -> None:
     assert from_first_process(lambda: "text") == "text"
 
 
@@ -199,8 +200,8 @@ def test_taken_port_that_nobody_gave_is_no_refusal() -> None:
 @pytest.mark.parametrize(
     ("argument", "first", "second"),
     [
-        ("tell", r"'pfad-\xfc'", r"'pfad-\xfc'"),
-        ("refuse", "'ValueError: run_dir=x must be new'", "'ValueError: run_dir=x must be new'"),
+        ("decide", r"'pfad-\xfc'", r"'pfad-\xfc'"),
+        ("refuse", "'UserError: run_dir=x must be new'", "'UserError: run_dir=x must be new'"),
         (
             "full",
             "the run directory must be usable, because the run lies there, but runs/x: No space",
@@ -213,13 +214,13 @@ def test_taken_port_that_nobody_gave_is_no_refusal() -> None:
         ),
     ],
 )
-def test_two_real_processes_hear_the_first(
+def test_two_real_processes_get_the_decision_of_the_first(
     argument: str, first: str, second: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from launch.cluster.local import run_local
 
-    script = tmp_path / "told.py"
-    script.write_text(TOLD_BY_FIRST)
+    script = tmp_path / "decided.py"
+    script.write_text(DECIDED_BY_FIRST)
     code = run_local([sys.executable, str(script), argument], processes=2, devices_per_process=2)
     lines = capfd.readouterr().out.splitlines()
     assert code == 0

@@ -107,7 +107,8 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
 
 ALONE = "exits.watch_threads(); stop = interrupt.Stop()"
 IN_A_JOB = """
-class Job:
+import jax
+class FakeJob:
     is_first = True
     def get(self, key):
         told.wait()
@@ -118,11 +119,11 @@ class Job:
         pass
     def barrier(self, name, seconds):
         if name == 'meshloom/stop-read':
-            raise ConnectionError('the coordinator is gone')
+            raise jax.errors.JaxRuntimeError('the coordinator is gone')
     def published(self, folder):
         return ['0', '0']
 exits.watch_threads(); told = threading.Event()
-stop = interrupt.Stop(); stop.agree_over(Job())"""
+stop = interrupt.Stop(); stop.agree_over(FakeJob())"""
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import sys, time
 import jax
 from data.rows.rows import Rows
 from launch.cli import program
-from launch.process.coordination import coordination
 from launch.process.peers import FOLDER
+from train.processes import coordination
 
 batches = Rows.batches
 def late(*arguments):
