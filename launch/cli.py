@@ -1,15 +1,14 @@
 """The command `meshloom`: runs a command of the table, and reports errors and exit codes."""
 
-import importlib.util
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
-from data.errors import UserError
+from launch import exit_codes
+from launch.checkout import require_own_packages
 from launch.commands import table
 from launch.process import exits
 from launch.schema.command_line import UsageError
@@ -19,17 +18,17 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line as a process of its own, and end it with `main`'s exit code.
 
     After a failure it ends at once if jax runs: it would wait for its peers, and threads of other
-    libraries would have the last word.
+    libraries would decide the exit code.
     """
     from launch.process.runtime import die_with_launcher
 
-    exits.be_program()
+    exits.set_program()
     _open_streams()
     die_with_launcher()
-    exits.watch_threads()
+    exits.leave_on_thread_errors()
     code = main(argv)
     if code and "jax" in sys.modules:
-        exits.take_last_word()
+        exits.claim_end()
         exits.leave(code)
     sys.exit(code)
 
@@ -47,7 +46,7 @@ def _open_streams() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, one of `launch.process.exits`."""
+    """Run the command line and return its exit code, one of `launch.exit_codes`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
@@ -55,26 +54,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # a full disk is reported here, and not when Python ends
     except UsageError as error:
-        exits.complain(str(error))
-        return exits.USAGE
+        exits.print_error(str(error))
+        return exit_codes.USAGE
     except KeyboardInterrupt:
-        exits.complain("interrupted")
+        exits.print_error("interrupted")
         return 130
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone: nothing more can be said.
         _forget_output()
         return 141
     except Exception as error:
-        message = exits.for_user(error)
+        message = exits.user_message(error)
         if message is None:
             traceback.print_exc()
-            return exits.UNEXPECTED
-        exits.complain(message)
+            return exit_codes.UNEXPECTED
+        exits.print_error(message)
         try:
             sys.stdout.flush()
         except OSError:
             _forget_output()  # else Python tries again when it ends, with a code of its own
-        return exits.REFUSED
+        return exit_codes.REFUSED
 
 
 def _forget_output() -> None:
@@ -93,7 +92,7 @@ def _run(arguments: list[str]) -> int:
             print(f"{name} {version}")
         return 0
     table.require_command(arguments[0])
-    _require_own_checkout()
+    require_own_packages()
     return table.run(arguments[0], arguments[1:])
 
 
@@ -112,14 +111,3 @@ def _overview() -> str:
             "`meshloom --version` lists the versions of the packages it runs on.",
         ]
     )
-
-
-def _require_own_checkout() -> None:
-    for room in exits.ROOMS:
-        spec = importlib.util.find_spec(room)
-        folder = Path(spec.origin).resolve().parent if spec and spec.origin else None
-        if folder != (ours := exits.ROOT / room):
-            raise UserError(
-                f"package {room}={folder} must be {ours}, because another package of that "
-                "name hides ours; try from another directory, or without it on PYTHONPATH"
-            )

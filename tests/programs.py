@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster import heartbeat, supervisor
+from launch.cluster import pulse, supervisor
 from launch.cluster.failure import Failure
 from launch.cluster.gang import Events, Gang
 from launch.cluster.supervisor import TRAINING, supervise
@@ -100,7 +100,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "GRACE", 0.2)
     monkeypatch.setattr(supervisor, "TICK", 0.05)
     monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.1)
-    monkeypatch.setattr(heartbeat, "STILL", 1.0)
+    monkeypatch.setattr(pulse, "STILL", 1.0)
 
 
 def gone(pid: int) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from launch.cluster.gang import Member
-from launch.process.exits import HUNG, REFUSED, STOPPED, UNEXPECTED, USAGE
-from launch.run.directory import near
+from launch.exit_codes import HUNG, REFUSED, STOPPED, UNEXPECTED, USAGE
+from launch.process.typed import near
 
 WORDS = {
     REFUSED: "it refused, with a message",

@@ -29,7 +29,7 @@ def page(failures: Sequence[Failure], why: str, to_go_on: Sequence[str], lines: 
     text += ["", "attempts" + (f" (the last {ATTEMPTS})" if first else "")]
     for number, failure in list(enumerate(failures, 1))[first:]:
         text.append(f"  {number}  {_clock(failure.time)}  {failure.reason()}")
-    return "\n".join([*text, "", f"to go on: {shlex.join(to_go_on)}", ""])
+    return "\n".join([*text, "", f"to continue: {shlex.join(to_go_on)}", ""])
 
 
 def _place(failure: Failure) -> str:

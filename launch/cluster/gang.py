@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from launch.cluster.heartbeat import Pulse
 from launch.cluster.output import HOLD, Output, Terminal, put
+from launch.cluster.pulse import Pulse
 
 Events = queue.SimpleQueue["Member | int"]
 """Members that have ended, and signals that have reached us, in order."""

@@ -11,7 +11,7 @@ from data.errors import UserError
 from data.fields import Count
 from launch.cluster.quantity import require_quantity
 from launch.cluster.training import Training, training
-from launch.process.exits import REFUSED, USAGE
+from launch.exit_codes import REFUSED, USAGE
 from launch.run.path import run_path
 
 RUNS = "/runs"  # where the claim is mounted

@@ -16,14 +16,14 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data.errors import UserError
+from launch.checkout import ROOT
 from launch.cluster.gang import Events, Gang
 from launch.cluster.output import say
 from launch.cluster.restartable import Restartable
 from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
 from launch.config import MOST_VIRTUAL
-from launch.process.exits import ROOT
+from launch.process.typed import variables
 from launch.run.arguments import TrainOptions
-from launch.run.typed import told_to_processes
 from launch.schema import bounds
 
 Processes = Annotated[int, Interval(ge=1, le=1024)]
@@ -208,7 +208,7 @@ class LocalPlaces:
             "JAX_COORDINATOR_ADDRESS": coordinator,
             "JAX_NUM_PROCESSES": str(self._count),
             "JAX_PROCESS_ID": str(index),
-            **told_to_processes(self.launcher()),
+            **variables(self.launcher()),
             **devices,
         }
 

@@ -12,9 +12,9 @@ from launch.cluster.failure import Failure
 from launch.cluster.failure_page import SUMMARY, page
 from launch.cluster.gang import Gang
 from launch.cluster.output import say
+from launch.process.typed import near, program
 from launch.run.arguments import TrainOptions
-from launch.run.directory import RunDirectory, check_flags, near, new_directory
-from launch.run.typed import program
+from launch.run.directory import RunDirectory, check_flags, new_directory
 from train.checkpoint.manifest import MANIFEST
 
 
@@ -97,14 +97,14 @@ class Restartable:
         dropped = f"process {failure.number}"
         if fit.processes < most:
             dropped += f" and {most - fit.processes} more, as their mesh cannot hold the run"
-        say(f"going on with {fit.processes} of {most + 1} processes, mesh {fit.mesh}: no {dropped}")
+        say(f"continuing with {fit.processes} of {most + 1} processes, mesh {fit.mesh}: no {dropped}")
         self._places.keep(fit.processes, failure.number)
         self._mesh = fit.flags
         return True
 
     def stopped(self) -> None:
         if self._is_made():
-            say(f"to go on: {shlex.join(self._to_go_on())}")
+            say(f"to continue: {shlex.join(self._to_go_on())}")
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
         to_go_on = self._to_go_on()

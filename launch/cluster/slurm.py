@@ -11,9 +11,10 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data.errors import UserError
+from launch.checkout import ROOT
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
-from launch.process.exits import DONE, REFUSED, ROOT, USAGE
+from launch.exit_codes import DONE, REFUSED, USAGE
 from launch.run.directory import check_flags, new_directory, new_names
 from launch.run.path import run_path
 from launch.schema import bounds

@@ -9,7 +9,7 @@ from pathlib import Path
 from data.errors import UserError
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.slurm import STEP, SlurmOptions, head, job
-from launch.process.exits import STOPPED
+from launch.exit_codes import STOPPED
 from launch.run.path import run_path
 from launch.schema.command_line import UsageError, value_of
 

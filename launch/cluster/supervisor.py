@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from launch.cluster.failure import Failure, first_failure
 from launch.cluster.gang import Events, Gang, Member
-from launch.process.exits import DONE, STOPPED
+from launch.exit_codes import DONE, STOPPED
 from launch.process.interrupt import SAME
 
 TICK = 0.25

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from data.errors import UserError
-from launch.run.directory import near
+from launch.process.typed import near
 from launch.run.goodput import KINDS, Attempt, attempts, totals
 from launch.run.saved import open_run
 from launch.run.timeline import read

@@ -1,6 +1,6 @@
 """The command `meshloom train`."""
 
-from launch.process import exits
+from launch import exit_codes
 from launch.run.arguments import train_options
 
 
@@ -16,4 +16,4 @@ def main(arguments: list[str]) -> int:
         resume_or_start=options.resume_or_start,
         overwrite=options.overwrite,
     )
-    return exits.DONE if trained.finished else exits.STOPPED
+    return exit_codes.DONE if trained.finished else exit_codes.STOPPED

@@ -21,8 +21,8 @@ from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import Seed
+from launch.checkout import ROOT
 from launch.cluster.local import Devices, Processes
-from launch.process.exits import ROOT
 from launch.run.arguments import train_options
 from launch.run.directory import RUNS, RunDirectory, new_directory
 from launch.run.path import run_path

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data import durable, system
-from launch.process.exits import OWN_THREADS
+from launch.process.exits import start_thread
 
 EVERY = 2.0
 SILENT = 30.0
@@ -35,7 +35,7 @@ class Worker:
         about = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot()}
         durable.write(self._beat, json.dumps(about) + "\n")
         self._closed = threading.Event()
-        threading.Thread(target=self._keep_fresh, name=f"{OWN_THREADS} worker", daemon=True).start()
+        start_thread(self._keep_fresh, "worker")
 
     def close(self) -> None:
         """Beat no more."""

@@ -15,7 +15,7 @@ from launch.ladder.page import drawing, element, whole
 from launch.ladder.runs import budgets, table
 from launch.ladder.subject import Subject
 from launch.ladder.surface_picture import residuals, surface
-from launch.run.directory import near
+from launch.process.typed import near
 
 PICTURES = "report"
 BEYOND = 10.0

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from data.errors import UserError
+from launch.checkout import ROOT
 from launch.ladder.cells import Cell
-from launch.process.exits import ROOT
 
 GRADIENT = 4
 """Bytes of a parameter's gradient, in float32."""

@@ -14,7 +14,7 @@ from launch.ladder.cells import Cell, predecessor
 from launch.ladder.claims import clock
 from launch.ladder.directory import Known, StudyDirectory
 from launch.ladder.runs import budgets
-from launch.run.directory import near
+from launch.process.typed import near
 
 COLORS = {"done": "#3b7a57", "running": "#e0a030", "failed": "#b3262f", "waiting": "#b8bec4"}
 BESIDE = 1.06

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from launch.ladder.chart import in_order, save, styled
 from launch.ladder.coordinate import KINDS, Sizes
 from launch.ladder.transfer import Curve
-from launch.run.directory import near
+from launch.process.typed import near
 
 TITLES = {"standard": "standard", "mup": "muP"}
 

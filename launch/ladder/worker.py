@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from launch import exit_codes
+from launch.checkout import ROOT
 from launch.config import save
 from launch.ladder.attempts import begin, newest_step, result_of
 from launch.ladder.cells import Cell
 from launch.ladder.claims import Claim, Worker
 from launch.ladder.directory import StudyDirectory, write_json
 from launch.ladder.results import require_same_text
-from launch.process import exits
 from launch.process.interrupt import SAME, SIGNALS
 
 TRIES = 3
@@ -61,15 +62,15 @@ def work(study: StudyDirectory, *, held_out: bool, again: bool) -> int:
                     print(f"waiting for other workers: {', '.join(waiting[:2])}{more}", flush=True)
                 time.sleep(LOOK)
         except Stopped:
-            print("stopped; the same command goes on", flush=True)
-            return exits.STOPPED
+            print("stopped; the same command continues", flush=True)
+            return exit_codes.STOPPED
     failed = [(cell, failure) for cell in cells if (failure := study.failure(cell))]
     print(f"{len(cells) - len(failed)} of {len(cells)} cells are done", flush=True)
     for cell, failure in failed:
         print(f"{cell.name} failed: {failure['why']}", flush=True)
     if failed:
         print(study.remedy, flush=True)
-    return exits.REFUSED if failed else exits.DONE
+    return exit_codes.REFUSED if failed else exit_codes.DONE
 
 
 def _train_one(study: StudyDirectory, worker: Worker, cells: Sequence[Cell]) -> bool:
@@ -96,7 +97,7 @@ def _train(study: StudyDirectory, cell: Cell, claim: Claim) -> None:
         if not claim.holds:
             print(f"{cell.name}: another worker took it", flush=True)
             return
-        if end.code == exits.DONE:
+        if end.code == exit_codes.DONE:
             result = result_of(study, cell, claim.number)
             write_json(folder / "result.json", result)
             seconds = time.monotonic() - began
@@ -107,7 +108,7 @@ def _train(study: StudyDirectory, cell: Cell, claim: Claim) -> None:
         print(
             f"{cell.name}: try {tries} of {TRIES} ended with code {end.code}: {end.why}", flush=True
         )
-        if end.code in (exits.REFUSED, exits.USAGE) or tries == TRIES:
+        if end.code in (exit_codes.REFUSED, exit_codes.USAGE) or tries == TRIES:
             write_json(folder / "failed.json", {"code": end.code, "why": end.why, "tries": tries})
             return
 
@@ -120,7 +121,7 @@ def _try(study: StudyDirectory, cell: Cell, claim: Claim) -> End:
         run = begin(study, cell, claim.number)
         save(cell.config, folder / "config.yaml")
     except OSError as error:
-        return End(exits.UNEXPECTED, str(error))
+        return End(exit_codes.UNEXPECTED, str(error))
     print(f"{cell.name}: training, {cell.config.train.steps:,} steps", flush=True)
     command = [sys.executable, "-m", "launch", "train", "--config", str(folder / "config.yaml")]
     # A cell is one process's, also where a scheduler started many workers as one job.
@@ -128,7 +129,7 @@ def _try(study: StudyDirectory, cell: Cell, claim: Claim) -> End:
     # The training dies with this process, as another worker goes on with the cell then.
     environment = {**os.environ, "MESHLOOM_LAUNCHER": str(os.getpid())}
     path = os.environ.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{exits.ROOT}{os.pathsep}{path}" if path else str(exits.ROOT)
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)
     log = folder / "log.txt"
     with log.open("ab") as output:
         training = subprocess.Popen(
@@ -139,7 +140,7 @@ def _try(study: StudyDirectory, cell: Cell, claim: Claim) -> End:
             env=environment,
         )
     code = _watched(training, claim)
-    return End(code, "" if code == exits.DONE else _why(log, code))
+    return End(code, "" if code == exit_codes.DONE else _why(log, code))
 
 
 def _watched(training: "subprocess.Popen[bytes]", claim: Claim) -> int:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.errors import UserError
+from launch.checkout import ROOT
 from launch.config import RunConfig, to_dict
 from launch.plan.topology import Topology
-from launch.process.exits import ROOT
-from launch.run.directory import near
+from launch.process.typed import near
 
 PACKAGES = {
     "tpu": ("libtpu",),

@@ -7,12 +7,12 @@ JAX shows a compiled program as text only: its bindings of XLA's modules are pri
 import functools
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from data.errors import UserError
+from launch import checkout
 
-ROOT = Path(__file__).resolve().parents[2].as_posix()
+ROOT = checkout.ROOT.as_posix()
 OUTSIDE = "package "
 SHARED = "model/layers.py"
 """What every layer calls: whoever called it tells more."""

@@ -12,7 +12,7 @@ from launch.plan.time_table import source_of, time_lines
 from launch.plan.topology import Topology
 from launch.plan.traffic_table import record, traffic_lines
 from launch.process.mesh import shown
-from launch.run.directory import near
+from launch.process.typed import near
 from model.flops import parameter_count
 from model.sharding import batch_shards
 from train.report.numbers import GIB, size_unit

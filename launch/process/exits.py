@@ -1,4 +1,4 @@
-"""How a process ends: its exit codes, and who has the last word when several threads want it."""
+"""How a process ends: at once or not, by which thread, and with which message."""
 
 import contextlib
 import errno
@@ -9,121 +9,107 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NoReturn, TextIO
 
 from data import system
 from data.errors import UserError
+from launch.exit_codes import HUNG, REFUSED, UNEXPECTED
 
-DONE = 0
-REFUSED = 1
-"""Bad input, or an end of our own with a message: starting again does not help."""
-USAGE = 2
-UNEXPECTED = 70
-"""An exception nobody foresaw; also that a peer died."""
-STOPPED = 75
-"""Stopped by a signal, saved: resume me."""
-HUNG = 76
-"""Taken as hung by the watchdog: resume me."""
-
-ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("model", "data", "train", "launch")
-OWN_THREADS = "meshloom"
-"""The names of our threads begin so."""
-
-PEERS_TELL = 1.0  # seconds
+THREADS = "meshloom"
+"""What the names of this program's threads begin with."""
+PEERS_REPORT = 1.0  # seconds
 PEER_ENDED = ("by peer", "Broken pipe", "remote process exited")
 """Parts of what JAX says when a connection of a collective is gone: by gloo, and by NCCL
 (github.com/jax-ml/jax/issues/19307)."""
-HEARD = 1.0  # seconds that a disk which stands still may take of the end
+REPORT_SECONDS = 1.0  # that a disk which stands still may delay the end
 
-_last_word = threading.RLock()
+_ending = threading.RLock()
 _program = threading.Event()
 
-hear_end: list[Callable[[str], None]] = []
-"""These are told how the process ends, if it ends at once."""
+on_end: list[Callable[[str], None]] = []
+"""They are called with the reason if the process ends at once."""
 
 
-def take_last_word() -> None:
+def claim_end() -> None:
     """From here on this thread alone may end the process; any other that wants to stands still."""
-    _last_word.acquire()
+    _ending.acquire()
 
 
-def tell_end(why: str) -> None:
-    """Tell those in `hear_end`, after `take_last_word`; one that waits for a disk is left alone."""
-    for hear in hear_end:
-        hearing = threading.Thread(target=hear, args=(why,), daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread begins when Python itself is ending
-            hearing.start()
-            hearing.join(HEARD)
+def report_end(why: str) -> None:
+    """Call those in `on_end`, after `claim_end`; one that waits for a disk is left alone."""
+    for report in on_end:
+        thread = threading.Thread(target=report, args=(why,), daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread starts when Python itself is ending
+            thread.start()
+            thread.join(REPORT_SECONDS)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, after `take_last_word`: nothing is closed, no peer is waited for."""
+    """End the process at once, after `claim_end`: nothing is closed, no peer is waited for."""
     for stream in sys.stdout, sys.stderr:
         say("", stream, end="")
     os._exit(code)
 
 
 def say(text: str, stream: TextIO, end: str = "\n") -> None:
-    """Print and flush; nothing, if nobody reads it any more."""
+    """Print and flush; nothing, if the reader has gone."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=stream, end=end, flush=True)
 
 
 def fail(error: BaseException) -> NoReturn:
-    """Tell the exception that is being handled, with its traceback if it is none for the user, and
-    leave."""
-    take_last_word()
+    """Print the exception that is being handled, with its traceback unless it is a user's mistake,
+    and leave."""
+    claim_end()
     # A file that is gone may be one that a peer just moves: to start again may help.
     gone = isinstance(error, OSError) and error.errno == errno.ENOENT
-    message = None if gone else for_user(error)
+    message = None if gone else user_message(error)
     with contextlib.suppress(OSError, ValueError):
         if message is None:
             traceback.print_exc()
         else:
-            complain(message)
-    tell_end(in_short(error))
+            print_error(message)
+    report_end(summary(error))
     leave(UNEXPECTED if message is None else REFUSED)
 
 
-def hang(where: str, what: str) -> NoReturn:
-    """Tell what hangs and what every thread is doing, and leave."""
-    take_last_word()
+def leave_hung(where: str, what: str) -> NoReturn:
+    """Print what hangs and what every thread is doing, and leave."""
+    claim_end()
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(f"hung: {where}: {what}; stacks of all threads:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback()
-    tell_end(f"hung: {what}")
-    # Peers hang in the same step: let them tell as much before this end ends them.
-    time.sleep(PEERS_TELL)
+    report_end(f"hung: {what}")
+    # Peers hang in the same step: let them report it before this end ends them.
+    time.sleep(PEERS_REPORT)
     leave(HUNG)
 
 
 @contextlib.contextmanager
-def failing_fast() -> Iterator[None]:
-    """Within, an exception that nobody foresaw ends the process at once, unless it is a Python
-    program of the user's and the only process of its job.
+def leaving_on_error() -> Iterator[None]:
+    """Within, an unexpected exception ends the process at once, unless it is a Python program of
+    the user's and the only process of its job.
 
     Put it inside of all that closes things: in a job of several processes, closing waits for the
-    others, and they wait for this one. A UserError passes, and so does a
-    broken pipe; a full disk and its like end the process too, as refused.
+    others, and they wait for this one. A UserError passes, and so does a broken pipe; a full disk
+    and its like end the process too, as refused.
     """
     try:
         yield
     except BaseException as error:
-        foreseen = isinstance(error, UserError | BrokenPipeError)
-        if foreseen or not (is_program() or _has_peers()):
+        expected = isinstance(error, UserError | BrokenPipeError)
+        if expected or not (is_program() or _has_peers()):
             raise
         fail(error)
 
 
 def is_program() -> bool:
-    """Whether this process runs a command line of ours, and nothing of others."""
+    """Whether this process runs a command line of ours, and no code of a user's."""
     return _program.is_set()
 
 
-def be_program() -> None:
+def set_program() -> None:
     """From here on this process runs a command line of ours."""
     _program.set()
 
@@ -133,7 +119,7 @@ def _has_peers() -> bool:
     return jax is not None and jax.distributed.is_initialized()
 
 
-def in_short(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """An exception in one line; it begins with its cause if that is the end of a peer."""
     name = type(error).__name__
     text = " ".join(f"{name}: {error}".split())
@@ -141,9 +127,9 @@ def in_short(error: BaseException) -> str:
     return f"a peer ended: {text}" if broken else text
 
 
-def for_user(error: BaseException) -> str | None:
-    """What the user must do something about, in words; None if nobody foresaw the exception, or if
-    it may not come again."""
+def user_message(error: BaseException) -> str | None:
+    """What the user must do something about, in words; None for an unexpected exception, or if it
+    may not come again."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and system.lasts(error):
@@ -156,7 +142,7 @@ def for_user(error: BaseException) -> str | None:
     return None
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Write an error to stderr, in red on a terminal."""
     if sys.stderr is not None:
         red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
@@ -164,16 +150,27 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
-def watch_threads() -> None:
-    """From here on an exception in a thread of ours ends the process, as in the main thread."""
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    """A daemon thread that has started; after `leave_on_thread_errors` its errors end the
+    process."""
+    thread = threading.Thread(target=target, name=f"{THREADS} {name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def leave_on_thread_errors() -> None:
+    """From here on an exception in a thread of this program ends the process, as in the main
+    thread."""
     other = threading.excepthook
 
-    def hook(told: threading.ExceptHookArgs) -> None:
+    def hook(failure: threading.ExceptHookArgs) -> None:
         with contextlib.suppress(OSError, ValueError):
-            other(told)
-        if told.thread is not None and told.thread.name.startswith(OWN_THREADS):
-            take_last_word()
-            tell_end(in_short(told.exc_value) if told.exc_value else told.exc_type.__name__)
+            other(failure)
+        if failure.thread is not None and failure.thread.name.startswith(THREADS):
+            claim_end()
+            report_end(
+                summary(failure.exc_value) if failure.exc_value else failure.exc_type.__name__
+            )
             leave(UNEXPECTED)
 
     threading.excepthook = hook

@@ -1,15 +1,14 @@
-"""Tells a supervisor on this machine, by a file, that this process lives and what it is doing."""
+"""Reports to a supervisor on this machine, by a file, that this process lives and what it does."""
 
 import json
 import os
 import socket
 import sys
-import threading
 import time
 from pathlib import Path
 
 from data import durable
-from launch.process.exits import OWN_THREADS
+from launch.process.exits import start_thread
 from train.report.phases import Phases
 
 VARIABLE = "MESHLOOM_HEARTBEAT"
@@ -17,7 +16,7 @@ EVERY = 1.0  # seconds
 
 
 class Heartbeat:
-    """Writes the file that the environment names anew every second, whole or not at all.
+    """Replaces the file that the environment names every second, whole or not at all.
 
     One JSON object: `process` (null before the job is joined), `pid`, `host`, `phase`,
     `phase_since` (Unix time), `step` (the last finished one, null before the first), `time`.
@@ -28,10 +27,7 @@ class Heartbeat:
         """This process's number in the job."""
         self._phases = phases
         if path := os.environ.get(VARIABLE):
-            thread = threading.Thread(
-                target=self._run, args=(Path(path),), name=f"{OWN_THREADS} heartbeat", daemon=True
-            )
-            thread.start()
+            start_thread(lambda: self._run(Path(path)), "heartbeat")
 
     def _run(self, path: Path) -> None:
         working = True
@@ -42,7 +38,7 @@ class Heartbeat:
                 working = True
             except OSError as error:
                 if working:
-                    text = f"{VARIABLE}={path} cannot be written; the run goes on. {error}"
+                    text = f"{VARIABLE}={path} cannot be written; the run continues. {error}"
                     print(text, file=sys.stderr, flush=True)
                 working = False
             time.sleep(EVERY)

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh
 
 from data.errors import UserError
 from launch.config import MOST_VIRTUAL, MeshConfig
-from launch.run.typed import launched
+from launch.process.typed import launched
 
 IMPLEMENTED = ("replica", "fsdp", "tensor")
 

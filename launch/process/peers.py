@@ -1,4 +1,4 @@
-"""Tells the other processes when this one is long at what is no step, and hears it from them.
+"""Publishes when this process is long at something other than a step, and sees when others are.
 
 Those that have begun the step wait for it there, and must not take their wait for a hang.
 """
@@ -9,45 +9,44 @@ import time
 
 import jax
 
-from launch.process.exits import OWN_THREADS
+from launch.process.exits import start_thread
 from train.processes import Coordination
 from train.report.phases import Phases
 
-FOLDER = "meshloom/beside-steps"
-LOOK, TELL, ASK = 0.125, 0.25, 0.5
-"""Of the time a step may take: the rhythm, and when to tell and to ask, so that it is told before
-it is asked for, and asked for before a step counts as hung."""
+FOLDER = "meshloom/not-at-a-step"
+LOOK, PUBLISH, ASK = 0.125, 0.25, 0.5
+"""Parts of the time that a step may take: between two looks, and after which to publish and to ask,
+so that it is published before it is asked for, and asked for before a step counts as hung."""
 
 
 class Peers:
-    """A thread of its own talks to them: where the coordinator stands still, it does so alone."""
+    """A thread talks to them; where the coordinator stands still, it waits alone."""
 
     def __init__(self, job: Coordination | None, phases: Phases, step_seconds: float) -> None:
-        self.held_up_at: float | None = None
-        """When one of them was last known to be at something else than a step."""
+        self.delayed_at: float | None = None
+        """When one of them was last known to be at something other than a step."""
         self._phases = phases
         self._step_seconds = step_seconds
         self._closed = threading.Event()
         if job is not None:
-            name = f"{OWN_THREADS} peers"
-            threading.Thread(target=self._run, args=(job,), name=name, daemon=True).start()
+            start_thread(lambda: self._run(job), "peers")
 
     def close(self) -> None:
-        """Tell and ask no more."""
+        """Publish and ask no more."""
         self._closed.set()
 
     def _run(self, job: Coordination) -> None:
-        told = False
+        published = False
         while not self._closed.wait(LOOK * self._step_seconds):
             since, now = self._phases.beside_since(), time.monotonic()
-            beside = since is not None and now - since > TELL * self._step_seconds
+            late = since is not None and now - since > PUBLISH * self._step_seconds
             lasts = now - self._phases.now.mark
-            # A coordinator that does not answer is asked again; one that is gone ends the job.
+            # A coordinator that does not answer is asked again; if it is gone, the job ends.
             with contextlib.suppress(jax.errors.JaxRuntimeError):
-                if beside and not told:
+                if late and not published:
                     job.publish(FOLDER, "")
-                elif told and not beside:
+                elif published and not late:
                     job.withdraw(FOLDER)
-                told = beside
+                published = late
                 if since is None and lasts > ASK * self._step_seconds and job.published(FOLDER):
-                    self.held_up_at = time.monotonic()
+                    self.delayed_at = time.monotonic()

@@ -254,9 +254,3 @@ def _free_name(path: Path) -> Path:
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
     return aside
-
-
-def near(path: Path) -> str:
-    """`path` from here if it lies below, as one would type it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from launch.checkout import ROOT
 
 PACKAGES = (
     "meshloom jax jaxlib flax optax orbax-checkpoint grain numpy tensorstore tokenizers "
@@ -36,10 +37,9 @@ def environment() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     """Commit this code runs from, with `-dirty` if it was changed since; None without git."""
-    root = Path(__file__).resolve().parents[2]
     try:
         result = subprocess.run(
-            ["git", "-C", str(root), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
+            ["git", "-C", str(ROOT), *"describe --always --dirty --abbrev=40 --exclude=*".split()],
             capture_output=True,
             text=True,
             timeout=10,

@@ -50,7 +50,7 @@ def run_leg(ready: Ready, found: Found | None, course: Course) -> tuple[TrainSta
     config, train, report, phases = ready.config, ready.train, ready.report, ready.phases
     place, length = place_of(found), config.data.sequence_length
     last_step = place.step + steps_left(config, place, ready.first_batch_size)
-    with ExitStack() as closing, exits.failing_fast():
+    with ExitStack() as closing, exits.leaving_on_error():
         phases.enter("restore" if found else "compile")
         state = _state(ready, found)
         write = report.open_writers(ready.run, place, last_step, closing)
@@ -140,7 +140,7 @@ def _state(ready: Ready, found: Found | None) -> TrainState:
     place, first_batch_size, changed = found.place, found.first_batch_size, found.changed
     say = ready.report.say
     state = ready.checkpointer.restore(jax.eval_shape(ready.fresh), place.step)
-    say(f"going on from step {place.step}, after {place.examples:,} rows")
+    say(f"resuming from step {place.step}, after {place.examples:,} rows")
     if changed:
         say(f"not bit-equal, because versions changed: {', '.join(changed)}")
     last = place.step + steps_left(ready.config, place, first_batch_size)

@@ -13,10 +13,10 @@ from data import system
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig
-from launch.process import exits
+from launch.process import exits, typed
 from launch.process.distributed import from_first_process
 from launch.process.interrupt import Stop
-from launch.run import build, typed
+from launch.run import build
 from launch.run.build import Checks
 from launch.run.directory import RunDirectory, open_run_directory
 from launch.run.report import Report
@@ -106,7 +106,7 @@ def prepare(
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
     run = _open_run(config, run_dir, resume, overwrite, phases, closing)
     watched = typed.launched() or not exits.is_program()
-    stop.to_go_on = None if watched else typed.train(run.path)
+    stop.resume_command = None if watched else typed.train(run.path)
     if is_first():
         timeline.open(run.timeline)
     report.begin(run, rows)

@@ -12,10 +12,10 @@ from data.errors import UserError
 from data.rows.rows import Rows
 from data.tokenizer import Tokenizer
 from launch.config import RunConfig, to_dict
-from launch.process import exits
+from launch.process import exits, typed
 from launch.process.mesh import shown
-from launch.run import typed
-from launch.run.directory import RunDirectory, near
+from launch.process.typed import near
+from launch.run.directory import RunDirectory
 from launch.run.environment import environment
 from launch.run.generate import continuations
 from model.families.family import FamilyConfig
@@ -100,8 +100,8 @@ class Report:
             try:
                 add(start())
             except Exception as error:
-                why = str(error) if isinstance(error, UserError) else exits.in_short(error)
-                self.say(f"{name} cannot be written and is left out; the run goes on. {why}")
+                why = str(error) if isinstance(error, UserError) else exits.summary(error)
+                self.say(f"{name} cannot be written and is left out; the run continues. {why}")
 
         add(JsonlWriter(run.metrics, resumed))
         add(ConsoleWriter(last_step, self._console))
@@ -136,7 +136,7 @@ class Report:
             self._draw(run)
         if exits.is_program():
             more = 2 * self._config.train.steps
-            self.say(f"to go on:    {typed.train(run.path)} --train.steps {more}")
+            self.say(f"to continue: {typed.train(run.path)} --train.steps {more}")
         new = self._config.sample
         if not new or tokenizer is None or not self._model.generates:
             return

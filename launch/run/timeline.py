@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from data import system
-from launch.process.exits import OWN_THREADS, in_short
+from launch.process.exits import start_thread, summary
 from train.report.phases import Phase, Phases
 
 EVERY = 0.5  # seconds
@@ -65,7 +65,7 @@ class Timeline:
         if self._at and os.pread(file, 1, self._at - 1) != b"\n":
             self._at += os.pwrite(file, b"\n", self._at)
         self._file = file
-        threading.Thread(target=self._run, name=f"{OWN_THREADS} timeline", daemon=True).start()
+        start_thread(self._run, "timeline")
 
     def __enter__(self) -> "Timeline":
         return self
@@ -76,7 +76,7 @@ class Timeline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end(self.ended if error is None else in_short(error))
+        self.end(self.ended if error is None else summary(error))
 
     def end(self, how: str) -> None:
         """Tell in the last line how the attempt ended; nothing is written any more."""
@@ -106,7 +106,7 @@ class Timeline:
                     os.close(self._file)
                     self._file = None
             except OSError as error:
-                self._say(f"the timeline cannot be written; the run goes on. {error}")
+                self._say(f"the timeline cannot be written; the run continues. {error}")
                 self._file = None
 
     def _line(self, phase: Phase, end: float, ended: str | None) -> None:

@@ -46,7 +46,7 @@ def train(
     leaving = contextlib.ExitStack()
     if not exits.is_program():
         leaving.callback(stop.restore)
-    with leaving, exits.failing_fast():
+    with leaving, exits.leaving_on_error():
         mesh = runtime.start(
             config.mesh,
             config.distributed,
@@ -68,19 +68,19 @@ def train(
     heartbeat.process = jax.process_index()
     hung = functools.partial(_hung, phases, jax.process_index())
     timeline = Timeline(phases)
-    exits.hear_end[:] = [timeline.end]
+    exits.on_end[:] = [timeline.end]
     watchdog = Watchdog(phases, config.train.watchdog, hung)
     with (
         contextlib.closing(watchdog),
         jax.set_mesh(mesh),
         timeline,
         contextlib.ExitStack() as closing,
-        exits.failing_fast(),
+        exits.leaving_on_error(),
     ):
         ready = prepare(config, run_dir, resume, overwrite, phases, stop, timeline, closing)
         peers = Peers(job, phases, config.train.watchdog.step_seconds)
         watchdog.saving_since = lambda: ready.checkpointer.saving_since
-        watchdog.held_up_at = lambda: peers.held_up_at
+        watchdog.held_up_at = lambda: peers.delayed_at
         with contextlib.closing(peers):
             state, place = run_legs(ready)
         phases.enter("finish")
@@ -105,7 +105,7 @@ class Trained(NamedTuple):
 def _hung(phases: "Phases", process: int, what: str) -> None:
     phase = phases.now
     where = f"process {process} on {socket.gethostname()}, in phase {phase.name}"
-    exits.hang(f"{where} since {time.monotonic() - phase.begin:.0f} s", what)
+    exits.leave_hung(f"{where} since {time.monotonic() - phase.begin:.0f} s", what)
 
 
 def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Timeline") -> bool:
@@ -116,5 +116,5 @@ def _finish(ready: "Ready", state: "TrainState", place: "Place", timeline: "Time
     stop = ready.stop
     timeline.ended = f"stopped by {stop.asked}"
     kept = "saved" if place.step else "nothing to save"
-    ready.report.say(f"stopped by {stop.asked} at step {place.step}, {kept}{stop.way_on()}")
+    ready.report.say(f"stopped by {stop.asked} at step {place.step}, {kept}{stop.hint()}")
     return False

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
 from data.errors import UserError
-from launch.process.exits import USAGE
+from launch.exit_codes import USAGE
 
 Options = TypeVar("Options")
 HELP = {"-h", "--help"}

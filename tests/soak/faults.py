@@ -60,7 +60,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "one of 4 paused for 3 s": Fault(10, pause, "nothing happens"),
     "disk full during save": Fault(10, disk_full, "clear error, resumes when there is room"),
-    "disk full for records": Fault(10, records_full, "the run goes on, says so once, saves"),
+    "disk full for records": Fault(10, records_full, "the run continues, says so once, saves"),
     "save stuck (disk frozen)": Fault(10, save_stuck, f"watchdog ends it, {BIT_EQUAL}"),
     "disk of the tokens stops answering": Fault(
         10, token_disk_stops, f"watchdog ends it with all stacks, {BIT_EQUAL}"
@@ -90,7 +90,7 @@ FAULTS: dict[str, Fault] = {
     "checkpoint folder gone": Fault(
         10, gone, f"clear error, no new beginning without it, then {BIT_EQUAL}"
     ),
-    "W&B raises": Fault(10, wandb_raises, f"the run goes on, says so once, {BIT_EQUAL}"),
+    "W&B raises": Fault(10, wandb_raises, f"the run continues, says so once, {BIT_EQUAL}"),
     "8 -> 4 devices": Fault(10, fewer_devices, "each row once, losses within 2e-6"),
     "batch 64 -> 128": Fault(
         10, larger_batch, "each row once, bit-equal to a run changed at that row undisturbed"

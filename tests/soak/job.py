@@ -159,7 +159,7 @@ def newest_checkpoint(run: Path) -> int:
 
 def began_at(said: str) -> int:
     """The step a resumed run says it went on from; 0 if it began anew."""
-    found = re.findall(r"going on from step (\d+)", said)
+    found = re.findall(r"resuming from step (\d+)", said)
     return int(found[-1]) if found else 0
 
 

@@ -57,7 +57,7 @@ def damage(how: str) -> Callable[[Path, random.Random], Outcome]:
 
 
 def disk_full(folder: Path, chance: random.Random) -> Outcome:
-    """A small disk fills during a save: a clear error, and the run goes on once there is room."""
+    """A small disk fills during a save: a clear error, and the run continues once there is room."""
     layout = Layout(1)
     reference = straight(layout)[0]
     with small_disk(folder) as disk:
@@ -76,7 +76,7 @@ def disk_full(folder: Path, chance: random.Random) -> Outcome:
 
 
 def records_full(folder: Path, chance: random.Random) -> Outcome:
-    """No room for records: the run goes on, says so once, and saves at its end."""
+    """No room for records: the run continues, says so once, and saves at its end."""
     layout = Layout(1)
     reference = straight(layout)[0]
     with small_disk(folder) as disk:

@@ -38,6 +38,6 @@ def wandb_raises(folder: Path, chance: random.Random) -> Outcome:
     job = start(layout, run, output, "--wandb", "soak", PYTHONPATH=paths)
     ended, said = job.wait(), job.said()
     wrong = f"ended with {ended}" if ended else difference(run, reference)
-    if not wrong and (said.count("the run goes on. ") != 1 or said.count("no network") != 1):
+    if not wrong and (said.count("the run continues. ") != 1 or said.count("no network") != 1):
         wrong = f"it was said {said.count('no network')} times"
     return {"wrong": wrong, "at_step": step}

@@ -54,7 +54,7 @@ def larger_batch(folder: Path, chance: random.Random) -> Outcome:
     run, output, other = folder / "run", folder / "output.txt", folder / "other"
     kill(start(layout, run, output), run, chance, seconds)
     job = start(layout, run, output, *batch)
-    job.until(lambda: "going on from step" in job.said())
+    job.until(lambda: "resuming from step" in job.said())
     begun = began_at(job.said())
     last = begun + -(-(STEPS - begun) * B // LARGER)
     goal = chance.randrange(begun + 1, last + 1)

@@ -1,6 +1,7 @@
 """The house rules that can be counted: arrows, circles, names, file sizes."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ FLOORS = (
     ("presets",),
     ("config",),
     ("schema",),
+    ("exit_codes", "checkout"),
 )
 """Parts of `launch`, highest first: each imports only those below it, and `cluster` also `ladder`,
 whose workers it starts."""
@@ -40,7 +42,6 @@ LONGEST = 300
 
 # To be emptied.
 IN_A_CIRCLE = """
-launch.cli launch.commands.launch
 launch.cluster.slurm launch.cluster.slurm_workers
 launch.run.goodput launch.run.timeline_picture
 data.sources.stdlib data.sources.stdlib_builder
@@ -51,12 +52,8 @@ model.attention.attention model.families.decoder model.families.decoder_config
 model.families.decoder_sizes model.families.family model.layers model.mlp model.weights
 """.split()
 UPWARDS = """
-cluster commands
-commands cli
 plan commands
-process run
 run commands
-schema process
 """.splitlines()
 TWICE = """
 Case
@@ -87,12 +84,11 @@ def name_of(path: Path) -> str:
     return name.removesuffix(".__init__")
 
 
-def trees(*folders: str) -> dict[Path, ast.Module]:
-    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-
-
-FILES = trees(*ROOMS)
+FILES = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for room in ROOMS
+    for path in sorted((ROOT / room).rglob("*.py"))
+}
 MODULES = {name_of(path): path for path in FILES}
 
 
@@ -185,10 +181,10 @@ def test_no_import_circle() -> None:
 
 def test_a_class_name_means_one_thing() -> None:
     classes = Counter(
-        node.name
-        for tree in trees(*ROOMS, "tests").values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
+        name
+        for folder in (*ROOMS, "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"^ *class (\w+)", path.read_text(encoding="utf-8"), re.M)
     )
     assert not {name for name, count in classes.items() if count > 1} - {*TWICE}
 

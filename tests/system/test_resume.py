@@ -42,7 +42,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def resumed_at(output: str) -> int:
     """The step a resumed run says it goes on from, after 8 rows each."""
-    found = re.search(r"going on from step (\d+), after ([\d,]+) rows", output)
+    found = re.search(r"resuming from step (\d+), after ([\d,]+) rows", output)
     assert found, output
     assert int(found[2].replace(",", "")) == 8 * int(found[1])
     return int(found[1])

@@ -107,7 +107,7 @@ def test_disturbed_job_comes_back_and_is_bit_equal(
     cluster.run(*disturb, job)
     ended = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED", restarts=1, seconds=120)
     assert ended["JobState"] == "COMPLETED", log_of(tmp_path)
-    assert "going on from step " in log_of(tmp_path)
+    assert "resuming from step " in log_of(tmp_path)
     asked = "requeued after code 75, at checkpoint " in log_of(tmp_path)
     assert asked == (disturb[0] == "scancel"), "scontrol requeues by itself"
     assert losses(tmp_path) == losses(undisturbed)
@@ -208,7 +208,7 @@ def test_workers_train_a_study_over_their_time_limits(cluster: Cluster, tmp_path
             f"{job}_{task}", "COMPLETED", "FAILED", restarts=int(task == 0), seconds=180
         )
         assert ended["JobState"] == "COMPLETED", log_of(study)
-    assert "0: stopped; the same command goes on" in log_of(study)
+    assert "0: stopped; the same command continues" in log_of(study)
     assert "requeued after code 75" in log_of(study)
     assert log_of(study).count("4 of 4 cells are done") == 2
     assert len(list(study.glob("cells/*/result.json"))) == 4

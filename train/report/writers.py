@@ -170,7 +170,7 @@ def _sent(file: Path) -> dict[str, dict[str, Any]]:
 class Unfailing:
     """Passes records on to a writer until it fails; then says so once and drops it.
 
-    A run is worth more than its curves: whatever a writer raises, the run goes on.
+    A run is worth more than its curves: whatever a writer raises, the run continues.
     """
 
     def __init__(self, writer: Writer, say: Callable[[str], None]) -> None:
@@ -193,7 +193,7 @@ class Unfailing:
 
     def _drop(self, error: Exception) -> None:
         name, self._writer = type(self._writer).__name__, None
-        self._say(f"{name} failed and is dropped; the run goes on. {type(error).__name__}: {error}")
+        self._say(f"{name} failed and is dropped; the run continues. {type(error).__name__}: {error}")
 
 
 def _parsed(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -138,7 +138,7 @@ def test_training_goes_on_bit_for_bit_after_a_process_was_killed(
     assert len(again) == 1 and again[0].startswith("process 1 was killed by SIGKILL"), said
     assert "Traceback" not in said
     way_on = "python -m launch launch local --processes 2 --devices-per-process 1 train --run-dir"
-    assert f"to go on:    {way_on} {killed} --resume --train.steps 28\n" in said
+    assert f"to continue: {way_on} {killed} --resume --train.steps 28\n" in said
     logs = sorted(path.name[15:] for path in (killed / "logs").iterdir())
     assert logs == [f"-attempt-{a}-process-{p}.log" for a in (1, 2) for p in (0, 1)]
 

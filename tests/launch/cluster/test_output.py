@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster.heartbeat import Pulse
 from launch.cluster.output import Output
+from launch.cluster.pulse import Pulse
 from tests.command import ROOT
 
 # posix_spawn holds Python's lock, and its caller waits like one for a disk, till the file is open.
@@ -79,7 +79,7 @@ def test_a_process_that_ends_while_it_is_looked_at_waits_for_nothing(look: tuple
     program = (
         "import subprocess, sys\n"
         "from pathlib import Path\n"
-        "from launch.cluster.heartbeat import Pulse\n"
+        "from launch.cluster.pulse import Pulse\n"
         "process = subprocess.Popen(['cat'], stdin=subprocess.PIPE)\n"
         "def end(event, arguments):\n"
         f"    if event in {look} and str(arguments[0]).startswith(f'/proc/{{process.pid}}/task'):\n"

@@ -235,8 +235,8 @@ def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:
     (here / "run" / "config.yaml.1f2e3d4c.tmp").touch()
     words = ["train", "tiny", *SMALL, "--train.eval-batches", "0", "--resume-or-start"]
     words += ["--run-dir", str(here / "run"), "--train.steps"]
-    assert "going on" not in meshloom(*words, "2").stdout
-    assert "going on from step 2" in meshloom(*words, "4").stdout
+    assert "resuming" not in meshloom(*words, "2").stdout
+    assert "resuming from step 2" in meshloom(*words, "4").stdout
     assert [record["step"] for record in records(here / "run")] == [1, 2, 3, 4]
 
 

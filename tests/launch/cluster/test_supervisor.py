@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster import gang, heartbeat, supervisor
+from launch.cluster import gang, pulse, supervisor
 from tests.programs import Programs, gone, hurry
 
 
@@ -141,7 +141,7 @@ if attempt == 1:
 
 
 def test_a_short_pause_is_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "STILL", 10.0)
+    monkeypatch.setattr(pulse, "STILL", 10.0)
     program = """
 beat(1, "finish")
 if rank == 1:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from launch import exit_codes
 from launch.cli import main
 from launch.config import save
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory, make_study, write_json
 from launch.ladder.studies import smoke
 from launch.ladder.study import Row, Study
-from launch.process import exits
 
 STUDY = dataclasses.replace(
     smoke(),
@@ -57,7 +57,7 @@ def study(foretold: StudyDirectory, tmp_path: Path) -> StudyDirectory:
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
-    assert main(["ladder", *words]) in (exits.REFUSED, exits.USAGE)
+    assert main(["ladder", *words]) in (exit_codes.REFUSED, exit_codes.USAGE)
     return capsys.readouterr().err
 
 

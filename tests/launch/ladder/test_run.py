@@ -42,7 +42,7 @@ def losses(run: Path) -> dict[int, float]:
 
 def test_a_branch_is_the_run_from_the_beginning(study: StudyDirectory, tmp_path: Path) -> None:
     short, long = of_width(study, 32)
-    assert "going on from step 69" in (study.of(long) / "log.txt").read_text()
+    assert "resuming from step 69" in (study.of(long) / "log.txt").read_text()
     config = study.of(long) / "config.yaml"
     meshloom("train", "--config", str(config), "--run-dir", str(tmp_path / "run"))
     straight = losses(tmp_path / "run")
@@ -89,7 +89,7 @@ def test_a_stopped_and_a_killed_worker_leave_no_trace(
     assert not (here / "claims" / "2.released").exists()
     with worker(ONE, tmp_path) as third:
         assert third.wait() == 0
-    assert (here / "log.txt").read_text().count(f"going on from step {step},") == 2
+    assert (here / "log.txt").read_text().count(f"resuming from step {step},") == 2
     assert [path.name for path in (here / "runs").iterdir()] == ["3"]
     result = (here / "result.json").read_bytes()
     assert result == (study.of(cell) / "result.json").read_bytes()

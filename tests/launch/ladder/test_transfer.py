@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from launch import exit_codes
 from launch.cli import main
 from launch.ladder.transfer import Curve, moved, verdict
-from launch.process import exits
 
 RATES = 2.0 ** np.arange(-10, -2)
 
@@ -69,5 +69,5 @@ def test_a_diverged_run_beside_the_best_tells_no_vertex() -> None:
 def test_what_cannot_be_compared_is_refused(
     words: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ladder", *words.split()]) in (exits.REFUSED, exits.USAGE)
+    assert main(["ladder", *words.split()]) in (exit_codes.REFUSED, exit_codes.USAGE)
     assert told in capsys.readouterr().err

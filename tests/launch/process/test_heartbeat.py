@@ -54,4 +54,4 @@ def test_a_file_that_cannot_be_written_is_told_once_and_the_run_goes_on(
     threading.Event().wait(0.1)
     folder.mkdir()
     beat(folder / "heartbeat", None)
-    assert capsys.readouterr().err.count("cannot be written; the run goes on.") == 1
+    assert capsys.readouterr().err.count("cannot be written; the run continues.") == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.process.exits import STOPPED, UNEXPECTED
+from launch.exit_codes import STOPPED, UNEXPECTED
 from launch.run.timeline import read
 from tests.command import ROOT, SMALL, job, lines_until, meshloom, records, started
 
@@ -53,11 +53,11 @@ def test_one_process_saves_its_last_step_and_goes_on_bit_equal(
     out, errors = ended(process)
     assert errors == "SIGTERM: stopping after this step; a second signal exits at once\n"
     step = saved(run)[-1]
-    said = f"stopped by SIGTERM at step {step}, saved; to go on: python -m launch train --run-dir"
+    said = f"stopped by SIGTERM at step {step}, saved; to continue: python -m launch train --run-dir"
     assert said in out and out.endswith(f"{run} --resume\n") and "loss curve" not in out
     assert max(losses(run)) == step and not (run / "loss.png").exists()
     out = meshloom("train", "--run-dir", str(run), "--resume").stdout
-    assert f"going on from step {step}," in out
+    assert f"resuming from step {step}," in out
     assert losses(run) == straight
 
 
@@ -71,7 +71,7 @@ def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
     assert "SIGUSR1: stopping after this step" in other[1] and "SIGUSR1" not in out[1]
 
     processes = job(run, "--resume")
-    lines_until(re.compile("going on from step"), processes[0])
+    lines_until(re.compile("resuming from step"), processes[0])
     for process in processes:
         process.send_signal(signal.SIGINT)
     out, _ = (ended(process) for process in processes)
@@ -100,12 +100,12 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
     lines_until(re.compile("run: "), process)
     process.send_signal(signal.SIGTERM)
     out, _ = ended(process)
-    assert "stopped by SIGTERM before a step was made: nothing to save; to go on: python" in out
+    assert "stopped by SIGTERM before the first step: nothing to save; to continue: python" in out
     assert saved(run) == []
     assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before a step"
 
 
-ALONE = "exits.watch_threads(); stop = interrupt.Stop()"
+ALONE = "exits.leave_on_thread_errors(); stop = interrupt.Stop()"
 IN_A_JOB = """
 import jax
 class FakeJob:
@@ -122,7 +122,7 @@ class FakeJob:
             raise jax.errors.JaxRuntimeError('the coordinator is gone')
     def published(self, folder):
         return ['0', '0']
-exits.watch_threads(); told = threading.Event()
+exits.leave_on_thread_errors(); told = threading.Event()
 stop = interrupt.Stop(); stop.agree_over(FakeJob())"""
 
 

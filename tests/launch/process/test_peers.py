@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from launch.process.exits import UNEXPECTED
+from launch.exit_codes import UNEXPECTED
 from launch.run.timeline import read
 from tests.command import SMALL, job, records
 

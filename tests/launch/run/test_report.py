@@ -33,7 +33,7 @@ def test_writers_that_cannot_start_do_not_stop_the_run(
         write({"step": 1, "loss": 2.0})
     assert [record["step"] for record in read_jsonl(run.metrics)] == [1]
     shown = capsys.readouterr().out
-    assert shown.count("cannot be written and is left out; the run goes on. ") == 2
+    assert shown.count("cannot be written and is left out; the run continues. ") == 2
     assert "RuntimeError: no network" in shown and "NotADirectoryError" in shown
 
 
@@ -48,4 +48,4 @@ def test_a_damaged_file_is_named_where_a_writer_is_left_out(
     with ExitStack() as closing:
         report.open_writers(RunDirectory(path=tmp_path), START, 10, closing)
     out = capsys.readouterr().out
-    assert f"the run goes on. wandb.json={tmp_path / 'wandb.json'} must hold" in out
+    assert f"the run continues. wandb.json={tmp_path / 'wandb.json'} must hold" in out

@@ -143,7 +143,7 @@ def test_a_run_directory_says_all_that_a_resume_or_start_needs(
     path = tmp_path / "run"
     shutil.copytree(run[0], path)
     more = ["--run-dir", str(path), "--resume-or-start", "--train.steps", "4", "--sample", "0"]
-    assert "going on from step 3" in meshloom("train", *more).stdout
+    assert "resuming from step 3" in meshloom("train", *more).stdout
     absent = ["--run-dir", str(tmp_path / "absent"), "--resume-or-start"]
     error = meshloom("train", *absent, expect=2).stderr
     assert f"try meshloom train tiny --run-dir {tmp_path / 'absent'} --resume-or-start" in error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.process.exits import HUNG
+from launch.exit_codes import HUNG
 from launch.run.timeline import read
 from tests.command import ROOT, SMALL
 from train.config import WatchdogConfig

@@ -270,7 +270,7 @@ def test_a_writer_that_fails_is_told_of_once_and_dropped(tmp_path: Path) -> None
         writer.write({"step": step})
     writer.close()
     (line,) = said
-    assert line.startswith("JsonlWriter failed and is dropped; the run goes on. ValueError: ")
+    assert line.startswith("JsonlWriter failed and is dropped; the run continues. ValueError: ")
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1}
 
 

@@ -1,12 +1,10 @@
-"""The commands a user types to go on: by the program he started, and through its launcher."""
+"""Commands and paths as a user would type them, also if a launcher started this process."""
 
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from launch.run.directory import near
 
 PROGRAM, LAUNCHER = "MESHLOOM_TYPED_PROGRAM", "MESHLOOM_TYPED_LAUNCHER"
 
@@ -22,16 +20,22 @@ def program() -> list[str]:
 
 
 def launched() -> bool:
-    """Whether a launcher of this machine watches over this process, and tells how it ends."""
+    """Whether a launcher of this machine watches over this process, and reports how it ends."""
     return LAUNCHER in os.environ
 
 
 def train(run: Path) -> str:
-    """The command that goes on with a run, on as many processes as now."""
+    """The command that continues a run, on as many processes as now."""
     launcher = shlex.split(os.environ.get(LAUNCHER, ""))
     return shlex.join([*program(), *launcher, "train", "--run-dir", near(run), "--resume"])
 
 
-def told_to_processes(launcher: Sequence[str]) -> dict[str, str]:
-    """Environment variables for processes that these words of the program's have started."""
+def variables(launcher: Sequence[str]) -> dict[str, str]:
+    """Environment variables for processes that these words of the program have started."""
     return {PROGRAM: shlex.join(program()), LAUNCHER: shlex.join(launcher)}
+
+
+def near(path: Path) -> str:
+    """`path` relative to the working directory if it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
