@@ -97,7 +97,8 @@ class Restartable:
         dropped = f"process {failure.number}"
         if fit.processes < most:
             dropped += f" and {most - fit.processes} more, as their mesh cannot hold the run"
-        say(f"continuing with {fit.processes} of {most + 1} processes, mesh {fit.mesh}: no {dropped}")
+        kept = f"{fit.processes} of {most + 1} processes, mesh {fit.mesh}"
+        say(f"continuing with {kept}: no {dropped}")
         self._places.keep(fit.processes, failure.number)
         self._mesh = fit.flags
         return True

@@ -193,7 +193,9 @@ class Unfailing:
 
     def _drop(self, error: Exception) -> None:
         name, self._writer = type(self._writer).__name__, None
-        self._say(f"{name} failed and is dropped; the run continues. {type(error).__name__}: {error}")
+        self._say(
+            f"{name} failed and is dropped; the run continues. {type(error).__name__}: {error}"
+        )
 
 
 def _parsed(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -53,7 +53,9 @@ def test_one_process_saves_its_last_step_and_goes_on_bit_equal(
     out, errors = ended(process)
     assert errors == "SIGTERM: stopping after this step; a second signal exits at once\n"
     step = saved(run)[-1]
-    said = f"stopped by SIGTERM at step {step}, saved; to continue: python -m launch train --run-dir"
+    said = (
+        f"stopped by SIGTERM at step {step}, saved; to continue: python -m launch train --run-dir"
+    )
     assert said in out and out.endswith(f"{run} --resume\n") and "loss curve" not in out
     assert max(losses(run)) == step and not (run / "loss.png").exists()
     out = meshloom("train", "--run-dir", str(run), "--resume").stdout
@@ -102,7 +104,7 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
     out, _ = ended(process)
     assert "stopped by SIGTERM before the first step: nothing to save; to continue: python" in out
     assert saved(run) == []
-    assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before a step"
+    assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before the first step"
 
 
 ALONE = "exits.leave_on_thread_errors(); stop = interrupt.Stop()"
