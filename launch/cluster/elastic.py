@@ -1,4 +1,4 @@
-"""How many processes of a job can go on without some, and on which mesh."""
+"""How many processes of a job can continue without some, and on which mesh."""
 
 import dataclasses
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from launch.config import MeshConfig, RunConfig
 
 
-class Fit(NamedTuple):
+class SmallerJob(NamedTuple):
     """A number of processes that can hold the run."""
 
     processes: int
@@ -16,11 +16,13 @@ class Fit(NamedTuple):
     """The mesh in words."""
 
 
-def largest_fit(run: RunConfig, most: int, least: int, devices_per_process: int) -> Fit | None:
-    """The largest number from `most` down to `least` whose devices can hold the run at its batch
+def largest_job(
+    run: RunConfig, most: int, fewest: int, devices_per_process: int
+) -> SmallerJob | None:
+    """The largest number from `most` down to `fewest` whose devices can hold the run at its batch
     size; None if there is none.
 
-    The axis of -1 takes what there is. If all axes were given, `replica` does so if it was above
+    The axis of -1 takes what there is. If every axis has a size, `replica` does so if it was above
     1, else `fsdp`: how parameters are cut by `tensor` is left alone.
     """
     import jax
@@ -28,12 +30,12 @@ def largest_fit(run: RunConfig, most: int, least: int, devices_per_process: int)
     # This process only looks at shapes; accelerators belong to those it starts.
     jax.config.update("jax_platforms", "cpu")
     mesh, flags = _open_mesh(run.mesh)
-    for processes in range(most, least - 1, -1):
+    for processes in range(most, fewest - 1, -1):
         try:
-            shown = _hold(dataclasses.replace(run, mesh=mesh), processes * devices_per_process)
+            shown = _mesh_of(dataclasses.replace(run, mesh=mesh), processes * devices_per_process)
         except ValueError:
             continue
-        return Fit(processes, flags, shown)
+        return SmallerJob(processes, flags, shown)
     return None
 
 
@@ -44,7 +46,7 @@ def _open_mesh(mesh: MeshConfig) -> tuple[MeshConfig, list[str]]:
     return dataclasses.replace(mesh, **{axis: -1}), [f"--mesh.{axis}=-1"]
 
 
-def _hold(run: RunConfig, devices: int) -> str:
+def _mesh_of(run: RunConfig, devices: int) -> str:
     """The mesh of so many devices in words; ValueError if the run does not fit them."""
     import jax
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from data import system
-from launch.cluster.elastic import largest_fit
+from launch.cluster.elastic import largest_job
 from launch.cluster.failure import Failure
 from launch.cluster.failure_page import SUMMARY, page
 from launch.cluster.gang import Gang
@@ -87,7 +87,7 @@ class Restartable:
         most = len(self._places) - 1
         if self._least is None or most < self._least:
             return False
-        fit = largest_fit(self._options.run, most, self._least, self._places.devices_per_process)
+        fit = largest_job(self._options.run, most, self._least, self._places.devices_per_process)
         if fit is None:
             say(
                 f"{self._least} to {most} processes cannot hold the run at "

@@ -1,6 +1,7 @@
 """Watches the processes of a job and decides: end them, start them again, or give up.
 
-It knows no command line and no machine; a `Job` starts the processes and knows how far it is.
+It knows no command line and no machine; what is `Supervised` starts the processes and knows how far
+they are.
 """
 
 import queue
@@ -15,13 +16,13 @@ from launch.exit_codes import DONE, STOPPED
 from launch.process.interrupt import SAME
 
 TICK = 0.25
-GRACE = 2.0  # seconds the others get for their last words once one has failed
+GRACE = 2.0  # seconds the others get to print their errors once one has failed
 SAVING = 10.0  # the same when one was stopped by a signal: the others save too
 FINISHING = 60.0  # the same when one is done: another may still draw the loss curve
 LONGEST_PAUSE = 300.0
 
 
-class Job(Protocol):
+class Supervised(Protocol):
     """What is supervised."""
 
     def start(self, attempt: int) -> Gang:
@@ -37,15 +38,15 @@ class Job(Protocol):
         ...
 
     def shrink(self, failure: Failure) -> bool:
-        """Go on without the place of the process that failed, if that is wanted and can be."""
+        """Continue without the place of the process that failed, if that is wanted and possible."""
         ...
 
     def stopped(self) -> None:
-        """Tell how to go on, after a signal to us has ended it."""
+        """Print how to continue, after a signal to us has ended it."""
         ...
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
-        """Tell why the job ends."""
+        """Print why the job ends."""
         ...
 
 
@@ -74,7 +75,12 @@ class Watched(NamedTuple):
 
 
 def supervise(
-    job: Job, events: Events, say: Callable[[str], None], *, restarts: int, patience: Patience
+    job: Supervised,
+    events: Events,
+    say: Callable[[str], None],
+    *,
+    restarts: int,
+    patience: Patience,
 ) -> int:
     """Run the job to its end and return its exit code.
 
@@ -119,7 +125,7 @@ def supervise(
         if (again or failure.silent) and job.shrink(failure):
             fruitless = 0
         if fruitless > restarts:
-            job.give_up(failures, _in_vain(fruitless, best_reached))
+            job.give_up(failures, _fruitless(fruitless, best_reached))
             return failure.code
         attempt += 1
         pause = _pause(fruitless)
@@ -137,15 +143,15 @@ def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang],
     that it is the same one, sent twice.
     """
     signals: list[int] = []
-    heard = float("-inf")
+    signaled_at = float("-inf")
     hung: tuple[Member, str] | None = None
     deadline = float("inf")
     before = time.monotonic()
     while gang.running():
         event = _next(events, TICK)
         now = time.monotonic()
-        if isinstance(event, int) and now - heard >= SAME:
-            heard = now
+        if isinstance(event, int) and now - signaled_at >= SAME:
+            signaled_at = now
             signals.append(event)
             gang.signal(event)
             deadline = min(deadline, now + (patience.stop if len(signals) == 1 else 0))
@@ -202,7 +208,7 @@ def _sleep(seconds: float, events: Events) -> int | None:
             return event
 
 
-def _in_vain(fruitless: int, best: int) -> str:
+def _fruitless(fruitless: int, best: int) -> str:
     return f"{fruitless} failures in a row, and none came beyond step {best}"
 
 

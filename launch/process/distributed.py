@@ -29,8 +29,8 @@ _WANTED = {
 }
 
 
-class Job(NamedTuple):
-    """One process's place in a job; None where JAX finds it by itself (TPU)."""
+class Membership(NamedTuple):
+    """One process's place in a job; None where JAX detects it (TPU)."""
 
     start: str
     coordinator: str | None
@@ -39,12 +39,12 @@ class Job(NamedTuple):
     local_devices: list[int] | None = None
 
 
-def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:
+def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     """The job this process belongs to, or None for a process on its own.
 
     ValueError if `config.start` names a kind of job whose settings or variables are missing.
     """
-    finders: dict[str, Callable[[DistributedConfig, Mapping[str, str]], Job | None]] = {
+    finders: dict[str, Callable[[DistributedConfig, Mapping[str, str]], Membership | None]] = {
         "explicit": _explicit,
         "slurm": _slurm,
         "kubernetes": _kubernetes,
@@ -66,13 +66,15 @@ def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Job | N
             return job
     if (config.coordinator, config.num_processes, config.process_id) != (None, None, None):
         raise UserError(
-            "distributed.coordinator, num_processes and process_id must all be given, because "
-            f"nothing else tells the missing ones; try {_WANTED['explicit']}"
+            "distributed.coordinator, num_processes and process_id must be given together, because "
+            f"the missing ones are not known from elsewhere; try {_WANTED['explicit']}"
         )
     return None
 
 
-def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ) -> Job | None:
+def start(
+    config: DistributedConfig, environment: Mapping[str, str] = os.environ
+) -> Membership | None:
     """Join the job, before any device is used; None for a process on its own.
 
     ValueError as in `detect`, and on process 0 when the coordinator's port is taken (RuntimeError
@@ -90,7 +92,7 @@ def start(config: DistributedConfig, environment: Mapping[str, str] = os.environ
                 raise RuntimeError(str(error)) from error  # not the user's: a restart may help
             raise
         bind = bind_address(job.coordinator, environment)
-    # JAX's own answer to SIGTERM takes the signal away from ours (launch.process.interrupt).
+    # JAX's own handler of SIGTERM takes the signal away from ours (launch.process.interrupt).
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator_address=job.coordinator,
@@ -131,16 +133,16 @@ def shutdown(seconds: int) -> None:
         jax.distributed.shutdown()
 
 
-def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:
+def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     coordinator = config.coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
     count = _number(config.num_processes, environment, "JAX_NUM_PROCESSES")
     index = _number(config.process_id, environment, "JAX_PROCESS_ID")
     if coordinator is None or count is None or index is None:
         return None
-    return _checked(Job("explicit", coordinator, count, index))
+    return _checked(Membership("explicit", coordinator, count, index))
 
 
-def _slurm(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:
+def _slurm(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     count = _number(config.num_processes, environment, "SLURM_STEP_NUM_TASKS")
     index = _number(config.process_id, environment, "SLURM_PROCID")
     job_id = _number(None, environment, "SLURM_JOB_ID")
@@ -148,10 +150,10 @@ def _slurm(config: DistributedConfig, environment: Mapping[str, str]) -> Job | N
     if count is None or index is None or job_id is None or nodes is None:
         return None
     coordinator = config.coordinator or f"{_first_host(nodes)}:{61440 + job_id % 4096}"
-    return _checked(Job("slurm", coordinator, count, index, _slurm_devices(environment)))
+    return _checked(Membership("slurm", coordinator, count, index, _slurm_devices(environment)))
 
 
-def _kubernetes(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:
+def _kubernetes(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     count = _number(config.num_processes, environment, "JAX_NUM_PROCESSES")
     pod = _number(None, environment, "JOB_COMPLETION_INDEX")
     coordinator = config.coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
@@ -165,28 +167,28 @@ def _kubernetes(config: DistributedConfig, environment: Mapping[str, str]) -> Jo
     job = _number(None, environment, "JOB_INDEX") or 0
     pods = _number(None, environment, "PODS_PER_JOB") or 0
     index = job * pods + pod if config.process_id is None else config.process_id
-    return _checked(Job("kubernetes", coordinator, count, index))
+    return _checked(Membership("kubernetes", coordinator, count, index))
 
 
-def _tpu(config: DistributedConfig, environment: Mapping[str, str]) -> Job | None:
+def _tpu(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     if "tpu" not in environment.get("JAX_PLATFORMS", "tpu"):
         return None
     several = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
     if several or "MEGASCALE_COORDINATOR_ADDRESS" in environment or has_tpu(Path("/dev")):
-        return Job("tpu", config.coordinator, config.num_processes, config.process_id)
+        return Membership("tpu", config.coordinator, config.num_processes, config.process_id)
     return None
 
 
 def has_tpu(devices: Path) -> bool:
     """Whether /dev shows a TPU: as accel0, or from v5e on as a number in vfio, where GPUs that are
-    passed to a guest lie too: so libtpu must be installed besides."""
+    passed to a guest lie too: so libtpu must be installed as well."""
     if (devices / "accel0").exists():
         return True
     return any(devices.glob("vfio/[0-9]*")) and importlib.util.find_spec("libtpu") is not None
 
 
 def _slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
-    """The one GPU of this task when Slurm runs several tasks on a node that all see all GPUs."""
+    """The GPU of this task when Slurm runs several tasks on a node that all see all GPUs."""
     tasks_here = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if tasks_here is None or int(tasks_here[0]) == 1 or (visible and "," not in visible):
@@ -206,9 +208,9 @@ def _first_host(nodes: str) -> str:
     return match[1] + (match[2] or "") + match[3]
 
 
-def _number(given: int | None, environment: Mapping[str, str], name: str) -> int | None:
-    if given is not None or name not in environment:
-        return given
+def _number(setting: int | None, environment: Mapping[str, str], name: str) -> int | None:
+    if setting is not None or name not in environment:
+        return setting
     if not environment[name].isdecimal():
         raise UserError(
             f"{name}={environment[name]!r} must be a whole number, because it counts processes; "
@@ -217,14 +219,14 @@ def _number(given: int | None, environment: Mapping[str, str], name: str) -> int
     return int(environment[name])
 
 
-def _checked(job: Job) -> Job:
+def _checked(job: Membership) -> Membership:
     assert job.num_processes is not None and job.process_id is not None
     if job.coordinator is not None:
         check_address(job.coordinator)
     if not 0 <= job.process_id < job.num_processes:
         raise UserError(
             f"distributed.process_id={job.process_id} must be from 0 to {job.num_processes - 1}, "
-            f"because distributed.num_processes={job.num_processes} (found by {job.start}); "
+            f"because distributed.num_processes={job.num_processes} (detected by {job.start}); "
             "try numbering from 0"
         )
     return job

@@ -5,9 +5,11 @@ Imports no jax at the top, because XLA reads its flags when jax starts.
 
 import ctypes
 import importlib.util
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,10 @@ PCI = Path("/sys/bus/pci/devices")
 MAKERS = {"0x1ae0", "0x10de", "0x1002"}
 """Google, NVIDIA and AMD, as vendors of PCI devices."""
 PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
+CACHE_WRITE = (
+    *("cache_key", "compile_time_secs", "module_name", "backend", "executable"),
+    "host_callbacks",  # until JAX 0.11
+)
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 
 
@@ -71,10 +77,18 @@ def leave_out_absent_tpu(devices: Path = PCI) -> None:
 
 def keep_programs_of_every_process() -> None:
     """Let each CPU process write its programs to the cache: JAX gives each a key of its own, but
-    lets only process 0 write, so that all others would compile anew at every start."""
+    lets only process 0 write, so that all others would compile again at every start.
+
+    JAX has no option for this. If its private function is not the known one, that is printed, and
+    nothing is changed.
+    """
     from jax._src import compiler, distributed
 
-    write = compiler._cache_write
+    if not is_known_cache_writer(write := getattr(compiler, "_cache_write", None)):
+        version = sys.modules["jax"].__version__
+        print(f"only process 0 keeps its programs, as JAX {version} writes them in an unknown way")
+        return
+    assert write is not None
 
     def write_own(*program: Any) -> None:
         job = distributed.global_state
@@ -85,6 +99,16 @@ def keep_programs_of_every_process() -> None:
             job.process_id = index
 
     compiler._cache_write = write_own
+
+
+def is_known_cache_writer(write: Callable[..., None] | None) -> bool:
+    """Whether JAX's function takes what it took when `keep_programs_of_every_process` was written
+    (0.10 to 0.12), and asks the state of the job for this process's number."""
+    if not inspect.isfunction(write):
+        return False
+    names = tuple(inspect.signature(write).parameters)
+    known = names in (CACHE_WRITE, CACHE_WRITE[:-1])
+    return known and {"distributed", "global_state", "process_id"} <= {*write.__code__.co_names}
 
 
 def keep_freed_memory() -> None:
@@ -100,8 +124,8 @@ def keep_freed_memory() -> None:
 
 
 def die_with_launcher() -> None:
-    """Under a launcher of this machine, be killed when it dies: nobody would watch over the job,
-    and the next one would find the run taken. Linux only."""
+    """Under a launcher of this machine, be killed when it dies: nothing would watch over the job,
+    and the next start would find the run taken. Linux only."""
     launcher = os.environ.pop("MESHLOOM_LAUNCHER", None)  # it is not that of our own children
     if launcher is not None and sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

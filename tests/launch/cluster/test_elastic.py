@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster.elastic import largest_fit
+from launch.cluster.elastic import largest_job
 from launch.config import MeshConfig, RunConfig
 from launch.presets.preset import preset
 from tests.command import ROOT, SMALL, arguments, records
@@ -34,11 +34,11 @@ def run(mesh: MeshConfig, batch_size: int = 8) -> RunConfig:
 def test_the_largest_number_that_fits_goes_on(
     mesh: MeshConfig, batch_size: int, most: int, devices: int, fit: tuple | None
 ) -> None:
-    assert largest_fit(run(mesh, batch_size), most, 1, devices) == fit
+    assert largest_job(run(mesh, batch_size), most, 1, devices) == fit
 
 
 def test_fewer_than_wanted_never_go_on() -> None:
-    assert largest_fit(run(MeshConfig()), 3, 3, 1) is None
+    assert largest_job(run(MeshConfig()), 3, 3, 1) is None
 
 
 LOST = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch.config import DistributedConfig
-from launch.process.distributed import Job, detect, from_first_process, has_tpu, start
+from launch.process.distributed import Membership, detect, from_first_process, has_tpu, start
 from tests.command import ROOT, SMALL
 
 SLURM = {
@@ -63,32 +63,32 @@ print(jax.process_index(), jax.process_count(), jax.device_count(), ascii(text),
     [
         (DistributedConfig(), {}, None),
         (DistributedConfig(start="none"), SLURM | JAX, None),
-        (EXPLICIT, {}, Job("explicit", "host:1234", 2, 1)),
-        (DistributedConfig(), JAX, Job("explicit", "host:1234", 2, 1)),
-        (DistributedConfig(process_id=0), JAX, Job("explicit", "host:1234", 2, 0)),
-        (EXPLICIT, SLURM, Job("explicit", "host:1234", 2, 1)),
-        (DistributedConfig(), SLURM, Job("slurm", "gpu007:62344", 4, 3)),
-        (DistributedConfig(start="slurm"), SLURM | JAX, Job("slurm", "gpu007:62344", 4, 3)),
-        (DistributedConfig(coordinator="a:9"), SLURM, Job("slurm", "a:9", 4, 3)),
-        (DistributedConfig(), JOBSET, Job("kubernetes", "run-workers-0-0.run:8476", 4, 1)),
+        (EXPLICIT, {}, Membership("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(), JAX, Membership("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(process_id=0), JAX, Membership("explicit", "host:1234", 2, 0)),
+        (EXPLICIT, SLURM, Membership("explicit", "host:1234", 2, 1)),
+        (DistributedConfig(), SLURM, Membership("slurm", "gpu007:62344", 4, 3)),
+        (DistributedConfig(start="slurm"), SLURM | JAX, Membership("slurm", "gpu007:62344", 4, 3)),
+        (DistributedConfig(coordinator="a:9"), SLURM, Membership("slurm", "a:9", 4, 3)),
+        (DistributedConfig(), JOBSET, Membership("kubernetes", "run-workers-0-0.run:8476", 4, 1)),
         (
             DistributedConfig(),
             JOBSET | {"JOB_INDEX": "1", "PODS_PER_JOB": "2"},
-            Job("kubernetes", "run-workers-0-0.run:8476", 4, 3),
+            Membership("kubernetes", "run-workers-0-0.run:8476", 4, 3),
         ),
         (
             DistributedConfig(),
             JOBSET | {"JAX_COORDINATOR_ADDRESS": "svc:99"},
-            Job("kubernetes", "svc:99", 4, 1),
+            Membership("kubernetes", "svc:99", 4, 1),
         ),
-        (DistributedConfig(), {"TPU_WORKER_HOSTNAMES": "a,b"}, Job("tpu", None, None, None)),
+        (DistributedConfig(), {"TPU_WORKER_HOSTNAMES": "a,b"}, Membership("tpu", None, None, None)),
         (DistributedConfig(), {"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "cpu"}, None),
         # A batch script without srun has a job but no step: one process.
         (DistributedConfig(), {"SLURM_JOB_ID": "5000", "SLURM_PROCID": "0"}, None),
     ],
 )
 def test_job_is_found(
-    config: DistributedConfig, environment: dict[str, str], job: Job | None
+    config: DistributedConfig, environment: dict[str, str], job: Membership | None
 ) -> None:
     assert detect(config, environment) == job
 

@@ -104,7 +104,7 @@ def test_before_the_first_step_it_leaves_at_once_and_saves_nothing(tmp_path: Pat
     out, _ = ended(process)
     assert "stopped by SIGTERM before the first step: nothing to save; to continue: python" in out
     assert saved(run) == []
-    assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before the first step"
+    assert read(run / "timeline.jsonl")[-1].ended == "stopped by SIGTERM before a step"
 
 
 ALONE = "exits.leave_on_thread_errors(); stop = interrupt.Stop()"
