@@ -7,7 +7,7 @@ from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2Jo
 
 from launch.cluster.kubernetes import TPUS, KubernetesOptions, launch_kubernetes
 from launch.config import DistributedConfig
-from launch.process.distributed import Job, detect
+from launch.process.distributed import Membership, detect
 from launch.schema.command_line import parse
 from tests.advice import followed, without
 
@@ -64,7 +64,7 @@ def test_pods_find_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     environment = {entry["name"]: entry["value"] for entry in container_of(jobset)["env"]}
     assert environment["JAX_PLATFORMS"] == "cuda,cpu"
     job = detect(DistributedConfig(), environment | {"JOB_COMPLETION_INDEX": "2"})
-    assert job == Job("kubernetes", "big-workers-0-0.big:8476", 3, 2)
+    assert job == Membership("kubernetes", "big-workers-0-0.big:8476", 3, 2)
     assert jobset["spec"]["network"] == {"enableDNSHostnames": True, "subdomain": "big"}
     spec = job_of(jobset)
     assert (spec["completionMode"], spec["parallelism"], spec["completions"]) == ("Indexed", 3, 3)

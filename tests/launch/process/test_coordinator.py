@@ -10,7 +10,7 @@ import pytest
 from launch.cluster.local import run_local
 from launch.config import DistributedConfig
 from launch.process.coordinator import bind_address, check_port_free, tls_arguments
-from launch.process.distributed import Job, detect
+from launch.process.distributed import Membership, detect
 from tests.advice import followed
 from tests.command import ROOT
 
@@ -148,10 +148,10 @@ def test_coordinator_must_be_host_and_port(address: str) -> None:
     "address", ["host", "host:", ":80", "host:0", "host:65536", "a b:80", "host:٣", "::1:x"]
 )
 def test_every_process_refuses_a_coordinator_without_host_or_port(address: str) -> None:
-    def join(words: list[str]) -> Job | None:
+    def join(words: list[str]) -> Membership | None:
         return detect(DistributedConfig(coordinator=words[1], num_processes=2, process_id=1), {})
 
     (message,) = followed(join, ["--distributed.coordinator", address])
     assert message.startswith(f"distributed.coordinator={address!r} must be HOST:PORT")
     for good in ("host:1", "10.0.0.1:65535", "[::1]:8476", "a_b.c:80"):
-        assert join(["--distributed.coordinator", good]) == Job("explicit", good, 2, 1)
+        assert join(["--distributed.coordinator", good]) == Membership("explicit", good, 2, 1)

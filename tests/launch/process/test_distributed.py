@@ -134,7 +134,7 @@ def test_named_start_without_its_settings_is_refused(start: str) -> None:
 @pytest.mark.parametrize(
     ("config", "environment", "words"),
     [
-        (DistributedConfig(coordinator="a:1"), {}, "must all be given"),
+        (DistributedConfig(coordinator="a:1"), {}, "must be given together"),
         (DistributedConfig(process_id=2), JAX, "process_id=2 must be from 0 to 1"),
         (DistributedConfig(), SLURM | {"SLURM_PROCID": "x"}, "SLURM_PROCID='x' must be a whole"),
         (DistributedConfig(), SLURM | {"SLURM_STEP_NODELIST": ""}, "must begin with a host"),
