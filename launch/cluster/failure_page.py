@@ -10,7 +10,7 @@ ATTEMPTS = 10
 SUMMARY = 8  # last lines of the process that are shown on the terminal
 
 
-def page(failures: Sequence[Failure], why: str, to_go_on: Sequence[str], lines: int) -> str:
+def page(failures: Sequence[Failure], why: str, resume: Sequence[str], lines: int) -> str:
     """The last failure in full with `lines` last lines of its process, the others as a list."""
     last = failures[-1]
     text = [
@@ -29,7 +29,7 @@ def page(failures: Sequence[Failure], why: str, to_go_on: Sequence[str], lines: 
     text += ["", "attempts" + (f" (the last {ATTEMPTS})" if first else "")]
     for number, failure in list(enumerate(failures, 1))[first:]:
         text.append(f"  {number}  {_clock(failure.time)}  {failure.reason()}")
-    return "\n".join([*text, "", f"to continue: {shlex.join(to_go_on)}", ""])
+    return "\n".join([*text, "", f"to continue: {shlex.join(resume)}", ""])
 
 
 def _place(failure: Failure) -> str:

@@ -244,15 +244,15 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
 
 def _words(run: Training, name: str) -> list[str]:
     """The words of the training, with its place on the claim."""
-    given = run.options.run_dir
-    if given is not None and (".." in given.parts or not given.is_relative_to(RUNS)):
+    run_dir = run.options.run_dir
+    if run_dir is not None and (".." in run_dir.parts or not run_dir.is_relative_to(RUNS)):
         raise UserError(
-            f"run_dir={given} must lie in {RUNS}, because only the claim outlives a pod; "
-            f"try --run-dir {RUNS}/{given.name}"
+            f"run_dir={run_dir} must lie in {RUNS}, because only the claim outlives a pod; "
+            f"try --run-dir {RUNS}/{run_dir.name}"
         )
-    if given is not None:
-        run_path("run_dir", given)
-    words = [*run.words, "--run-dir", str(given or f"{RUNS}/{name}")]
+    if run_dir is not None:
+        run_path("run_dir", run_dir)
+    words = [*run.words, "--run-dir", str(run_dir or f"{RUNS}/{name}")]
     cache = type(run.options.run.data)().cache_dir
     if run.options.run.data.cache_dir == cache:
         words += ["--data.cache-dir", f"{RUNS}/cache"]

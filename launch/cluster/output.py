@@ -24,7 +24,7 @@ class Output:
         self._tail_size = 0
         self._early = bytearray()
         self._log: IO[bytes] | None = None
-        self._told = False
+        self._complained = False
 
     def feed(self, data: bytes) -> None:
         with self._lock:
@@ -68,9 +68,9 @@ class Output:
 
     def _drop_log(self, error: OSError) -> None:
         self._close_log()
-        if not self._told:
+        if not self._complained:
             say(f"a log is not kept, because: {error}")
-        self._told = True
+        self._complained = True
 
     def _close_log(self) -> None:
         if self._log is not None:
@@ -90,21 +90,21 @@ class Terminal:
         self._target = target
         self._hold = hold
         self._lock = threading.Lock()
-        self._held: deque[tuple[float, bytes]] = deque()
+        self._waiting: deque[tuple[float, bytes]] = deque()
         self._mute = False
         self._dropped = bytearray()
 
     def write(self, data: bytes) -> None:
         with self._lock:
-            self._held.append((time.monotonic(), data))
+            self._waiting.append((time.monotonic(), data))
         self.flush()
 
     def flush(self, *, everything: bool = False) -> None:
         """Show what was held long enough, or all of it, unless it was muted."""
         now = time.monotonic()
         with self._lock:
-            while self._held and (everything or now - self._held[0][0] >= self._hold):
-                data = self._held.popleft()[1]
+            while self._waiting and (everything or now - self._waiting[0][0] >= self._hold):
+                data = self._waiting.popleft()[1]
                 if self._mute:
                     self._dropped = (self._dropped + data)[-TAIL:]
                 else:

@@ -27,11 +27,11 @@ class Pulse:
     def look(self, now: float) -> None:
         """Read the file. A changed one is a beat; the clock of the process is not asked."""
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            beat = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        if found != self.last:
-            self.last, self._beat, self._cpu = found, now, _cpu_seconds(self._pid)
+        if beat != self.last:
+            self.last, self._beat, self._cpu = beat, now, _cpu_seconds(self._pid)
 
     def forgive(self, seconds: float) -> None:
         """Leave out time in which we stood still ourselves."""

@@ -12,8 +12,8 @@ POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "
 BINARY = {name: 2 ** (10 * n) for n, name in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
 
 MILLI = Fraction(1, 1000)
-LEAST = {"cpus_per_node": Fraction(1, 10), "memory_per_node": Fraction(2**29)}
-MOST = {"cpus_per_node": Fraction(65_536), "memory_per_node": Fraction(2**50)}
+SMALLEST = {"cpus_per_node": Fraction(1, 10), "memory_per_node": Fraction(2**29)}
+LARGEST = {"cpus_per_node": Fraction(65_536), "memory_per_node": Fraction(2**50)}
 RANGE = {
     "cpus_per_node": "from 100m to 65536, not finer than 1m",
     "memory_per_node": "from 512Mi to 1Pi",
@@ -32,7 +32,7 @@ def require_quantity(name: str, text: str | None) -> None:
         return
     value = quantity(text)
     fine = name == "cpus_per_node" and value is not None and value % MILLI != 0
-    if value is None or fine or not LEAST[name] <= value <= MOST[name]:
+    if value is None or fine or not SMALLEST[name] <= value <= LARGEST[name]:
         raise UserError(
             f"{name}={text!r} must be a number, with a unit such as m, M or Gi or without, "
             f"{RANGE[name]}, because {WHY[name]}; "
@@ -42,10 +42,10 @@ def require_quantity(name: str, text: str | None) -> None:
 
 def quantity(text: str) -> Fraction | None:
     """The amount; None if Kubernetes would not read it (apimachinery's resource.Quantity)."""
-    found = QUANTITY.fullmatch(text)
-    if found is None:
+    parts = QUANTITY.fullmatch(text)
+    if parts is None:
         return None
-    number, unit = Fraction(f"{found[1]}0" if found[1].endswith(".") else found[1]), found[2] or ""
+    number, unit = Fraction(f"{parts[1]}0" if parts[1].endswith(".") else parts[1]), parts[2] or ""
     if unit in BINARY:
         return number * BINARY[unit]
     power = POWERS[unit] if unit in POWERS else int(unit[1:] or 0)

@@ -53,7 +53,7 @@ class Restartable:
     ) -> None:
         self._options = options
         self._places = places
-        self._least = min_processes
+        self._min_processes = min_processes
         self._mesh: list[str] = []
         self._first = ["train", *arguments]
         path = options.run_dir
@@ -68,15 +68,15 @@ class Restartable:
 
     def start(self, attempt: int) -> Gang:
         self._name = f"{self._stamp}-attempt-{attempt}"
-        return self._places.start(self._again() if self._is_made() else self._first)
+        return self._places.start(self._again() if self._is_open() else self._first)
 
     def look(self, gang: Gang) -> None:
-        if self._is_made():
+        if self._is_open():
             gang.keep_logs(self._run.logs, self._name)
 
     def saved_step(self) -> int | None:
-        goes_on = self._options.resume or self._options.resume_or_start
-        if not self._is_made() and not goes_on:
+        resumes = self._options.resume or self._options.resume_or_start
+        if not self._is_open() and not resumes:
             return None
         with contextlib.suppress(OSError):
             whole = [path.parent.name for path in self._run.checkpoints.glob(f"*/{MANIFEST}")]
@@ -85,12 +85,14 @@ class Restartable:
 
     def shrink(self, failure: Failure) -> bool:
         most = len(self._places) - 1
-        if self._least is None or most < self._least:
+        if self._min_processes is None or most < self._min_processes:
             return False
-        fit = largest_job(self._options.run, most, self._least, self._places.devices_per_process)
+        fit = largest_job(
+            self._options.run, most, self._min_processes, self._places.devices_per_process
+        )
         if fit is None:
             say(
-                f"{self._least} to {most} processes cannot hold the run at "
+                f"{self._min_processes} to {most} processes cannot hold the run at "
                 f"train.batch_size={self._options.run.train.batch_size}, so all are kept"
             )
             return False
@@ -104,16 +106,16 @@ class Restartable:
         return True
 
     def stopped(self) -> None:
-        if self._is_made():
-            say(f"to continue: {shlex.join(self._to_go_on())}")
+        if self._is_open():
+            say(f"to continue: {shlex.join(self._resume_command())}")
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
-        to_go_on = self._to_go_on()
-        say("\n" + page(failures, why, to_go_on, SUMMARY).rstrip())
+        resume = self._resume_command()
+        say("\n" + page(failures, why, resume, SUMMARY).rstrip())
         file = self._run.failures / f"{time.strftime('%Y%m%d-%H%M%S')}.txt"
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(page(failures, why, to_go_on, len(failures[-1].last_lines)))
+            file.write_text(page(failures, why, resume, len(failures[-1].last_lines)))
             say(f"this page: {near(file)}")
 
     def close(self) -> None:
@@ -122,22 +124,22 @@ class Restartable:
             with contextlib.suppress(OSError):
                 self._run.path.rmdir()
 
-    def _is_made(self) -> bool:
+    def _is_open(self) -> bool:
         """Whether the run has been opened by one of our processes."""
         return self._config_written() not in (None, self._before)
 
     def _config_written(self) -> tuple[int, int] | None:
         try:
-            found = self._run.config.stat()
+            status = self._run.config.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns
 
-    def _to_go_on(self) -> list[str]:
+    def _resume_command(self) -> list[str]:
         return [
             *program(),
             *self._places.launcher(),
-            *(self._again() if self._is_made() else self._first),
+            *(self._again() if self._is_open() else self._first),
         ]
 
     def _again(self) -> list[str]:

@@ -19,7 +19,7 @@ def require_sbatch(*, dry_run: bool) -> None:
 
 
 def submit(
-    script: str, base: Path, logs: str, folders: Sequence[Path], made: Sequence[Path] = ()
+    script: str, base: Path, logs: str, folders: Sequence[Path], created: Sequence[Path] = ()
 ) -> None:
     """Write the script into `base` and give it to Slurm, which writes to `logs` in each folder.
 
@@ -28,7 +28,7 @@ def submit(
     """
     path = base / "job.sbatch"
     before = path.read_bytes() if path.is_file() else None
-    new = {*made}
+    new = {*created}
     for folder in folders:
         place = folder / "logs"
         new |= {each for each in (place, *place.parents) if not each.exists()}

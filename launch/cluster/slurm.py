@@ -156,13 +156,7 @@ def _seconds(time: str) -> int:
 
 
 def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
-    """Submit `command` (train PRESET ..., or ladder run ...), or print the script. Raises
-    ValueError."""
-    if options.workers is not None or command[:1] == ["ladder"]:
-        from launch.cluster.slurm_workers import launch_workers
-
-        launch_workers(options, command)
-        return
+    """Submit `command` (train PRESET ...), or print the script. Raises ValueError."""
     runs = [training(command, line) for line in _lines(options.array)]
     require_sbatch(dry_run=options.dry_run)
     base = runs[0].options.run_dir
@@ -178,8 +172,8 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     if options.dry_run:
         sys.stdout.write(text)
         return
-    made = [] if runs[0].options.run_dir else [base]
-    submit(text, base, "*/logs" if options.array else "logs", folders, made)
+    created = [] if runs[0].options.run_dir else [base]
+    submit(text, base, "*/logs" if options.array else "logs", folders, created)
 
 
 def script(options: SlurmOptions, runs: Sequence[Training], base: Path) -> str:

@@ -81,14 +81,14 @@ def launch_tpu_vm(options: TpuVmOptions, command: Sequence[str]) -> int:
 
 def gcloud(options: TpuVmOptions, run: Training) -> list[str]:
     """The words of the command. Raises ValueError."""
-    given = run.options.run_dir
-    if given is None or not given.is_absolute():
+    run_dir = run.options.run_dir
+    if run_dir is None or not run_dir.is_absolute():
         raise UserError(
-            f"run_dir={given} must be an absolute path, because all workers must find the same "
+            f"run_dir={run_dir} must be an absolute path, because all workers must find the same "
             "directory; try --run-dir /mnt/runs/NAME where a bucket or a file share is mounted"
         )
     train = [".venv/bin/meshloom", *run.words]
-    train += ["--run-dir", str(run_path("run_dir", given)), *run.again.split()]
+    train += ["--run-dir", str(run_path("run_dir", run_dir)), *run.again.split()]
     # Without a TPU a worker must fail, not train on its CPU.
     inner = f"cd {shlex.quote(options.checkout)} && JAX_PLATFORMS=tpu,cpu {shlex.join(train)}"
     return [

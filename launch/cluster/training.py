@@ -21,8 +21,8 @@ class Training(NamedTuple):
     @property
     def again(self) -> str:
         """The flag that makes them fit for the first start and for every other; may be empty."""
-        given = self.options.resume or self.options.resume_or_start
-        return "" if given else "--resume-or-start"
+        resumes = self.options.resume or self.options.resume_or_start
+        return "" if resumes else "--resume-or-start"
 
 
 def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
@@ -43,18 +43,18 @@ def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
 
 def require_free(training: Training, run_dir: Path) -> None:
     """Raise ValueError if a run would be begun where there is one, or gone on with where not."""
-    resume, found = training.options.resume, RunDirectory(path=run_dir).config.is_file()
-    if found and not (resume or training.options.resume_or_start):
+    resume, exists = training.options.resume, RunDirectory(path=run_dir).config.is_file()
+    if exists and not (resume or training.options.resume_or_start):
         raise UserError(
             f"run_dir={run_dir} must not hold a run already, because it would be mixed with this "
             "one; try train --resume to go on with it, or another --run-dir"
         )
-    if resume and not found:
+    if resume and not exists:
         raise UserError(
             f"run_dir={run_dir} must hold a run, because --resume goes on with it; "
             "try without --resume"
         )
-    if found:
+    if exists:
         open_run(run_dir)
 
 

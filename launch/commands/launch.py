@@ -46,7 +46,13 @@ def _slurm(arguments: list[str]) -> None:
     from launch.cluster.slurm import SlurmOptions, launch_slurm
 
     own, command = split_command(arguments, SlurmOptions)
-    launch_slurm(parse(SlurmOptions, own, prog="meshloom launch slurm"), command)
+    options = parse(SlurmOptions, own, prog="meshloom launch slurm")
+    if options.workers is not None or command[:1] == ["ladder"]:
+        from launch.cluster.slurm_workers import launch_workers
+
+        launch_workers(options, command)
+    else:
+        launch_slurm(options, command)
 
 
 def _kubernetes(arguments: list[str]) -> None:

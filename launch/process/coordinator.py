@@ -28,19 +28,19 @@ def bind_address(
     which is said, where that cannot be known: the name leads to several addresses, to none of this
     machine (behind NAT or a service), or to loopback here alone. JAX_COORDINATOR_BIND_ADDRESS wins.
     """
-    if given := environment.get("JAX_COORDINATOR_BIND_ADDRESS"):
-        return given
+    if address := environment.get("JAX_COORDINATOR_BIND_ADDRESS"):
+        return address
     host, _, port = coordinator.rpartition(":")
     host = host.strip("[]")
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except OSError as error:
         return _everywhere(say, port, f"{host} cannot be looked up here: {error}")
     families = [socket.AF_INET, socket.AF_INET6]
     addresses = next(
         names
         for family in [*families, None]
-        if (names := sorted({str(a[4][0]) for a in found if family in (a[0], None)}))
+        if (names := sorted({str(a[4][0]) for a in entries if family in (a[0], None)}))
     )
     if len(addresses) > 1:
         return _everywhere(say, port, f"{host} has the addresses {', '.join(addresses)}")

@@ -87,5 +87,5 @@ class Progress:
         return f"{self._clock() - self._began:.0f} s"
 
 
-def _folded(told: str) -> str:
-    return textwrap.fill(told, WIDTH, break_on_hyphens=False, break_long_words=False)
+def _folded(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)

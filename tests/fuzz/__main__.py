@@ -21,15 +21,15 @@ HERE = Path(__file__).resolve().parent
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads of its own would be missed after a fork
 
-from tests.fuzz.cases import SMALL, WEIGHTS, Case, Material, case, commands  # noqa: E402
-from tests.fuzz.child import End, Setting, run  # noqa: E402
+from tests.fuzz.cases import SMALL, WEIGHTS, FuzzCase, Material, case, commands  # noqa: E402
+from tests.fuzz.child import Ending, Setting, run  # noqa: E402
 
 CODES = {0, 1, 2, 130, 141}
 PATIENCE = 60  # seconds
 KEPT = HERE / "failed_once.txt"
 
 
-def fault(made: Case, end: End) -> str | None:
+def fault(built: FuzzCase, end: Ending) -> str | None:
     """What is wrong with how a case ended; None if nothing is."""
     said = end.out + end.err
     if end.code == -9:
@@ -40,14 +40,14 @@ def fault(made: Case, end: End) -> str | None:
         return f"a traceback with exit {end.code}"
     if end.code in (1, 2) and not said.strip():
         return "refused without a word"
-    if made.sound and end.code:
+    if built.sound and end.code:
         return "refused though sound"
-    if made.source is not None and end.code == 0:
-        wanted = made.source.documents
-        if f"ready to train on: {wanted:,} document" not in said and made.setting.stdout == "pipe":
+    if built.source is not None and end.code == 0:
+        wanted = built.source.documents
+        if f"ready to train on: {wanted:,} document" not in said and built.setting.stdout == "pipe":
             return f"not all of {wanted} documents"
-    if made.source is not None and end.code == 1 and made.setting == Setting():
-        if made.source.mark not in end.err:
+    if built.source is not None and end.code == 1 and built.setting == Setting():
+        if built.source.mark not in end.err:
             return "refused without naming the file"
     return None
 
@@ -98,13 +98,15 @@ def attempt(
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     folder.chmod(0o777)
     try:
-        made = case(command, choose, material, folder)
+        built = case(command, choose, material, folder)
         began = time.monotonic()
-        end = run(made.argv, folder, made.setting, PATIENCE)
+        end = run(built.argv, folder, built.setting, PATIENCE)
         seconds = time.monotonic() - began
-        wrong = fault(made, end)
+        wrong = fault(built, end)
         if wrong or loud:
-            said = f"{seed}:{number}: {wrong}\n  {made.argv!a}\n  {made.setting}\n  {made.source}"
+            said = (
+                f"{seed}:{number}: {wrong}\n  {built.argv!a}\n  {built.setting}\n  {built.source}"
+            )
             last = "\n".join((end.out + end.err).splitlines()[-(60 if loud else 12) :])
             print(f"{said}\n{last if loud else ascii(last)}\n", flush=True)
         return command, end.code, wrong or "", seconds

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from launch.commands.table import COMMANDS
 from tests.fuzz.child import Setting, run
-from tests.fuzz.inputs import NAMES, PLACES, YAML, Source, damage, source
+from tests.fuzz.inputs import NAMES, PLACES, YAML, Origin, damage, source
 
 WEIGHTS = {
     **dict.fromkeys(
@@ -50,13 +50,13 @@ SMALL = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class FuzzCase:
     """One command line, where it runs, and what is known about its end."""
 
     command: str
     argv: list[str]
     setting: Setting
-    source: Source | None = None
+    source: Origin | None = None
     """What it reads, if nothing else in the command line is strange."""
     sound: bool = False
     """Nothing is strange: it must not be refused."""
@@ -74,12 +74,12 @@ class Material(NamedTuple):
 
 def commands(folder: Path) -> list[str]:
     """Every command and subcommand, as the program names them when it is asked for another."""
-    found = []
+    names = []
     for name in COMMANDS:
         said = run([name, "?"], folder, Setting(), 60).err
         below = re.search(r"has no command '\?'; try (.*)", said)
-        found += [f"{name} {word}" for word in below[1].split(" or ")] if below else [name]
-    return found
+        names += [f"{name} {word}" for word in below[1].split(" or ")] if below else [name]
+    return names
 
 
 @functools.cache
@@ -91,59 +91,61 @@ def flags_of(command: str, folder: Path) -> list[tuple[str, str]]:
     return re.findall(r"^│\s+(--[a-z][\w.-]*)(.*?)(?:  |│)", text, re.MULTILINE)
 
 
-def case(command: str, choose: random.Random, material: Material, folder: Path) -> Case:
+def case(command: str, choose: random.Random, material: Material, folder: Path) -> FuzzCase:
     """A case of the command; its files are written into the folder."""
-    made = _begin(command, choose, material, folder)
+    built = _begin(command, choose, material, folder)
     if choose.random() < 0.45:
-        made = _with_flag(made, choose, material)
+        built = _with_flag(built, choose, material)
     if choose.random() < 0.15:
-        made = _with_wrong_word(made, choose)
+        built = _with_wrong_word(built, choose)
     if choose.random() < 0.4:
         strange = _setting(choose, folder)
-        variables = {**made.setting.variables, **strange.variables}
-        made = replace(made, setting=replace(strange, variables=variables), sound=False)
-    return made
+        variables = {**built.setting.variables, **strange.variables}
+        built = replace(built, setting=replace(strange, variables=variables), sound=False)
+    return built
 
 
-def _begin(command: str, choose: random.Random, material: Material, folder: Path) -> Case:
+def _begin(command: str, choose: random.Random, material: Material, folder: Path) -> FuzzCase:
     quiet = Setting(variables={"PATH": "/nowhere"} if command.startswith("launch ") else {})
     words = command.split()
     cache = ["--data.cache-dir", str(folder / "cache")]
     if words[0] == "data":
-        found = source(folder, choose)
+        origin = source(folder, choose)
         argv = [*words, *(["new.json"] if words[1] == "tokenizer" else [])]
-        argv += ["--data.sources", found.spec, "--data.held-out", "0", *cache]
+        argv += ["--data.sources", origin.spec, "--data.held-out", "0", *cache]
         argv += ["--data.sequence-length", "4"]
         prepare = words[1] == "prepare"
-        return Case(
-            command=command, argv=argv, setting=quiet, source=found if prepare else None,
-            sound=prepare and found.sound,
+        return FuzzCase(
+            command=command, argv=argv, setting=quiet, source=origin if prepare else None,
+            sound=prepare and origin.sound,
         )  # fmt: skip
     if command == "train":
-        found = source(folder, choose)
-        argv = [*words, "tiny", *SMALL, *cache, "--data.sources", found.spec]
+        origin = source(folder, choose)
+        argv = [*words, "tiny", *SMALL, *cache, "--data.sources", origin.spec]
         argv += ["text:" + str(folder / "missing"), "--run-dir", _place(folder, choose)]
         if choose.random() < 0.3:
             config = _config(material.run / "config.yaml", choose, folder)
             argv = [*words, "--config", config, *argv[2:]]
-        return Case(command=command, argv=argv, setting=quiet)
+        return FuzzCase(command=command, argv=argv, setting=quiet)
     if command == "verify-resume":
-        return Case(
+        return FuzzCase(
             command=command, argv=[*words, "tiny", "--model.num-layers", "-1"], setting=quiet
         )
     if words[0] == "launch":
         inner = ["presets"] if words[1] == "local" else ["train", "tiny"]
         if words[1] == "local" and choose.random() < 0.5:
             inner = ["checkpoint", "list", str(_run(choose, material, folder))]
-        return Case(command=command, argv=[*words, *inner], setting=quiet)
+        return FuzzCase(command=command, argv=[*words, *inner], setting=quiet)
     if words[0] == "ladder":
-        return Case(command=command, argv=_ladder(words, choose, material, folder), setting=quiet)
+        return FuzzCase(
+            command=command, argv=_ladder(words, choose, material, folder), setting=quiet
+        )
     if command == "plan":
         argv = [*words, "tiny", "--on", "v5p-8", "--elastic"]
         if choose.random() < 0.5:
             config = _config(material.run / "config.yaml", choose, folder)
             argv = [*words, "--config", config, *argv[2:]]
-        return Case(command=command, argv=argv, setting=quiet)
+        return FuzzCase(command=command, argv=argv, setting=quiet)
     where = str(_run(choose, material, folder)) if choose.random() < 0.9 else _place(folder, choose)
     argv = [*words, where] if words[0] != "presets" else words
     if command == "generate":
@@ -152,7 +154,7 @@ def _begin(command: str, choose: random.Random, material: Material, folder: Path
         argv += ["1", "2"]
     if command == "checkpoint prune":
         argv += ["--keep-latest", "1"]
-    return Case(command=command, argv=argv, setting=quiet)
+    return FuzzCase(command=command, argv=argv, setting=quiet)
 
 
 def _ladder(words: list[str], choose: random.Random, material: Material, folder: Path) -> list[str]:
@@ -248,41 +250,41 @@ def _place(folder: Path, choose: random.Random) -> str:
     return str(path)
 
 
-def _with_flag(made: Case, choose: random.Random, material: Material) -> Case:
-    known = flags_of(made.command, material.folder)
+def _with_flag(built: FuzzCase, choose: random.Random, material: Material) -> FuzzCase:
+    known = flags_of(built.command, material.folder)
     if not known:
-        return made
+        return built
     flag, takes = choose.choice(known)
     if re.search("run-dir|folder|out|measure", flag):
-        return made  # only `_place` says where something is written, and no study is measured
-    value = choose.choice(GARBAGE if made.command in BOUND else (*GARBAGE, *NUMBERS))
+        return built  # only `_place` says where something is written, and no study is measured
+    value = choose.choice(GARBAGE if built.command in BOUND else (*GARBAGE, *NUMBERS))
     choices = re.search(r"\{(.*?)\}", takes)
     if choices and choose.random() < 0.3:
         value = choose.choice(choices[1].split(","))
     words = [flag] if not takes.strip() or choose.random() < 0.05 else [flag, value]
-    if made.command.startswith(("launch", "verify")):  # their flags stand before another command
-        place = _after_command(made)
-        argv = [*made.argv[:place], *words, *made.argv[place:]]
+    if built.command.startswith(("launch", "verify")):  # their flags stand before another command
+        place = _after_command(built)
+        argv = [*built.argv[:place], *words, *built.argv[place:]]
     else:
-        argv = [*made.argv, *words]
-    return replace(made, argv=argv, source=None, sound=False)
+        argv = [*built.argv, *words]
+    return replace(built, argv=argv, source=None, sound=False)
 
 
-def _after_command(made: Case) -> int:
-    return len(made.command.split())
+def _after_command(built: FuzzCase) -> int:
+    return len(built.command.split())
 
 
-def _with_wrong_word(made: Case, choose: random.Random) -> Case:
+def _with_wrong_word(built: FuzzCase, choose: random.Random) -> FuzzCase:
     """A word of the command line is left out, doubled, or another; never one of `train`'s, where a
     run of a usual size could begin."""
-    first = _after_command(made)
-    if made.command in BOUND or len(made.argv) <= first:
-        return made
-    argv = list(made.argv)
+    first = _after_command(built)
+    if built.command in BOUND or len(built.argv) <= first:
+        return built
+    argv = list(built.argv)
     place = choose.randrange(first, len(argv))
     how = choose.randrange(3)
     argv[place : place + 1] = ([], argv[place : place + 1] * 2, [choose.choice(GARBAGE)])[how]
-    return replace(made, argv=argv, source=None, sound=False)
+    return replace(built, argv=argv, source=None, sound=False)
 
 
 def _setting(choose: random.Random, folder: Path) -> Setting:

@@ -31,7 +31,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class Ending:
     """The exit code (-9 for one that hung) and the text of both streams."""
 
     code: int
@@ -39,12 +39,12 @@ class End:
     err: str
 
 
-def run(argv: list[str], folder: Path, setting: Setting, patience: float) -> End:
+def run(argv: list[str], folder: Path, setting: Setting, patience: float) -> Ending:
     """Run `meshloom ARGV` in the folder, as `launch.cli.program` runs it."""
     return _forked(lambda: _program(argv, folder, setting, patience), setting, patience)
 
 
-def _forked(act: Callable[[], None], setting: Setting, patience: float) -> End:
+def _forked(act: Callable[[], None], setting: Setting, patience: float) -> Ending:
     out, err = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -90,7 +90,7 @@ def _forked(act: Callable[[], None], setting: Setting, patience: float) -> End:
         pass
     if not done:
         _, status = os.waitpid(pid, 0)
-    return End(code=os.waitstatus_to_exitcode(status), out=str(texts[0]), err=str(texts[1]))
+    return Ending(code=os.waitstatus_to_exitcode(status), out=str(texts[0]), err=str(texts[1]))
 
 
 def _read(ends: list[int], until: float) -> tuple[str, str, bool]:

@@ -30,7 +30,7 @@ SOUND = {"none", "crlf"}
 SOUND_JSON = {"bom", "bigint", "deep", "nan", "gap"}
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """A value of --data.sources, how many documents a reader that says nothing must have read (None
     where there is no such number), and what a refusal must name."""
 
@@ -40,7 +40,7 @@ class Source(NamedTuple):
     sound: bool = False
 
 
-def source(folder: Path, choose: random.Random) -> Source:
+def source(folder: Path, choose: random.Random) -> Origin:
     """Write a source, sound or not, below the folder."""
     kind = choose.choice(("text", "jsonl", "jsonl", "jsonl", "parquet"))
     ending = {"text": ".txt", "jsonl": ".jsonl", "parquet": ".parquet"}[kind]
@@ -56,7 +56,7 @@ def source(folder: Path, choose: random.Random) -> Source:
         PLACES[harm](path)
         if harm == "long name":
             where = str(path.with_name("mark" + "n" * 300))
-        return Source(f"{kind}:{where}", None, "mark")
+        return Origin(f"{kind}:{where}", None, "mark")
     content, documents = WRITERS[kind](texts, harm)
     packed = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[packing](content)
     path.write_bytes(packed if harm not in BYTES else BYTES[harm](packed, choose))
@@ -73,7 +73,7 @@ def source(folder: Path, choose: random.Random) -> Source:
         path = path.rename(folder / f"{name}mark{ending}{other}")
         where = str(path)
     sound = harm in SOUND or (harm in SOUND_JSON and kind == "jsonl")
-    return Source(f"{kind}:{where}", documents, "mark", sound)
+    return Origin(f"{kind}:{where}", documents, "mark", sound)
 
 
 def _jsonl(texts: list[str], harm: str) -> tuple[bytes, int | None]:

@@ -12,7 +12,7 @@ from tests.soak.job import ROOT, Layout, newest_step
 from tests.soak.run import Outcome, start
 
 MINUTES, EVERY_SECONDS = 20.0, 60.0
-LEAST = 0.8
+LOWEST = 0.8
 WORDS = (
     "--train.steps 1000000 --train.eval-every 0 --train.eval-batches 0 --train.log-every 20 "
     "--train.checkpoint.every-steps None --train.checkpoint.every-minutes 0.05"
@@ -37,15 +37,15 @@ def killed_every_minute(folder: Path, chance: random.Random) -> Outcome:
     wall = time.time() - began
     command = [sys.executable, "-m", "launch", "goodput", str(run), "--json"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = json.loads(said)
-    seconds = found["seconds"]
+    report = json.loads(said)
+    seconds = report["seconds"]
     parts = sum(seconds.values())
     wrong = "" if code == 75 else f"ended with {code}"
-    if not wrong and len(found["attempts"]) != kills + 1:
-        wrong = f"{len(found['attempts'])} starts after {kills} kills"
+    if not wrong and len(report["attempts"]) != kills + 1:
+        wrong = f"{len(report['attempts'])} starts after {kills} kills"
     if not wrong and abs(parts / wall - 1) > 0.01:
         wrong = f"the parts sum to {parts:.1f} s of {wall:.1f} s"
-    if not wrong and found["goodput"] < LEAST:
-        wrong = f"goodput {found['goodput']:.1%}"
+    if not wrong and report["goodput"] < LOWEST:
+        wrong = f"goodput {report['goodput']:.1%}"
     shares = {f"share_{kind}": round(100 * part / wall, 2) for kind, part in seconds.items()}
-    return {"wrong": wrong, "kills": kills, "goodput": round(100 * found["goodput"], 1)} | shares
+    return {"wrong": wrong, "kills": kills, "goodput": round(100 * report["goodput"], 1)} | shares

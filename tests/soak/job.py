@@ -45,7 +45,7 @@ class Layout:
         return [*start, *words]
 
 
-class Job:
+class SoakJob:
     """A started command with its descendants; its output goes into a file."""
 
     def __init__(self, command: list[str], output: Path, **variables: str) -> None:
@@ -66,14 +66,14 @@ class Job:
 
     def trainers(self) -> list[psutil.Process]:
         """The processes that train, by process number; the launcher is not among them."""
-        found: dict[int, psutil.Process] = {}
+        processes: dict[int, psutil.Process] = {}
         for process in self.tree():
             with contextlib.suppress(psutil.Error):
                 index = process.environ().get("JAX_PROCESS_ID")
                 if index is not None:
-                    found.setdefault(int(index), process)
-        alone = [] if found else self.tree()[:1]
-        return alone + [found[index] for index in sorted(found)]
+                    processes.setdefault(int(index), process)
+        alone = [] if processes else self.tree()[:1]
+        return alone + [processes[index] for index in sorted(processes)]
 
     def send(self, number: int) -> None:
         """Send a signal to the command itself, as a scheduler or a terminal does."""
@@ -137,13 +137,13 @@ def losses(run: Path) -> dict[int, float]:
     path = run / "metrics.jsonl"
     if not path.exists():
         return {}
-    found = {}
+    by_step = {}
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(ValueError):
             record = json.loads(line)
             if "loss" in record:
-                found[record["step"]] = record["loss"]
-    return found
+                by_step[record["step"]] = record["loss"]
+    return by_step
 
 
 def newest_step(run: Path) -> int:
@@ -158,9 +158,9 @@ def newest_checkpoint(run: Path) -> int:
 
 
 def began_at(said: str) -> int:
-    """The step a resumed run says it went on from; 0 if it began anew."""
-    found = re.findall(r"resuming from step (\d+)", said)
-    return int(found[-1]) if found else 0
+    """The step a resumed run says it continues from; 0 if it started afresh."""
+    steps = re.findall(r"resuming from step (\d+)", said)
+    return int(steps[-1]) if steps else 0
 
 
 def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
@@ -169,11 +169,11 @@ def arrays(run: Path, step: int = STEPS) -> dict[str, np.ndarray]:
     import orbax.checkpoint as ocp
 
     def flat(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
-        found: dict[str, np.ndarray] = {}
+        leaves: dict[str, np.ndarray] = {}
         for name, node in tree.items():
             inner = isinstance(node, dict)
-            found |= flat(node, f"{prefix}{name}/") if inner else {prefix + name: np.asarray(node)}
-        return found
+            leaves |= flat(node, f"{prefix}{name}/") if inner else {prefix + name: np.asarray(node)}
+        return leaves
 
     path = epath.Path(run / "checkpoints" / str(step) / "state")
     handler = ocp.PyTreeCheckpointHandler()

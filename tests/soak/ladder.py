@@ -13,7 +13,7 @@ import psutil
 from data.cache import only_one
 from launch.config import save
 from launch.ladder.study import from_dict
-from tests.soak.job import PATIENCE, ROOT, Job
+from tests.soak.job import PATIENCE, ROOT, SoakJob
 from tests.soak.run import Outcome, code_digest
 
 STUDY = {
@@ -66,7 +66,7 @@ def worker_stopped(folder: Path, chance: random.Random) -> Outcome:
     expected, _ = undisturbed()
     first = worker(folder, 0)
     reached = chance.randrange(10, 400)
-    if not first.until(lambda: steps_made(folder) >= reached):
+    if not first.until(lambda: steps_done(folder) >= reached):
         return {"wrong": f"it was done before step {reached}"}
     first.send(signal.SIGSTOP)
     second = worker(folder, 1)
@@ -82,47 +82,47 @@ def worker_stopped(folder: Path, chance: random.Random) -> Outcome:
 def undisturbed() -> tuple[dict[str, bytes], float]:
     """Every cell's result, and the seconds that two workers took for them; made once."""
     folder = ROOT / ".cache" / "soak" / f"ladder-{code_digest()[:12]}"
-    told = folder / "seconds.json"
+    seconds_file = folder / "seconds.json"
     with only_one(folder.with_suffix(".lock"), lambda _: None):
-        if not told.exists():
+        if not seconds_file.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             began = time.monotonic()
             if wrong := ended([worker(folder, number) for number in range(2)]):
                 raise RuntimeError(f"the undisturbed study failed: {wrong}")
-            told.write_text(json.dumps(time.monotonic() - began))
-    return results(folder), json.loads(told.read_text())
+            seconds_file.write_text(json.dumps(time.monotonic() - began))
+    return results(folder), json.loads(seconds_file.read_text())
 
 
-def worker(folder: Path, number: int) -> Job:
+def worker(folder: Path, number: int) -> SoakJob:
     file = folder / "study.yaml"
     if not file.exists():
         save(from_dict(STUDY, str(file)), file)
     command = [sys.executable, "-c", WORK, str(file), "--dir", str(folder / "study")]
-    return Job(command, folder / f"worker-{number}.txt")
+    return SoakJob(command, folder / f"worker-{number}.txt")
 
 
-def ended(workers: list[Job]) -> str:
+def ended(workers: list[SoakJob]) -> str:
     """Wait for all; what is wrong with how one ended."""
     codes = [each.wait(patience=5 * PATIENCE) for each in workers]
     return f"workers ended with {codes}" if any(codes) else ""
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    found = (folder / "study" / "cells").glob("*/result.json")
-    return {path.parent.name: path.read_bytes() for path in found}
+    paths = (folder / "study" / "cells").glob("*/result.json")
+    return {path.parent.name: path.read_bytes() for path in paths}
 
 
 def difference(folder: Path, expected: dict[str, bytes]) -> str:
     """The first cell whose result is not the undisturbed one to the byte."""
-    found = results(folder)
-    for name in sorted(expected.keys() | found.keys()):
-        if found.get(name) != expected.get(name):
-            return f"{name}: {found.get(name)} for {expected.get(name)}"
+    actual = results(folder)
+    for name in sorted(expected.keys() | actual.keys()):
+        if actual.get(name) != expected.get(name):
+            return f"{name}: {actual.get(name)} for {expected.get(name)}"
     return ""
 
 
-def steps_made(folder: Path) -> int:
+def steps_done(folder: Path) -> int:
     """Steps that all cells have recorded."""
     records = (folder / "study" / "cells").glob("*/runs/*/metrics.jsonl")
     return sum(path.read_bytes().count(b'"loss"') for path in records)

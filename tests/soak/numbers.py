@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.soak.job import EVERY, FLAGS, INJECT, ROOT, STEPS, Job, Layout, arrays, difference
+from tests.soak.job import EVERY, FLAGS, INJECT, ROOT, STEPS, Layout, SoakJob, arrays, difference
 from tests.soak.run import Outcome, start, straight
 
 B, LEFT_OUT = 8, 2
@@ -64,11 +64,11 @@ def bad_row(kind: str, policy: str) -> Callable[[Path, random.Random], Outcome]:
     return do
 
 
-def begin(harm: str, run: Path, output: Path, *words: str) -> Job:
+def begin(harm: str, run: Path, output: Path, *words: str) -> SoakJob:
     """A run, or the rest of one, on data or hardware that err."""
     here = ["--run-dir", str(run), "--resume-or-start"]
     program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", "tiny"]
-    return Job([*program, *here, *FLAGS, *WORDS, *words], output)
+    return SoakJob([*program, *here, *FLAGS, *WORDS, *words], output)
 
 
 def followed(policy: str, said: str, run: Path, step: int) -> str:
@@ -82,8 +82,8 @@ def followed(policy: str, said: str, run: Path, step: int) -> str:
     if last["dropped_updates"] != dropped:
         return f"{last['dropped_updates']} updates were dropped"
     back = f"back to step {(step - 1) // EVERY * EVERY}, leaving out"
-    told = f"{dropped} so far" if policy == "skip" else back
-    return "" if told in said else f"it did not say: {told}"
+    message = f"{dropped} so far" if policy == "skip" else back
+    return "" if message in said else f"it did not say: {message}"
 
 
 def numeric(run: Path) -> list[np.ndarray]:
@@ -111,7 +111,7 @@ def flipped_copy(folder: Path, chance: random.Random) -> Outcome:
     program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", "tiny"]
     words = ["--run-dir", str(run), *FLAGS, *mesh, *checks]
     devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}
-    job = Job([*program, *words], output, **devices)
+    job = SoakJob([*program, *words], output, **devices)
     code, said = job.wait(), job.said()
     name = said.partition("turned over a bit of ")[2].partition(" on device")[0]
     flagged = min(-(-step // 3) * 3, -(-step // EVERY) * EVERY)

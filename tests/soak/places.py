@@ -14,8 +14,8 @@ from tests.soak.job import (
     EVERY,
     FLAGS,
     STEPS,
-    Job,
     Layout,
+    SoakJob,
     began_at,
     difference,
     different_arrays,
@@ -140,7 +140,7 @@ def token_disk_stops(folder: Path, chance: random.Random) -> Outcome:
 
 
 @contextlib.contextmanager
-def no_reads(disk: Path, job: Job) -> Iterator[None]:
+def no_reads(disk: Path, job: SoakJob) -> Iterator[None]:
     """Within, the job reads next to nothing from this disk: a byte a second."""
     place = os.stat(disk).st_dev
     group = Path("/sys/fs/cgroup/blkio") / f"soak{os.getpid()}"
@@ -184,14 +184,14 @@ def network_cut(folder: Path, chance: random.Random) -> Outcome:
         return {"wrong": wrong, "down_seconds": round(down, 1), "at_step": step}
 
 
-def start_on(host: str, index: int, run: Path, output: Path) -> Job:
+def start_on(host: str, index: int, run: Path, output: Path) -> SoakJob:
     """Process `index` of two, on a host of its own."""
     resume = (run / "config.yaml").exists()
     words = ["--run-dir", str(run), "--resume"] if resume else ["tiny", "--run-dir", str(run)]
     settings = ["--distributed.coordinator", "10.77.0.1:8476", "--distributed.num-processes", "2"]
     settings += ["--distributed.process-id", str(index), "--distributed.start", "explicit"]
     command = [*Layout(1).command("train", *words, *FLAGS, *settings)]
-    return Job(["ip", "netns", "exec", host, *command], output.with_suffix(f".{index}.txt"))
+    return SoakJob(["ip", "netns", "exec", host, *command], output.with_suffix(f".{index}.txt"))
 
 
 @contextlib.contextmanager

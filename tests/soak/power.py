@@ -16,8 +16,8 @@ import psutil
 from tests.soak.job import (
     FLAGS,
     STEPS,
-    Job,
     Layout,
+    SoakJob,
     began_at,
     different_arrays,
     losses,
@@ -75,10 +75,10 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
         wrong = wrong or (f"resume ended with {code}" if code else different_arrays(run, reference))
         if not wrong and begun and began_at(output.read_text(errors="replace")) != begun:
             wrong = f"did not go on from step {begun}, which stood"
-        found, expected = losses(run), losses(reference)
-        wrong = wrong or missing(kept, found, begun)
+        actual, expected = losses(run), losses(reference)
+        wrong = wrong or missing(kept, actual, begun)
         # Records are not flushed: those of steps before the last cut may be gone with the power.
-        if not wrong and found != {s: expected[s] for s in expected if s > begun or s in found}:
+        if not wrong and actual != {s: expected[s] for s in expected if s > begun or s in actual}:
             wrong = "losses differ, or steps after the cut are missing"
     return {"wrong": wrong, "lost": lost, "cuts": cuts, "at_step": reached}
 
@@ -116,29 +116,29 @@ class Disk:
             os.close(handle)
 
 
-def go_on(layout: Layout, run: Path, output: Path) -> Job:
+def go_on(layout: Layout, run: Path, output: Path) -> SoakJob:
     """Begin the run or go on with it: the same words each time, as a cluster says them."""
     words = ["train", "tiny", "--run-dir", str(run), "--resume-or-start", *FLAGS]
-    return Job(layout.command(*words), output)
+    return SoakJob(layout.command(*words), output)
 
 
-def missing(kept: dict[int, float], found: dict[int, float], begun: int) -> str:
+def missing(kept: dict[int, float], actual: dict[int, float], begun: int) -> str:
     """Whether records up to a step gone on from, which a cut had left, are no longer there."""
-    gone = [step for step in kept if step <= begun and step not in found]
+    gone = [step for step in kept if step <= begun and step not in actual]
     return f"records of {len(gone)} steps were lost by going on" if gone else ""
 
 
 def standing(run: Path) -> dict[int, float]:
     """Steps that are called checkpoints, and the seconds since each was."""
-    found = {}
+    actual = {}
     for path in (run / "checkpoints").glob("*"):
         if path.name.isdecimal():
             with contextlib.suppress(FileNotFoundError):
-                found[int(path.name)] = round(time.time() - path.stat().st_ctime, 2)
-    return found
+                actual[int(path.name)] = round(time.time() - path.stat().st_ctime, 2)
+    return actual
 
 
-def stop_all(job: Job) -> list[psutil.Process]:
+def stop_all(job: SoakJob) -> list[psutil.Process]:
     """Stop every process of the job, so that none sees what no machine without power sees."""
     processes = job.tree()
     for process in processes:

@@ -35,7 +35,7 @@ def kill_all(processes: int) -> Callable[[Path, random.Random], Outcome]:
     return do
 
 
-def one_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
+def process_of_four(how: str) -> Callable[[Path, random.Random], Outcome]:
     """One process of four fails; the launcher must bring all down and the run to its end."""
 
     def do(folder: Path, chance: random.Random) -> Outcome:
@@ -157,8 +157,8 @@ def sizes(folder: Path, chance: random.Random) -> Outcome:
             job.kill_all()
         elif (code := job.wait()) != 0:
             return {"wrong": f"{processes} processes ended with {code}"}
-    found = losses(run)
-    if found.keys() != reference.keys():
+    actual = losses(run)
+    if actual.keys() != reference.keys():
         return {"wrong": "steps are missing"}
-    apart = max(abs(found[s] / reference[s] - 1) for s in reference)
+    apart = max(abs(actual[s] / reference[s] - 1) for s in reference)
     return {"wrong": "" if apart <= 2e-6 else f"losses differ by {apart:.1e}", "apart": apart}

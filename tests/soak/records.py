@@ -8,7 +8,7 @@ from tests.soak.job import INJECT, ROOT, STEPS, Layout, difference
 from tests.soak.run import Outcome, start, straight
 
 PACKAGE = """
-class Run:
+class FakeRun:
     def log(self, record, step):
         if step >= {step}:
             raise {error}("no network")
@@ -20,7 +20,7 @@ class Run:
 def init(**settings):
     if {step} == 0:
         raise {error}("no network")
-    return Run()
+    return FakeRun()
 """
 
 

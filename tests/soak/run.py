@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.cache import only_one
-from tests.soak.job import FLAGS, ROOT, Job, Layout, began_at, difference, newest_checkpoint
+from tests.soak.job import FLAGS, ROOT, Layout, SoakJob, began_at, difference, newest_checkpoint
 
 Outcome = dict[str, float | int | str]
 """`wrong`: what did not hold, empty if all did; beside it what was measured."""
 
 
-class Fault(NamedTuple):
+class Injection(NamedTuple):
     tries: int
     do: Callable[[Path, random.Random], Outcome]
     """Called with an empty folder and the try's own random numbers."""
@@ -31,9 +31,9 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
     name = "-".join(["straight", f"{layout.processes}x{layout.devices}", code_digest()[:12]])
     name += "".join(f"-{word.lstrip('-')}" for word in words)
     folder = ROOT / ".cache" / "soak" / name
-    told = folder / "seconds.json"
+    seconds_file = folder / "seconds.json"
     with only_one(folder.with_suffix(".lock"), lambda _: None):
-        if not told.exists():
+        if not seconds_file.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for name in ("warm-up", "run"):
@@ -41,8 +41,8 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
                 if job.wait() != 0:
                     raise RuntimeError(f"the undisturbed run failed; see {job.output}")
                 seconds = time.monotonic() - job.began
-            told.write_text(json.dumps(seconds))
-    return folder / "run", json.loads(told.read_text())
+            seconds_file.write_text(json.dumps(seconds))
+    return folder / "run", json.loads(seconds_file.read_text())
 
 
 def code_digest() -> str:
@@ -55,12 +55,12 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> Job:
+def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> SoakJob:
     """Begin a run, or go on with it if its directory is there already."""
     here = (run / "config.yaml").exists()
     first = ["--run-dir", str(run), "--resume"] if here else ["tiny", "--run-dir", str(run)]
     devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}
-    return Job(layout.command("train", *first, *FLAGS, *words), output, **devices | variables)
+    return SoakJob(layout.command("train", *first, *FLAGS, *words), output, **devices | variables)
 
 
 def finish(layout: Layout, run: Path, output: Path) -> str:

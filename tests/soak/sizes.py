@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.soak.job import (
     EVERY,
     STEPS,
-    Job,
     Layout,
+    SoakJob,
     arrays,
     began_at,
     losses,
@@ -33,10 +33,10 @@ def fewer_devices(folder: Path, chance: random.Random) -> Outcome:
     code = start(Layout(1, 4), run, output).wait()
     if code:
         return {"wrong": f"4 devices ended with {code}"}
-    found, expected = losses(run), losses(reference)
-    if found.keys() != expected.keys() or rows(run) != {s: B * s for s in range(1, STEPS + 1)}:
+    actual, expected = losses(run), losses(reference)
+    if actual.keys() != expected.keys() or rows(run) != {s: B * s for s in range(1, STEPS + 1)}:
         return {"wrong": "steps or rows are missing"}
-    apart = max(abs(found[step] / expected[step] - 1) for step in expected)
+    apart = max(abs(actual[step] / expected[step] - 1) for step in expected)
     wrong = "" if apart <= 2e-6 else f"losses differ by {apart:.1e}"
     return {"wrong": wrong, "apart": apart, "at_step": began_at(output.read_text())}
 
@@ -87,16 +87,16 @@ def other_rows(folder: Path, chance: random.Random) -> str:
     code = start(layout, run, output, *FROZEN, "--train.batch-size", str(LARGER)).wait()
     if code:
         return f"ended with {code}"
-    begun, found, halves = began_at(output.read_text()), losses(run), losses(reference)
+    begun, actual, halves = began_at(output.read_text()), losses(run), losses(reference)
     for step in range(begun + 1, begun + (STEPS - begun) // 2 + 1):
         second = begun + 2 * (step - begun)
         mean = (halves[second - 1] + halves[second]) / 2
-        if abs(found[step] / mean - 1) > 2e-6:
-            return f"step {step} had the loss {found[step]} for {mean}"
+        if abs(actual[step] / mean - 1) > 2e-6:
+            return f"step {step} had the loss {actual[step]} for {mean}"
     return ""
 
 
-def kill(job: Job, run: Path, chance: random.Random, seconds: float) -> None:
+def kill(job: SoakJob, run: Path, chance: random.Random, seconds: float) -> None:
     """Kill -9 between the first checkpoint and the end."""
     if not job.until(lambda: (run / "checkpoints" / str(EVERY)).exists()):
         raise RuntimeError(f"no checkpoint was made; see {job.output}")

@@ -20,12 +20,12 @@ def table(tries: list[Outcome]) -> str:
     rows = ["| fault | tries | held | must hold | median (most) |", "|---|---|---|---|---|"]
     for name, fault in FAULTS.items():
         of_fault = [line for line in tries if line["fault"] == name]
-        held = sum(not line["wrong"] for line in of_fault)
+        passed = sum(not line["wrong"] for line in of_fault)
         figures = []
         for field, unit in MEASURED.items():
             values = [float(line[field]) for line in of_fault if field in line]
             if values:
                 figures.append(f"{median(values):g} ({max(values):g}) {unit}")
-        cells = (name, len(of_fault), held, fault.holds, ", ".join(figures))
+        cells = (name, len(of_fault), passed, fault.holds, ", ".join(figures))
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(rows)

@@ -11,7 +11,7 @@ import pytest
 from tests.command import ROOT
 from tests.soak import __main__ as soak
 from tests.soak.faults import FAULTS
-from tests.soak.run import Fault
+from tests.soak.run import Injection
 from tests.soak.table import table
 
 
@@ -34,7 +34,7 @@ def test_what_does_not_hold_is_kept_and_counted(
         (folder / "output.txt").write_text("what it said")
         return {"wrong": "" if chance.random() < 0.5 else "a loss differs", "lost": 3}
 
-    monkeypatch.setitem(FAULTS, "coin", Fault(20, harm, "heads"))
+    monkeypatch.setitem(FAULTS, "coin", Injection(20, harm, "heads"))
     out = tmp_path / "tries.jsonl"
     failed = soak.main(soak.Campaign(out=out, only="coin"))
     tries = [json.loads(line) for line in out.read_text().splitlines()]

@@ -19,13 +19,13 @@ def reader_stopped(folder: Path, chance: random.Random) -> Outcome:
     """The watchdog ends the run, with the stacks of all threads, and it goes on exactly."""
     layout = Layout(1)
     straight(layout)
-    run, output, told = folder / "run", folder / "output.txt", folder / "thread"
+    run, output, thread_file = folder / "run", folder / "output.txt", folder / "thread"
     limit = ["--train.watchdog.phase-minutes", str(LIMIT / 60)]
-    job = start(layout, run, output, *limit, MESHLOOM_SOAK_READER=str(told))
+    job = start(layout, run, output, *limit, MESHLOOM_SOAK_READER=str(thread_file))
     step = chance.randrange(0, STEPS - 5)
-    if not job.until(lambda: told.exists() and newest_step(run) >= step):
+    if not job.until(lambda: thread_file.exists() and newest_step(run) >= step):
         return {"wrong": f"ended before step {step}, see {output}"}
-    thread = int(told.read_text())
+    thread = int(thread_file.read_text())
     stop(thread, run / "timeline.jsonl")
     began = time.monotonic()
     job.until(lambda: has_ended(thread) or time.monotonic() - began > 4 * LIMIT)

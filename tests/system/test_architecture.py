@@ -42,7 +42,6 @@ LONGEST = 300
 
 # To be emptied.
 IN_A_CIRCLE = """
-launch.cluster.slurm launch.cluster.slurm_workers
 launch.run.goodput launch.run.timeline_picture
 data.sources.stdlib data.sources.stdlib_builder
 data.config data.corpus data.mirror data.places data.round_trip data.rows.rows

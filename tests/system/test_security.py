@@ -54,7 +54,7 @@ def test_nothing_read_can_run_code(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "found"),
+    ("program", "reported"),
     [
         ("import pickle", ["pickle"]),
         ("from joblib.numpy_pickle import load", ["joblib.numpy_pickle"]),
@@ -64,8 +64,8 @@ def test_nothing_read_can_run_code(room: str) -> None:
         ("yaml.safe_load(text); model.eval(); np.load(path)", []),
     ],
 )
-def test_unsafe_code_would_be_found(program: str, found: list[str]) -> None:
-    assert list(unsafe(program)) == found
+def test_unsafe_code_would_be_reported(program: str, reported: list[str]) -> None:
+    assert list(unsafe(program)) == reported
 
 
 def test_secrets_of_the_environment_are_written_nowhere(tmp_path: Path) -> None:

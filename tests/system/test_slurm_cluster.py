@@ -41,9 +41,9 @@ def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> P
 def submit(cluster: Cluster, *words: str) -> str:
     """`meshloom launch slurm WORDS`; the number of the job."""
     shown = cluster.run(*arguments("launch", "slurm", *words), cwd=ROOT)
-    found = re.match(r"job +(\d+) ", shown)
-    assert found is not None, shown
-    return found[1]
+    match = re.match(r"job +(\d+) ", shown)
+    assert match is not None, shown
+    return match[1]
 
 
 def submit_stub(cluster: Cluster, run: Path, stub: str, *flags: str, srun: str = "srun") -> str:
@@ -60,10 +60,10 @@ def submit_stub(cluster: Cluster, run: Path, stub: str, *flags: str, srun: str =
 
 def losses(run: Path) -> dict[int, float]:
     """Loss of every step; one that was made twice must have come out the same."""
-    found: dict[int, float] = {}
+    match: dict[int, float] = {}
     for record in records(run):
-        assert found.setdefault(record["step"], record["loss"]) == record["loss"]
-    return found
+        assert match.setdefault(record["step"], record["loss"]) == record["loss"]
+    return match
 
 
 def log_of(run: Path) -> str:

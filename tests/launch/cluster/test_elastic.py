@@ -60,9 +60,9 @@ def test_a_job_goes_on_without_the_process_that_does_not_come_back(tmp_path: Pat
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = [line for line in done.stdout.splitlines() if "attempt" in line or "continuing" in line]
-    assert len(told) == 3
-    assert told[0].startswith("process 1 was killed by SIGKILL, after 0 s; attempt 2")
-    assert told[1].startswith("continuing with 1 of 2 processes, mesh of one device: no process 1")
-    assert told[2].startswith("process 1 was killed by SIGKILL, after 0 s; attempt 3")
+    lines = [line for line in done.stdout.splitlines() if "attempt" in line or "continuing" in line]
+    assert len(lines) == 3
+    assert lines[0].startswith("process 1 was killed by SIGKILL, after 0 s; attempt 2")
+    assert lines[1].startswith("continuing with 1 of 2 processes, mesh of one device: no process 1")
+    assert lines[2].startswith("process 1 was killed by SIGKILL, after 0 s; attempt 3")
     assert [r["step"] for r in records(there)] == [1, 2]

@@ -137,18 +137,18 @@ def test_training_goes_on_bit_for_bit_after_a_process_was_killed(
     again = [line for line in said.splitlines() if "attempt 2" in line]
     assert len(again) == 1 and again[0].startswith("process 1 was killed by SIGKILL"), said
     assert "Traceback" not in said
-    way_on = "python -m launch launch local --processes 2 --devices-per-process 1 train --run-dir"
-    assert f"to continue: {way_on} {killed} --resume --train.steps 28\n" in said
+    command = "python -m launch launch local --processes 2 --devices-per-process 1 train --run-dir"
+    assert f"to continue: {command} {killed} --resume --train.steps 28\n" in said
     logs = sorted(path.name[15:] for path in (killed / "logs").iterdir())
     assert logs == [f"-attempt-{a}-process-{p}.log" for a in (1, 2) for p in (0, 1)]
 
     meshloom("train", "--run-dir", str(killed), "--resume", "--train.steps", "20")
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     meshloom(*TRAIN, "--train.steps", "20", "--run-dir", str(straight))
-    found, expected = ([(r["step"], r["loss"]) for r in records(r)] for r in (killed, straight))
+    losses, expected = ([(r["step"], r["loss"]) for r in records(r)] for r in (killed, straight))
     # Two summands have one sum in any order, so two devices of one process are bit-equal too.
-    assert found[:14] == expected[:14]
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    assert losses[:14] == expected[:14]
+    np.testing.assert_allclose(losses, expected, rtol=2e-6)
 
 
 def places(options: local.LocalOptions) -> list[dict[str, str | None]]:

@@ -15,7 +15,7 @@ FAILURE = Failure(
 )
 
 
-def made(*words: str) -> Restartable:
+def restartable(*words: str) -> Restartable:
     options: TrainOptions = training(["train", "tiny", *words], []).options
     return Restartable(["tiny", *words], options, LocalPlaces.of(LocalOptions(processes=2)))
 
@@ -24,7 +24,7 @@ def test_the_page_is_shown_though_it_cannot_be_written(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "failures").touch()
-    made("--run-dir", str(tmp_path)).give_up([FAILURE], "no progress")
+    restartable("--run-dir", str(tmp_path)).give_up([FAILURE], "no progress")
     shown = capfd.readouterr().out
     assert "Given up: no progress." in shown and "its last words" in shown
     assert "this page" not in shown
@@ -34,9 +34,9 @@ def test_a_run_that_was_set_aside_with_none_yet_in_its_place_begins_anew(tmp_pat
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("old")
-    job = made("--run-dir", str(run))
+    job = restartable("--run-dir", str(run))
     run.rename(tmp_path / "run.old-1")
-    assert not job._is_made()
+    assert not job._is_open()
     run.mkdir()
     (run / "config.yaml").write_text("new")
-    assert job._is_made()
+    assert job._is_open()

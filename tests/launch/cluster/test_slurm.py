@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from launch.cluster.slurm import SlurmOptions, launch_slurm
+from launch.cluster.slurm_workers import launch_workers
 from launch.schema.command_line import UsageError, parse
 from tests.advice import followed
 from tests.command import SMALL, meshloom, records
@@ -178,12 +179,12 @@ def test_missing_sbatch_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setenv("PATH", str(here))
     study = ["ladder", "run", "smoke", "--dir", "studies/a"]
-    for options, words in (
-        (SlurmOptions(), ["train", "tiny"]),
-        (SlurmOptions(workers=2), study),
+    for submit, options, words in (
+        (launch_slurm, SlurmOptions(), ["train", "tiny"]),
+        (launch_workers, SlurmOptions(workers=2), study),
     ):
         with pytest.raises(ValueError, match="sbatch must be on PATH"):
-            launch_slurm(options, words)
+            submit(options, words)
         assert list(here.iterdir()) == []
 
 
@@ -226,7 +227,7 @@ def test_what_is_refused_is_refused_without_sbatch_too(
     with pytest.raises(ValueError, match=r"array=sizes.txt must "):
         launch_slurm(SlurmOptions(array=Path("sizes.txt")), ["train", "tiny"])
     with pytest.raises(ValueError, match="workers=None must be given"):
-        launch_slurm(SlurmOptions(), ["ladder", "run", "smoke", "--dir", "a"])
+        launch_workers(SlurmOptions(), ["ladder", "run", "smoke", "--dir", "a"])
 
 
 def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:
@@ -251,9 +252,9 @@ def test_workers_of_a_study_are_the_tasks_of_an_array(
 ) -> None:
     words = ["ladder", "run", "smoke", "--dir", "studies/a b"]
     with pytest.raises(ValueError, match=r"run_dir=.* must be of letters"):
-        launch_slurm(SlurmOptions(dry_run=True, workers=3), words)
+        launch_workers(SlurmOptions(dry_run=True, workers=3), words)
     words[-1] = "studies/a"
-    launch_slurm(SlurmOptions(dry_run=True, workers=3, gpus_per_node=1), [*words, "--held-out"])
+    launch_workers(SlurmOptions(dry_run=True, workers=3, gpus_per_node=1), [*words, "--held-out"])
     script = capsys.readouterr().out
     assert head(script)[:5] == [
         "job-name=a",
@@ -269,7 +270,7 @@ def test_workers_of_a_study_are_the_tasks_of_an_array(
 
 
 @pytest.mark.parametrize(
-    ("options", "words", "told"),
+    ("options", "words", "message"),
     [
         ({"workers": 2}, "train tiny", "needs `ladder run STUDY --dir DIR`"),
         ({"workers": 2}, "ladder run smoke", "needs `ladder run STUDY --dir DIR`"),
@@ -278,6 +279,8 @@ def test_workers_of_a_study_are_the_tasks_of_an_array(
         ({"workers": 2}, "ladder run none.yaml --dir a", "must be a readable YAML file"),
     ],
 )
-def test_workers_that_cannot_be_are_refused(options: dict[str, int], words: str, told: str) -> None:
-    with pytest.raises((ValueError, UsageError), match=told):
-        launch_slurm(SlurmOptions(dry_run=True, **options), words.split())  # type: ignore[arg-type]
+def test_workers_that_cannot_be_are_refused(
+    options: dict[str, int], words: str, message: str
+) -> None:
+    with pytest.raises((ValueError, UsageError), match=message):
+        launch_workers(SlurmOptions(dry_run=True, **options), words.split())  # type: ignore[arg-type]

@@ -118,8 +118,8 @@ os._exit(1)
 """
     job = Programs(program, tmp_path)
     assert job.run() == 1
-    told = "\n".join([*job.said, *capfd.readouterr()])
-    assert told.count("error: no") == told.count("a step") == 1
+    output = "\n".join([*job.said, *capfd.readouterr()])
+    assert output.count("error: no") == output.count("a step") == 1
 
 
 def test_a_death_that_makes_others_refuse_is_still_the_cause(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ def beat(path: Path, step: int | None) -> dict:
     """The first heartbeat that tells of this step."""
     pause = threading.Event()
     for _ in range(3000):
-        if path.exists() and (told := json.loads(path.read_text()))["step"] == step:
-            return told
+        if path.exists() and (content := json.loads(path.read_text()))["step"] == step:
+            return content
         pause.wait(0.02)
     raise AssertionError("no heartbeat")
 
@@ -26,14 +26,14 @@ def test_tells_what_the_process_does(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(heartbeat, "EVERY", 0.01)
     phases = Phases()
     heart = heartbeat.Heartbeat(phases)
-    told = beat(path, None)
-    assert (told["process"], told["phase"], told["pid"]) == (None, "start", os.getpid())
+    content = beat(path, None)
+    assert (content["process"], content["phase"], content["pid"]) == (None, "start", os.getpid())
     heart.process = 3
     phases.begin_steps(6)
     phases.finished(7, 0.0)
-    told = beat(path, 7)
-    assert (told["process"], told["phase"]) == (3, "step")
-    assert told["phase_since"] <= told["time"] <= time.time()
+    content = beat(path, 7)
+    assert (content["process"], content["phase"]) == (3, "step")
+    assert content["phase_since"] <= content["time"] <= time.time()
 
 
 def test_without_the_variable_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

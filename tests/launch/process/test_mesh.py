@@ -16,8 +16,8 @@ def test_minus_one_fills_any_axis(replica: int, fsdp: int, tensor: int) -> None:
     sizes = {"replica": replica, "fsdp": fsdp, "tensor": tensor}
     for name in sizes:
         config = MeshConfig(**{**sizes, name: -1})
-        found = axis_sizes(config, replica * fsdp * tensor)
-        assert found == {**dict.fromkeys(AXES, 1), **sizes}
+        sizes = axis_sizes(config, replica * fsdp * tensor)
+        assert sizes == {**dict.fromkeys(AXES, 1), **sizes}
 
 
 def test_mesh_has_every_axis_in_order_and_is_explicit() -> None:

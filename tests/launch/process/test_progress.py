@@ -7,7 +7,7 @@ import threading
 from launch.process.progress import Progress
 
 
-class Stream(io.StringIO):
+class FakeTerminal(io.StringIO):
     """Wakes whoever waits for a number of writes."""
 
     def __init__(self, *, terminal: bool) -> None:
@@ -32,8 +32,8 @@ class Stream(io.StringIO):
         return self.getvalue()
 
 
-def told(terminal: bool, what: str, until: str) -> str:
-    stream, seconds = Stream(terminal=terminal), itertools.count(0, 7)
+def written(terminal: bool, what: str, until: str) -> str:
+    stream, seconds = FakeTerminal(terminal=terminal), itertools.count(0, 7)
     with Progress(stream, every=0.001, clock=lambda: float(next(seconds))) as report:
         report(what)
         stream.after(until)
@@ -42,14 +42,14 @@ def told(terminal: bool, what: str, until: str) -> str:
 
 
 def test_a_pipe_gets_whole_lines_with_the_seconds_so_far() -> None:
-    lines = told(False, "compiling", ": 14 s so far").splitlines()
+    lines = written(False, "compiling", ": 14 s so far").splitlines()
     assert lines[:3] == ["compiling", "compiling: 7 s so far", "compiling: 14 s so far"]
     assert "the next" in lines
     assert not {"\r", "\x1b"} & set("".join(lines))
 
 
 def test_a_terminal_gets_one_line_that_counts_and_stays_when_done() -> None:
-    said = told(True, "compiling", "compiling 21 s")
+    said = written(True, "compiling", "compiling 21 s")
     first, second, *_ = said.split("\n")
     shown = first.replace("\r", "").split("\x1b[K")
     assert shown[:3] == ["", "compiling 7 s", "compiling 14 s"]
@@ -61,15 +61,15 @@ def test_a_terminal_gets_one_line_that_counts_and_stays_when_done() -> None:
 def test_long_lines_are_cut_on_a_terminal_until_done_and_folded_elsewhere(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     what = "layout " + " ".join(f"--mesh.axis-{number} 16" for number in range(9))
-    pipe = told(False, what, "so far")
+    pipe = written(False, what, "so far")
     assert max(map(len, pipe.splitlines())) <= 80 and "--mesh.axis-8 16" in pipe
-    said = told(True, what, "... 14 s")
+    said = written(True, what, "... 14 s")
     drawn = said.replace("\r", "\n").replace("\x1b[K", "").splitlines()
     assert max(map(len, drawn)) <= 80 and "--mesh.axis-8 16" in " ".join(drawn)
 
 
 def test_a_reader_that_is_gone_does_not_matter() -> None:
-    stream = Stream(terminal=False)
+    stream = FakeTerminal(terminal=False)
     stream.close()
     with Progress(stream, every=0.001) as report:
         report("compiling")

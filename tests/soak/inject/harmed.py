@@ -24,13 +24,13 @@ def bad_row(kind: str, number: int) -> None:
     read = TokenWindows.batch
 
     def batch(self: TokenWindows, indices: np.ndarray) -> TokenRows:
-        found = read(self, indices)
+        rows = read(self, indices)
         bad = np.asarray(indices) == number
         if kind == "nan":
-            found.weights[bad] = np.nan
+            rows.weights[bad] = np.nan
         else:
-            found.targets[bad] = np.random.default_rng(number).integers(128, 256)
-        return found
+            rows.targets[bad] = np.random.default_rng(number).integers(128, 256)
+        return rows
 
     TokenWindows.batch = batch
 
@@ -41,13 +41,13 @@ def flip(step: int, leaf: int, device: int, bit: int) -> None:
 
     def lowered(*arguments: Any, **settings: Any) -> Any:
         train_step = lower(*arguments, **settings).compile()
-        made = 0
+        count = 0
 
         def harmed(state: Any, *rest: Any) -> Any:
-            nonlocal made
+            nonlocal count
             state, metrics = train_step(state, *rest)
-            made += 1
-            if made == step:
+            count += 1
+            if count == step:
                 leaves = named_leaves(state.model)
                 name = list(leaves)[leaf % len(leaves)]
                 turn_over(leaves[name], device, bit)

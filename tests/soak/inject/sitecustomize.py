@@ -18,10 +18,10 @@ def _watch(path: str, index: str) -> None:
         time.sleep(0.02)
         try:
             with open(path, encoding="utf-8") as file:
-                found, _, word = file.read().partition(" ")
+                number, _, word = file.read().partition(" ")
         except OSError:
             continue
-        if found != index or word not in ("raise", "exit"):
+        if number != index or word not in ("raise", "exit"):
             continue
         os.unlink(path)
         if word == "exit":
@@ -35,7 +35,7 @@ def _watch(path: str, index: str) -> None:
         return
 
 
-def _tell_reader(path: str) -> None:
+def _write_reader(path: str) -> None:
     while True:
         time.sleep(0.02)
         frames = sys._current_frames()
@@ -59,7 +59,7 @@ def _passes(frame: types.FrameType | None, file: str, function: str = "") -> boo
 
 if "MESHLOOM_SOAK_READER" in os.environ:
     threading.Thread(
-        target=_tell_reader, args=(os.environ["MESHLOOM_SOAK_READER"],), daemon=True
+        target=_write_reader, args=(os.environ["MESHLOOM_SOAK_READER"],), daemon=True
     ).start()
 if "MESHLOOM_SOAK_TRIGGER" in os.environ and "JAX_PROCESS_ID" in os.environ:
     threading.Thread(
