@@ -33,7 +33,7 @@ class Failure(NamedTuple):
     heartbeat: dict[str, Any]
     """Its last one; empty if it gave none."""
     reached: int
-    """The newest step that any process told of."""
+    """The newest step that any process reported."""
     pid: int
     seconds: float
     """From its start to its failure."""

@@ -1,4 +1,4 @@
-"""The page that tells why a job was given up."""
+"""The page that says why a job was given up."""
 
 import shlex
 import time

@@ -44,8 +44,8 @@ class Member:
 class Gang:
     """Starts one process for each environment and puts those that end into `events`.
 
-    Process 0 speaks to the terminal. What the others say is for their logs alone; if `chorus`, it
-    is shown too, each line after their number. `folder` takes the heartbeat files.
+    Process 0 speaks to the terminal. What the others say is for their logs alone; if `all_output`,
+    it is shown too, each line after their number. `folder` takes the heartbeat files.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Gang:
         *,
         events: Events,
         folder: Path,
-        chorus: bool = False,
+        all_output: bool = False,
     ) -> None:
         self.members: list[Member] = []
         self._events = events
@@ -64,7 +64,7 @@ class Gang:
         self._err = Terminal(sys.stderr, HOLD)
         try:
             for number, environment in enumerate(environments):
-                self._start(number, command, environment, folder / f"{number}.json", chorus)
+                self._start(number, command, environment, folder / f"{number}.json", all_output)
         except BaseException:
             self.kill()
             raise
@@ -75,10 +75,10 @@ class Gang:
         command: Sequence[str],
         environment: Mapping[str, str],
         heartbeat: Path,
-        chorus: bool,
+        all_output: bool,
     ) -> None:
         heartbeat.unlink(missing_ok=True)
-        piped = number > 0 or not chorus
+        piped = number > 0 or not all_output
         process = subprocess.Popen(
             command,
             env={
@@ -94,7 +94,7 @@ class Gang:
         )
         member = Member(number, process, heartbeat)
         self.members.append(member)
-        if process.stdout is not None and number and chorus:
+        if process.stdout is not None and number and all_output:
             self._read_lines(process.stdout, member)
         elif process.stdout is not None:
             self._read(process.stdout, member, None if number else self._out.write)
@@ -125,7 +125,7 @@ class Gang:
                     member.log = path
 
     def show(self) -> None:
-        """Pass on what process 0 said, if it was held long enough."""
+        """Pass on what process 0 said, if it was kept back long enough."""
         self._err.flush()
 
     def hush(self) -> None:

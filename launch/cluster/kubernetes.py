@@ -63,7 +63,7 @@ class KubernetesOptions:
     """
 
     image: str
-    """Container image, as made from containers/Dockerfile."""
+    """Container image, as built from containers/Dockerfile."""
     claim: str
     """PersistentVolumeClaim (ReadWriteMany) that holds the runs; it is mounted at /runs."""
     name: str | None = None
@@ -103,7 +103,7 @@ class KubernetesOptions:
                 if getattr(self, name) is not None:
                     raise UserError(
                         f"{name}={getattr(self, name)} must not come with tpu={self.tpu}, because "
-                        f"the slice tells its hosts; try without --{name.replace('_', '-')}"
+                        f"the slice determines its hosts; try without --{name.replace('_', '-')}"
                     )
             _slice(self.tpu)
 
@@ -140,7 +140,7 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
         selector["cloud.google.com/gke-tpu-topology"] = topology
         annotations["alpha.jobset.sigs.k8s.io/exclusive-topology"] = "cloud.google.com/gke-nodepool"
         resources["google.com/tpu"] = str(chips)
-        # GKE tells the workers of a slice where they are, and JAX asks for that.
+        # GKE sets where the workers of a slice are, and JAX reads that.
         environment = {"JAX_PLATFORMS": "tpu,cpu"}
     else:
         if options.gpus_per_node:
@@ -203,7 +203,7 @@ def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
         "completionMode": "Indexed",
         "parallelism": nodes,
         "completions": nodes,
-        # One pod alone cannot go on: the first that fails fails the Job, and all are restarted.
+        # No pod can continue alone: the first that fails fails the Job, and all are restarted.
         "backoffLimit": 0,
         "podFailurePolicy": {
             "rules": [

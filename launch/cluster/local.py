@@ -49,7 +49,7 @@ class LocalOptions:
     restarts: Annotated[int, Interval(ge=0, le=10**6)] = 3
     """Restarts in a row that may bring no progress before the job is given up; 0: none at all."""
     min_processes: Processes | None = None
-    """Go on with fewer processes, but not fewer than this, when the same one fails again."""
+    """Continue with fewer processes, but not fewer than this, when the same one fails again."""
 
     def __post_init__(self) -> None:
         bounds.require(self)
@@ -116,7 +116,7 @@ def launch_local(command: Sequence[str], options: LocalOptions, train: TrainOpti
 
 def _run_once(command: Sequence[str], places: "LocalPlaces") -> int:
     with places, _signals(places.events):
-        gang = places.start_program(command, chorus=True)
+        gang = places.start_program(command, all_output=True)
         try:
             failure, _ = watch(gang, places.events, ONCE, lambda gang: None)
         finally:
@@ -164,14 +164,16 @@ class LocalPlaces:
     def start(self, command: Sequence[str]) -> Gang:
         return self.start_program([sys.executable, "-m", "launch", *command])
 
-    def start_program(self, command: Sequence[str], *, chorus: bool = False) -> Gang:
-        """Start any program on every place; `chorus` as in `Gang`."""
+    def start_program(self, command: Sequence[str], *, all_output: bool = False) -> Gang:
+        """Start any program on every place; `all_output` as in `Gang`."""
         if self._port is not None:
             self._port.close()
         self._port = _hold_port()
         coordinator = f"127.0.0.1:{self._port.getsockname()[1]}"
         environments = [self._environment(coordinator, n) for n in range(self._count)]
-        return Gang(command, environments, events=self.events, folder=self._folder, chorus=chorus)
+        return Gang(
+            command, environments, events=self.events, folder=self._folder, all_output=all_output
+        )
 
     def keep(self, count: int, without: int) -> None:
         if self._gpus:
@@ -229,8 +231,8 @@ def _signals(events: Events) -> Iterator[None]:
 
 
 def _hold_port() -> socket.socket:
-    """A socket on a free port of loopback. While it is open nobody is given that port by chance,
-    and process 0, which shares it on purpose, can still listen there."""
+    """A socket on a free port of loopback. While it is open no other program gets that port by
+    chance, and process 0, which shares it on purpose, can still listen there."""
     port = socket.socket()
     port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

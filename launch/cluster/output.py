@@ -80,9 +80,9 @@ class Output:
 
 
 class Terminal:
-    """A stream of process 0 on its way to ours; it can be held back, and dropped.
+    """A stream of process 0 on its way to ours; it can be kept back, and dropped.
 
-    A peer's death makes process 0 complain at length. Held back for `HOLD` seconds, that can be
+    A peer's death makes process 0 complain at length. Kept back for `HOLD` seconds, that can be
     dropped once the death is known; its log keeps it.
     """
 
@@ -100,7 +100,7 @@ class Terminal:
         self.flush()
 
     def flush(self, *, everything: bool = False) -> None:
-        """Show what was held long enough, or all of it, unless it was muted."""
+        """Show what was kept back long enough, or all of it, unless it was muted."""
         now = time.monotonic()
         with self._lock:
             while self._waiting and (everything or now - self._waiting[0][0] >= self._hold):

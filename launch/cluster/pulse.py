@@ -1,4 +1,4 @@
-"""Reads the heartbeat file of a process and tells when it stands still."""
+"""Reads the heartbeat file of a process and says when it stands still."""
 
 import contextlib
 import json
@@ -66,7 +66,7 @@ def _waits_for_disk(pid: int) -> bool:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Processor time a process has used; 0 where /proc does not tell."""
+    """Processor time a process has used; 0 where there is no /proc."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

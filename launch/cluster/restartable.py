@@ -41,7 +41,7 @@ class Places(Protocol):
 class Restartable:
     """`meshloom train ARGUMENTS` on `places`; `options` are what the arguments say.
 
-    The run directory is settled before the first start, so that each restart goes on with it.
+    The run directory is settled before the first start, so that each restart continues it.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Restartable:
             say(f"this page: {near(file)}")
 
     def close(self) -> None:
-        """Remove the directory that was made for a run that never began."""
+        """Remove the directory that was created for a run that never began."""
         if self._options.run_dir is None:
             with contextlib.suppress(OSError):
                 self._run.path.rmdir()

@@ -1,4 +1,4 @@
-"""Gives a batch script to Slurm; what it refuses leaves nothing behind."""
+"""Submits a batch script to Slurm; a script that Slurm refuses leaves nothing behind."""
 
 import contextlib
 import shutil
@@ -24,7 +24,7 @@ def submit(
     """Write the script into `base` and give it to Slurm, which writes to `logs` in each folder.
 
     ValueError if Slurm does not take it: an older script is put back, and new directories, among
-    them those `made` for the job, are removed.
+    them those `created` for the job, are removed.
     """
     path = base / "job.sbatch"
     before = path.read_bytes() if path.is_file() else None

@@ -52,7 +52,7 @@ code=$?
 # Done or refused: the same would happen again.
 case $code in FINAL) exit "$code" ;; esac
 if [ -n "$ended" ] && [ -z "$near_limit" ]; then
-  echo "ended by Slurm with code $code; the same script, submitted again, goes on with it"
+  echo "ended by Slurm with code $code; the same script, submitted again, continues the run"
   exit "$code"
 fi
 """
@@ -82,7 +82,7 @@ class SlurmOptions:
     nodes: Nodes = 1
     """Nodes of the job."""
     min_nodes: Nodes | None = None
-    """Go on with as few nodes as this when the others do not come back; all, if not given."""
+    """Continue with as few nodes as this when the others do not come back; all, if not set."""
     tasks_per_node: Tasks | None = None
     """Processes of each node; one for each GPU, or one, if not given."""
     gpus_per_node: Tasks | None = None
@@ -110,7 +110,7 @@ class SlurmOptions:
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise UserError(
                 f"min_nodes={self.min_nodes} must be at most nodes={self.nodes}, because it is the "
-                f"least of them; try --min-nodes {self.nodes}"
+                f"smallest number; try --min-nodes {self.nodes}"
             )
         tasks, gpus = self.tasks_per_node, self.gpus_per_node
         if tasks is not None and gpus is not None and tasks not in (1, gpus):

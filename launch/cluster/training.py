@@ -1,4 +1,4 @@
-"""The `train PRESET ...` that a launcher is given, checked before anything is submitted."""
+"""The `train PRESET ...` that a launcher gets, checked before anything is submitted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,16 +42,16 @@ def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
 
 
 def require_free(training: Training, run_dir: Path) -> None:
-    """Raise ValueError if a run would be begun where there is one, or gone on with where not."""
+    """Raise ValueError if a run would be started where there is a run, or resumed where none is."""
     resume, exists = training.options.resume, RunDirectory(path=run_dir).config.is_file()
     if exists and not (resume or training.options.resume_or_start):
         raise UserError(
             f"run_dir={run_dir} must not hold a run already, because it would be mixed with this "
-            "one; try train --resume to go on with it, or another --run-dir"
+            "one; try train --resume to continue it, or another --run-dir"
         )
     if resume and not exists:
         raise UserError(
-            f"run_dir={run_dir} must hold a run, because --resume goes on with it; "
+            f"run_dir={run_dir} must hold a run, because --resume continues it; "
             "try without --resume"
         )
     if exists:

@@ -40,7 +40,7 @@ def axis_sizes(
     open_axes = [name for name, size in sizes.items() if size == -1]
     if len(open_axes) > 1:
         raise UserError(
-            f"mesh.{open_axes[1]}=-1 must be given a size, because mesh.{open_axes[0]}=-1 already "
+            f"mesh.{open_axes[1]}=-1 must be a size, because mesh.{open_axes[0]}=-1 already "
             f"takes the devices that are left; try --mesh.{open_axes[1]} 1"
         )
     fixed = math.prod(size for size in sizes.values() if size != -1)

@@ -1,4 +1,4 @@
-"""Try command lines that nobody thought of: files, flags, paths and surroundings drawn by a seed.
+"""Try unforeseen command lines: files, flags, paths and surroundings drawn by a seed.
 
     python -m tests.fuzz --inputs 3000 --seed 0
 

@@ -23,7 +23,7 @@ class Setting:
     limits: Mapping[int, int] = field(default_factory=dict)
     encoding: str = "utf-8"
     stdout: str = "pipe"
-    """`pipe`, `full` (a full disk), `closed`, or `gone` (a pipe that nobody reads)."""
+    """`pipe`, `full` (a full disk), `closed`, or `gone` (a pipe that has no reader)."""
     sealed: bool = False
     """Modes of files are obeyed, by root too, and the working directory is for reading alone."""
     without_directory: bool = False

@@ -1,4 +1,4 @@
-"""`make soak`: a campaign of faults that takes hours, can be stopped at any time, and goes on.
+"""`make soak`: a campaign of faults that takes hours, can be stopped at any time, and continues.
 
 Each try is one line of a JSONL file; a fault is done when it has its number of tries there.
 """
@@ -25,7 +25,7 @@ from tests.soak.table import table
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """Harm real jobs in every way docs/reliability.md lists, and count what held."""
+    """Harm real jobs in every way docs/reliability.md lists, and count what passed."""
 
     out: Path = ROOT / ".cache" / "soak" / "tries.jsonl"
     """Where tries are appended."""
@@ -57,7 +57,8 @@ def main(campaign: Campaign) -> int:
         with campaign.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(
-            f"{name} {number + 1}: {outcome['wrong'] or 'held'} ({line['took']:.0f} s)", flush=True
+            f"{name} {number + 1}: {outcome['wrong'] or 'passed'} ({line['took']:.0f} s)",
+            flush=True,
         )
     print(table(read(campaign.out)))
     return failed

@@ -60,7 +60,7 @@ FAULTS: dict[str, Injection] = {
         for how in ("flipped by a bit", "truncated", "deleted")
     },
     "power cut": Injection(
-        20, power_cut, "goes on from the newest checkpoint that stood, final arrays bit-equal"
+        20, power_cut, "resumes from the newest checkpoint that stood, final arrays bit-equal"
     ),
     "one of 4 paused for 3 s": Injection(10, pause, "nothing happens"),
     "disk full during save": Injection(10, disk_full, "clear error, resumes when there is room"),
@@ -74,7 +74,7 @@ FAULTS: dict[str, Injection] = {
         f"{name} in the data, {policy}": Injection(10, bad_row(kind, policy), holds)
         for kind, name in {"nan": "NaN", "spike": "spike"}.items()
         for policy, holds in {
-            "stop": "exit 1, rows named, the checkpoint before stands; goes on with skip",
+            "stop": "exit 1, rows named, the checkpoint before stands; resumes with skip",
             "skip": "that update dropped, rows named; a second run is bit-equal",
             "rollback": "back to the checkpoint before, rows left out; a second run is bit-equal",
         }.items()

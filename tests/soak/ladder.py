@@ -62,7 +62,7 @@ def workers_killed(folder: Path, chance: random.Random) -> Outcome:
 
 
 def worker_stopped(folder: Path, chance: random.Random) -> Outcome:
-    """SIGSTOP of a worker until another has taken its cell, while its training goes on."""
+    """SIGSTOP of a worker until another has taken its cell, while its training continues."""
     expected, _ = undisturbed()
     first = worker(folder, 0)
     reached = chance.randrange(10, 400)

@@ -25,7 +25,7 @@ WORDS = (
 def bad_row(kind: str, policy: str) -> Callable[[Path, random.Random], Outcome]:
     """One row is bad: the policy is followed, and a second run does the same to the bit.
 
-    With `stop` the first run is ended and goes on with `skip`; the second skips from the beginning.
+    With `stop` the first run is ended and resumes with `skip`; the second skips from the beginning.
     """
 
     def do(folder: Path, chance: random.Random) -> Outcome:

@@ -96,7 +96,7 @@ def records_full(folder: Path, chance: random.Random) -> Outcome:
 
 
 def save_stuck(folder: Path, chance: random.Random) -> Outcome:
-    """The disk freezes in the middle of a save: the watchdog ends the run, which then goes on."""
+    """The disk freezes in the middle of a save: the watchdog ends the run, which then resumes."""
     layout = Layout(1)
     straight(layout)
     with image_disk(folder) as disk:
@@ -118,7 +118,7 @@ def save_stuck(folder: Path, chance: random.Random) -> Outcome:
 
 
 def token_disk_stops(folder: Path, chance: random.Random) -> Outcome:
-    """The disk of the tokens answers no more: the watchdog ends the run, which then goes on."""
+    """The disk of the tokens answers no more: the watchdog ends the run, which then resumes."""
     layout = Layout(1)
     straight(layout)
     limit = ["--train.watchdog.phase-minutes", "0.3"]

@@ -48,7 +48,7 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
     cuts = chance.choice((1, 2))
     for number in range(cuts):
         with disk.mounted(chance.choice(COMMITS)):
-            job = go_on(layout, run, output)
+            job = resume(layout, run, output)
             step = chance.randint(begun, STEPS)
             job.until(lambda step=step: newest_step(run) >= step)
             # Half a second holds a whole save. Before the first step, start-up is longer.
@@ -71,7 +71,7 @@ def power_cut(folder: Path, chance: random.Random) -> Outcome:
         if begun < max((step for step, age in stood.items() if age > 1), default=0):
             wrong = wrong or f"went back to step {begun}, though {stood} (with ages) stood"
     with disk.mounted(1):
-        code = go_on(layout, run, output).wait()
+        code = resume(layout, run, output).wait()
         wrong = wrong or (f"resume ended with {code}" if code else different_arrays(run, reference))
         if not wrong and begun and began_at(output.read_text(errors="replace")) != begun:
             wrong = f"did not go on from step {begun}, which stood"
@@ -116,8 +116,8 @@ class Disk:
             os.close(handle)
 
 
-def go_on(layout: Layout, run: Path, output: Path) -> SoakJob:
-    """Begin the run or go on with it: the same words each time, as a cluster says them."""
+def resume(layout: Layout, run: Path, output: Path) -> SoakJob:
+    """Start the run or resume it: the same words each time, as a cluster says them."""
     words = ["train", "tiny", "--run-dir", str(run), "--resume-or-start", *FLAGS]
     return SoakJob(layout.command(*words), output)
 

@@ -27,7 +27,7 @@ def kill_all(processes: int) -> Callable[[Path, random.Random], Outcome]:
         wrong = finish(layout, run, output)
         begun = began_at(output.read_text())
         lost = max(reached - begun, 0)
-        # A save is written while training goes on: those steps can be lost besides.
+        # A save is written while training continues: those steps can be lost as well.
         if not wrong and lost > 2 * EVERY:
             wrong = f"{lost} steps were lost"
         return {"wrong": wrong, "killed_at_step": reached, "lost": lost}

@@ -15,7 +15,7 @@ from data.cache import only_one
 from tests.soak.job import FLAGS, ROOT, Layout, SoakJob, began_at, difference, newest_checkpoint
 
 Outcome = dict[str, float | int | str]
-"""`wrong`: what did not hold, empty if all did; beside it what was measured."""
+"""`wrong`: what did not hold, empty if all did; next to it what was measured."""
 
 
 class Injection(NamedTuple):
@@ -27,7 +27,7 @@ class Injection(NamedTuple):
 
 
 def straight(layout: Layout, *words: str) -> tuple[Path, float]:
-    """A run with these flags that nobody disturbed, made once for this code, and its seconds."""
+    """An undisturbed run with these flags, recorded once for this code, and its seconds."""
     name = "-".join(["straight", f"{layout.processes}x{layout.devices}", code_digest()[:12]])
     name += "".join(f"-{word.lstrip('-')}" for word in words)
     folder = ROOT / ".cache" / "soak" / name
@@ -56,7 +56,7 @@ def code_digest() -> str:
 
 
 def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> SoakJob:
-    """Begin a run, or go on with it if its directory is there already."""
+    """Start a run, or resume it if its directory is there already."""
     here = (run / "config.yaml").exists()
     first = ["--run-dir", str(run), "--resume"] if here else ["tiny", "--run-dir", str(run)]
     devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}

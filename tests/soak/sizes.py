@@ -1,4 +1,4 @@
-"""A run goes on with other devices, or another batch size."""
+"""A run continues with other devices, or another batch size."""
 
 import json
 import random
@@ -44,7 +44,7 @@ def fewer_devices(folder: Path, chance: random.Random) -> Outcome:
 def larger_batch(folder: Path, chance: random.Random) -> Outcome:
     """Batch 64 -> 128 at a random instant, then killed once more.
 
-    Bit-equal to a run that nobody disturbed and that went from 64 to 128 at the same row; and with
+    Bit-equal to an undisturbed run that went from 64 to 128 at the same row; and with
     parameters that stay, each loss is the mean of those which two batches of 64 had.
     """
     if wrong := other_rows(folder, chance):

@@ -16,8 +16,8 @@ MEASURED = {
 
 
 def table(tries: list[Outcome]) -> str:
-    """Markdown: fault, tries, how many held, what must hold, medians (and maxima) measured."""
-    rows = ["| fault | tries | held | must hold | median (most) |", "|---|---|---|---|---|"]
+    """Markdown: fault, tries, how many passed, what must hold, medians (and maxima) measured."""
+    rows = ["| fault | tries | passed | must hold | median (most) |", "|---|---|---|---|---|"]
     for name, fault in FAULTS.items():
         of_fault = [line for line in tries if line["fault"] == name]
         passed = sum(not line["wrong"] for line in of_fault)

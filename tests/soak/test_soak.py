@@ -1,4 +1,4 @@
-"""The campaign of faults in its short form: it counts, goes on where it was, and can find harm."""
+"""The campaign of faults in its short form: it counts, continues, and can find harm."""
 
 import json
 import random

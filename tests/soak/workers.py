@@ -16,7 +16,7 @@ GOES_ON = 5.0  # seconds within which a timeline is written anew, several times
 
 
 def reader_stopped(folder: Path, chance: random.Random) -> Outcome:
-    """The watchdog ends the run, with the stacks of all threads, and it goes on exactly."""
+    """The watchdog ends the run, with the stacks of all threads, and it resumes exactly."""
     layout = Layout(1)
     straight(layout)
     run, output, thread_file = folder / "run", folder / "output.txt", folder / "thread"

@@ -140,7 +140,7 @@ def test_job_whose_srun_fails_by_itself_is_tried_again(cluster: Cluster, tmp_pat
     assert "requeued after code 71, at checkpoint none" in log_of(run)
 
 
-def test_job_that_makes_progress_goes_on(cluster: Cluster, tmp_path: Path) -> None:
+def test_job_that_makes_progress_continues(cluster: Cluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
     stub = f"n=$(ls {run}/checkpoints | wc -l); mkdir {run}/checkpoints/$((n + 1)); "
     stub += "[ $n = 3 ] || exit 76"
@@ -161,7 +161,7 @@ def test_cancelled_job_stays_cancelled(cluster: Cluster, tmp_path: Path) -> None
     assert ended["Restarts"] == "0"
 
 
-def test_job_goes_on_with_the_nodes_that_are_there(cluster: Cluster, tmp_path: Path) -> None:
+def test_job_continues_with_the_nodes_that_are_there(cluster: Cluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
     cluster.run("scontrol", "update", f"nodename={NODES[1]}", "state=down", "reason=test")
     try:

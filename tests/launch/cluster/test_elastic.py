@@ -1,4 +1,4 @@
-"""How many processes go on, and on which mesh; and a job that really loses one."""
+"""How many processes continue, and on which mesh; and a job that really loses a process."""
 
 import dataclasses
 import os
@@ -31,13 +31,13 @@ def run(mesh: MeshConfig, batch_size: int = 8) -> RunConfig:
         (MeshConfig(), 7, 3, 2, None),
     ],
 )
-def test_the_largest_number_that_fits_goes_on(
+def test_the_largest_number_that_fits_is_chosen(
     mesh: MeshConfig, batch_size: int, most: int, devices: int, fit: tuple | None
 ) -> None:
     assert largest_job(run(mesh, batch_size), most, 1, devices) == fit
 
 
-def test_fewer_than_wanted_never_go_on() -> None:
+def test_fewer_than_the_minimum_never_continue() -> None:
     assert largest_job(run(MeshConfig()), 3, 3, 1) is None
 
 
@@ -48,7 +48,7 @@ if os.environ.get("JAX_NUM_PROCESSES") == "2" and os.environ["JAX_PROCESS_ID"] =
 """
 
 
-def test_a_job_goes_on_without_the_process_that_does_not_come_back(tmp_path: Path) -> None:
+def test_a_job_continues_without_the_process_that_does_not_come_back(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(LOST)
     there = tmp_path / "run"
     words = "launch local --processes 2 --min-processes 1 train tiny --train.steps 2".split()

@@ -24,7 +24,9 @@ sys.stdin.read()
 """
 
 
-def test_log_on_a_full_disk_is_given_up_and_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_on_a_full_disk_is_given_up_and_reported_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     output = Output()
     output.keep_in(Path("/dev/full"))
     for text in (b"one\n", b"two\n"):
@@ -34,7 +36,7 @@ def test_log_on_a_full_disk_is_given_up_and_told_once(capfd: pytest.CaptureFixtu
     assert capfd.readouterr().out.count("No space left on device") == 1
 
 
-def test_log_without_a_folder_is_told_once(
+def test_log_without_a_folder_is_reported_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "logs").touch()

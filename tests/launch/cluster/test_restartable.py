@@ -30,7 +30,7 @@ def test_the_page_is_shown_though_it_cannot_be_written(
     assert "this page" not in shown
 
 
-def test_a_run_that_was_set_aside_with_none_yet_in_its_place_begins_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_set_aside_with_none_yet_in_its_place_starts_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("old")

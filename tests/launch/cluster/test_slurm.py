@@ -230,7 +230,7 @@ def test_what_is_refused_is_refused_without_sbatch_too(
         launch_workers(SlurmOptions(), ["ladder", "run", "smoke", "--dir", "a"])
 
 
-def test_resume_or_start_begins_and_then_goes_on(here: Path) -> None:
+def test_resume_or_start_starts_and_then_resumes(here: Path) -> None:
     (here / "run" / "logs").mkdir(parents=True)
     (here / "run" / "job.sbatch").touch()
     (here / "run" / "config.yaml.1f2e3d4c.tmp").touch()

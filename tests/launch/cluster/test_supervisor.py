@@ -26,7 +26,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_one_that_fails_is_named_and_all_go_on_again(
+def test_a_process_that_fails_is_named_and_all_start_again(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "SAVING", 0.2)
@@ -99,7 +99,7 @@ def test_a_refusal_is_passed_on_and_not_tried_again(code: int, tmp_path: Path) -
     assert job.said[0].splitlines()[-1] == "error: no"
 
 
-def test_a_refusal_of_all_is_told_once(
+def test_a_refusal_of_all_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gang, "HOLD", 60.0)

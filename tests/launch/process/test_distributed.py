@@ -188,7 +188,7 @@ def test_trouble_of_a_disk_that_may_pass_is_no_refusal() -> None:
         from_first_process(fail)
 
 
-def test_taken_port_that_nobody_gave_is_no_refusal() -> None:
+def test_taken_port_that_no_user_chose_is_no_refusal() -> None:
     job = {"SLURM_STEP_NODELIST": "localhost", "SLURM_PROCID": "0"}
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 61440 + 5000 % 4096))

@@ -43,7 +43,7 @@ def test_without_the_variable_there_is_no_thread(monkeypatch: pytest.MonkeyPatch
     assert threading.active_count() == before
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_the_run_goes_on(
+def test_a_file_that_cannot_be_written_is_reported_once_and_the_run_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "later"

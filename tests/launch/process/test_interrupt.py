@@ -1,4 +1,4 @@
-"""Real signals to real processes: they stop at one step, saved, and go on as if never stopped."""
+"""Real signals to real processes: they stop at one step, saved, and resume as if never stopped."""
 
 import re
 import signal
@@ -37,13 +37,13 @@ def losses(run: Path) -> dict[int, float]:
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
-    """The losses of a run that nobody stopped."""
+    """The losses of a run that was not stopped."""
     run = tmp_path_factory.mktemp("straight") / "run"
     meshloom("train", "tiny", *SMALL, *STEPS, "--run-dir", str(run))
     return losses(run)
 
 
-def test_one_process_saves_its_last_step_and_goes_on_bit_equal(
+def test_a_process_saves_its_last_step_and_resumes_bit_equal(
     tmp_path: Path, straight: dict[int, float]
 ) -> None:
     run = tmp_path / "run"

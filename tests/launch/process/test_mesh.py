@@ -41,7 +41,7 @@ def test_mesh_over_some_devices() -> None:
         (MeshConfig(context=-1, fsdp=8), r"mesh\.context=-1 must be 1"),
         (MeshConfig(tensor=0), r"mesh\.tensor=0 must be at least 1"),
         (MeshConfig(replica=-2), r"mesh\.replica=-2 must be at least 1"),
-        (MeshConfig(tensor=-1), r"mesh\.tensor=-1 must be given a size.*mesh\.fsdp=-1"),
+        (MeshConfig(tensor=-1), r"mesh\.tensor=-1 must be a size.*mesh\.fsdp=-1"),
         (
             MeshConfig(tensor=3),
             r"mesh tensor 3 must divide the number of devices, 8.*, or JAX_NUM_CPU_DEVICES=3",

@@ -57,7 +57,7 @@ program(["train", *sys.argv[1:]])
 """
 
 
-def test_a_peer_killed_in_a_save_is_told_as_the_end(tmp_path: Path) -> None:
+def test_a_peer_killed_in_a_save_is_reported_as_the_end(tmp_path: Path) -> None:
     saves = ["--train.checkpoint.every-steps", "1"]
     processes = job(tmp_path / "run", "tiny", *STEPS, "100000", *saves, code=GONE)
     try:

@@ -20,7 +20,7 @@ from train.checkpoint.tree import named_leaves
 
 
 def bad_row(kind: str, number: int) -> None:
-    """Make one row of the order have no number for a loss, or targets nobody could foresee."""
+    """Make one row of the order have no number for a loss, or targets that cannot be predicted."""
     read = TokenWindows.batch
 
     def batch(self: TokenWindows, indices: np.ndarray) -> TokenRows:
