@@ -18,15 +18,15 @@ from launch.process.mesh import make_mesh
 from launch.process.progress import Progress
 from launch.schema.command_line import run_module
 from tests.bench import loop, rows, saving, startup, step
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 
 Part = Literal["step", "fit", "input", "saving", "startup"]
 ALL: tuple[Part, ...] = ("step", "fit", "input", "saving", "startup")
-DEFAULT = Sizes()
+DEFAULT = BaselineSizes()
 
 
 def main(
-    sizes: Sizes = DEFAULT,
+    sizes: BaselineSizes = DEFAULT,
     parts: tuple[Part, ...] = ALL,
     rounds: Annotated[int, Interval(ge=1, le=10_000)] = 9,
     steps: Annotated[int, Interval(ge=2, le=1_000_000)] = 16,
@@ -51,7 +51,7 @@ def main(
 
 def measure(
     folder: Path,
-    sizes: Sizes,
+    sizes: BaselineSizes,
     parts: tuple[Part, ...],
     rounds: int,
     steps: int,

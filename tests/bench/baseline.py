@@ -18,7 +18,7 @@ Tree = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class BaselineSizes:
     """The reference model of the CPU bars."""
 
     num_layers: Size = 4
@@ -30,7 +30,7 @@ class Sizes:
     batch: Size = 8
 
 
-def init(sizes: Sizes, key: Array) -> tuple[Tree, Tree, Tree, Array]:
+def init(sizes: BaselineSizes, key: Array) -> tuple[Tree, Tree, Tree, Array]:
     """Parameters, both AdamW moments and the step counter."""
     L, D, F, V = sizes.num_layers, sizes.embed_dim, sizes.mlp_dim, sizes.vocab_size
     keys = iter(jax.random.split(key, 7))
@@ -92,7 +92,7 @@ def loss_fn(params: Tree, tokens: Array, targets: Array, num_heads: int) -> Arra
     return -picked.mean()
 
 
-def make_step(sizes: Sizes) -> Any:
+def make_step(sizes: BaselineSizes) -> Any:
     """Jitted `(params, mu, nu, count), tokens, targets -> (the same, updated), loss`."""
 
     def step(

@@ -31,7 +31,7 @@ CUDNN_ATTENTION = "__cudnn$fmha"
 Remat = Literal["none", "dots", "full", "offload"]
 
 
-class Size(NamedTuple):
+class GpuSize(NamedTuple):
     """One row: layers, widths, vocabulary, and the batch of one GPU."""
 
     layers: int
@@ -45,15 +45,15 @@ class Size(NamedTuple):
 
 SIZES = {
     # The first row of Megatron-LM's README table, four sequences a GPU.
-    "1b7": Size(24, 2048, 16, 8192, 131_072, 4096, 4),
+    "1b7": GpuSize(24, 2048, 16, 8192, 131_072, 4096, 4),
     # LLM-Foundry's row of MPT-1B, 14 sequences a GPU.
-    "1b3": Size(24, 2048, 16, 8192, 50_368, 2048, 14),
-    "124m": Size(12, 768, 12, 3072, 50_304, 1024, 64),
-    "tiny": Size(2, 64, 4, 256, 512, 64, 2),
+    "1b3": GpuSize(24, 2048, 16, 8192, 50_368, 2048, 14),
+    "124m": GpuSize(12, 768, 12, 3072, 50_304, 1024, 64),
+    "tiny": GpuSize(2, 64, 4, 256, 512, 64, 2),
 }
 
 
-def model_config(size: Size, remat: Remat) -> DecoderConfig:
+def model_config(size: GpuSize, remat: Remat) -> DecoderConfig:
     """GPT-2's block with an untied head, in bfloat16, with this backend's best attention kernel."""
     config = DecoderConfig(
         vocab_size=size.vocabulary,
@@ -72,7 +72,7 @@ def model_config(size: Size, remat: Remat) -> DecoderConfig:
 
 
 def measure(
-    size: Size, *, remat: Remat, loss_chunk: int, steps: int, warmup: int, peak: float | None
+    size: GpuSize, *, remat: Remat, loss_chunk: int, steps: int, warmup: int, peak: float | None
 ) -> dict[str, object]:
     """The row's figures on the first device; `peak` in FLOP/s stands in for the device's own."""
     model = model_config(size, remat)

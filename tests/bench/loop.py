@@ -10,7 +10,7 @@ from data.rows.rows import Rows
 from launch.run import build
 from model.flops import flops_per_token
 from tests.bench import timing
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.reference import Reference, make_reference
 from train.checkpoint.checkpointer import Checkpointer
 from train.config import CheckpointConfig
@@ -27,7 +27,7 @@ from train.state import TrainState
 BAR = 1.01
 
 
-def measure(sizes: Sizes, folder: Path, rounds: int, steps: int) -> dict[str, object]:
+def measure(sizes: BaselineSizes, folder: Path, rounds: int, steps: int) -> dict[str, object]:
     """Milliseconds a step, by `fit` (rows from a store, a record every step) and bare, in turns."""
     reference = make_reference(sizes, steps=steps)
     data = DataConfig(

@@ -8,7 +8,7 @@ from jaxtyping import Array
 from data.batch import TokenRows
 from launch.run import build
 from model.families.decoder_config import DecoderConfig
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.batch import random_batch
 from train.config import TrainConfig
 from train.feed import local_rows, replicated, to_global
@@ -34,7 +34,7 @@ class Reference:
         return jax.jit(build.fresh_state(self.model, self.train))()
 
 
-def model_config(sizes: Sizes) -> DecoderConfig:
+def model_config(sizes: BaselineSizes) -> DecoderConfig:
     """The baseline's architecture in our words."""
     return DecoderConfig(
         vocab_size=sizes.vocab_size,
@@ -49,7 +49,7 @@ def model_config(sizes: Sizes) -> DecoderConfig:
     )
 
 
-def make_reference(sizes: Sizes, *, steps: int = 1000, packed: bool = False) -> Reference:
+def make_reference(sizes: BaselineSizes, *, steps: int = 1000, packed: bool = False) -> Reference:
     """Compile our step for the baseline's sizes and put random tokens on the devices."""
     backend = jax.default_backend()
     model = model_config(sizes).resolve(backend)

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from tests.bench import timing
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.reference import make_reference
 from train.checkpoint import manifest
 from train.checkpoint.checkpointer import Checkpointer
@@ -17,7 +17,7 @@ from train.config import CheckpointConfig
 BAR = 1.0
 
 
-def measure(sizes: Sizes, folder: Path, rounds: int) -> dict[str, object]:
+def measure(sizes: BaselineSizes, folder: Path, rounds: int) -> dict[str, object]:
     """Milliseconds that `save` blocks, at first (it imports Orbax) and later, and of a step.
 
     `written` is the whole save, in the background; the other speeds are MB/s of files that the

@@ -8,14 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.reference import model_config
 from tests.command import ROOT
 
 BARS = {"cold": 10.0, "warm": 6.0}
 
 
-def measure(sizes: Sizes, folder: Path) -> dict[str, object]:
+def measure(sizes: BaselineSizes, folder: Path) -> dict[str, object]:
     """With an empty compilation cache and with the one that run left; tokens are stored before."""
     cache = folder / "cache"
     _first_step(sizes, cache, folder / "tokens")
@@ -24,7 +24,7 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, object]:
     return {"seconds": seconds, "bars": BARS}
 
 
-def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
+def _first_step(sizes: BaselineSizes, cache: Path, run_dir: Path) -> float:
     command = [sys.executable, "-m", "launch", "train", "tiny", "--run-dir", str(run_dir)]
     command += ["--data.cache-dir", str(cache), "--data.sources", "synthetic:2000000"]
     command += ["--data.sequence-length", str(sizes.length)]
@@ -38,7 +38,7 @@ def _first_step(sizes: Sizes, cache: Path, run_dir: Path) -> float:
         return round(json.loads(file.readline())["time"] - began, 2)
 
 
-def model_flags(sizes: Sizes) -> list[str]:
+def model_flags(sizes: BaselineSizes) -> list[str]:
     """Flags that turn the preset `tiny` into the reference architecture."""
     model = model_config(sizes)
     fields = "vocab_size num_layers embed_dim num_heads num_kv_heads head_dim mlp_dim max_length"

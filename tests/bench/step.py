@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 
 from tests.bench import baseline, timing
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.batch import random_batch
 from tests.bench.reference import Reference, make_reference
 
@@ -16,7 +16,7 @@ BAR = 1.03
 PACKED = "ours, packed rows"
 
 
-def measure(sizes: Sizes, rounds: int, beside: str | None = None) -> dict[str, object]:
+def measure(sizes: BaselineSizes, rounds: int, beside: str | None = None) -> dict[str, object]:
     """Step times in milliseconds and our ratio to the baseline.
 
     `beside` is a command that prints a JSON line with `median_ms` for the same model, such as a
@@ -41,7 +41,7 @@ def measure(sizes: Sizes, rounds: int, beside: str | None = None) -> dict[str, o
     return result
 
 
-def _baseline(sizes: Sizes) -> Callable[[], object]:
+def _baseline(sizes: BaselineSizes) -> Callable[[], object]:
     step = baseline.make_step(sizes)
     state = jax.jit(lambda: baseline.init(sizes, jax.random.key(0)))()
     batch = random_batch(sizes.batch, sizes.length, sizes.vocab_size)

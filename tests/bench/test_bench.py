@@ -21,13 +21,13 @@ from launch.process import runtime
 from launch.process.mesh import make_mesh
 from launch.run.arguments import TrainOptions
 from tests.bench import baseline, gpu, saving, startup, step, timing
-from tests.bench.baseline import Sizes
+from tests.bench.baseline import BaselineSizes
 from tests.bench.batch import random_batch
 from tests.bench.reference import make_reference, model_config
 from tests.command import ROOT
 from train.state import TrainState
 
-SIZES = Sizes(
+SIZES = BaselineSizes(
     num_layers=2, embed_dim=16, num_heads=2, mlp_dim=32, vocab_size=300, length=16, batch=2
 )
 

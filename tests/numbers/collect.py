@@ -65,7 +65,7 @@ ARITHMETIC = {
 """By --elastic, which goes from the fewest chips to the most; it asks no compiler."""
 
 
-class Command(NamedTuple):
+class CollectedCommand(NamedTuple):
     """A command by the name of its numbers, its words, and how its output is read."""
 
     name: str
@@ -92,14 +92,16 @@ def collect(checkout: Path) -> dict[str, Any]:
     return values
 
 
-def _trainings(folder: Path) -> list[Command]:
+def _trainings(folder: Path) -> list[CollectedCommand]:
     """Those that train; their records are read of the run directory."""
     commands = []
     for name, words in TRAININGS.items():
         run = _in(folder, name)
         text = f"train {words} --run-dir {run} --data.cache-dir {folder / 'cache'}"
         read = _records_of(run)
-        commands.append(Command(f"train.{name}.records", text, read, 4 if "--mesh" in text else 1))
+        commands.append(
+            CollectedCommand(f"train.{name}.records", text, read, 4 if "--mesh" in text else 1)
+        )
     return commands
 
 
@@ -112,29 +114,33 @@ def _records_of(run: Path) -> Callable[[str], Any]:
     return lambda _: [json.loads(line) for line in (run / "metrics.jsonl").open()]
 
 
-def _others(folder: Path) -> list[Command]:
+def _others(folder: Path) -> list[CollectedCommand]:
     """Those that train nothing, the longest first; some read what was trained."""
     run = folder / "golden"
     return [
         *(
-            Command(
+            CollectedCommand(
                 f"plan.{name}", f"plan {name.split()[0]} {words} --json --out {_in(folder, name)}"
             )
             for name, words in COMPILED.items()
         ),
         *(
-            Command(f"plan.{name}.elastic", f"plan {name} {words} --elastic --json")
+            CollectedCommand(f"plan.{name}.elastic", f"plan {name} {words} --elastic --json")
             for name, words in ARITHMETIC.items()
         ),
-        Command("ladder fit", f"ladder fit --csv {folder / 'runs.csv'} --flops 1e21 1e22 --json"),
-        Command("ladder plan", "ladder plan smoke --no-measure", str.splitlines),
-        Command("presets", "presets --json"),
-        Command("generate", f"generate {run} --prompt def --tokens 64 --seed 7", str.splitlines),
-        Command("train.golden.checkpoint", f"checkpoint show {run} --json"),
+        CollectedCommand(
+            "ladder fit", f"ladder fit --csv {folder / 'runs.csv'} --flops 1e21 1e22 --json"
+        ),
+        CollectedCommand("ladder plan", "ladder plan smoke --no-measure", str.splitlines),
+        CollectedCommand("presets", "presets --json"),
+        CollectedCommand(
+            "generate", f"generate {run} --prompt def --tokens 64 --seed 7", str.splitlines
+        ),
+        CollectedCommand("train.golden.checkpoint", f"checkpoint show {run} --json"),
     ]
 
 
-def _output(checkout: Path, command: Command) -> str:
+def _output(checkout: Path, command: CollectedCommand) -> str:
     """What a command of the checkout prints, on so many virtual devices of this CPU."""
     done = subprocess.run(
         arguments(*command.words.split()),

@@ -24,7 +24,7 @@ B, SIDE, D, CLASSES = 8, 3, 12, 2
 LAYOUTS = {"images": ("batch", None, None, None), "labels": ("batch",), "weights": ("batch",)}
 
 
-class Pictures(NamedTuple):
+class PictureBatch(NamedTuple):
     images: Any
     labels: Any
     weights: Any
@@ -44,11 +44,13 @@ class Pictures(NamedTuple):
         return Sums(sums[1], sums[0], total_weight(batch), others)
 
 
-def pictures(rows: slice = slice(None)) -> Pictures:
+def pictures(rows: slice = slice(None)) -> PictureBatch:
     rng = np.random.default_rng(2)
     images = rng.normal(size=(B, SIDE, SIDE, 1)).astype("f4")
     weights = np.array([1, 0, 1, 2, 1, 1, 0.5, 1], "f4")
-    return Pictures(*(a[rows] for a in (images, rng.integers(0, CLASSES, B, np.int32), weights)))
+    return PictureBatch(
+        *(a[rows] for a in (images, rng.integers(0, CLASSES, B, np.int32), weights))
+    )
 
 
 def weights_of(model: int = 0) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def test_its_loss_is_the_mean_over_weights_on_any_mesh_and_split(
 
 
 def test_its_evaluation_is_the_ratio_of_all_sums() -> None:
-    def batches() -> Iterator[tuple[Pictures, dict[str, int]]]:
+    def batches() -> Iterator[tuple[PictureBatch, dict[str, int]]]:
         for rows in (slice(0, 4), slice(4, 8)):
             yield pictures(rows), {}
 
@@ -118,7 +120,7 @@ def test_its_evaluation_is_the_ratio_of_all_sums() -> None:
 
 
 def test_evaluation_without_a_target_is_refused() -> None:
-    def batches() -> Iterator[tuple[Pictures, dict[str, int]]]:
+    def batches() -> Iterator[tuple[PictureBatch, dict[str, int]]]:
         yield pictures()._replace(weights=np.zeros(B, "f4")), {}
 
     with jax.set_mesh(mesh_of()):
@@ -149,6 +151,6 @@ def test_a_kind_of_batch_without_an_objective_is_refused() -> None:
         weights: Any
 
     assert objective_of(TokenRows) is next_tokens
-    assert objective_of(Pictures) is Pictures.objective
+    assert objective_of(PictureBatch) is PictureBatch.objective
     with pytest.raises(ValueError, match=r"^batch=Silent must have an objective, because"):
         objective_of(Silent)

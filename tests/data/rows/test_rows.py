@@ -9,24 +9,24 @@ from data.order import Order
 from data.rows.rows import Rows, Split
 
 
-class Numbers(NamedTuple):
+class NumberBatch(NamedTuple):
     numbers: Any
     weights: Any
 
     axes = {"numbers": ("batch",), "weights": ("batch",)}  # noqa: RUF012
 
 
-class NumberRows(Rows[Numbers]):
+class NumberRows(Rows[NumberBatch]):
     """Rows that are the numbers of their examples."""
 
     def __init__(self, split: Split, count: int) -> None:
         super().__init__(split, Order([count], seed=3), f"numbers {count}")
 
-    def batch(self, indices: np.ndarray) -> Numbers:
+    def batch(self, indices: np.ndarray) -> NumberBatch:
         there = self.present(indices)
         numbers = np.zeros(len(indices), np.int32)
         numbers[there] = self.examples(indices[there])
-        return Numbers(numbers, there.astype(np.float32))
+        return NumberBatch(numbers, there.astype(np.float32))
 
 
 def test_training_rows_never_end_and_skip_what_they_are_told_to() -> None:

@@ -31,7 +31,7 @@ from tests.command import ROOT
 NEEDED = {"image": "a/b:1", "claim": "runs", "name": "a", "zone": "us-central2-b"}
 
 
-class Command(NamedTuple):
+class BoundedCommand(NamedTuple):
     """What the parser is asked to read."""
 
     name: str
@@ -61,15 +61,15 @@ class Command(NamedTuple):
         return words
 
 
-def commands() -> list[Command]:
+def commands() -> list[BoundedCommand]:
     """All that our programs parse, as the parser is asked for it."""
-    seen: list[Command] = []
+    seen: list[BoundedCommand] = []
     tables: list[tuple[dict[str, Any], str]] = []
 
     def cli(kind: Any, *, prog: str, default: Any = None, **settings: Any) -> Any:
         if settings.get("return_unknown_args"):
             return kind(), []
-        seen.append(Command(prog, inspect.unwrap(kind), default))
+        seen.append(BoundedCommand(prog, inspect.unwrap(kind), default))
         raise SystemExit(0)
 
     def table(commands: dict[str, Any], *, prog: str, **_: Any) -> None:
@@ -89,7 +89,7 @@ def commands() -> list[Command]:
     for path in sorted((ROOT / "tests" / "bench").glob("*.py")):
         if "run_module(main," in path.read_text():
             name = f"tests.bench.{path.stem}"
-            seen.append(Command(name, importlib.import_module(name).main))
+            seen.append(BoundedCommand(name, importlib.import_module(name).main))
     return seen
 
 
@@ -138,7 +138,7 @@ def test_every_command_is_seen() -> None:
 
 
 @pytest.mark.parametrize("command", ALL, ids=IDS)
-def test_a_number_beyond_its_bounds_is_no_option_of_any_command(command: Command) -> None:
+def test_a_number_beyond_its_bounds_is_no_option_of_any_command(command: BoundedCommand) -> None:
     for option in numeric_options(command.kind):
         for place, number in enumerate(option.numbers):
             inside = [ends(other)[0] for other in option.numbers]
@@ -152,7 +152,7 @@ def test_a_number_beyond_its_bounds_is_no_option_of_any_command(command: Command
 
 @pytest.mark.parametrize("command", ALL, ids=IDS)
 def test_a_command_line_of_numbers_beyond_their_bounds_is_refused_until_all_advice_is_taken(
-    command: Command, capsys: pytest.CaptureFixture[str]
+    command: BoundedCommand, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = list(numeric_options(command.kind))
     wrong = []

@@ -12,14 +12,14 @@ from jax.sharding import PartitionSpec
 from train.checkpoint.tree import differences, named_leaves, nested, placed
 
 
-class Part(nnx.Module):
+class Branch(nnx.Module):
     def __init__(self) -> None:
         self.kernel = nnx.Param(jnp.ones((8, 4)))
 
 
 class Whole(nnx.Module):
     def __init__(self) -> None:
-        self.blocks = nnx.List([Part(), Part()])
+        self.blocks = nnx.List([Branch(), Branch()])
 
 
 def test_names_are_paths_without_flax_or_optax_classes() -> None:
