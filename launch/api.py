@@ -7,9 +7,10 @@ sources of its own (`DataConfig`), an optimizer (`OptimizerConfig`). docs/python
 
 from launch.config import DistributedConfig, MeshConfig, RunConfig
 from launch.presets.preset import preset
+from launch.run.assembly import Trained
 from launch.run.evaluate import evaluate
 from launch.run.generate import generate
-from launch.run.train import Trained, train
+from launch.run.train import train
 
 __all__ = [
     "DistributedConfig",

@@ -1,13 +1,12 @@
-"""The program: fetch, step, log the step before, evaluate, save. All it uses is ready-made."""
+"""The loop: fetch, step, record the step before, evaluate, save. All it uses is passed in."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from jaxtyping import Array
 
 from data.batch import Batch
-from train.config import TrainConfig
 from train.feed import Fed
 from train.report.phases import Phases
 from train.report.profile import Profile
@@ -18,6 +17,29 @@ from train.step import Metrics
 TrainStep = Callable[[TrainState, Batch, Array, Array], tuple[TrainState, Metrics]]
 
 
+class Evaluation(NamedTuple):
+    """Measures the held-out rows every so many steps (0: not in between), and after the last."""
+
+    every: int
+    measure: Callable[[TrainState, int], dict[str, float]]
+    """`measure(state, step)` records what it measures, and returns it."""
+
+
+class TrainProgram(NamedTuple):
+    """What runs on the devices."""
+
+    train_step: TrainStep
+    evaluation: Evaluation | None = None
+
+
+class Instruments(NamedTuple):
+    """What observes the steps."""
+
+    recorder: Recorder
+    profile: Profile
+    phases: Phases
+
+
 class Batches(Protocol):
     """What `train.feed.Feed` is to the loop."""
 
@@ -25,7 +47,7 @@ class Batches(Protocol):
 
 
 class Saver(Protocol):
-    """What `train.checkpoint.Checkpointer` is to the loop."""
+    """What `train.checkpoint.saver.RunSaver` is to the loop."""
 
     def is_due(self, step: int) -> bool: ...
 
@@ -33,7 +55,7 @@ class Saver(Protocol):
         self,
         step: int,
         state: object,
-        meta: dict[str, Any],
+        position: dict[str, Any],
         *,
         metrics: dict[str, float] | None,
         force: bool,
@@ -47,31 +69,27 @@ def fit(
     place: Place,
     *,
     end: int,
-    config: TrainConfig,
-    train_step: TrainStep,
+    program: TrainProgram,
     batches: Batches,
-    evaluate: Callable[[TrainState, int], dict[str, float]] | None,
     saver: Saver,
-    meta: dict[str, Any],
-    recorder: Recorder,
-    profile: Profile,
-    phases: Phases,
+    instruments: Instruments,
     stop: Callable[[], bool],
 ) -> tuple[TrainState, Place]:
     """Train from `place` until `end` rows are seen, or `stop()`; return when that is on disk.
 
-    `evaluate(state, step)` measures and records the held-out loss. `meta` goes into every
-    checkpoint beside the position. `stop` is asked before every step. No device value steers the
-    loop; the metrics of a step are read, and judged by the recorder's guard, while the next runs.
+    `stop` is asked before every step. No device value steers the loop; the metrics of a step are
+    read, and judged by the recorder's guard, while the next runs.
     """
-    begun = place
+    train_step, evaluation = program
+    recorder, profile, phases = instruments
+    start = place
     measured: dict[str, float] = {}
 
     def save(*, force: bool) -> None:
         recorder.read()
         with phases.during("save"):
             position = {"examples_seen": place.examples, "bad_numbers": recorder.guard.meta()}
-            saver.save(place.step, state, meta | position, metrics=measured, force=force)
+            saver.save(place.step, state, position, metrics=measured, force=force)
 
     phases.begin_steps(place.step)
     while place.examples < end and not stop():
@@ -84,15 +102,17 @@ def fit(
         recorder.read()
         place = Place(step=place.step + 1, examples=fed.rows[1])
         recorder.add(place, fed, metrics)
-        every, measured = config.eval_every, {}
-        if evaluate and (place.examples >= end or (every and place.step % every == 0)):
+        measured = {}
+        if evaluation and (
+            place.examples >= end or (evaluation.every and place.step % evaluation.every == 0)
+        ):
             recorder.read()
             with phases.during("evaluate"):
-                measured = evaluate(state, place.step)
+                measured = evaluation.measure(state, place.step)
             recorder.start()
         if saver.is_due(place.step):
             save(force=False)
-    if place != begun:
+    if place != start:
         save(force=True)
     profile.close()
     with phases.during("save"):

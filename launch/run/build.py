@@ -1,5 +1,4 @@
-"""From a RunConfig to ready objects: the model resolved for this backend, states, steps,
-closures."""
+"""From a RunConfig to what runs: the config resolved for this backend, states, steps, checks."""
 
 import dataclasses
 import functools
@@ -15,6 +14,7 @@ from jax.sharding import NamedSharding
 from data.batch import Axes, Batch, Kind, map_fields
 from data.errors import UserError
 from data.rows.rows import Rows
+from launch.config import RunConfig
 from model.families.family import FamilyConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
@@ -25,6 +25,21 @@ from train.loss import choose_chunk
 from train.optimizer.schedule import learning_rate
 from train.state import TrainState, init_state
 from train.step import make_eval_step, make_train_step
+
+
+def resolve(config: RunConfig, backend: str) -> RunConfig:
+    """`config` with all settled that depends on the backend (compute type, attention kernel, tokens
+    whose logits exist at a time) or on the working directory (paths of the data)."""
+    model = config.model.resolve(backend)
+    train = resolve_train(config.train, model, backend)
+    return dataclasses.replace(config, model=model, train=train, data=config.data.absolute())
+
+
+def remembered(config: RunConfig, unresolved: RunConfig) -> RunConfig:
+    """What a run's files keep of the resolved `config`: what every backend may settle again stays
+    as it was, all but the compute type."""
+    model = dataclasses.replace(unresolved.model, dtype=config.model.dtype)
+    return dataclasses.replace(config, model=model, train=unresolved.train)
 
 
 def resolve_train(config: TrainConfig, model: FamilyConfig, backend: str) -> TrainConfig:
@@ -53,8 +68,8 @@ def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
 
 
 def fresh_state(config: FamilyConfig, train: TrainConfig) -> Callable[[], TrainState]:
-    """A function of nothing that makes the initial state; `jax.eval_shape` of it is the restore
-    target."""
+    """A function without arguments that builds the initial state; `jax.eval_shape` of it is the
+    restore target."""
     return functools.partial(_fresh_state, config, train)
 
 
@@ -63,7 +78,7 @@ def _fresh_state(config: FamilyConfig, train: TrainConfig) -> TrainState:
 
 
 def make_fresh_state(fresh: Callable[[], TrainState]) -> TrainState:
-    """The initial state on the devices; compiled at a low level, which halves the time it takes."""
+    """The initial state on the devices; compiled at a low level, which takes half the time."""
     return jax.jit(fresh, compiler_options={"xla_backend_optimization_level": 1})()
 
 
@@ -137,7 +152,7 @@ class Checks(NamedTuple):
 
 
 def require_checks(train: TrainConfig, *, deterministic: bool) -> None:
-    """ValueError for checks for corruption that cannot tell anything here."""
+    """ValueError for checks for corruption that can find nothing here."""
     wanted = train.corruption
     if wanted.recompute and jax.default_backend() == "gpu" and not deterministic:
         raise UserError(

@@ -1,4 +1,4 @@
-"""One run's directory: made, refused, resumed or set aside; what it holds and where.
+"""One run's directory: created, refused, resumed or set aside; what it contains and where.
 
 config.yaml        the resolved config, accepted by --config
 environment.json   versions and platform of every start
@@ -10,26 +10,25 @@ logs/, failures/, job.sbatch  what a launcher wrote
 """
 
 import contextlib
-import functools
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data import durable, system
 from data.errors import UserError
-from launch.config import RunConfig, load_dict, require_resumable, save
+from launch.config import RunConfig, save
 from launch.run.environment import environment
 from launch.run.path import run_path
 
 RUNS = Path("runs")
 OF_A_START = ("config.yaml", "environment.json", "timeline.jsonl", "metrics.jsonl", "tensorboard")
 BEFORE_A_RUN = {"job.sbatch", "logs", "failures"}
-OWNER_ONLY = 0o700  # a new run may hold what its text holds; its owner opens it to others
+OWNER_ONLY = 0o700  # a new run may contain private text; its owner opens it to others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,31 +81,30 @@ def open_run_directory(
     path: Path | None,
     resume: bool = False,
     overwrite: bool = False,
-    taking_back: list[Callable[[], None]] | None = None,
+    undo: contextlib.ExitStack | None = None,
 ) -> RunDirectory:
-    """Make or reopen the directory of a run and write its config and environment.
+    """Create or reopen the directory of a run and write its config and environment.
 
-    Without `path` a new one is made under runs/. A directory that holds a run is taken only with
-    `resume`, if the fields that must match do, or with `overwrite`, which renames the old run and
-    deletes nothing. `taking_back` gets what puts all of it back as it was, for a start that is
-    refused before its first step. Call it on one process only. Raises ValueError.
+    Without `path` a new one is created under runs/. A directory that contains a run is taken only
+    with `resume`, after `launch.run.resume.require_same_run`, or with `overwrite`, which renames
+    the old run and deletes nothing. `undo` puts all of it back as it was when it is closed, for a
+    start that is refused before its first step. Call it on one process only. Raises ValueError.
     """
     check_flags(path, resume=resume, overwrite=overwrite)
     aside = None
     place = next(new_names(config.preset)) if path is None else run_path("run_dir", path)
-    made = [folder for folder in place.parents if not folder.exists()]
+    created = [folder for folder in place.parents if not folder.exists()]
     if path is None:
         run = RunDirectory(path=new_directory(config.preset))
-        made.insert(0, run.path)
+        created.insert(0, run.path)
     else:
         run = RunDirectory(path=place)
-        aside = _admit(run, config, resume=resume, overwrite=overwrite)
-        made = made if run.path.exists() else [run.path, *made]
+        aside = None if resume else _vacate(run, overwrite=overwrite)
+        created = created if run.path.exists() else [run.path, *created]
         run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
-    if taking_back is not None:
-        before = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
-        there = set(_entries(run))
-        taking_back.append(functools.partial(_take_back, run, made, aside, there, before))
+    if undo is not None:
+        contents = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
+        undo.callback(_take_back, run, created, aside, set(_entries(run)), contents)
     if not resume:
         run.checkpoints.mkdir(exist_ok=True)
         durable.sync(run.path)
@@ -117,25 +115,25 @@ def open_run_directory(
 
 def _take_back(
     run: RunDirectory,
-    made: list[Path],
+    created: list[Path],
     aside: Path | None,
-    there: set[Path],
-    before: dict[Path, bytes],
+    entries: set[Path],
+    contents: dict[Path, bytes],
 ) -> None:
-    """Leave of a start nothing but what was there before it, without the folders it `made`, inner
-    ones first; what is not a start's own stays."""
+    """Leave of a start nothing but the entries and contents of before, and none of the folders that
+    it created, inner ones first; what is not a start's own stays."""
     for entry in _entries(run):
         own = entry.name in OF_A_START or entry.parent.name == "tensorboard"
-        if own and entry not in there and entry.is_dir():
+        if own and entry not in entries and entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
-        elif own and entry not in there:
+        elif own and entry not in entries:
             entry.unlink(missing_ok=True)
-    for file, content in before.items():
+    for file, content in contents.items():
         file.write_bytes(content)
-    with contextlib.suppress(OSError):  # those that hold something stay
-        if run.checkpoints not in there:
+    with contextlib.suppress(OSError):  # those that are not empty stay
+        if run.checkpoints not in entries:
             run.checkpoints.rmdir()
-        for folder in made:
+        for folder in created:
             folder.rmdir()
     if aside is not None and not run.path.exists():
         aside.rename(run.path)
@@ -143,7 +141,7 @@ def _take_back(
 
 
 def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
-    """Raise ValueError if they contradict each other, or lack a directory that can hold a run."""
+    """Raise ValueError if they contradict each other, or lack a directory where a run can be."""
     if resume and overwrite:
         raise UserError(
             "resume=True must not come with overwrite=True, because one keeps the old run and the "
@@ -153,20 +151,20 @@ def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
         flag = "resume" if resume else "overwrite"
         raise UserError(
             f"{flag}=True must come with a run directory, because without one a new run is "
-            f"made; try --run-dir DIRECTORY --{flag}"
+            f"started; try --run-dir DIRECTORY --{flag}"
         )
     run_path("run_dir", RUNS if path is None else path)
 
 
 def new_names(preset: str) -> Iterator[Path]:
-    """Names under runs/ for a run that begins now; each later one for when the others are taken."""
+    """Names under runs/ for a run that starts now; the later ones for when the others are taken."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count():
         yield (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
 
 
 def new_directory(preset: str) -> Path:
-    """A directory under runs/ that no other run, started at the same second, can have got."""
+    """A directory under runs/ that no other run, started in the same second, has."""
     for path in new_names(preset):
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=OWNER_ONLY, parents=True)
@@ -178,16 +176,16 @@ def find_run_directory(path: Path) -> RunDirectory:
     """The existing run at `path`; ValueError if there is none."""
     run = RunDirectory(path=system.local_path("run", path))
     if not run.config.is_file():
-        known = sorted(p.parent for p in run.path.parent.glob("*/config.yaml"))
+        neighbours = sorted(str(p.parent) for p in run.path.parent.glob("*/config.yaml"))
+        remedy = neighbours[-1] if neighbours else "the directory that `meshloom train` printed"
         raise UserError(
-            f"run={path} must be a run directory, because its config.yaml is read; "
-            + (f"try {known[-1]}" if known else "try the directory that `meshloom train` printed")
+            f"run={path} must be a run directory, because its config.yaml is read; try {remedy}"
         )
     return run
 
 
 def _starts(run: RunDirectory) -> list[Any]:
-    """The environments of the starts before; none if the file was damaged, as no run needs them."""
+    """The environments of earlier starts; none if the file was damaged, as no run needs them."""
     try:
         return list(system.read_json(run.environment))
     except (FileNotFoundError, ValueError, TypeError):
@@ -195,7 +193,7 @@ def _starts(run: RunDirectory) -> list[Any]:
 
 
 def _is_of_a_run(path: Path) -> bool:
-    """Whether an entry of a directory shows that more than preparations were made there."""
+    """Whether an entry of a directory shows more than preparations for a run."""
     empty = path.name == "checkpoints" and path.is_dir() and not any(path.iterdir())
     prepared = path.name in BEFORE_A_RUN or path.suffix == durable.TEMPORARY
     return not prepared and not empty
@@ -205,38 +203,26 @@ def _entries(run: RunDirectory) -> list[Path]:
     return [*run.path.iterdir(), *(run.path / "tensorboard").glob("*")]
 
 
-def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: bool) -> Path | None:
-    """Make `run.path` free for this run, or raise ValueError and change nothing; where the run that
-    was there lies now, if there was one."""
+def _vacate(run: RunDirectory, *, overwrite: bool) -> Path | None:
+    """Make `run.path` free for a new run, or raise ValueError and change nothing; where the run
+    that was there is now, if there was one."""
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"run_dir={run.path} must be a directory, but is a file; try another path")
-    held = run.path.is_dir() and any(map(_is_of_a_run, run.path.iterdir()))
-    is_run = run.config.is_file()
-    if resume:
-        if not is_run:
-            raise UserError(
-                f"run_dir={run.path} must hold a run, because resume=True goes on with it, but it "
-                "has no config.yaml; try the directory that `meshloom train` printed, "
-                "or leave out --resume"
-            )
-        if has_begun(run):
-            require_resumable(load_dict(run.config), config)
+    if not run.path.is_dir() or not any(map(_is_of_a_run, run.path.iterdir())):
         return None
-    if held and not is_run:
+    if not run.config.is_file():
         raise UserError(
             f"run_dir={run.path} must be new, empty or a run directory, because files of others "
             "are never touched; try another path"
         )
-    if held and not overwrite:
-        ways = "--resume to go on with it, --overwrite to set it aside, or another path"
+    if not overwrite:
+        ways = "--resume to continue it, --overwrite to set it aside, or another path"
         if not has_begun(run):
             ways = "--overwrite, as that one has made no step yet, unless it is at its first now"
         raise UserError(
             f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
             f"one; try {ways}"
         )
-    if not held:
-        return None
     aside = _free_name(run.path)
     run.path.rename(aside)
     print(f"the run that was in {run.path} is now in {aside}")
@@ -244,7 +230,7 @@ def _admit(run: RunDirectory, config: RunConfig, *, resume: bool, overwrite: boo
 
 
 def has_begun(run: RunDirectory) -> bool:
-    """Whether a run has anything to show for itself: a record, or a checkpoint."""
+    """Whether a run has a record or a checkpoint."""
     recorded = run.metrics.is_file() and run.metrics.stat().st_size > 0
     return recorded or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir()))
 

@@ -1,9 +1,10 @@
-"""What `train` tells: the run in a few lines, its records in every writer, and how it ended."""
+"""What `train` reports: the run in a few lines, its records in every writer, and its end."""
 
 import os
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -11,14 +12,13 @@ from rich.console import Console
 from data.errors import UserError
 from data.rows.rows import Rows
 from data.tokenizer import Tokenizer
-from launch.config import RunConfig, to_dict
+from launch.config import RunConfig
 from launch.process import exits, typed
 from launch.process.mesh import shown
 from launch.process.typed import near
 from launch.run.directory import RunDirectory
 from launch.run.environment import environment
 from launch.run.generate import continuations
-from model.families.family import FamilyConfig
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.processes import is_first
 from train.report.console import ConsoleWriter, silent_if_broken
@@ -36,11 +36,13 @@ from train.state import TrainState
 
 
 class Report:
-    """Speaks on process 0 and is silent on the others."""
+    """Prints on process 0 and is silent on the others."""
 
-    def __init__(self, config: RunConfig, model: FamilyConfig) -> None:
+    def __init__(self, config: RunConfig, settings: dict[str, Any]) -> None:
+        """`config`: resolved; `settings`: as the run's files keep them."""
         self._config = config
-        self._model = model
+        self._settings = settings
+        self._model = config.model
         self._lead = is_first()
         self._console = Console(highlight=False)
         self.versions = environment()["versions"]
@@ -52,7 +54,7 @@ class Report:
                 self._console.print(text, markup=False, soft_wrap=True)
 
     def begin(self, run: RunDirectory, rows: Rows) -> None:
-        """What will be trained, on what, with which kernel, and where it will lie."""
+        """What will be trained, on what, with which kernel, and in which directory."""
         model = self._model
         total = parameter_count(model)
         device = jax.devices()[0]
@@ -86,7 +88,7 @@ class Report:
     def open_writers(
         self, run: RunDirectory, place: Place, last_step: int, closing: ExitStack
     ) -> Callable[[Record], None]:
-        """A function that gives a record to every writer; `closing` closes them."""
+        """A function that passes a record to every writer; `closing` closes them."""
         if not self._lead:
             return lambda record: None
         resumed = place.step if run.metrics.exists() else None
@@ -119,18 +121,18 @@ class Report:
 
     def _wandb(self, project: str, run: RunDirectory, place: Place) -> WandbWriter:
         run_id = os.environ.get("WANDB_RUN_ID")
-        writer = WandbWriter(project, run.path, to_dict(self._config), run_id)
+        writer = WandbWriter(project, run.path, self._settings, run_id)
         if writer.last_step > place.step:
             self.say(
                 f"Weights & Biases has the steps up to {writer.last_step:,} already; they are not "
-                f"sent again, and {run.metrics.name} holds them as they are now"
+                f"sent again, and {run.metrics.name} has them as they are now"
             )
         return writer
 
     def finish(
         self, run: RunDirectory, state: TrainState, place: Place, tokenizer: Tokenizer | None
     ) -> None:
-        """Where the checkpoints lie and how to go on, the loss curve, and a sample of text."""
+        """Where the checkpoints are, how to continue, the loss curve, and a sample of text."""
         self.say(f"\ncheckpoints: {near(run.checkpoints)}, the last at step {place.step}")
         if self._lead:
             self._draw(run)
@@ -150,7 +152,7 @@ class Report:
         self.say(f"a sample of {new} tokens:\n\n{text}")
 
     def _draw(self, run: RunDirectory) -> None:
-        """Draw the loss curve; a run that is done does not fail by its picture."""
+        """Draw the loss curve; a run that is done does not fail because of its picture."""
         import launch.run.curve
 
         picture = run.path / "loss.png"

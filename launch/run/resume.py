@@ -1,4 +1,4 @@
-"""What a resumed run goes on from; all of it is checked before anything is written."""
+"""What a resumed run continues from; all of it is checked before anything is written."""
 
 import json
 import time
@@ -10,78 +10,135 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from data import system
 from data.config import DataKind
 from data.errors import UserError
 from data.rows.rows import Rows
-from launch.config import RunConfig, require_resumable, to_dict
+from launch.config import RunConfig, load_dict, require_resumable, to_dict
 from launch.process.distributed import from_first_process
+from launch.run import build
 from launch.run.course import Course
-from launch.run.directory import RunDirectory
+from launch.run.directory import RunDirectory, has_begun
 from launch.run.environment import environment
-from launch.run.saved import open_run, require_tokenizer
-from launch.run.signing import signing_key
+from launch.run.saved import open_run
 from train.checkpoint.checkpointer import Checkpointer
 from train.checkpoint.manifest import Fault, told
+from train.config import TrainConfig
 from train.report.record import Place
+from train.state import TrainState
 
 
-class Found(NamedTuple):
-    """The checkpoint a run goes on from."""
+class StartingPoint(NamedTuple):
+    """Where a run starts: at its beginning, or from a checkpoint."""
 
-    place: Place
     first_batch_size: int
     """Rows a step the run began with: the unit in which its steps are counted."""
-    changed: list[str]
+    place: Place = Place(step=0, examples=0)
+    saved: bool = False
+    """Whether it is a checkpoint."""
+    changed: tuple[str, ...] = ()
     """Packages whose versions differ from those that wrote it."""
-    bad_numbers: Mapping[str, Any] | None
+    bad_numbers: Mapping[str, Any] | None = None
     """What `train.bad_numbers.Guard` keeps."""
-    course: Course
+    course: Course = Course()
     """What was left out of the data before it."""
 
+    def end(self, train: TrainConfig) -> int:
+        """Rows of the whole run."""
+        return train.steps * self.first_batch_size
 
-def find(
-    run_dir: Path,
-    config: RunConfig,
-    rows: Rows,
-    say: Callable[[str], None] = print,
-    checkpointer: Checkpointer | None = None,
-) -> Found | None:
-    """The newest good checkpoint, or None if the run ended before its first one.
+    def last_step(self, train: TrainConfig) -> int:
+        """The step at which the run ends."""
+        left = self.end(train) - self.place.examples
+        return self.place.step + max(0, -(-left // train.batch_size))
+
+
+def require_steps(config: RunConfig, start: StartingPoint) -> None:
+    """Raise ValueError if more steps are made already than the config asks for, or if none is left
+    at which its profile could start."""
+    train, place = config.train, start.place
+    if start.end(train) - place.examples <= -train.batch_size:
+        steps = -(-place.examples // start.first_batch_size)
+        raise UserError(
+            f"train.steps={train.steps} must be at least {steps}, because the run has seen the "
+            f"rows of that many already; try --train.steps {2 * steps}"
+        )
+    last = start.last_step(train)
+    if config.profile is None or place.step <= config.profile[0] < last:
+        return
+    profile = f"profile={config.profile[0]} {config.profile[1]}"
+    if last == place.step:
+        raise UserError(
+            f"{profile} must be left out, because the run has made its {train.steps} steps; try "
+            "without --profile"
+        )
+    raise UserError(
+        f"{profile} must start between step {place.step} and {last - 1}, because only those run; "
+        f"try --profile {place.step} {place.step + 3}"
+    )
+
+
+def latest(
+    checkpointer: Checkpointer, config: RunConfig, rows: Rows, say: Callable[[str], None] = print
+) -> StartingPoint:
+    """The newest good checkpoint, or the beginning if the run ended before its first one.
 
     Its files are verified before anything is read. Newer ones that are damaged are set aside, and
-    `say` tells so. Raises ValueError if there are checkpoints but no good one, or if it was written
-    under settings or data that must match and do not; then nothing is changed. Who has a
-    `checkpointer` that writes there gives it, as it must know what was set aside.
+    `say` reports so. Raises ValueError if there are checkpoints but no good one, or if it was
+    written with other data; then nothing is changed.
     """
-    directory = RunDirectory(path=system.local_path("run_dir", run_dir)).checkpoints
-    if checkpointer is None:
-        checkpointer = Checkpointer(directory, config.train.checkpoint, key=signing_key())
+    directory = checkpointer.directory
     if not from_first_process(lambda: "yes" if directory.is_dir() else ""):
         raise UserError(
-            f"checkpoints={directory} must be there, because the run made it when it began and "
-            "goes on from what it holds; try bringing it back, or --overwrite to begin again"
+            f"checkpoints={directory} must exist, because the run made it when it began and "
+            "continues from what it contains; try bringing it back, or --overwrite to start again"
         )
     step, bad = newest_good(checkpointer, say)
     if step is None:
-        return None
+        return StartingPoint(config.train.batch_size)
     meta = checkpointer.read_meta(step)
-    require_resumable(meta["config"], config)
-    who = f"step {step} of {directory}"
-    require_tokenizer(rows.tokenizer, config.data, meta, who)
-    require_rows(rows, config.data, meta, who)
+    require_rows(rows, config.data, meta, f"step {step} of {directory}")
     for other, faults in bad.items():
         aside = checkpointer.set_aside(other, faults)
         say(f"step {other} is damaged ({told(faults)}) and set aside as {aside.name}")
     now = environment()["versions"]
-    changed = [
+    changed = tuple(
         f"{package} {version} -> {now.get(package, 'none')}"
         for package, version in meta["versions"].items()
         if now.get(package) != version
-    ]
-    place = Place(step=step, examples=meta["examples_seen"])
-    course = Course(skipped=meta.get("skipped", ()), rollbacks=meta.get("rollbacks", 0))
-    return Found(place, meta["first_batch_size"], changed, meta.get("bad_numbers"), course)
+    )
+    return StartingPoint(
+        meta["first_batch_size"],
+        Place(step=step, examples=meta["examples_seen"]),
+        saved=True,
+        changed=changed,
+        bad_numbers=meta.get("bad_numbers"),
+        course=Course(skipped=meta.get("skipped", ()), rollbacks=meta.get("rollbacks", 0)),
+    )
+
+
+def initial_state(
+    start: StartingPoint,
+    fresh: Callable[[], TrainState],
+    checkpointer: Checkpointer,
+    train: TrainConfig,
+    say: Callable[[str], None],
+) -> TrainState:
+    """The state to start with: fresh, or as the checkpoint has it."""
+    if not start.saved:
+        return build.make_fresh_state(fresh)
+    state = checkpointer.restore(jax.eval_shape(fresh), start.place.step)
+    say(f"resuming from step {start.place.step}, after {start.place.examples:,} rows")
+    if start.changed:
+        say(f"not bit-equal, because versions changed: {', '.join(start.changed)}")
+    last = start.last_step(train)
+    if start.first_batch_size != train.batch_size:
+        say(
+            f"length and schedule stay counted in steps of {start.first_batch_size} rows, the "
+            f"first batch size: --train.steps {train.steps} ends at step {last}"
+        )
+    if last == start.place.step:
+        say("nothing is left to train: it has made its steps; try a larger --train.steps")
+    return state
 
 
 def newest_good(
@@ -89,7 +146,7 @@ def newest_good(
 ) -> tuple[int | None, dict[int, list[Fault]]]:
     """The newest step whose files are as they were written, and the faults of newer ones.
 
-    None if no step was ever finished; ValueError if there are some, and none is good.
+    None if no step was ever finished; ValueError if there are checkpoints, but no good one.
     """
     items = json.loads(from_first_process(lambda: json.dumps(_numbered(checkpointer))))
     bad: dict[int, list[Fault]] = {}
@@ -102,11 +159,12 @@ def newest_good(
         bad[step] = faults
     if not bad and not items["bad"]:
         return None, bad
-    found = [f"step {step}: {told(faults)}" for step, faults in bad.items()]
-    found += [f"step {step} was set aside" for step in items["bad"]]
+    faulty = [f"step {step}: {told(faults)}" for step, faults in bad.items()]
+    faulty += [f"step {step} was set aside" for step in items["bad"]]
     raise UserError(
-        f"checkpoints={checkpointer.directory} must hold a good checkpoint, because the run goes "
-        f"on from it, but {'; '.join(found)}; try --overwrite to begin again, or put back a copy"
+        f"checkpoints={checkpointer.directory} must contain a good checkpoint, because the run "
+        f"continues from it, but {'; '.join(faulty)}; try --overwrite to start again, or put back "
+        "a copy"
     )
 
 
@@ -115,18 +173,26 @@ def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
     return {kind: [item.step for item in items if item.kind == kind] for kind in ("step", "bad")}
 
 
+def holds_run(run_dir: Path) -> bool:
+    """Whether process 0 finds a run there: the others may look when it has just started one."""
+    config = RunDirectory.at(run_dir).config
+    return bool(from_first_process(lambda: "yes" if config.is_file() else ""))
+
+
 def require_same_run(run_dir: Path, config: RunConfig) -> None:
-    """Raise ValueError if the run there was trained by another config or tokenizer: known at once,
-    while the rows may first have to be made."""
+    """Raise ValueError if there is no run, or `config` is not one that continues it.
+
+    All but the rows is compared here, before they are opened, which may take hours.
+    """
     run = open_run(run_dir, config)
-    if run.meta:
-        require_resumable(run.meta["config"], config)
+    if has_begun(run.directory):
+        require_resumable(load_dict(run.directory.config), config)
         run.require_tokenizer(config.data.load_tokenizer(), config.data)
 
 
 def require_rows(rows: Rows, data: DataKind, meta: Mapping[str, Any], who: str) -> None:
-    """Raise ValueError if `rows`, of that config, are not those that `who`, of that meta, was
-    trained on."""
+    """Raise ValueError if `rows`, of that config, are not those on which `who`, with that meta,
+    was trained."""
     digest = meta["data_digest"]
     if rows.digest == digest:
         return
@@ -136,25 +202,25 @@ def require_rows(rows: Rows, data: DataKind, meta: Mapping[str, Any], who: str) 
         for name, value in now.items()
         if name not in ("cache_dir", "lost_characters") and before.get(name, "absent") != value
     ]
-    why = "its text, or the version that makes rows of it, is another: all settings are the same"
+    why = "the text, or the version that makes rows of it, has changed: all settings are the same"
     if changed:
         why = "these differ:\n  " + "\n  ".join(changed)
     raise UserError(
         f"data digest={rows.digest[:16]} must be {digest[:16]}, because {who} was trained on those "
         f"rows, but {why}\n"
-        "try the text it was trained on, by --data.sources if it lies elsewhere now, or a new run"
+        "try the text it was trained on, by --data.sources if that is elsewhere now, or a new run"
     )
 
 
 def require_same_rows(rows: Rows) -> None:
-    """Raise ValueError on every process if they did not all find the same data."""
+    """Raise ValueError on every process if they do not all have the same data."""
     if jax.process_count() == 1:
         return
     own = np.frombuffer(bytes.fromhex(rows.digest), np.uint8)
-    found = [bytes(row).hex()[:16] for row in multihost_utils.process_allgather(own)]
-    if len(set(found)) > 1:
+    digests = [bytes(row).hex()[:16] for row in multihost_utils.process_allgather(own)]
+    if len(set(digests)) > 1:
         raise UserError(
-            f"data digests={', '.join(found)} of the processes must be equal, because they read "
+            f"data digests={', '.join(digests)} of the processes must be equal, because they read "
             "parts of the same rows; try the same files and the same Python on every host, or a "
             "--data.cache-dir that they share"
         )

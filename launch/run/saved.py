@@ -157,14 +157,12 @@ def open_saved(
     from launch.run import build
     from train.checkpoint.checkpointer import Checkpointer
 
-    backend = jax.default_backend()
-    model = config.model.resolve(backend)
-    train = build.resolve_train(config.train, model, backend)
+    config = build.resolve(config, jax.default_backend())
     with jax.set_mesh(devices):
         checkpointer = Checkpointer(
             run.directory.checkpoints, config.train.checkpoint, key=signing_key()
         )
-        shapes = jax.eval_shape(build.fresh_state(model, train))
+        shapes = jax.eval_shape(build.fresh_state(config.model, config.train))
         shapes = dataclasses.replace(shapes, optimizer=None)
         state, meta = _verified(checkpointer, shapes, step)
         where = run.directory.config
@@ -172,7 +170,7 @@ def open_saved(
         who = f"step {int(state.step)} of {run_path}"
         require_tokenizer(tokenizer, config.data, meta, who)
         yield Saved(
-            config=dataclasses.replace(config, model=model, train=train),
+            config=config,
             state=state,
             step=int(state.step),
             meta=meta,

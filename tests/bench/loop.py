@@ -13,10 +13,11 @@ from tests.bench import timing
 from tests.bench.baseline import BaselineSizes
 from tests.bench.reference import Reference, make_reference
 from train.checkpoint.checkpointer import Checkpointer
+from train.checkpoint.saver import RunSaver
 from train.config import CheckpointConfig
 from train.feed import Feed, local_rows
 from train.guard.bad_numbers import Guard
-from train.loop import fit
+from train.loop import Instruments, TrainProgram, fit
 from train.report.phases import Phases
 from train.report.profile import Profile
 from train.report.record import Place, Recorder
@@ -97,15 +98,10 @@ def _fit(
         state,
         Place(step=0, examples=0),
         end=end,
-        config=train,
-        train_step=reference.step,
+        program=TrainProgram(reference.step),
         batches=feed,
-        evaluate=None,
-        saver=saver,
-        meta={},
-        recorder=recorder,
-        profile=Profile(None, folder, phases),
-        phases=phases,
+        saver=RunSaver(saver, {}),
+        instruments=Instruments(recorder, Profile(None, folder, phases), phases),
         stop=lambda: False,
     )
     feed.close()

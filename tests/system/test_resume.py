@@ -150,7 +150,7 @@ def test_fewer_steps_than_made_and_a_profile_of_none_are_refused(
     error = meshloom(*resume, "--train.steps", "20", expect=1).stderr
     assert "train.steps=20 must be at least 40" in error
     error = meshloom(*resume, "--train.steps", "44", "--profile", "50", "52", expect=1).stderr
-    assert "profile=50 52 must begin between step 40 and 43" in error
+    assert "profile=50 52 must start between step 40 and 43" in error
 
 
 def contents(run: Path) -> dict[Path, bytes]:
@@ -190,7 +190,7 @@ def test_checkpoints_that_are_gone_are_an_error_and_not_step_0(
     (run / "checkpoints").rename(tmp_path / "elsewhere")
     before = contents(run)
     error = meshloom("train", "--run-dir", str(run), "--resume", expect=1).stderr
-    assert f"checkpoints={run / 'checkpoints'} must be there" in error
+    assert f"checkpoints={run / 'checkpoints'} must exist" in error
     assert contents(run) == before
 
 

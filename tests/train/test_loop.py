@@ -12,10 +12,11 @@ from data.batch import TokenRows
 from launch.run import build
 from tests.models import SMALL, TRAIN, batch_of, mesh_of, shapes_of
 from train.checkpoint.checkpointer import Checkpointer
+from train.checkpoint.saver import RunSaver
 from train.config import BadNumbersConfig, CheckpointConfig, TrainConfig
 from train.feed import Feed
 from train.guard.bad_numbers import Guard
-from train.loop import fit
+from train.loop import Evaluation, Instruments, TrainProgram, fit
 from train.report.phases import Phases
 from train.report.profile import Profile
 from train.report.record import Place, Recorder
@@ -72,6 +73,9 @@ def run(
     checkpointer = Checkpointer(path, config.checkpoint)
     guard = Guard(config.bad_numbers, said.append, lambda a, b: f"data rows {a} to {b - 1}", kept)
     phases = Phases()
+    recorder = Recorder(
+        config, throughput, records.append, guard, phases, tokens_per_row=T, end=steps * B
+    )
     with jax.set_mesh(mesh_of()):
         feed = Feed(
             batches_from(place.examples, bad_at, odd_at),
@@ -84,23 +88,12 @@ def run(
                 fresh() if state is None else state,
                 place,
                 end=steps * B,
-                config=config,
-                train_step=step,
+                program=TrainProgram(step, evaluate and Evaluation(config.eval_every, evaluate)),
                 batches=feed,
-                evaluate=evaluate,
-                saver=checkpointer,
-                meta={"config": {}},
-                recorder=Recorder(
-                    config,
-                    throughput,
-                    records.append,
-                    guard,
-                    phases,
-                    tokens_per_row=T,
-                    end=steps * B,
+                saver=RunSaver(checkpointer, {"config": {}}),
+                instruments=Instruments(
+                    recorder, Profile(profile, path / "profile", phases), phases
                 ),
-                profile=Profile(profile, path / "profile", phases),
-                phases=phases,
                 stop=stop,
             )
         finally:
@@ -183,7 +176,7 @@ def test_a_loss_that_is_not_finite_is_dropped_and_said(compiled: tuple, tmp_path
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.model))
 
 
-def test_stopped_at_any_step_ceilings_go_on_as_if_it_had_not(
+def test_stopped_at_any_step_ceilings_continue_as_if_it_had_not(
     compiled: tuple, tmp_path: Path
 ) -> None:
     """Batch 11 is one of a kind; that and what else is a spike are the same steps, bit for bit."""
@@ -274,8 +267,8 @@ def test_the_host_waits_for_no_step_that_is_under_way(
 
 def test_a_finished_run_does_nothing(compiled: tuple, tmp_path: Path) -> None:
     place = Place(step=4, examples=4 * B)
-    _, found, records, _, checkpointer = run(compiled, tmp_path, steps=4, place=place)
-    assert (found, records, checkpointer.steps()) == (place, [], [])
+    _, ended, records, _, checkpointer = run(compiled, tmp_path, steps=4, place=place)
+    assert (ended, records, checkpointer.steps()) == (place, [], [])
 
 
 def test_profile_writes_a_trace_of_the_window(compiled: tuple, tmp_path: Path) -> None:

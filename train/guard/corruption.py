@@ -1,7 +1,5 @@
 """Looks for hardware that computes or keeps numbers wrongly, and says nothing: bit by bit."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from data.batch import Batch
 from data.errors import UserError
 from train.checkpoint.checksums import bit_sums, copies, odd_ones, shown
 from train.checkpoint.tree import named_leaves
-from train.loop import Saver, TrainStep
+from train.loop import TrainStep
 from train.state import TrainState
 from train.step import Metrics
 
@@ -117,29 +115,6 @@ class CheckedStep:
         if due and self._replicas:
             self._replicas.check(self._step, state)
         return state, metrics
-
-
-class CheckedSaver:
-    """A saver that compares the copies first, so that no checkpoint holds a differing one."""
-
-    def __init__(self, saver: Saver, replicas: Replicas) -> None:
-        self._saver = saver
-        self._replicas = replicas
-        self.is_due = saver.is_due
-        self.wait = saver.wait
-
-    def save(
-        self,
-        step: int,
-        state: Any,
-        meta: dict[str, Any],
-        *,
-        metrics: dict[str, float] | None,
-        force: bool,
-    ) -> bool:
-        """`Saver.save`; raises ValueError if copies differ."""
-        self._replicas.check(step, state)
-        return self._saver.save(step, state, meta, metrics=metrics, force=force)
 
 
 def _copied(state: TrainState) -> TrainState:

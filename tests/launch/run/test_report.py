@@ -1,4 +1,4 @@
-"""Writers that cannot start are told of and left out."""
+"""Writers that cannot start are reported and left out."""
 
 import dataclasses
 import sys
@@ -27,7 +27,7 @@ def test_writers_that_cannot_start_do_not_stop_the_run(
     run = RunDirectory(path=tmp_path / "run")
     run.path.mkdir()
     (run.path / "tensorboard").touch()
-    report = Report(dataclasses.replace(CONFIG, tensorboard=True, wandb="mine"), CONFIG.model)
+    report = Report(dataclasses.replace(CONFIG, tensorboard=True, wandb="mine"), {})
     with ExitStack() as closing:
         write = report.open_writers(run, START, 10, closing)
         write({"step": 1, "loss": 2.0})
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_named_where_a_writer_is_left_out(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     (tmp_path / "wandb.json").write_text("{bad")
-    report = Report(dataclasses.replace(CONFIG, tensorboard=False, wandb="mine"), CONFIG.model)
+    report = Report(dataclasses.replace(CONFIG, tensorboard=False, wandb="mine"), {})
     with ExitStack() as closing:
         report.open_writers(RunDirectory(path=tmp_path), START, 10, closing)
     out = capsys.readouterr().out

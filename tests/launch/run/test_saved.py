@@ -106,7 +106,7 @@ def commands() -> Iterator[str]:
     for path in sorted((ROOT / "launch" / "commands").glob("*.py")):
         module = importlib.import_module(f"launch.commands.{path.stem}")
         for name, owner in vars(module).items():
-            if getattr(owner, "__module__", "") != module.__name__:
+            if name.startswith("_") or getattr(owner, "__module__", "") != module.__name__:
                 continue
             if dataclasses.is_dataclass(owner) or inspect.isfunction(owner):
                 if not takes_run(typing.get_type_hints(owner, include_extras=True)):
@@ -185,7 +185,7 @@ def test_a_moved_corpus_is_known_by_its_content(trained: Path, moved: Path) -> N
     text.write_text(text.read_text().replace("stormy", "silent"))
     for words in (resume, ["evaluate", "run"]):
         error = meshloom(*words, cwd=moved, expect=1).stderr
-        assert "data digest=" in error and "its text, or the version" in error
+        assert "data digest=" in error and "the text, or the version" in error
         error = meshloom(*words, "--data.sources", "jsonl:else/*/*.jsonl", cwd=moved, expect=1)
         was = f"data.sources: was ['jsonl:{moved}/{NEW[6:]}'], now ['jsonl:{moved}/else/*/*.jsonl']"
         assert was in error.stderr

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -11,9 +11,10 @@ import pytest
 from launch.run import build
 from tests.models import SMALL, TRAIN, batch_of, mesh_of, placed, shapes_of
 from train.checkpoint.checksums import copies, odd_ones
+from train.checkpoint.saver import RunSaver
 from train.checkpoint.tree import named_leaves
 from train.feed import replicated
-from train.guard.corruption import CheckedSaver, CheckedStep, Recompute, Replicas
+from train.guard.corruption import CheckedStep, Recompute, Replicas
 from train.guard.spikes import NO_CEILING
 from train.state import TrainState
 
@@ -120,7 +121,7 @@ def test_checked_steps_are_the_same_steps_and_tell_a_wrong_one(made: Made) -> No
 def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
     saved: list[int] = []
 
-    class Kept:
+    class Saves:
         def is_due(self, step: int) -> bool:
             return True
 
@@ -131,7 +132,7 @@ def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
         def wait(self) -> None: ...
 
     state = made[0]()
-    saver = CheckedSaver(Kept(), Replicas(state))
+    saver = RunSaver(cast(Any, Saves()), {}, Replicas(state).check)
     assert saver.save(1, state, {}, metrics=None, force=False)
     flip = functools.partial(flipped, device=2, element=0, bit=31)
     bad = with_leaf(state, 1, flip)

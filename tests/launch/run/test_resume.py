@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from launch.presets.preset import preset
-from launch.run.ready import steps_left
+from launch.run.resume import StartingPoint, require_steps
 from tests.advice import followed
 from train.report.record import Place
 
@@ -23,12 +23,13 @@ def test_a_profile_or_an_end_that_cannot_be_is_refused_until_the_advice_is_taken
     tiny = preset("tiny")
     rows = tiny.train.batch_size
 
-    def left(words: list[str]) -> int:
+    def required(words: list[str]) -> None:
         steps = words[words.index("--train.steps") + 1]
         start = words[words.index("--profile") + 1 :] if "--profile" in words else []
         profile = (int(start[0]), int(start[1])) if start else None
         train = dataclasses.replace(tiny.train, steps=int(steps))
         config = dataclasses.replace(tiny, train=train, profile=profile)
-        return steps_left(config, Place(step=step, examples=step * rows), rows)
+        place = Place(step=step, examples=step * rows)
+        require_steps(config, StartingPoint(rows, place))
 
-    assert len(followed(left, words.split())) == refusals
+    assert len(followed(required, words.split())) == refusals

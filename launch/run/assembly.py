@@ -1,0 +1,296 @@
+"""A run, put together and run: what is asked, the data, the start, the program, the directory; then
+the steps, from a checkpoint again after each rollback."""
+
+import functools
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from data.errors import UserError
+from data.rows.rows import Rows
+from launch.config import RunConfig, to_dict
+from launch.process import exits, typed
+from launch.process.distributed import from_first_process
+from launch.process.peers import Peers
+from launch.run import build
+from launch.run.directory import RunDirectory, open_run_directory
+from launch.run.report import Report
+from launch.run.resume import (
+    StartingPoint,
+    initial_state,
+    latest,
+    require_same_rows,
+    require_same_run,
+    require_steps,
+)
+from launch.run.room import besides_state, compiled_size, device_memory, require_room
+from launch.run.signing import signing_key
+from launch.run.watch import Watch
+from train.checkpoint.checkpointer import Checkpointer
+from train.checkpoint.saver import RunSaver
+from train.feed import Feed, local_rows
+from train.guard.bad_numbers import Guard, Rollback
+from train.guard.corruption import CheckedStep
+from train.loop import Evaluation, Instruments, TrainProgram, TrainStep, fit
+from train.optimizer.schedule import odd_schedule
+from train.report.profile import Profile
+from train.report.record import Place, Recorder
+from train.report.writers import Record, require_wandb
+from train.state import TrainState
+
+
+class Parts(NamedTuple):
+    """What stays as it is when a run goes back to a checkpoint."""
+
+    config: RunConfig
+    """Resolved for the devices."""
+    settings: RunConfig
+    """As the run's files keep it."""
+    report: Report
+    rows: Rows
+    fresh: Callable[[], TrainState]
+    train_step: TrainStep
+    checks: build.Checks
+    measure: Callable[[TrainState], dict[str, float]] | None
+    run: RunDirectory
+    checkpointer: Checkpointer
+    watch: Watch
+
+
+class Trained(NamedTuple):
+    """What came of a training."""
+
+    path: Path
+    """The run's directory."""
+    step: int
+    """The last one, which is saved."""
+    finished: bool
+    """False if it was stopped by a signal; then it can be resumed."""
+
+
+def run_training(
+    config: RunConfig, run_dir: Path | None, *, resume: bool, overwrite: bool, watch: Watch
+) -> Trained:
+    """Train as `config` says on the current mesh, to the end or until `watch.stop` asks."""
+    phases, stop = watch.phases, watch.stop
+    with ExitStack() as resources, exits.leaving_on_error():
+        parts, start = _assemble(
+            config, run_dir, resume=resume, overwrite=overwrite, watch=watch, resources=resources
+        )
+        peers = Peers(watch.job, phases, config.train.watchdog.step_seconds)
+        watch.watchdog.saving_since = lambda: parts.checkpointer.saving_since
+        watch.watchdog.held_up_at = lambda: peers.delayed_at
+        with closing(peers):
+            state, place = _train_from(parts, start)
+        phases.enter("finish")
+        stop.close()
+        resources.close()
+        report = parts.report
+        if finished := place.examples >= start.end(parts.config.train):
+            report.finish(parts.run, state, place, parts.rows.tokenizer)
+        else:
+            watch.timeline.ended = f"stopped by {stop.asked}"
+            kept = "saved" if place.step else "nothing to save"
+            report.say(f"stopped by {stop.asked} at step {place.step}, {kept}{stop.hint()}")
+        return Trained(parts.run.path, place.step, finished)
+
+
+def _assemble(
+    config: RunConfig,
+    run_dir: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    watch: Watch,
+    resources: ExitStack,
+) -> tuple[Parts, StartingPoint]:
+    """All parts of the run, which `resources` closes, and where it starts.
+
+    Nothing is written before the config is known to fit the devices, the data and the checkpoint.
+    """
+    phases, backend = watch.phases, jax.default_backend()
+    unresolved, config = config, build.resolve(config, backend)
+    settings = build.remembered(config, unresolved)
+    model, train, data = config.model, config.train, config.data
+    report = Report(config, to_dict(settings))
+
+    # What is asked, as far as it can be judged without the rows, which may take hours to make.
+    if project := config.wandb:
+        from_first_process(lambda: require_wandb(project) or "")
+    build.check_batch(train, data.sequence_length, model)
+    build.require_checks(train, deterministic=config.deterministic)
+    if resume and run_dir:
+        require_same_run(run_dir, config)
+
+    # The data.
+    rows = data.open_rows("train", report=report.say)
+    rows.check(model)
+    require_same_rows(rows)
+    held_out = data.open_rows("held_out", report=report.say) if train.eval_batches else None
+
+    # The start.
+    phases.enter("restore" if resume else "start")
+    start = StartingPoint(train.batch_size)
+    if resume and run_dir:
+        directory = RunDirectory.at(run_dir).checkpoints
+        checkpointer = Checkpointer(directory, train.checkpoint, key=signing_key())
+        start = latest(checkpointer, config, rows, report.say)
+        if not start.saved:
+            report.say("no checkpoint was written before the run ended; starting at step 0")
+    require_steps(config, start)
+
+    # The program, traced.
+    phases.enter("compile")
+    began = time.perf_counter()
+    fresh = build.fresh_state(model, train)
+    shapes, available = jax.eval_shape(fresh), device_memory()
+    besides = besides_state(model, train, data.sequence_length, backend, packed=data.packing)
+    memory = require_room(shapes, available, besides)
+    lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
+
+    # The directory.
+    run = _open(settings, run_dir, resume=resume, overwrite=overwrite, watch=watch, to=resources)
+    report.begin(run, rows)
+    if not start.saved and (odd := odd_schedule(train.optimizer, train.steps)):
+        report.say(odd)
+    checkpointer = Checkpointer(run.checkpoints, train.checkpoint, key=signing_key())
+    resources.callback(checkpointer.close)
+
+    # The program, compiled.
+    report.say(memory)
+    train_step = lowered.compile()
+    seconds = time.perf_counter() - began
+    report.say(f"train step compiled in {seconds:.1f} s{compiled_size(train_step, available)}")
+    measure = None
+    if held_out is not None:
+        measure = build.make_evaluate(train, held_out, batches=train.eval_batches)
+    checks = build.make_checks(train, shapes)
+    parts = Parts(
+        config, settings, report, rows, fresh, train_step, checks, measure, run, checkpointer, watch
+    )
+    return parts, start
+
+
+def _open(
+    settings: RunConfig,
+    run_dir: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    watch: Watch,
+    to: ExitStack,
+) -> RunDirectory:
+    """The run's directory, opened by process 0, which takes that back if the start is refused
+    before its first step."""
+    undo = ExitStack()
+
+    def opened() -> str:
+        run = open_run_directory(
+            settings, path=run_dir, resume=resume, overwrite=overwrite, undo=undo
+        )
+        return str(run.path)
+
+    def refused(kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UserError) and watch.phases.now.step is None:
+            undo.close()
+
+    to.push(refused)
+    run = RunDirectory(path=Path(from_first_process(opened)))
+    watched = typed.launched() or not exits.is_program()
+    watch.stop.resume_command = None if watched else typed.train(run.path)
+    if jax.process_index() == 0:
+        watch.timeline.open(run.timeline)
+    return run
+
+
+def _train_from(parts: Parts, start: StartingPoint) -> tuple[TrainState, Place]:
+    """Train from there to the end or a stop; at each rollback, from the newest checkpoint again,
+    without the rows at fault."""
+    while True:
+        try:
+            return _fit(parts, start)
+        except Rollback as bad:
+            course, reason = start.course.without(bad, parts.config.train), str(bad)
+        # Here the exception and the state that it held are gone: there may be room for one only.
+        say = parts.report.say
+        parts.watch.phases.enter("restore")
+        parts.checkpointer.wait()
+        start = latest(parts.checkpointer, parts.config, parts.rows, say)._replace(course=course)
+        rows = course.skipped_rows
+        say(f"{reason}: back to step {start.place.step}, leaving out {rows:,} rows in all")
+
+
+def _fit(parts: Parts, start: StartingPoint) -> tuple[TrainState, Place]:
+    """Train from there, with state, feed and writers of its own."""
+    config, report, place, course = parts.config, parts.report, start.place, start.course
+    train, length, end = config.train, config.data.sequence_length, start.end(config.train)
+    phases = parts.watch.phases
+    with ExitStack() as resources, exits.leaving_on_error():
+        phases.enter("restore" if start.saved else "compile")
+        state = initial_state(start, parts.fresh, parts.checkpointer, train, report.say)
+        write = report.open_writers(parts.run, place, start.last_step(train), resources)
+        batches = parts.rows.batches(
+            place.examples, train.batch_size, local_rows(train.batch_size), course.skipped
+        )
+        feed = Feed(
+            batches,
+            start=place.examples,
+            batch_size=train.batch_size,
+            schedule=build.schedule(train, start.first_batch_size),
+        )
+        resources.callback(feed.close)
+        meta = {
+            "first_batch_size": start.first_batch_size,
+            **parts.rows.meta(),
+            "config": to_dict(parts.settings),
+            "versions": report.versions,
+            **course.meta(),
+        }
+        # After a rollback into the profile's steps it is not begun in their middle.
+        whole = config.profile if config.profile and config.profile[0] >= place.step else None
+        profile = Profile(whole, parts.run.profile, phases)
+        resources.callback(profile.close)
+        describe = functools.partial(course.describe, parts.rows)
+        recorder = Recorder(
+            train,
+            report.throughput(length),
+            write,
+            Guard(train.bad_numbers, report.say, describe, start.bad_numbers),
+            phases,
+            tokens_per_row=length,
+            end=end,
+            skipped_rows=course.skipped_rows,
+        )
+        replicas, recompute = parts.checks
+        train_step = parts.train_step
+        if replicas or recompute:
+            every = train.corruption.every_steps
+            train_step = CheckedStep(
+                train_step, place.step, every_steps=every, replicas=replicas, recompute=recompute
+            )
+        return fit(
+            state,
+            place,
+            end=end,
+            program=TrainProgram(train_step, _evaluation(parts, write)),
+            batches=feed,
+            saver=RunSaver(parts.checkpointer, meta, replicas.check if replicas else None),
+            instruments=Instruments(recorder, profile, phases),
+            stop=parts.watch.stop.reached,
+        )
+
+
+def _evaluation(parts: Parts, write: Callable[[Record], None]) -> Evaluation | None:
+    if (measure := parts.measure) is None:
+        return None
+
+    def measured(state: TrainState, step: int) -> dict[str, float]:
+        values = measure(state)
+        write({"step": step, **values, "time": time.time()})
+        return values
+
+    return Evaluation(parts.config.train.eval_every, measured)
