@@ -77,7 +77,7 @@ def digest_of(*parts: object) -> str:
 
 
 @contextmanager
-def only_one(path: Path, report: Callable[[str], None]) -> Iterator[None]:
+def locked(path: Path, report: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock file; the system frees it when its process ends, however that happens."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:

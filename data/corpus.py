@@ -22,8 +22,8 @@ def open_corpus(spec: str, config: DataConfig, report: Callable[[str], None]) ->
         identity = source.identity()
         if not files and not identity:
             raise UserError(
-                f"data.sources={spec!r} must match a file, because text comes from there, and none "
-                "is found; try a path that `ls` shows"
+                f"data.sources={spec!r} must match a file, because text comes from there, and "
+                "there is none; try a path that `ls` shows"
             )
         stamps = [_stamp(file) for file in files]
         digest = (

@@ -3,4 +3,4 @@
 
 class UserError(ValueError):
     """A mistake that the user can mend: the message has the field or file, both numbers, the
-    reason and what to try. Any other exception is taken for a fault of ours or of the machine."""
+    reason and what to try. Any other exception counts as a bug, or a fault of the machine."""

@@ -1,6 +1,6 @@
 """What a field of a config declares of itself: that it may change on resume, and its bounds.
 
-Imports nothing of ours, so that every config can use it.
+Imports no other module of this repository, so that every config can use it.
 """
 
 from typing import Annotated

@@ -12,7 +12,7 @@ from data.cache import digest_of
 if TYPE_CHECKING:
     import grain
 
-# Counts changes of what a row number means.
+# Raised when the meaning of a row number changes.
 ORDER = 2
 # Grain permutes numbers of 32 bits.
 MOST_EXAMPLES = 2**32

@@ -1,5 +1,5 @@
-"""What a tokenizer makes of the text it is given, counted while a store is prepared: what it loses,
-and which special tokens."""
+"""What a tokenizer loses of a text, and which special tokens it makes of it, counted while a store
+is prepared."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -80,9 +80,10 @@ def refuse_lost(config: DataConfig, spec: str, shard: Mapping[str, Any]) -> None
     if lost <= config.lost_characters * characters:
         return
     raise UserError(
-        f"data.tokenizer={config.tokenizer!r} must give back the text it is given, because what it "
-        f"loses is never learnt, but of {characters:,} characters of {spec!r} it loses or replaces "
-        f"{lost:,} ({lost / characters:.2g}; data.lost_characters={config.lost_characters:g}), "
+        f"data.tokenizer={config.tokenizer!r} must give back the text that it encodes, because "
+        f"what it loses is never learnt, but of {characters:,} characters of {spec!r} it loses or "
+        f"replaces {lost:,} ({lost / characters:.2g}; "
+        f"data.lost_characters={config.lost_characters:g}), "
         f"with {shard['unknown']:,} unknown tokens; the first are {shard['example']}; try a "
         "tokenizer that knows them, or --data.lost-characters 1 to do without them"
     )
@@ -94,7 +95,7 @@ def refuse_boundaries(tokenizer: Tokenizer, config: DataConfig, where: str, ids:
         if token.id in ids:
             raise UserError(
                 f"data.tokenizer={config.tokenizer!r} must not make the {role} token "
-                f"{token.name!r} ({token.id}) of text, because documents are told apart by it, but "
+                f"{token.name!r} ({token.id}) of text, because it separates documents, but "
                 f"it does in {where}; try --data.{role}-token with another special token, or "
                 "another tokenizer"
             )

@@ -1,4 +1,4 @@
-"""One shard of a token store: for each split a flat file of ids and an index beside it.
+"""One shard of a token store: for each split a flat file of ids and an index next to it.
 
 `NNNNN.SPLIT.tokens` holds uint16 or uint32 little-endian ids; each document is followed by one
 boundary, the end token. `NNNNN.SPLIT.npz` holds where each document ends and came from, and a

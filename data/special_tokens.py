@@ -185,7 +185,7 @@ def _special(tokens: Vocabulary, field: str, name: str, role: str, where: str = 
     flag = "--data.begin-token" if role in ("begin", "bos") else "--data.end-token"
     raise UserError(
         f"{field}={name!r}{where} must be a special token of data.tokenizer={tokens.path!r}, "
-        f"because documents are told apart by it, but {what}; {_advice(tokens, flag)}"
+        f"because it separates documents, but {what}; {_advice(tokens, flag)}"
     )
 
 
@@ -219,7 +219,7 @@ def _from_template(tokens: Vocabulary, ids: Sequence[int]) -> Boundary | None:
         flag = "--data.begin-token" if ids is tokens.before else "--data.end-token"
         raise UserError(
             f"{name!r}, which the template of data.tokenizer={tokens.path!r} puts next to a text, "
-            "must be a special token, because documents are told apart by it, but text is encoded "
+            "must be a special token, because it separates documents, but text is encoded "
             f"to it too; {_advice(tokens, flag)}"
         )
     return Boundary(ids[0], names[ids[0]], "its template") if ids else None

@@ -1,6 +1,7 @@
-"""Tokens on disk, made once: a folder named by the digest of what went in, written shard by shard.
+"""Tokens on disk, written once: a folder named by the digest of what went in.
 
-Finished shards survive a kill; the folder gets its name last. Several processes may ask at once.
+It is written shard by shard. Finished shards survive a kill; the folder gets its name last. Several
+processes may ask at once.
 """
 
 import json
@@ -22,7 +23,7 @@ from data.cache import (
     is_remote,
     kept_in,
     local_cache,
-    only_one,
+    locked,
     reachable,
     remote_path,
 )
@@ -37,7 +38,7 @@ from data.tokenizer import Tokenizer
 FORMAT = 1
 
 
-class Job(NamedTuple):
+class ShardJob(NamedTuple):
     """What `write_shard` takes."""
 
     folder: Path
@@ -53,7 +54,7 @@ def open_store(
     config: DataConfig,
     report: Callable[[str], None],
 ) -> Store:
-    """The corpus as tokens; made first if the cache lacks it, by one process while others wait.
+    """The corpus as tokens; built first if the cache lacks it, by one process while others wait.
 
     ValueError if the tokenizer loses more of the text than `config` allows, or makes one of the
     tokens between documents of it.
@@ -62,7 +63,7 @@ def open_store(
     folder = local_cache(corpus.cache_dir) / "stores" / digest
     with kept_in(corpus.cache_dir):
         if not (folder / MANIFEST).exists():
-            with only_one(folder.with_suffix(".lock"), report):
+            with locked(folder.with_suffix(".lock"), report):
                 if not (folder / MANIFEST).exists():
                     _obtain(folder, corpus, tokenizer, config, report)
         store = Store(folder)
@@ -92,7 +93,9 @@ def _obtain(
         shards = list(_planned(corpus.pieces()))
         # Workers know their pieces; the list of all files would be sent with every job.
         slim = replace(corpus, files=(), sizes=())
-        jobs = [Job(partial, number, slim, pieces, config) for number, pieces in enumerate(shards)]
+        jobs = [
+            ShardJob(partial, number, slim, pieces, config) for number, pieces in enumerate(shards)
+        ]
         _write(jobs, report)
         _finish(partial, corpus, len(jobs), token_type(tokenizer.vocab_size).str)
         if remote:
@@ -103,7 +106,7 @@ def _obtain(
 
 
 def _planned(pieces: list[Piece]) -> Iterator[list[Piece]]:
-    """Neighbouring pieces joined to shards of about PIECE bytes; the same whoever asks."""
+    """Neighbouring pieces joined to shards of about PIECE bytes; every process plans the same."""
     shard: list[Piece] = []
     size = 0
     for piece in pieces:
@@ -116,7 +119,7 @@ def _planned(pieces: list[Piece]) -> Iterator[list[Piece]]:
         yield shard
 
 
-def _write(jobs: list[Job], report: Callable[[str], None]) -> None:
+def _write(jobs: list[ShardJob], report: Callable[[str], None]) -> None:
     """Write the shards that are not finished, reporting each."""
     missing = [job for job in jobs if not record_of(job.folder, job.number).exists()]
     done = len(jobs) - len(missing)
@@ -134,7 +137,7 @@ def _write(jobs: list[Job], report: Callable[[str], None]) -> None:
         )
 
 
-def _run(jobs: list[Job]) -> Iterator[int]:
+def _run(jobs: list[ShardJob]) -> Iterator[int]:
     """Write shards, in processes if there are several; yields the bytes of each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = min(cores or 1, len(jobs))

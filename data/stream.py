@@ -120,7 +120,7 @@ class Shard:
             raise self._damaged(f"it has {size:,} bytes and not {expected:,}")
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Tokens start..stop, from blocks whose checksum has been found right."""
+        """Tokens start..stop, from blocks whose checksum was right."""
         first, last = start // self._per_block, (stop - 1) // self._per_block
         if any(self._unchecked[first : last + 1]):
             self.check(first, last + 1)
@@ -148,7 +148,7 @@ class Shard:
         which does not answer would stop the watchdog too, and a file cut short would be a SIGBUS.
         """
         content = os.pread(self._descriptor, stop - start, start)
-        while len(content) < stop - start:  # some network file systems give less than asked for
+        while len(content) < stop - start:  # some network file systems return less than asked for
             at = start + len(content)
             if not (more := os.pread(self._descriptor, stop - at, at)):
                 raise self._damaged(f"it ends after {at:,} bytes")

@@ -78,7 +78,7 @@ def usable(name: str, why: str, *, always: bool = False) -> Iterator[None]:
 def expanded(name: str, path: str) -> str:
     """The path as it is written if it is there, else with `~` as the home directory.
 
-    ValueError, naming the setting, if no file can have that path, or nobody knows the home.
+    ValueError, naming the setting, if no file can have that path, or the home is not known.
     """
     if "\0" in path:
         raise UserError(
@@ -104,12 +104,12 @@ def local_path(name: str, path: str | Path) -> Path:
 def require_regular(path: str | Path) -> os.stat_result:
     """The state of a file with content of its own; OSError for whatever else has that path: a pipe
     would be waited for without an end."""
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    state = os.stat(path)
+    if stat.S_ISDIR(state.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(state.st_mode):
         raise OSError(errno.ENXIO, "Not a regular file", os.fspath(path))
-    return found
+    return state
 
 
 def read_text(path: Path) -> str:

@@ -138,9 +138,10 @@ def generate(
         )
     places = slots(real, new)
     x, keys = prefill(model, prompt, places)
-    last = jnp.max(jnp.where(real, jnp.arange(P), 0), axis=1)
-    x = jnp.sum(jnp.where((jnp.arange(P) == last[:, None])[..., None], x, 0), axis=1)
-    known = jnp.arange(config.table_rows) < (config.vocabulary or 0)
+    slot = jnp.arange(P)[None]
+    last = jnp.max(jnp.where(real, slot, 0), axis=1)
+    x = jnp.sum(jnp.where((slot == last[:, None])[..., None], x, 0), axis=1)
+    known = (jnp.arange(config.table_rows) < (config.vocabulary or 0))[None]
 
     def draw(x: Float[Array, "B D"], done: Bool[Array, "B"], i: Int[Array, ""]) -> Array:
         logits = jax.sharding.reshard(model.logits(x[:, None])[:, 0], spec("batch", None))

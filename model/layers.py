@@ -33,7 +33,7 @@ def linear(
     y = jnp.dot(rows, matrix, out_sharding=spec("batch", columns[1]))
     if b is not None:
         bias = b[...].astype(x.dtype)
-        y = y + jax.lax.reshape(bias, (bias.size,), out_sharding=spec(columns[1]))
+        y = y + jax.lax.reshape(bias, (1, bias.size), out_sharding=spec(None, columns[1]))
     return jax.lax.reshape(y, (B, T, *outputs), out_sharding=spec("batch", None, *columns[1:]))
 
 
@@ -55,9 +55,9 @@ class Norm(nnx.Module):
         if self.centred:
             y = y - jnp.mean(y, axis=-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
-        y = y * self.scale[...]
+        y = y * self.scale[None, None]
         if self.bias is not None:
-            y = y + self.bias[...]
+            y = y + self.bias[None, None]
         return y.astype(x.dtype)
 
 
@@ -124,7 +124,7 @@ def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:
     """Fixed encoding of Vaswani et al. 2017, section 3.5: sines in even, cosines in odd
     channels."""
     rate = jnp.exp(jnp.arange(0, D, 2) * (-math.log(10_000.0) / D))
-    angle = positions[..., None].astype(jnp.float32) * rate
+    angle = positions[:, :, None].astype(jnp.float32) * rate[None, None]
     pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
     return pairs.reshape(*positions.shape, D)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from data.fields import FREE, Count, Seed, Share, Size, Whole
+from train.optimizer.shapes import Shape
 from train.optimizer.table import Direction, Name, direction_of
 
 Decay = Annotated[float, Interval(ge=0, le=0.999999)]
@@ -23,7 +24,7 @@ class OptimizerConfig:
     """The optimizer; each is a file in train/optimizer, which names its paper."""
     learning_rate: Annotated[float, Interval(ge=1e-30, le=1e15)] = 3e-4
     """Peak learning rate, reached at the end of the warm-up."""
-    schedule: Literal["constant", "cosine", "linear", "wsd", "inverse_sqrt"] = "cosine"
+    schedule: Shape = "cosine"
     """Shape after the warm-up; `wsd` stays at the peak and falls linearly over the last
     decay_fraction."""
     warmup_steps: Whole = 100
@@ -78,8 +79,8 @@ class CheckpointConfig:
 @dataclass(frozen=True, kw_only=True)
 class BadNumbersConfig:
     """What happens to a step whose loss or gradient is not finite, or a spike. Its update is never
-    made: the run stops, or goes on without that update (skip), or goes back to the checkpoint
-    before it and goes on without those rows (rollback; Chowdhery et al. 2022, PaLM)."""
+    made: the run stops, or continues without that update (skip), or goes back to the checkpoint
+    before it and continues without those rows (rollback; Chowdhery et al. 2022, PaLM)."""
 
     non_finite: Literal["stop", "skip", "rollback"] = "stop"
     """When the loss or the gradient is NaN or infinite."""
@@ -117,7 +118,7 @@ class CorruptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchdogConfig:
-    """When a process counts as hung: it tells what all its threads do, and ends."""
+    """When a process counts as hung: it reports what all its threads do, and ends."""
 
     step_seconds: Annotated[float, Interval(ge=1e-3, le=1e7)] = field(default=30.0, metadata=FREE)
     """A step may always take this many seconds."""

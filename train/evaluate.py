@@ -38,7 +38,7 @@ def evaluate(
     if total is None or not total.weight:
         raise UserError(
             "held-out rows=0 must be at least 1, because the loss is a mean over them; "
-            "try a larger --data.held-out or a shorter --data.sequence-length"
+            "try a larger share of held-out data, shorter rows, or --train.eval-batches 0"
         )
     return measures(kind, total, {name: _over_processes(counts[name]) for name in sorted(counts)})
 

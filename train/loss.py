@@ -146,11 +146,11 @@ def local_cross_entropy(
         x, targets, weights = part
         logits = jnp.einsum("TD,VD->TV", x, half, preferred_element_type=jnp.float32)
         for row in bias:
-            logits = logits + row
+            logits = logits + row[None]
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
         exp = jnp.exp(logits - top[:, None])
         total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
-        hit = targets[:, None] == jnp.arange(V)
+        hit = targets[:, None] == jnp.arange(V)[None]
         target = over_vocab(jax.lax.psum, jnp.sum(jnp.where(hit, logits, 0.0), axis=-1))
         log_normalizer = top + jnp.log(total)
         nll = jnp.sum(weights * (log_normalizer - target))

@@ -18,7 +18,7 @@ def of_tokens(sums: Sums, counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def of_others(sums: Sums, counts: Mapping[str, int]) -> dict[str, float]:
-    """The weight of all targets, and the mean of each sum that the objective gives besides."""
+    """The weight of all targets, and the mean of each further sum that the objective returns."""
     means = {f"eval_{name}": float(total / sums.weight) for name, total in sums.others.items()}
     return {"eval_targets": float(sums.weight)} | means
 
@@ -29,7 +29,7 @@ MEASURES: Mapping[type, Callable[[Sums, Mapping[str, int]], dict[str, float]]] =
 
 
 def measures(kind: type, sums: Sums, counts: Mapping[str, int]) -> dict[str, float]:
-    """`eval_loss`, nats a target for a cross entropy, and what else is known of the batches.
+    """`eval_loss`, nats a target for a cross entropy, and the other measures of the kind.
 
     `sums` and `counts` (of `Rows.counts`) are those of all batches, of that kind, together; the
     weight must not be 0.

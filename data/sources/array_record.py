@@ -76,7 +76,7 @@ def prepare(builder: "tfds.core.DatasetBuilder", spec: str) -> None:
         raise UserError(
             f"data.sources={spec!r} must be stored as array_record, because only TensorFlow reads "
             f"other formats, but {builder.data_dir} is not; try moving that folder away, and it is "
-            f"prepared anew (data sets that need TensorFlow for it: {INSTALL})"
+            f"prepared again (data sets that need TensorFlow for it: {INSTALL})"
         ) from error
     except (OSError, RuntimeError) as error:  # array_record's own are of the second kind
         raise UserError(

@@ -39,14 +39,14 @@ class Paths(Source):
         path = os.path.abspath(system.expanded("data.sources", where))
         literal = os.path.lexists(path)
         if literal or not is_remote(where):
-            found = _local_files(_absolute_pattern(where))
+            matches = _local_files(_absolute_pattern(where))
         else:
             path = where
             with reachable(where):
-                literal, found = _remote_files(where)
+                literal, matches = _remote_files(where)
         if not literal:
-            return sorted(found)
-        if others := len(set(found) - {path}):
+            return sorted(matches)
+        if others := len(set(matches) - {path}):
             many = f"{others:,} other file{'s' * (others != 1)}"
             report(f"{self.spec}: read as the name of one file; as a pattern it would match {many}")
         return [path]
@@ -61,8 +61,8 @@ def _local_files(pattern: str) -> list[str]:
             if os.path.isdir(folder):
                 os.scandir(folder).close()
         folders = os.path.dirname(folders) if glob.has_magic(folders) else ""
-    found = glob.iglob(pattern, recursive=True)
-    return [file for file in found if not os.path.isdir(file)]
+    matches = glob.iglob(pattern, recursive=True)
+    return [file for file in matches if not os.path.isdir(file)]
 
 
 def _remote_files(pattern: str) -> tuple[bool, list[str]]:
@@ -78,8 +78,8 @@ def _remote_files(pattern: str) -> tuple[bool, list[str]]:
             "folders to look into them all; try '*' for each folder"
         )
     folder = re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-    found = remote_path(folder).glob(pattern[len(folder) + 1 :])
-    return False, [str(file) for file in found if not file.is_dir()]
+    matches = remote_path(folder).glob(pattern[len(folder) + 1 :])
+    return False, [str(file) for file in matches if not file.is_dir()]
 
 
 def _absolute_pattern(where: str) -> str:

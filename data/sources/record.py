@@ -23,5 +23,5 @@ def text_of(value: Any, field: str, where: str) -> str:
 def fields_of(record: Any, kind: type) -> list[str]:
     """Names of a record's fields of that type, the longest value first."""
     fields = record if isinstance(record, dict) else {}
-    found = [name for name, value in fields.items() if isinstance(value, kind)]
-    return sorted(found, key=lambda name: -len(fields[name]))
+    names = [name for name, value in fields.items() if isinstance(value, kind)]
+    return sorted(names, key=lambda name: -len(fields[name]))

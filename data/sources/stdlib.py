@@ -6,7 +6,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data.cache import kept_in, local_cache, only_one
+from data.cache import kept_in, local_cache, locked
 from data.errors import UserError
 from data.sources.array_record import divide_records, prepare, read_records
 from data.sources.source import Corpus, Document, Piece, Source
@@ -37,7 +37,7 @@ class Stdlib(Source):
     def divide(self, corpus: Corpus) -> list[Piece]:
         """Of records that are built in the cache."""
         folder = local_cache(corpus.cache_dir) / "tfds" / corpus.digest[:16]
-        with kept_in(corpus.cache_dir), only_one(folder.with_suffix(".lock"), lambda _: None):
+        with kept_in(corpus.cache_dir), locked(folder.with_suffix(".lock"), lambda _: None):
             return divide_records(prepare_stdlib(folder))
 
     def read(self, piece: Piece, field: str) -> Iterator[Document]:

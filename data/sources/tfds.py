@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data import durable
-from data.cache import digest_of, local_cache, only_one
+from data.cache import digest_of, local_cache, locked
 from data.errors import UserError
 from data.sources.array_record import divide_records, lacks, prepare, read_records
 from data.sources.source import Corpus, Document, Piece, Source
@@ -26,7 +26,7 @@ class Tfds(Source):
             if all(os.path.exists(file) for file in files):
                 return files
         report(f"{self.spec}: finding or preparing the data set")
-        with only_one(known.with_suffix(".lock"), report):
+        with locked(known.with_suffix(".lock"), report):
             files = split_files(prepare_named(self.where))
             durable.write(known, json.dumps(files))
         return files

@@ -20,9 +20,8 @@ from launch.run.saved import open_run
 from launch.run.signing import signing_key
 from launch.schema.command_line import run_one_of
 from train.checkpoint import manifest
-from train.checkpoint.folder import CheckpointFolder
-from train.checkpoint.manifest import MANIFEST, Fault, check, told
-from train.checkpoint.retention import kept_steps
+from train.checkpoint.folder import CheckpointFolder, kept_steps
+from train.checkpoint.manifest import MANIFEST, Fault, check, fault_list
 from train.config import CheckpointConfig
 
 WIDTH = 80
@@ -200,7 +199,7 @@ def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bo
     if doomed and (faults := check(folder.of(newest := max(keep)), key=signing_key())):
         raise UserError(
             f"checkpoint={folder.of(newest)} must be as it was written, because it is the newest "
-            f"and older ones are deleted in its favour, but {told(faults)}; "
+            f"and older ones are deleted in its favour, but {fault_list(faults)}; "
             f"try moving it out of {folder.path}"
         )
     for step in doomed:
@@ -246,7 +245,7 @@ def _require_good(folder: CheckpointFolder, step: int, faults: list[Fault]) -> N
     if faults:
         raise UserError(
             f"checkpoint={folder.of(step)} must be as it was written, because it is read, but "
-            f"{told(faults)}; try another step"
+            f"{fault_list(faults)}; try another step"
         )
 
 

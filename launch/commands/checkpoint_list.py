@@ -8,7 +8,7 @@ from data import system
 from launch.run.signing import signing_key
 from train.checkpoint import manifest
 from train.checkpoint.folder import REASON, Item
-from train.checkpoint.manifest import Fault, check, told
+from train.checkpoint.manifest import Fault, check, fault_list
 
 
 def described(item: Item) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def described(item: Item) -> dict[str, Any]:
         pass  # What is missing is told by its state.
     row["state"] = {"saving": "unfinished", "deleting": "being deleted"}.get(item.kind, "set aside")
     if item.kind == "step":
-        row["why"] = told(check(item.path, sizes_only=True, key=signing_key()))
+        row["why"] = fault_list(check(item.path, sizes_only=True, key=signing_key()))
         row["state"] = "bad" if row["why"] else "good"
     elif item.kind == "bad":
         row["why"] = _why(item.path)
@@ -36,6 +36,6 @@ def described(item: Item) -> dict[str, Any]:
 def _why(path: Path) -> str:
     try:
         reason = system.read_json(path / REASON)
-        return told([Fault(**fault) for fault in reason["faults"]])
+        return fault_list([Fault(**fault) for fault in reason["faults"]])
     except (OSError, ValueError, LookupError, TypeError):
         return f"its {REASON} cannot be read"

@@ -200,7 +200,7 @@ def _verified(
     import jax
 
     from launch.process.distributed import from_first_process
-    from train.checkpoint.manifest import told
+    from train.checkpoint.manifest import fault_list
 
     def choose() -> int:
         """The step as this process finds it now, as the run may go on; -1 if it is not there."""
@@ -217,7 +217,8 @@ def _verified(
                 others = " or ".join(f"--step {other}" for other in steps if other != taken)
                 raise UserError(
                     f"checkpoint={checkpointer.folder.of(taken)} must be as it was written, "
-                    f"because it is trusted, but {told(faults)}; try {others or 'another run'}"
+                    f"because it is trusted, but {fault_list(faults)}; "
+                    f"try {others or 'another run'}"
                 )
             return checkpointer.restore(shapes, taken), checkpointer.read_meta(taken)
         except ValueError:

@@ -87,7 +87,8 @@ def masked_scores(
     if mask is not None:
         seen = mask[:, :, None, start:end, :keys]
     elif skip:
-        seen = jnp.arange(start, end)[:, None] >= jnp.arange(keys)
+        order = jnp.arange(start, end)[:, None] >= jnp.arange(keys)[None, :]
+        seen = order[None, None, None]
     else:
         return scores
     return jnp.where(seen, scores, MASKED)

@@ -37,7 +37,7 @@ def rotate(
     x: Float[Array, "B T N H"], positions: Int[Array, "B T"], rates: Float[Array, "half"]
 ) -> Float[Array, "B T N H"]:
     """Turn the channel pairs (i, i + H/2) of every head by position x rate, in float32."""
-    angle = positions[:, :, None, None].astype(jnp.float32) * rates
+    angle = positions[:, :, None, None].astype(jnp.float32) * rates[None, None, None]
     sine, cosine = jnp.sin(angle), jnp.cos(angle)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = [first * cosine - second * sine, second * cosine + first * sine]

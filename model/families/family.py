@@ -80,7 +80,7 @@ class FamilyConfig(ABC):
 
     @property
     def last_position(self) -> int | None:
-        """Positions there are while it writes; None where they go on without end."""
+        """Positions there are while it writes; None where there is no limit."""
         return None
 
     @property

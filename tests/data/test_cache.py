@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.cache import digest_of, is_remote, kept_in, local_cache, only_one, remote_path
+from data.cache import digest_of, is_remote, kept_in, local_cache, locked, remote_path
 
 
 def test_digest_separates_its_parts() -> None:
@@ -31,8 +31,8 @@ def test_remote_paths_say_what_to_install() -> None:
 def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "abc.lock"
     code = (
-        "import sys, time, pathlib; from data.cache import only_one\n"
-        "with only_one(pathlib.Path(sys.argv[1]), print):\n"
+        "import sys, time, pathlib; from data.cache import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), print):\n"
         "    print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(lock)]
@@ -45,7 +45,7 @@ def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
             lines.append(line)
             holder.kill()
 
-        with only_one(lock, waiting):
+        with locked(lock, waiting):
             assert lines == ["waiting for another process that prepares abc"]
 
 

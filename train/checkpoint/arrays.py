@@ -17,7 +17,7 @@ from train.checkpoint.tree import named_leaves, nested
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
-LONGEST_SAVE = 24 * 3600  # seconds; whether a save hangs is for the watchdog to say, long before
+LONGEST_SAVE = 24 * 3600  # seconds; the watchdog reports a save that hangs long before
 # Bytes of the parts into which replicas cut an array to write it together. If parts were smaller,
 # one writes it alone: to cut, each device compiles a program for every shape and place.
 SMALLEST_PART = 2**20
@@ -37,7 +37,7 @@ def writer() -> "ocp.AsyncCheckpointer":
 
 
 def save(writer: "ocp.AsyncCheckpointer", path: Path, leaves: Mapping[str, jax.Array]) -> None:
-    """Copy the arrays and begin to write them; `writer.wait_until_finished()` tells the end."""
+    """Copy the arrays and begin to write them; `writer.wait_until_finished()` waits for the end."""
     import orbax.checkpoint as ocp
 
     writer.save(path, args=ocp.args.PyTreeSave(nested(leaves)))

@@ -17,10 +17,9 @@ import numpy as np
 
 from data.errors import UserError
 from train.checkpoint import arrays, manifest
-from train.checkpoint.folder import META, CheckpointFolder
+from train.checkpoint.folder import META, CheckpointFolder, kept_steps
 from train.checkpoint.manifest import Fault, Form, Manifest
 from train.checkpoint.policy import Due
-from train.checkpoint.retention import kept_steps
 from train.checkpoint.tree import differences, named_leaves, placed
 from train.config import CheckpointConfig
 from train.processes import decided, is_first

@@ -5,21 +5,23 @@
 20.deleting  one that is being deleted, or was
 20.bad       one that was found damaged and set aside, with REASON.json
 
-A name is changed by one rename, so that whatever is called 20 is whole at every instant. Imports no
-jax.
+A name is changed by one rename, so that whatever is called 20 is whole at every instant. Here is
+also which checkpoints are kept. Imports no jax.
 """
 
 import json
+import math
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from data import durable
 from data.errors import UserError
 from train.checkpoint.manifest import MANIFEST, Fault
+from train.config import CheckpointConfig
 
 META = "meta.json"
 REASON = "REASON.json"
@@ -50,9 +52,11 @@ class CheckpointFolder:
         """All entries, by step; files of others are left out."""
         if not self.path.is_dir():
             return []
-        found = [(path, _NAME.fullmatch(path.name)) for path in self.path.iterdir()]
+        entries = [(path, _NAME.fullmatch(path.name)) for path in self.path.iterdir()]
         return sorted(
-            Item(int(name[1]), cast(Kind, name[2] or "step"), path) for path, name in found if name
+            Item(int(name[1]), cast(Kind, name[2] or "step"), path)
+            for path, name in entries
+            if name
         )
 
     def steps(self) -> list[int]:
@@ -108,11 +112,11 @@ class CheckpointFolder:
         except FileNotFoundError:
             return
         durable.sync(self.path)
-        # Files that a reader has open stay on NFS; whoever writes here next cleans them away.
+        # Files that a reader has open stay on NFS; the next process to write here deletes them.
         shutil.rmtree(doomed, ignore_errors=True)
 
     def set_aside(self, step: int, faults: Sequence[Fault]) -> Path:
-        """Rename a checkpoint that must not be used, with a file that tells why; return where."""
+        """Rename a checkpoint that must not be used, with a file that says why; return where."""
         reason = {
             "step": step,
             "set_aside": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -125,3 +129,15 @@ class CheckpointFolder:
         self.of(step).rename(aside)
         durable.sync(self.path)
         return aside
+
+
+def kept_steps(
+    steps: Iterable[int], losses: Mapping[int, float], config: CheckpointConfig
+) -> set[int]:
+    """The steps that stay: the latest, `at_steps`, multiples of `keep_every`, the best by loss."""
+    steps = sorted(steps)
+    keep = set(steps[-config.keep_latest :]) | set(steps) & set(config.at_steps)
+    if config.keep_every is not None:
+        keep |= {step for step in steps if step % config.keep_every == 0}
+    rated = [step for step in steps if not math.isnan(losses.get(step, math.nan))]
+    return keep | set(sorted(rated, key=lambda step: losses[step])[: config.keep_best])

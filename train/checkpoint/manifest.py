@@ -58,12 +58,12 @@ class Manifest(NamedTuple):
 
 def file_names(directory: Path) -> list[str]:
     """Every file below `directory` but the manifest, by its path in it, with `/` between names."""
-    found = [
+    names = [
         Path(folder, name).relative_to(directory).as_posix()
-        for folder, _, names in os.walk(directory)
-        for name in names
+        for folder, _, files in os.walk(directory)
+        for name in files
     ]
-    return sorted(name for name in found if name != MANIFEST)
+    return sorted(name for name in names if name != MANIFEST)
 
 
 def flushed(directory: Path, names: Iterable[str]) -> dict[str, Entry]:
@@ -82,7 +82,7 @@ def write(directory: Path, manifest: Manifest, key: bytes | None = None) -> None
     the disk afterwards. With a `key` it is signed, by HMAC-SHA256. ValueError if the arrays could
     not be read again."""
     if faults := _unmerged(manifest.files):
-        raise UserError(told(faults))
+        raise UserError(fault_list(faults))
     for folder, _, _ in os.walk(directory):
         durable.sync(Path(folder))
     body = {
@@ -96,7 +96,7 @@ def write(directory: Path, manifest: Manifest, key: bytes | None = None) -> None
 
 
 def read(directory: Path, key: bytes | None = None) -> Manifest:
-    """The manifest of a checkpoint; ValueError that tells what is wrong with it.
+    """The manifest of a checkpoint; ValueError that says what is wrong with it.
 
     It must be to the byte what `write` wrote, name the step its folder is called after, and be
     signed with `key` if one is given.
@@ -111,11 +111,11 @@ def read(directory: Path, key: bytes | None = None) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"unreadable: {_reason(error)}") from error
     try:
-        held = json.loads(text)
-        body = {name: value for name, value in held.items() if name not in ("sha256", "hmac")}
-        written = held["format"]
+        values = json.loads(text)
+        body = {name: value for name, value in values.items() if name not in ("sha256", "hmac")}
+        written = values["format"]
         manifest = _parsed(body) if written == FORMAT else None
-        damaged = held["sha256"] != _seals(body, None)["sha256"] or text != _text(held)
+        damaged = values["sha256"] != _seals(body, None)["sha256"] or text != _text(values)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("damaged: it cannot be parsed") from error
     if damaged:
@@ -123,9 +123,9 @@ def read(directory: Path, key: bytes | None = None) -> Manifest:
     if manifest is None:
         raise UserError(f"of format {written}, and this version reads format {FORMAT}")
     if key is not None:
-        if "hmac" not in held:
+        if "hmac" not in values:
             raise UserError("not signed, but a key is given")
-        if not hmac.compare_digest(str(held["hmac"]), _seals(body, key)["hmac"]):
+        if not hmac.compare_digest(str(values["hmac"]), _seals(body, key)["hmac"]):
             raise UserError("signed with another key")
     if directory.name.isdecimal() and int(directory.name) != manifest.step:
         raise UserError(f"of step {manifest.step}, not {directory.name}")
@@ -155,12 +155,12 @@ def check(
         return _fault(directory / name, expected.get(name), sizes_only=sizes_only)
 
     mine = names[index::count]
-    found = zip(mine, _in_parallel(fault, mine), strict=True)
-    faults = {Fault(name, what) for name, what in found if what}
+    checked = zip(mine, _in_parallel(fault, mine), strict=True)
+    faults = {Fault(name, what) for name, what in checked if what}
     return sorted(faults.union(_unmerged(expected)))
 
 
-def told(faults: Sequence[Fault]) -> str:
+def fault_list(faults: Sequence[Fault]) -> str:
     """The first few faults in one line."""
     more = len(faults) - SHOWN_FAULTS
     shown = ", ".join(f"{fault.file}: {fault.what}" for fault in faults[:SHOWN_FAULTS])
@@ -175,7 +175,7 @@ def shown(form: Form) -> str:
 
 def _unmerged(names: Iterable[str]) -> list[Fault]:
     """The files missing by which arrays are looked up: each process writes a folder of its own, and
-    what lies in these is merged into one index beside them at the end of a save."""
+    what lies in these is merged into one index next to them at the end of a save."""
     names = set(names)
     parts = (re.match(r"(.*/)?ocdbt\.process_\d+/", name) for name in names)
     indices = {f"{part[1] or ''}manifest.ocdbt" for part in parts if part}

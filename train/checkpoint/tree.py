@@ -1,4 +1,4 @@
-"""The state as named arrays: what is on disk knows paths, shapes and types, no class of ours."""
+"""The state as named arrays: a checkpoint has paths, shapes and types, but no Python class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,13 +44,13 @@ def placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def differences(wanted: Mapping[str, Any], stored: Mapping[str, Any]) -> str:
     """What a model and a checkpoint disagree about, the first few; empty if they agree."""
-    lines = [f"it lacks {name}" for name in wanted if name not in found]
-    lines += [f"only it has {name}" for name in found if name not in wanted]
+    lines = [f"it lacks {name}" for name in wanted if name not in stored]
+    lines += [f"only it has {name}" for name in stored if name not in wanted]
     for name in wanted:
-        if name in found and _form(wanted[name]) != _form(found[name]):
-            lines.append(f"{name} is {_form(found[name])} there and {_form(wanted[name])} here")
+        if name in stored and _form(wanted[name]) != _form(stored[name]):
+            lines.append(f"{name} is {_form(stored[name])} there and {_form(wanted[name])} here")
     more = len(lines) - SHOWN_DIFFERENCES
     return "; ".join(lines[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""Judges each step that was read: was its update made, and if not, does the run go on?"""
+"""Judges each step that was read: was its update made, and if not, may the run continue?"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from train.step import Metrics
 
 
 class Rollback(UserError):
-    """A step was bad, and the run is to go on from a checkpoint before it, without its rows."""
+    """A step was bad: the run is to continue from a checkpoint before it, without its rows."""
 
     def __init__(self, what: str, rows: tuple[int, int]) -> None:
         super().__init__(what)
@@ -23,10 +23,11 @@ class Rollback(UserError):
 
 
 class Guard:
-    """Gives each step its ceiling, counts the updates that were not made, ends what cannot go on.
+    """Gives each step its ceiling, counts the updates that were not made, ends a run
+    that cannot continue.
 
     `describe(first, after)` says which data rows those are. `kept` is the `meta` of the checkpoint
-    a run goes on from. All processes read the same metrics, and so do the same.
+    a run continues from. All processes read the same metrics, and so do the same.
     """
 
     def __init__(
@@ -76,20 +77,20 @@ class Guard:
             return
         finite = math.isfinite(loss) and math.isfinite(norm)
         policy = self._config.spikes if finite else self._config.non_finite
-        what = self._told(step, rows, loss, norm, spike=finite)
+        what = self._measured(step, rows, loss, norm, spike=finite)
         if policy == "stop":
             raise UserError(what + self._remedy(spike=finite))
         if policy == "rollback":
             raise Rollback(f"{what} {_kind(spike=finite)}", rows)
         self._drop(step, what, spike=finite)
 
-    def _told(
+    def _measured(
         self, step: int, rows: tuple[int, int], loss: float, norm: float, *, spike: bool
     ) -> str:
         scores = ("", "")
         if spike:
-            found = self._window.scores(step, loss, norm)
-            scores = tuple(f" (z-score {score:.1f})" for score in found)
+            values = self._window.scores(step, loss, norm)
+            scores = tuple(f" (z-score {score:.1f})" for score in values)
         return (
             f"loss={loss:.6g}{scores[0]} and gradient norm={norm:.6g}{scores[1]} of step {step} "
             f"({self._describe(*rows)})"

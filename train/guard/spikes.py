@@ -9,7 +9,7 @@ NO_CEILING = (math.inf, math.inf)
 # Standard deviations of a normal distribution in one median absolute deviation.
 MAD_TO_DEVIATION = 1.4826
 # Deviations below this share of the median count as this much: values may be all but equal.
-LEAST_DEVIATION = 1e-3
+MIN_DEVIATION = 1e-3
 
 
 class Window:
@@ -66,5 +66,5 @@ class Window:
 def _middle_and_scale(values: Sequence[float]) -> tuple[float, float]:
     middle = statistics.median(values)
     spread = MAD_TO_DEVIATION * statistics.median([abs(value - middle) for value in values])
-    tiny = LEAST_DEVIATION * abs(middle)
+    tiny = MIN_DEVIATION * abs(middle)
     return middle, max(spread, tiny) or 1.0

@@ -1,4 +1,4 @@
-"""Notices that this process hangs: a thread holds what it is doing against limits."""
+"""Notices that this process hangs: a thread compares how long it takes with limits."""
 
 import statistics
 import threading
@@ -9,7 +9,7 @@ from train.config import WatchdogConfig
 from train.report.phases import Phases
 
 TICK = 0.5  # seconds
-LEAST_STEPS = 3
+MIN_STEPS = 3
 """Steps that must have been timed before their median means anything."""
 
 
@@ -28,8 +28,8 @@ class Watchdog:
         self._hung = hung
         self.saving_since: Callable[[], float | None] = lambda: None
         """When the save began that is being written in the background."""
-        self.held_up_at: Callable[[], float | None] = lambda: None
-        """When another process was last known to be at something else than the step."""
+        self.delayed_at: Callable[[], float | None] = lambda: None
+        """When another process was last known to be doing something other than the step."""
         self._awake = 0.0
         self._marks: dict[str, tuple[object, float]] = {}
         self._closed = threading.Event()
@@ -59,19 +59,19 @@ class Watchdog:
         phase = self._phases.now
         fetching = self._phases.fetching_since
         seconds = self._seconds_since("phase", (phase.mark, fetching))
-        held_up = self.held_up_at()
-        since_held_up = self._seconds_since("peers", held_up)
+        delayed = self.delayed_at()
+        since_delay = self._seconds_since("peers", delayed)
         if phase.name == "start":
             return None
         recent = list(self._phases.recent)
-        if phase.name != "step" or fetching is not None or len(recent) < LEAST_STEPS:
+        if phase.name != "step" or fetching is not None or len(recent) < MIN_STEPS:
             if seconds <= other:
                 return None
             what = "the wait for data" if fetching is not None else phase.name
             return f"{what}, for {seconds:.0f} s (limit {other:.0f} s)"
         median = statistics.median(recent)
         limit = max(self._config.step_seconds, self._config.step_medians * median)
-        alone = seconds if held_up is None else min(seconds, since_held_up)
+        alone = seconds if delayed is None else min(seconds, since_delay)
         if alone <= limit and seconds <= max(limit, other):
             return None
         late = f", {alone:.1f} s of them since another process was late" if alone < seconds else ""

@@ -19,7 +19,7 @@ PARAMETER = 4
 def moments(config: OptimizerConfig, model: FamilyConfig) -> float:
     """Bytes that the optimizer keeps over those of the parameters: 2 for two moments of each.
 
-    Single numbers, such as a count of steps, are left out. No device is asked, and it is counted
+    Single numbers, such as a count of steps, are left out. No device is used, and it is counted
     once for each pair of configs.
     """
     with uncut():
@@ -28,7 +28,7 @@ def moments(config: OptimizerConfig, model: FamilyConfig) -> float:
 
 
 def kept(config: OptimizerConfig, model: FamilyConfig) -> float:
-    """Bytes that training keeps beside the parameters, over theirs: the optimizer's and the moving
+    """Bytes that training keeps besides the parameters, over theirs: the optimizer's and the moving
     average's."""
     return moments(config, model) + (config.ema_decay is not None)
 

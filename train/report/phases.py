@@ -37,11 +37,11 @@ class Phases:
     """Written by the main thread, which only stores numbers; read by other threads at any time."""
 
     def __init__(self) -> None:
-        # Wall time that goes on steadily when somebody sets the machine's clock.
+        # Wall time that runs steadily even if the machine's clock is set.
         self._offset = time.time() - time.monotonic()
         self._born = time.monotonic()
         self.now = Phase("start", self._born, self._born, None, None, 0.0)
-        """The phase that goes on."""
+        """The current phase."""
         self.ended: deque[Ended] = deque()
         """Phases that are over, in order; the timeline takes them away."""
         self.recent: deque[float] = deque(maxlen=RECENT)
@@ -51,7 +51,7 @@ class Phases:
         self._productive = 0.0
 
     def enter(self, name: Name) -> None:
-        """End the phase that goes on and begin another; nothing, if it is that one."""
+        """End the current phase and begin another; nothing, if it is the same."""
         if name == self.now.name:
             return
         before, now = self.now, time.monotonic()
@@ -62,7 +62,7 @@ class Phases:
 
     @contextlib.contextmanager
     def during(self, name: Name) -> Iterator[None]:
-        """A phase within another, which goes on afterwards."""
+        """A phase within another, which continues afterwards."""
         before = self.now.name
         self.enter(name)
         try:
@@ -79,8 +79,8 @@ class Phases:
         finally:
             self.fetching_since = None
 
-    def beside_since(self) -> float | None:
-        """Since when it is at something else than a step, such as a wait for data or a save."""
+    def off_step_since(self) -> float | None:
+        """When it began something other than a step, such as a wait for data or a save."""
         phase, fetching = self.now, self.fetching_since
         return fetching if phase.name == "step" else phase.begin
 

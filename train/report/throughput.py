@@ -7,7 +7,7 @@ class Throughput:
     """Times the steps between two records.
 
     The loop calls `start` once the step is compiled (and again after a pause, such as an
-    evaluation), `step` whenever it has learnt that a step is finished, `take` for a record. So
+    evaluation), `step` whenever it sees that a step is finished, `take` for a record. So
     compiling and pauses are in no step time and the first step's time is as right as the others.
     """
 

@@ -16,7 +16,7 @@ Record = Mapping[str, float | int | str]
 
 
 class Writer(Protocol):
-    """Takes records; every record has `step`, the number of finished steps it tells about."""
+    """Takes records; every record has `step`, the number of finished steps it is about."""
 
     def write(self, record: Record) -> None:
         """Take one record."""
@@ -103,8 +103,8 @@ def require_wandb(project: str) -> None:
 class WandbWriter:
     """A run in a Weights & Biases project; its environment variables apply (WANDB_MODE=offline).
 
-    It is one for the life of our run: `wandb.json` in the run directory keeps its id, and the last
-    step that was sent. A later start goes on with it and sends no step twice, as W&B cannot take
+    There is one for the life of a run: `wandb.json` in the run directory keeps its id, and the last
+    step that was sent. A later start continues it and sends no step twice, as W&B cannot take
     back what it has: after a rollback or a resume it keeps what it got first. A new run takes
     `run_id`, or an id of its own.
     """
@@ -160,8 +160,8 @@ def _sent(file: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"wandb.json={file} must hold the id of its run in each project, and the last step "
-            f"sent there, because a start goes on with that run, but it is damaged ({error}); try "
-            "moving it away for a new run there, or setting WANDB_RUN_ID besides to go on with "
+            f"sent there, because a start continues that run, but it is damaged ({error}); try "
+            "moving it away for a new run there, or setting WANDB_RUN_ID as well to continue "
             "the old one"
         ) from error
     return sent

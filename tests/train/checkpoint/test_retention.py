@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from train.checkpoint.retention import kept_steps
+from train.checkpoint.folder import kept_steps
 from train.config import CheckpointConfig
 
 

@@ -10,11 +10,10 @@ import pytest
 
 from launch.run import build
 from tests.models import SMALL, TRAIN, batch_of, mesh_of, placed, shapes_of
-from train.checkpoint.checksums import copies, odd_ones
 from train.checkpoint.saver import RunSaver
 from train.checkpoint.tree import named_leaves
 from train.feed import replicated
-from train.guard.corruption import CheckedStep, Recompute, Replicas
+from train.guard.corruption import CheckedStep, Recompute, Replicas, copies, outliers
 from train.guard.spikes import NO_CEILING
 from train.state import TrainState
 
@@ -72,10 +71,10 @@ def test_any_one_flipped_bit_of_any_copy_is_flagged_by_array_and_device(made: Ma
         assert "more)" not in str(error.value)
 
 
-def test_odd_ones_are_the_minority_or_all() -> None:
-    assert odd_ones([7, 7, 8, 7]) == [2]
-    assert odd_ones([7, 8]) == [0, 1]
-    assert odd_ones([1, 2, 3, 4]) == [0, 1, 2, 3]
+def test_outliers_are_the_minority_or_all() -> None:
+    assert outliers([7, 7, 8, 7]) == [2]
+    assert outliers([7, 8]) == [0, 1]
+    assert outliers([1, 2, 3, 4]) == [0, 1, 2, 3]
 
 
 def test_a_mesh_without_copies_is_refused() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.guard.spikes import LEAST_DEVIATION, NO_CEILING, Window
+from train.guard.spikes import MIN_DEVIATION, NO_CEILING, Window
 
 THRESHOLD = 4.0
 values = st.floats(0.125, 100, width=32)
@@ -29,7 +29,7 @@ def by_hand(seen: list[float], length: int) -> float:
     last = np.array(seen[-length:], np.float64)
     middle = np.median(last)
     deviation = 1.4826 * np.median(np.abs(last - middle))
-    return float(middle + THRESHOLD * max(deviation, LEAST_DEVIATION * middle))
+    return float(middle + THRESHOLD * max(deviation, MIN_DEVIATION * middle))
 
 
 @given(history=histories, length=lengths)

@@ -40,7 +40,7 @@ def watched(
         dog.close()
 
 
-def begin_steps(phases: Phases, steps: int = watchdog.LEAST_STEPS) -> None:
+def begin_steps(phases: Phases, steps: int = watchdog.MIN_STEPS) -> None:
     phases.begin_steps(0)
     for step in range(steps):
         phases.finished(step + 1, 0.0)
@@ -54,13 +54,13 @@ def stepping(steps: int) -> Phases:
 
 def test_a_step_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(NEVER, step_seconds=0.05)
-    with watched(stepping(watchdog.LEAST_STEPS), config, monkeypatch) as (_, said, event):
+    with watched(stepping(watchdog.MIN_STEPS), config, monkeypatch) as (_, said, event):
         assert event.wait(60)
     assert said[0].startswith("the step after step 3, for 0.") and "limit 0.1 s, median" in said[0]
 
 
 def test_the_median_gives_slow_steps_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = stepping(watchdog.LEAST_STEPS)
+    phases = stepping(watchdog.MIN_STEPS)
     phases.recent.extend([1e5] * 5)
     config = WatchdogConfig(step_seconds=1e-3, step_medians=10, phase_minutes=1e6)
     with watched(phases, config, monkeypatch) as (dog, said, _):
@@ -70,7 +70,7 @@ def test_the_median_gives_slow_steps_more_time(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["compile", "evaluate", "save", "restore", "finish"])
 def test_another_phase_that_takes_too_long(name, monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = stepping(watchdog.LEAST_STEPS)
+    phases = stepping(watchdog.MIN_STEPS)
     phases.enter(name)
     config = dataclasses.replace(NEVER, phase_minutes=1e-3)
     with watched(phases, config, monkeypatch) as (_, said, event):
@@ -80,13 +80,13 @@ def test_another_phase_that_takes_too_long(name, monkeypatch: pytest.MonkeyPatch
 
 def test_first_steps_have_the_limit_of_other_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     config = WatchdogConfig(step_seconds=1e-3, step_medians=1e-3, phase_minutes=1e6)
-    with watched(stepping(watchdog.LEAST_STEPS - 1), config, monkeypatch) as (dog, said, _):
+    with watched(stepping(watchdog.MIN_STEPS - 1), config, monkeypatch) as (dog, said, _):
         ticks_of(dog, 10)
     assert not said
 
 
 def test_a_wait_for_data_has_the_limit_of_other_phases(monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = stepping(watchdog.LEAST_STEPS)
+    phases = stepping(watchdog.MIN_STEPS)
     config = WatchdogConfig(step_seconds=1e-3, step_medians=1e-3, phase_minutes=1e6)
     with phases.fetching(), watched(phases, config, monkeypatch) as (dog, said, _):
         ticks_of(dog, 10)
@@ -98,7 +98,7 @@ def test_a_wait_for_data_has_the_limit_of_other_phases(monkeypatch: pytest.Monke
 
 
 def test_a_save_in_the_background_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    phases = stepping(watchdog.LEAST_STEPS)
+    phases = stepping(watchdog.MIN_STEPS)
     config = dataclasses.replace(NEVER, phase_minutes=1e-3)
     with watched(phases, config, monkeypatch) as (dog, said, event):
         since = time.monotonic()
@@ -113,12 +113,12 @@ def test_a_step_that_waits_for_another_process_has_not_hung(
     phases = Phases()
     config = dataclasses.replace(NEVER, step_seconds=0.05)
     with watched(phases, config, monkeypatch) as (dog, said, event):
-        dog.held_up_at = time.monotonic
+        dog.delayed_at = time.monotonic
         begin_steps(phases)
         ticks_of(dog, 20)
         assert not said
         last = time.monotonic()
-        dog.held_up_at = lambda: last
+        dog.delayed_at = lambda: last
         assert event.wait(60)
     assert "s of them since another process was late (limit 0.1 s" in said[0]
 
@@ -129,7 +129,7 @@ def test_the_wait_for_another_process_has_the_limit_of_other_phases(
     phases = Phases()
     config = WatchdogConfig(step_seconds=0.05, phase_minutes=5e-3)
     with watched(phases, config, monkeypatch) as (dog, said, event):
-        dog.held_up_at = time.monotonic
+        dog.delayed_at = time.monotonic
         begin_steps(phases)
         assert event.wait(60)
     assert said[0].startswith("the step after step 3, for 0.3 s, 0.0 s of them since another")

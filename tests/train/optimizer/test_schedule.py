@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.advice import advised
 from train.config import OptimizerConfig
 from train.optimizer.schedule import learning_rate, odd_schedule
+from train.optimizer.shapes import SHAPES
 
 STEPS = 101
 
@@ -19,7 +20,7 @@ def rates(**settings: Any) -> list[float]:
     return [learning_rate(config, step, STEPS) for step in range(STEPS)]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear", "wsd", "inverse_sqrt"])
+@pytest.mark.parametrize("schedule", SHAPES)
 def test_warm_up_is_linear_and_ends_at_the_peak(schedule: str) -> None:
     found = rates(schedule=schedule, warmup_steps=10)
     np.testing.assert_allclose(found[:10], [2.0 * (i + 1) / 10 for i in range(10)])
@@ -48,7 +49,7 @@ def test_a_fraction_of_a_step_lies_between_its_neighbours() -> None:
 
 
 @given(
-    schedule=st.sampled_from(["constant", "cosine", "linear", "wsd", "inverse_sqrt"]),
+    schedule=st.sampled_from(list(SHAPES)),
     warmup=st.integers(0, 120),
     steps=st.integers(1, 100),
     fraction=st.integers(0, 100),
