@@ -38,7 +38,7 @@ class Peers:
     def _run(self, job: Coordination) -> None:
         published = False
         while not self._closed.wait(LOOK * self._step_seconds):
-            since, now = self._phases.beside_since(), time.monotonic()
+            since, now = self._phases.off_step_since(), time.monotonic()
             late = since is not None and now - since > PUBLISH * self._step_seconds
             lasts = now - self._phases.now.mark
             # A coordinator that does not answer is asked again; if it is gone, the job ends.

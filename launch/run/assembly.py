@@ -83,7 +83,7 @@ def run_training(
         )
         peers = Peers(watch.job, phases, config.train.watchdog.step_seconds)
         watch.watchdog.saving_since = lambda: parts.checkpointer.saving_since
-        watch.watchdog.held_up_at = lambda: peers.delayed_at
+        watch.watchdog.delayed_at = lambda: peers.delayed_at
         with closing(peers):
             state, place = _train_from(parts, start)
         phases.enter("finish")

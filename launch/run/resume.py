@@ -21,7 +21,7 @@ from launch.run.directory import RunDirectory, has_begun
 from launch.run.environment import environment
 from launch.run.saved import open_run
 from train.checkpoint.checkpointer import Checkpointer
-from train.checkpoint.manifest import Fault, told
+from train.checkpoint.manifest import Fault, fault_list
 from train.config import TrainConfig
 from train.report.record import Place
 from train.state import TrainState
@@ -99,7 +99,7 @@ def latest(
     require_rows(rows, config.data, meta, f"step {step} of {directory}")
     for other, faults in bad.items():
         aside = checkpointer.set_aside(other, faults)
-        say(f"step {other} is damaged ({told(faults)}) and set aside as {aside.name}")
+        say(f"step {other} is damaged ({fault_list(faults)}) and set aside as {aside.name}")
     now = environment()["versions"]
     changed = tuple(
         f"{package} {version} -> {now.get(package, 'none')}"
@@ -159,7 +159,7 @@ def newest_good(
         bad[step] = faults
     if not bad and not items["bad"]:
         return None, bad
-    faulty = [f"step {step}: {told(faults)}" for step, faults in bad.items()]
+    faulty = [f"step {step}: {fault_list(faults)}" for step, faults in bad.items()]
     faulty += [f"step {step} was set aside" for step in items["bad"]]
     raise UserError(
         f"checkpoints={checkpointer.directory} must contain a good checkpoint, because the run "

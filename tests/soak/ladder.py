@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from data.cache import only_one
+from data.cache import locked
 from launch.config import save
 from launch.ladder.study import from_dict
 from tests.soak.job import PATIENCE, ROOT, SoakJob
@@ -83,7 +83,7 @@ def undisturbed() -> tuple[dict[str, bytes], float]:
     """Every cell's result, and the seconds that two workers took for them; made once."""
     folder = ROOT / ".cache" / "soak" / f"ladder-{code_digest()[:12]}"
     seconds_file = folder / "seconds.json"
-    with only_one(folder.with_suffix(".lock"), lambda _: None):
+    with locked(folder.with_suffix(".lock"), lambda _: None):
         if not seconds_file.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)

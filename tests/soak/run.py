@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from data.cache import only_one
+from data.cache import locked
 from tests.soak.job import FLAGS, ROOT, Layout, SoakJob, began_at, difference, newest_checkpoint
 
 Outcome = dict[str, float | int | str]
@@ -32,7 +32,7 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
     name += "".join(f"-{word.lstrip('-')}" for word in words)
     folder = ROOT / ".cache" / "soak" / name
     seconds_file = folder / "seconds.json"
-    with only_one(folder.with_suffix(".lock"), lambda _: None):
+    with locked(folder.with_suffix(".lock"), lambda _: None):
         if not seconds_file.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
