@@ -24,7 +24,7 @@ class Labels(NamedTuple):
 BATCH = Labels(np.zeros((4, 3, 3, 1)), np.zeros(4, int), np.ones(4))
 
 
-def test_each_field_comes_with_its_own_axes_and_one_that_is_absent_stays_so() -> None:
+def test_each_field_comes_with_its_own_axes_and_an_absent_field_stays_absent() -> None:
     seen = map_fields(lambda array, axes: (array.shape, axes), BATCH._replace(labels=None))
     assert seen == (((4, 3, 3, 1), ("batch", None, None, None)), None, ((4,), ("batch",)))
 

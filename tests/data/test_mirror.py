@@ -20,7 +20,7 @@ def open_from_bucket(lines: list[str]) -> Store:
     return open_store(corpus, ByteTokenizer(), config, lines.append)
 
 
-def test_the_second_machine_copies_what_the_first_made(
+def test_the_second_machine_copies_what_the_first_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = bucket_in_memory()

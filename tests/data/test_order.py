@@ -39,6 +39,6 @@ def test_positions_count_every_row_that_is_not_skipped_once_and_in_order(skipped
     assert rows_at(positions, [list(pair) for pair in skipped]).tolist() == left
 
 
-def test_rows_are_told_as_ranges() -> None:
+def test_rows_are_printed_as_ranges() -> None:
     assert in_words(rows_at(np.arange(16, 24), ())) == "16 to 23"
     assert in_words(rows_at(np.arange(16, 24), ((20, 90),))) == "16 to 19 and 90 to 93"

@@ -34,13 +34,13 @@ def corpus_of(folder: Path, texts: list[str]) -> Corpus:
 def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
     texts = [f"document {i} \u00e4\u00f6\u00fc" * i for i in range(40)]
     corpus = corpus_of(tmp_path, texts)
-    held = [text for text in texts[1:] if is_held_out(text.encode(), 0.3)]
+    evaluated = [text for text in texts[1:] if is_held_out(text.encode(), 0.3)]
     kept = [text for text in texts[1:] if not is_held_out(text.encode(), 0.3)]
-    assert held and kept
+    assert evaluated and kept
     size = write_shard(tmp_path, 7, corpus, corpus.pieces(), DataConfig(held_out=0.3))
     assert size == sum(len(text.encode()) for text in texts)
     record = json.loads(record_of(tmp_path, 7).read_text())
-    for split, documents in {"train": kept, "held_out": held}.items():
+    for split, documents in {"train": kept, "held_out": evaluated}.items():
         content = (tmp_path / f"00007.{split}.tokens").read_bytes()
         tokens = np.frombuffer(content, "<u2")
         expected = [[*text.encode(), 256] for text in documents]

@@ -104,9 +104,9 @@ def test_a_killed_worker_ends_the_build_with_words(tmp_path: Path) -> None:
 
 def test_several_processes_make_it_once(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    with start(tmp_path, cache) as one, start(tmp_path, cache) as two:
-        outputs = [one.communicate()[0], two.communicate()[0]]
-    assert one.returncode == two.returncode == 0
+    with start(tmp_path, cache) as first, start(tmp_path, cache) as second:
+        outputs = [first.communicate()[0], second.communicate()[0]]
+    assert first.returncode == second.returncode == 0
     assert sum("tokenized 40 of 40 shards" in output for output in outputs) == 1
     assert outputs[0].splitlines()[-1] == outputs[1].splitlines()[-1]
 
@@ -148,7 +148,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path, kind: str) -> None:
         quietly(corpus)
 
 
-def test_damage_found_by_a_worker_is_reported_as_ours(
+def test_damage_seen_by_a_worker_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("data.store.PIECE", 10)

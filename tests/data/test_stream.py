@@ -69,7 +69,7 @@ def folder_of(tmp_path: Path) -> Path:
     return next((tmp_path / "stores").glob("*/manifest.json")).parent
 
 
-def test_a_flipped_bit_is_found_when_its_block_is_touched(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected_when_its_block_is_read(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     path = folder / "00000.train.tokens"
     content = bytearray(path.read_bytes())
@@ -83,7 +83,7 @@ def test_a_flipped_bit_is_found_when_its_block_is_touched(tmp_path: Path) -> Non
         stream.read(np.array([BLOCK // 2 - 50]), row)
 
 
-def test_a_file_of_another_size_is_found_on_opening(tmp_path: Path) -> None:
+def test_a_file_of_another_size_is_refused_on_opening(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     path = folder / "00000.train.tokens"
     path.write_bytes(path.read_bytes()[:-2])

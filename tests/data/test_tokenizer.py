@@ -39,12 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def make(folder: Path) -> Callable[[str], Tokenizer]:
-    made = {
+    tokenizers = {
         "bytes": load_tokenizer("bytes"),
         "bpe": load_tokenizer(str(folder / "bpe.json")),
         "piece": load_tokenizer(str(folder / "piece.model")),
     }
-    return made.__getitem__
+    return tokenizers.__getitem__
 
 
 KINDS = pytest.mark.parametrize("kind", ["bytes", "bpe", "piece"])

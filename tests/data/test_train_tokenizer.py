@@ -20,9 +20,9 @@ def test_learns_what_is_not_held_out(tmp_path: Path) -> None:
     lines: list[str] = []
     train_tokenizer(config, 400, tmp_path / "bpe.json", report=lines.append)
     tokenizer = load_tokenizer(str(tmp_path / "bpe.json"))
-    held = [is_held_out(text.encode(), 0.5) for text in texts]
-    assert True in held and False in held
-    for text, out in zip(texts, held, strict=True):
+    evaluated = [is_held_out(text.encode(), 0.5) for text in texts]
+    assert True in evaluated and False in evaluated
+    for text, out in zip(texts, evaluated, strict=True):
         (ids,) = tokenizer.encode_batch([text.split()[0]])
         assert (len(ids) > 2) == out
     assert lines[-1] == f"learnt {tokenizer.vocab_size:,} tokens"

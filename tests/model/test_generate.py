@@ -186,8 +186,8 @@ def test_top_k_draws_among_the_k_likeliest_in_proportion(logits: np.ndarray, k: 
 @settings(max_examples=8)
 def test_top_p_draws_among_the_fewest_that_hold_p(logits: np.ndarray, p: float) -> None:
     order = np.argsort(-logits)
-    held = np.cumsum(softmax(logits)[order])
-    count = min(int(np.searchsorted(held, p)) + 1, 6)
+    reached = np.cumsum(softmax(logits)[order])
+    count = min(int(np.searchsorted(reached, p)) + 1, 6)
     kept = np.isin(np.arange(6), order[:count])
     found = drawn(logits, Sampling(top_p=p))
     assert (found[~kept] == 0).all()

@@ -48,8 +48,8 @@ def test_norms_against_numpy(kind: str) -> None:
     y = np.asarray(x, np.float64)
     centre = y.mean(-1, keepdims=True) if kind == "layernorm" else 0.0
     wanted = (y - centre) / np.sqrt(((y - centre) ** 2).mean(-1, keepdims=True) + 0.1)
-    bias = 0.0 if norm.bias is None else norm.bias[...]
-    wanted = wanted * norm.scale[...] + bias
+    bias = 0.0 if norm.bias is None else np.asarray(norm.bias[...])
+    wanted = wanted * np.asarray(norm.scale[...]) + bias
     assert (norm.bias is None) == (kind == "rmsnorm")
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 

@@ -21,7 +21,7 @@ WANTED = {
 }
 
 
-def made(D: int, F: int, **choices: Any) -> Mlp:
+def mlp_of(D: int, F: int, **choices: Any) -> Mlp:
     stds = {"std": 0.3, "residual_std": 0.3}
     return Mlp(param, jax.random.key(0), D, F, bias=True, **stds, **choices)
 
@@ -35,7 +35,7 @@ def test_every_activation_of_the_config_is_there() -> None:
 def test_feed_forward_against_numpy(activation: str, gated: bool) -> None:
     x = np.random.default_rng(0).standard_normal((4, 3, 16))
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
-        mlp = jax.jit(lambda: made(16, 32, activation=activation, gated=gated))()
+        mlp = jax.jit(lambda: mlp_of(16, 32, activation=activation, gated=gated))()
         mlp.b_up[...] = mlp.b_up[...] + 0.5
         mlp.b_down[...] = mlp.b_down[...] - 0.5
         rows = jax.sharding.reshard(jnp.asarray(x, jnp.float32), spec("batch", None, None))

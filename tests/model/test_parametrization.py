@@ -172,8 +172,8 @@ def test_updates_have_the_declared_rates_on_every_mesh(name: str) -> None:
     for shape in ({}, {"fsdp": 2, "tensor": 2}):
         with jax.set_mesh(mesh_of(**shape)):
             found[len(shape)] = jax.jit(first, compiler_options=QUICK)(jax.random.key(0))
-    for one, many in zip(*map(jax.tree.leaves, found.values()), strict=True):
-        np.testing.assert_allclose(one, many, rtol=1e-6)
+    for single, many in zip(*map(jax.tree.leaves, found.values()), strict=True):
+        np.testing.assert_allclose(single, many, rtol=1e-6)
     model, grads, updates = found[0]
     for part, rate, back, decay in (
         (lambda m: m.blocks.mlp.w_up, 0.25, 8, 0.5),

@@ -68,7 +68,7 @@ def arrays(run: Path) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
-def told(record: dict[str, Any]) -> dict[str, Any]:
+def numbers_of(record: dict[str, Any]) -> dict[str, Any]:
     """A record without what a clock says."""
     names = "step loss grad_norm learning_rate examples_seen dropped_updates skipped_rows"
     return {name: record[name] for name in names.split()}
@@ -110,7 +110,7 @@ def test_killed_after_a_rollback_it_does_the_same_again_bit_for_bit(
     assert process.returncode == -9 and checkpoint(run).latest_step() == 30
     out = meshloom("train", "--run-dir", str(run), "--resume").stdout
     assert out.count("are a spike") == 2
-    assert [told(r) for r in records(run)] == [told(r) for r in records(straight[0])]
+    assert [numbers_of(r) for r in records(run)] == [numbers_of(r) for r in records(straight[0])]
     ours, theirs = checkpoint(run).read_meta(), checkpoint(straight[0]).read_meta()
     names = ("examples_seen", "skipped", "rollbacks", "bad_numbers")
     assert [ours[name] for name in names] == [theirs[name] for name in names]

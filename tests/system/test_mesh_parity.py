@@ -31,7 +31,7 @@ COMPLAINT = "Involuntary full rematerialization"
 
 
 @pytest.fixture
-def compiled_anew() -> Iterator[None]:
+def compiled_again() -> Iterator[None]:
     """Keeps this test's programs out of the compilation cache: what comes from there logs
     nothing."""
     name = "jax_persistent_cache_min_compile_time_secs"
@@ -63,19 +63,19 @@ def norm(arrays: Iterable[np.ndarray]) -> float:
 
 
 @functools.cache
-def on_one_device(kind: str) -> tuple[float, dict[str, np.ndarray]]:
+def on_a_single_device(kind: str) -> tuple[float, dict[str, np.ndarray]]:
     return loss_and_gradients(kind, {})
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("shape", MESHES)
-@pytest.mark.usefixtures("compiled_anew")
+@pytest.mark.usefixtures("compiled_again")
 def test_loss_and_gradients_are_those_of_one_device(
     kind: str, shape: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loss, grads = loss_and_gradients(kind, MESHES[shape])
     assert COMPLAINT not in capfd.readouterr().err
-    wanted_loss, wanted = on_one_device(kind)
+    wanted_loss, wanted = on_a_single_device(kind)
     assert loss == pytest.approx(wanted_loss, rel=2e-6)
     whole = norm(wanted.values())
     assert grads.keys() == wanted.keys()
@@ -86,7 +86,7 @@ def test_loss_and_gradients_are_those_of_one_device(
         assert norm([grads[name] - leaf]) <= 5e-6 * size, name
 
 
-@pytest.mark.usefixtures("compiled_anew")
+@pytest.mark.usefixtures("compiled_again")
 def test_a_complaint_would_be_heard(capfd: pytest.CaptureFixture[str]) -> None:
     """A plain gather from a sharded table, which `Embedding.lookup` avoids, makes XLA complain."""
     sizes = {"fsdp": 2, "context": 2, "tensor": 2}

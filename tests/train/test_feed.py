@@ -59,7 +59,7 @@ def test_another_batch_size_skips_and_repeats_no_row() -> None:
     assert fed(0, 3, 8, fsdp=4) + fed(24, 2, 16, fsdp=8) + fed(56, 4, 2) == list(range(64))
 
 
-def test_two_processes_see_the_rows_of_one_between_them(tmp_path: Path) -> None:
+def test_two_processes_share_the_rows_of_a_batch(tmp_path: Path) -> None:
     program = (
         "import json, sys, jax, numpy as np\n"
         "import launch.process.distributed\n"
@@ -74,9 +74,9 @@ def test_two_processes_see_the_rows_of_one_between_them(tmp_path: Path) -> None:
         "    tokens = next(feed).batch.tokens\n"
         "    shards = [np.asarray(s.data)[:, 0].tolist() for s in tokens.addressable_shards]\n"
         "    total = int(jax.jit(lambda t: t.sum())(tokens))\n"
-        "    told = [(24 + rows).tolist(), sum(shards, []), total]\n"
+        "    reported = [(24 + rows).tolist(), sum(shards, []), total]\n"
         "    with open(f'{sys.argv[1]}/{jax.process_index()}.json', 'w') as file:\n"
-        "        json.dump(told, file)\n"
+        "        json.dump(reported, file)\n"
         "    feed.close()\n"
     )
     launcher = (
@@ -92,10 +92,10 @@ def test_two_processes_see_the_rows_of_one_between_them(tmp_path: Path) -> None:
         timeout=120,
     )
     assert result.returncode == 0, result.stderr
-    told = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (0, 1)]
-    assert all(read == held for read, held, _ in told), "a process reads the rows of others too"
-    assert sorted(told[0][1] + told[1][1]) == list(range(24, 32))
-    assert {total for _, _, total in told} == {T * sum(range(24, 32))}
+    reported = [json.loads((tmp_path / f"{number}.json").read_text()) for number in (0, 1)]
+    assert all(read == own for read, own, _ in reported), "a process reads the rows of others too"
+    assert sorted(reported[0][1] + reported[1][1]) == list(range(24, 32))
+    assert {total for _, _, total in reported} == {T * sum(range(24, 32))}
 
 
 def test_data_that_ends_is_an_error_of_the_step_that_wants_it() -> None:

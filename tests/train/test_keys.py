@@ -81,7 +81,7 @@ def test_each_micro_batch_has_the_key_of_its_number() -> None:
     assert abs(loss_and_gradient(accumulation=1)[0] - by_hand) > 1e-4
 
 
-def test_a_resumed_run_drops_what_the_straight_one_does() -> None:
+def test_a_resumed_run_drops_what_an_undisturbed_run_drops() -> None:
     step = make_train_step(TRAIN)
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
         batch = placed(batch_of())
@@ -102,7 +102,7 @@ def test_a_resumed_run_drops_what_the_straight_one_does() -> None:
         assert losses[number] == pytest.approx(loss_and_gradient(number)[0], rel=1e-6)
 
 
-def test_no_key_of_a_step_is_one_that_drew_the_weights() -> None:
+def test_no_key_of_a_step_drew_the_weights() -> None:
     """The first splits of a key are its folds by 0, 1, 2, ..., and those of each split again."""
     first = jax.random.split(jax.random.key(0), 8)
     drawn = [*first, *jax.random.split(first[2], 8)]

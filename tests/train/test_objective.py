@@ -38,7 +38,8 @@ class PictureBatch(NamedTuple):
         x = jnp.dot(pixels, model["projection"], out_sharding=spec("batch", None))
         arguments = (x, model["table"], batch.labels, batch.weights, config.z_loss)
         sums: Any = cross_entropy(*arguments, config.loss_chunk, model["bias"])
-        scores = jnp.dot(x, model["table"].T, out_sharding=spec("batch", None)) + model["bias"]
+        scores = jnp.dot(x, model["table"].T, out_sharding=spec("batch", None))
+        scores += model["bias"][None]
         right = jnp.argmax(scores, axis=-1) == batch.labels
         others = {"accuracy": jnp.sum(batch.weights * right)}
         return Sums(sums[1], sums[0], total_weight(batch), others)

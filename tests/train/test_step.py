@@ -71,13 +71,13 @@ def test_a_micro_batch_without_targets_does_not_count() -> None:
     with jax.set_mesh(mesh_of()):
         config = dataclasses.replace(TRAIN, accumulation=4)
         model = fresh(TRAIN).model
-        one, four = (
+        whole, four = (
             jax.jit(lambda m, b, c=c: gradients(m, b, c)[0])(
                 model, placed(batch._replace(weights=weights))
             )
             for c in (TRAIN, config)
         )
-    assert float(one) == pytest.approx(float(four), rel=1e-6)
+    assert float(whole) == pytest.approx(float(four), rel=1e-6)
 
 
 @pytest.mark.parametrize("fault", ["loss", "loss above", "norm above"])
@@ -100,7 +100,7 @@ def test_a_bad_step_changes_nothing_but_the_count(fault: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_step_at_its_ceiling_is_made_as_if_there_were_none() -> None:
+def test_a_step_at_its_ceiling_is_as_without_a_ceiling() -> None:
     with jax.set_mesh(mesh_of()):
         (free, (at,)), state = run(TRAIN, batch_of()), fresh(TRAIN)
         ceiling = replicated((float(at.loss), float(at.grad_norm)))
@@ -137,7 +137,7 @@ def test_evaluation_sums_are_the_training_loss_of_the_same_rows() -> None:
     assert sums.loss / sums.weight == pytest.approx(float(metrics.loss), rel=1e-6)
 
 
-def test_the_old_state_is_given_up() -> None:
+def test_the_old_state_is_donated() -> None:
     with jax.set_mesh(mesh_of()):
         state = fresh(TRAIN)
         table = state.model.embedding.table[...]

@@ -29,7 +29,7 @@ class NumberRows(Rows[NumberBatch]):
         return NumberBatch(numbers, there.astype(np.float32))
 
 
-def test_training_rows_never_end_and_skip_what_they_are_told_to() -> None:
+def test_training_rows_never_end_and_skip_the_ranges() -> None:
     rows = NumberRows("train", 7)
     seen = [batch.numbers for batch in itertools.islice(rows.batches(0, 4, np.arange(4)), 7)]
     epochs = np.concatenate(seen).reshape(4, 7)

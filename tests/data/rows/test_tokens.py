@@ -266,30 +266,30 @@ def documents_of(rows: TokenWindows) -> set[str]:
 
 
 def test_held_out_documents_are_never_trained_on(config: DataConfig, rows: TokenWindows) -> None:
-    held = quietly(config, "held_out")
-    assert rows.num_documents + held.num_documents == 120 and held.num_documents > 5
-    assert held.digest == rows.digest
-    names = [{text.split(">")[0] for text in documents_of(r) if text} for r in (rows, held)]
+    evaluated = quietly(config, "held_out")
+    assert rows.num_documents + evaluated.num_documents == 120 and evaluated.num_documents > 5
+    assert evaluated.digest == rows.digest
+    names = [{text.split(">")[0] for text in documents_of(r) if text} for r in (rows, evaluated)]
     assert len(names[1]) > 5 and not names[0] & names[1]
 
 
 def test_held_out_rows_come_once_and_are_filled_up(config: DataConfig) -> None:
-    held = quietly(config, "held_out")
-    size = held.num_rows - 3
-    batches = list(held.batches(0, size, np.arange(size)))
+    evaluated = quietly(config, "held_out")
+    size = evaluated.num_rows - 3
+    batches = list(evaluated.batches(0, size, np.arange(size)))
     assert len(batches) == 2
     last = batches[1]
     assert last.segment_ids is not None
     assert (last.weights[3:] == 0).all() and (last.segment_ids[3:] == 0).all()
     assert (last.segment_ids[:3] > 0).all()
-    joined = np.concatenate([b.tokens for b in batches])[: held.num_rows]
-    order = held.examples(np.arange(held.num_rows)).tolist()
-    assert order != sorted(order) and sorted(order) == list(range(held.num_rows))
-    later: TokenRows = next(held.batches(2, 4, np.arange(4)))
+    joined = np.concatenate([b.tokens for b in batches])[: evaluated.num_rows]
+    order = evaluated.examples(np.arange(evaluated.num_rows)).tolist()
+    assert order != sorted(order) and sorted(order) == list(range(evaluated.num_rows))
+    later: TokenRows = next(evaluated.batches(2, 4, np.arange(4)))
     np.testing.assert_array_equal(later.tokens, joined[2:6])
-    assert list(held.batches(held.num_rows, size, np.arange(size))) == []
+    assert list(evaluated.batches(evaluated.num_rows, size, np.arange(size))) == []
     mine = np.array([size - 1])
-    assert [b.weights.sum() > 0 for b in held.batches(0, size, mine)] == [True, False]
+    assert [b.weights.sum() > 0 for b in evaluated.batches(0, size, mine)] == [True, False]
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -304,8 +304,9 @@ def test_shapes_known_beforehand_are_those_of_batches(config: DataConfig, packin
 
 
 def test_held_out_rows_are_not_mixed_by_weight(mixed: DataConfig) -> None:
-    held = quietly(replace(mixed, weights=(1.0, 9.0)), "held_out")
-    assert sorted(held.examples(np.arange(held.num_rows))) == list(range(held.num_rows))
+    evaluated = quietly(replace(mixed, weights=(1.0, 9.0)), "held_out")
+    examples = evaluated.examples(np.arange(evaluated.num_rows))
+    assert sorted(examples) == list(range(evaluated.num_rows))
 
 
 @pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 9.0)])

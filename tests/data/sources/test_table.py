@@ -35,7 +35,7 @@ def test_kinds_are_light_to_import() -> None:
     assert not heavy & set(loaded)
 
 
-def test_a_kind_of_one_s_own_is_tokenized_by_several_processes(
+def test_a_kind_from_outside_is_tokenized_by_several_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("data.store.PIECE", 2000)

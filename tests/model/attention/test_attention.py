@@ -130,15 +130,15 @@ def test_cross_attention_is_the_same_on_a_mesh(
 
 
 def test_keys_of_a_source_serve_again() -> None:
-    """As while decoding: later queries find what the first made."""
+    """As while decoding: later queries find the keys of the first."""
     x, source, *segments = map(jnp.asarray, apart(2))
     with jax.set_mesh(mesh_of()):
         mask = cross_mask(*segments)
         attention = jax.jit(lambda: layer(2, rotary=ROTARY))()
-        first, made = attention(x, mask, source=source)
-        second, kept = attention(x, mask, source=made)
+        first, keys = attention(x, mask, source=source)
+        second, kept = attention(x, mask, source=keys)
     np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(made.k, kept.k)
+    np.testing.assert_array_equal(keys.k, kept.k)
 
 
 def test_a_mask_of_other_keys_is_refused() -> None:

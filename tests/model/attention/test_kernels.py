@@ -27,11 +27,11 @@ chosen = functools.partial(choose_kernel, dtype="bfloat16", head_dim=64, masks=[
 def program(kernel: str, kind: MaskKind) -> Any:
     """Output and gradients, compiled once for a kind of mask where single operations are slow."""
 
-    def one(arrays: tuple[np.ndarray, ...], mask: Mask) -> tuple[jax.Array, ...]:
+    def run(arrays: tuple[np.ndarray, ...], mask: Mask) -> tuple[jax.Array, ...]:
         y, back = jax.vjp(lambda q, k, v: attend(q, k, v, mask, kernel), *arrays[:3])
         return (y, *back(jnp.asarray(arrays[3])))
 
-    return one if kernel == "xla" else jax.jit(one, compiler_options=QUICK)
+    return run if kernel == "xla" else jax.jit(run, compiler_options=QUICK)
 
 
 def hold_to_the_formula(kernel: str, kind: MaskKind, seed: int) -> None:

@@ -25,7 +25,7 @@ def test_sizes_that_contradict_are_refused(
 
 
 @given(vocab=st.integers(1, 10_000), multiple=st.integers(1, 512))
-def test_padding_is_the_least_that_the_multiple_divides(vocab: int, multiple: int) -> None:
+def test_padding_is_the_smallest_that_the_multiple_divides(vocab: int, multiple: int) -> None:
     config = dataclasses.replace(GPT, vocab_size=vocab, vocab_multiple=multiple)
     padded = config.table_rows
     assert padded % multiple == 0
@@ -45,7 +45,7 @@ def test_padding_is_the_least_that_the_multiple_divides(vocab: int, multiple: in
         ({"base_depth": 8}, r"base_depth=8 must be None here, .* --model.depth-scaling linear"),
     ],
 )
-def test_a_base_shape_is_given_where_it_is_read_and_only_there(
+def test_a_base_shape_is_set_where_it_is_read_and_only_there(
     changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):

@@ -225,7 +225,7 @@ def test_meta_is_plain_json_on_disk(tmp_path: Path, state: State) -> None:
     assert stored == {"examples_seen": 10, "metrics": {}}
 
 
-def test_a_folder_that_is_gone_is_told(tmp_path: Path, state: State) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path, state: State) -> None:
     checkpointer = Checkpointer(tmp_path / "run" / "checkpoints", EACH_STEP)
     checkpointer.save(1, state, {})
     checkpointer.wait()
@@ -239,17 +239,17 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path, state: State) -> None:
 def test_how_long_a_save_runs_is_known(tmp_path: Path, state: State) -> None:
     with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
         assert checkpointer.saving_since is None
-        held_up = threading.Event()
-        checkpointer._waiter.submit(held_up.wait)
+        resumed = threading.Event()
+        checkpointer._waiter.submit(resumed.wait)
         before = time.monotonic()
         checkpointer.save(1, state, {})
         assert before <= (checkpointer.saving_since or 0) <= time.monotonic()
-        held_up.set()
+        resumed.set()
         checkpointer.wait()
         assert checkpointer.saving_since is None
 
 
-def test_set_aside_tells_why_and_the_step_can_be_saved_again(tmp_path: Path, state: State) -> None:
+def test_set_aside_says_why_and_the_step_can_be_saved_again(tmp_path: Path, state: State) -> None:
     with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
         for name in ("2.bad", "2.bad-2"):
             checkpointer.save(2, state, {})
@@ -270,7 +270,7 @@ def test_a_damaged_checkpoint_does_not_hinder_the_next(tmp_path: Path, state: St
     assert [fault.file for fault in checkpointer.faults(1)] == ["meta.json"]
 
 
-def test_a_device_that_fails_is_told_as_that(
+def test_a_device_that_fails_is_reported_as_that(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: Any, **settings: Any) -> None:

@@ -124,7 +124,7 @@ CASES = [("tmpfs", "save"), ("tmpfs", "wait"), ("readonly", "save")] if CAN_MOUN
 
 
 @pytest.mark.parametrize(("kind", "noticed"), [("limit", "save"), ("limit", "wait"), *CASES])
-def test_a_failed_save_is_told_and_the_last_checkpoint_stays(
+def test_a_failed_save_is_reported_and_the_last_checkpoint_stays(
     tmp_path: Path, kind: str, noticed: str
 ) -> None:
     script = SAVE_TO_FULL.replace("FILL", FILL[kind])
@@ -149,7 +149,7 @@ except ValueError as error:
 """
 
 
-def test_damaged_arrays_are_told_and_the_earlier_checkpoint_named(tmp_path: Path) -> None:
+def test_damaged_arrays_are_reported_and_the_earlier_checkpoint_named(tmp_path: Path) -> None:
     checkpointer = Checkpointer(tmp_path, EACH_STEP)
     for step in (1, 2):
         checkpointer.save(step, state_of(step), {})

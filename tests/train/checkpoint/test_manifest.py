@@ -64,13 +64,13 @@ def test_arrays_that_were_never_merged_are_no_checkpoint(checkpoint: Path, tmp_p
     assert not (path / "1").exists()
     copy = tmp_path / "1"
     shutil.copytree(checkpoint, copy)
-    held = manifest.read(copy)
+    entries = manifest.read(copy)
     index = "state/manifest.ocdbt"
     text = (copy / MANIFEST).read_text()
     (copy / index).unlink()
     body = {name: value for name, value in json.loads(text).items() if name != "sha256"}
     body["files"].pop(index)
-    body["bytes"] -= held.files[index].size
+    body["bytes"] -= entries.files[index].size
     seal = hashlib.sha256((json.dumps(body, indent=1) + "\n").encode()).hexdigest()
     (copy / MANIFEST).write_text(json.dumps(body | {"sha256": seal}, indent=1) + "\n")
     for share in ((0, 1), (1, 2)):
@@ -93,7 +93,7 @@ def test_every_bit_of_the_manifest_itself_counts(checkpoint: Path, tmp_path: Pat
             manifest.read(copy)
 
 
-def test_what_is_wrong_is_told(checkpoint: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_reported(checkpoint: Path, tmp_path: Path) -> None:
     copy = tmp_path / "1"
     shutil.copytree(checkpoint, copy)
     (copy / "state" / "_METADATA").unlink()
@@ -133,12 +133,12 @@ def test_a_key_refuses_what_was_not_signed_with_it(checkpoint: Path, tmp_path: P
     assert check(signed) == []
     assert check(signed, key=OTHER_KEY) == [Fault(MANIFEST, "signed with another key")]
     assert check(checkpoint, key=KEY) == [Fault(MANIFEST, "not signed, but a key is given")]
-    held = json.loads((signed / MANIFEST).read_text())
+    entries = json.loads((signed / MANIFEST).read_text())
     assert KEY.decode() not in (signed / MANIFEST).read_text()
     forged = manifest.read(checkpoint)
     manifest.write(signed, forged)
     unsigned = json.loads((signed / MANIFEST).read_text())
-    text = json.dumps(unsigned | {"hmac": held["hmac"]}, indent=1) + "\n"
+    text = json.dumps(unsigned | {"hmac": entries["hmac"]}, indent=1) + "\n"
     (signed / MANIFEST).write_text(text)
     assert check(signed, key=KEY)[0] == Fault(MANIFEST, "signed with another key")
 

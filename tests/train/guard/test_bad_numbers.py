@@ -92,7 +92,7 @@ def test_rollback_leaves_with_the_rows_and_counts_nothing() -> None:
     assert (guard.dropped, said) == (0, [])
 
 
-def test_the_ceiling_is_made_anew_only_when_it_changes() -> None:
+def test_the_ceiling_is_created_again_only_when_it_changes() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
         guard, _ = guarded(SKIP)
         first = guard.ceiling(1)

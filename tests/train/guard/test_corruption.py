@@ -17,11 +17,11 @@ from train.guard.corruption import CheckedStep, Recompute, Replicas, copies, out
 from train.guard.spikes import NO_CEILING
 from train.state import TrainState
 
-Made = tuple[Any, Any, list[Any]]
+Compiled = tuple[Any, Any, list[Any]]
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[Made]:
+def compiled() -> Iterator[Compiled]:
     """On replica 2 x fsdp 2 x tensor 2: fresh states, the step, and its arguments but the state."""
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
         fresh = jax.jit(build.fresh_state(SMALL, TRAIN))
@@ -49,8 +49,8 @@ def with_leaf(tree: Any, number: int, change: Any) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def test_any_one_flipped_bit_of_any_copy_is_flagged_by_array_and_device(made: Made) -> None:
-    fresh, step, arguments = made
+def test_any_flipped_bit_of_any_copy_is_flagged_by_array_and_device(compiled: Compiled) -> None:
+    fresh, step, arguments = compiled
     state = fresh()
     for _ in range(3):
         state, _ = step(state, *arguments)
@@ -85,8 +85,8 @@ def test_a_mesh_without_copies_is_refused() -> None:
         Replicas(jax.jit(build.fresh_state(SMALL, TRAIN))())
 
 
-def test_checked_steps_are_the_same_steps_and_tell_a_wrong_one(made: Made) -> None:
-    fresh, step, arguments = made
+def test_checked_steps_are_the_same_steps_and_report_a_wrong_step(compiled: Compiled) -> None:
+    fresh, step, arguments = compiled
     shapes = jax.eval_shape(fresh)
     tries: list[int] = []
     wrong_try = 99
@@ -117,7 +117,7 @@ def test_checked_steps_are_the_same_steps_and_tell_a_wrong_one(made: Made) -> No
         checked(ours, *arguments)
 
 
-def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
+def test_no_checkpoint_is_saved_of_copies_that_differ(compiled: Compiled) -> None:
     saved: list[int] = []
 
     class Saves:
@@ -130,7 +130,7 @@ def test_no_checkpoint_is_made_of_copies_that_differ(made: Made) -> None:
 
         def wait(self) -> None: ...
 
-    state = made[0]()
+    state = compiled[0]()
     saver = RunSaver(cast(Any, Saves()), {}, Replicas(state).check)
     assert saver.save(1, state, {}, metrics=None, force=False)
     flip = functools.partial(flipped, device=2, element=0, bit=31)

@@ -19,8 +19,8 @@ lengths = st.integers(2, 9)
 def filled(length: int, history: list[tuple[float, float, bool]]) -> Window:
     """The window after the steps 1, 2, ... of `history`."""
     window = Window(length, THRESHOLD)
-    for step, (loss, norm, made) in enumerate(history, start=1):
-        if made:
+    for step, (loss, norm, updated) in enumerate(history, start=1):
+        if updated:
             window.add(step, loss, norm)
     return window
 
@@ -33,11 +33,11 @@ def by_hand(seen: list[float], length: int) -> float:
 
 
 @given(history=histories, length=lengths)
-def test_the_ceiling_is_median_plus_deviations_of_made_updates_up_to_two_steps_before(
+def test_the_ceiling_is_median_plus_deviations_of_updates_up_to_two_steps_before(
     history: list, length: int
 ) -> None:
     step = len(history) + 1
-    seen = [(loss, norm) for loss, norm, made in history[: step - 2] if made]
+    seen = [(loss, norm) for loss, norm, updated in history[: step - 2] if updated]
     ceiling = filled(length, history).ceiling(step)
     if len(seen) < length:
         assert ceiling == NO_CEILING
@@ -62,9 +62,9 @@ def test_a_window_that_went_through_json_goes_on_with_the_same_ceilings(
     straight = filled(length, history[:cut])
     kept = json.loads(json.dumps(straight.records()))
     resumed = Window(length, THRESHOLD, kept)
-    for step, (loss, norm, made) in enumerate(history[cut:], start=cut + 1):
+    for step, (loss, norm, updated) in enumerate(history[cut:], start=cut + 1):
         assert straight.ceiling(step) == resumed.ceiling(step)
-        if made:
+        if updated:
             straight.add(step, loss, norm)
             resumed.add(step, loss, norm)
 
@@ -88,7 +88,7 @@ def test_only_high_values_are_spikes_and_equal_values_leave_room() -> None:
     assert filled(3, [(0.0, 0.0, True)] * 9).ceiling(10) == (THRESHOLD, THRESHOLD)
 
 
-def test_a_level_that_is_here_to_stay_is_only_taken_in_if_its_updates_are_made() -> None:
+def test_a_lasting_level_enters_the_window_only_if_its_updates_are_applied() -> None:
     window = filled(4, [(1.0, 1.0, True)] * 9 + [(9.0, 9.0, False)] * 9)
     assert window.ceiling(19)[0] < 1.1
     assert filled(4, [(1.0, 1.0, True)] * 9 + [(9.0, 9.0, True)] * 9).ceiling(19)[0] > 9

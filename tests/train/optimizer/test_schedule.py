@@ -54,7 +54,7 @@ def test_a_fraction_of_a_step_lies_between_its_neighbours() -> None:
     steps=st.integers(1, 100),
     fraction=st.integers(0, 100),
 )
-def test_a_schedule_that_cannot_be_is_said_and_the_advice_makes_one_that_can(
+def test_an_impossible_schedule_is_reported_and_the_advice_works(
     schedule: Any, warmup: int, steps: int, fraction: int
 ) -> None:
     words = ["--train.optimizer.warmup-steps", str(warmup)]

@@ -39,7 +39,7 @@ def test_the_config_imports_no_optimizer() -> None:
     assert not {"jax", "optax", "train.optimizer.adamw"} & set(loaded)
 
 
-def test_an_optimizer_of_one_s_own_trains_and_its_bytes_are_counted() -> None:
+def test_an_optimizer_from_outside_trains_and_its_bytes_are_counted() -> None:
     config = dataclasses.replace(TRAIN, optimizer=Factored(ema_decay=0.9))
     step, losses = make_train_step(config), []
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):

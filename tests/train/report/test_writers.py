@@ -260,7 +260,7 @@ def test_a_damaged_record_of_what_was_sent_is_named(
     assert list(package.sent) == ["old"]
 
 
-def test_a_writer_that_fails_is_told_of_once_and_dropped(tmp_path: Path) -> None:
+def test_a_writer_that_fails_is_reported_once_and_dropped(tmp_path: Path) -> None:
     said: list[str] = []
     inner = JsonlWriter(tmp_path / "metrics.jsonl")
     writer = Unfailing(inner, said.append)
