@@ -10,6 +10,7 @@ from data.sources.source import Source
 SOURCES = {
     "text": "data.sources.text:Text",
     "jsonl": "data.sources.jsonl:Jsonl",
+    "csv": "data.sources.csv:Csv",
     "parquet": "data.sources.parquet:Parquet",
     "tfds": "data.sources.tfds:Tfds",
     "synthetic": "data.sources.synthetic:Synthetic",
