@@ -1,12 +1,16 @@
 """The command as a user runs it: a process of its own, at a size that trains in seconds."""
 
+import functools
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from tests.warm import SOCKET
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -17,17 +21,45 @@ SMALL = (
 TRAIN = "import sys; from launch.cli import program; program(['train', *sys.argv[1:]])"
 
 
+WARM = [sys.executable, "-IS", str(ROOT / "tests" / "warm.py")]
+"""The beginning of a command line that runs to its end in a process forked from a warm one, with
+the variables of `warm`."""
+
+
 def arguments(*words: str) -> list[str]:
     """Command line of `meshloom WORDS`, by this interpreter."""
     return [sys.executable, "-m", "launch", *words]
 
 
+@functools.cache
+def _server() -> "subprocess.Popen[str]":
+    """The process that imports once for all commands of this one, and ends with it."""
+    socket_path = Path(tempfile.mkdtemp(prefix="warm-")) / "socket"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.warm", "serve", str(socket_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None and server.stdout.readline() == "ready\n"
+    os.environ[SOCKET] = str(socket_path)
+    return server
+
+
+def warm() -> dict[str, str]:
+    """The variables for WARM, whose server runs from here on."""
+    _server()
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 def meshloom(*words: str, expect: int = 0, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run `meshloom WORDS` in a directory to its end; its exit code must be `expect`."""
     result = subprocess.run(
-        arguments(*words),
+        [*WARM, *words],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=warm(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -20,7 +20,7 @@ import pytest
 
 from launch.commands.table import COMMANDS
 from launch.presets.preset import PRESETS
-from tests.command import ROOT, SMALL, meshloom
+from tests.command import ROOT, SMALL, WARM, meshloom, warm
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
@@ -137,9 +137,9 @@ def here(tmp_path: Path) -> Path:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for PATH in which `meshloom` and `python` are this interpreter's."""
     folder = tmp_path_factory.mktemp("bin")
-    for name, words in {"meshloom": "-m launch", "python": ""}.items():
+    for name, words in {"meshloom": WARM, "python": [sys.executable]}.items():
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n', encoding="utf-8")
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
     return folder
 
@@ -150,10 +150,7 @@ def test_commands_run(
 ) -> None:
     if guide.stem == "studies":  # its cells are trained already: other tests need them too
         shutil.copytree(request.getfixturevalue("study").path, here / "studies" / "smoke")
-    environment = os.environ | {
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
+    environment = warm() | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     for shown in commands(guide):
         command = None if shown.startswith("make ") else ours(shown)
         if command is None or runs_elsewhere(shown, guide):
