@@ -1,19 +1,21 @@
 """Whether a plan lies inside what the efficiencies were fitted on, and how far predictions were off
-there: all of it from the published runs themselves."""
+there: `published.csv` lists the published runs, and `python -m tests.published` writes it."""
 
+import csv
 import functools
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from launch.config import RunConfig
-from launch.plan.efficiency import efficiency, fitted_on
-from launch.plan.published_case import BESIDE, FITTED, RUNS, case_of, chips_of
+from launch.plan.efficiency import fitted_on
 from launch.plan.topology import Topology
 from model.flops import parameter_count
 from train.chips import CHIPS
 
+TABLE = Path(__file__).with_name("published.csv")
 NEAR = 2.0
 """Times by which sizes and rows of runs differ at most from those of a plan that they are near."""
 Aspect = Literal["chip", "parameters", "length", "chips"]
@@ -30,7 +32,8 @@ class Point(NamedTuple):
     chips: int
     error: float
     """Of the predicted seconds of a step, as a share of the published ones."""
-    role: Literal["fitted", "judged", "beside"]
+    role: str
+    """`fitted`, `judged`, or `beside`: outside the sizes and rows that were fitted."""
 
 
 class Errors(NamedTuple):
@@ -80,20 +83,18 @@ class Standing(NamedTuple):
 @functools.cache
 def points() -> tuple[Point, ...]:
     """All published runs."""
-    found = []
-    for run in (*RUNS, *BESIDE):
-        case = case_of(run)
-        found.append(
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        return tuple(
             Point(
-                chip=run.chip,
-                parameters=parameter_count(run.model),
-                length=run.length,
-                chips=chips_of(run),
-                error=case.error(efficiency(case.chip)),
-                role="beside" if run in BESIDE else "fitted" if run in FITTED else "judged",
+                chip=row["chip"],
+                parameters=int(row["parameters"]),
+                length=int(row["length"]),
+                chips=int(row["chips"]),
+                error=float(row["error"]),
+                role=row["role"],
             )
+            for row in csv.DictReader(file)
         )
-    return tuple(found)
 
 
 def standing_of(config: RunConfig, topology: Topology) -> Standing:

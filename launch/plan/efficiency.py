@@ -1,4 +1,4 @@
-"""How much of their peaks chips and networks give to a training step, as `launch.plan.published`
+"""How much of their peaks chips and networks give to a training step, as `tests.published`
 fits it to published runs.
 """
 

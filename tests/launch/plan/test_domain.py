@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from launch.config import RunConfig
 from launch.plan.domain import Standing, points, standing_of, two_digits
 from launch.plan.efficiency import NEAREST, efficiency
-from launch.plan.published_case import BESIDE, FITTED, JUDGED, RUNS, case_of, chips_of
 from launch.plan.topology import Topology
 from launch.presets.preset import preset
 from model.flops import parameter_count
+from tests.published.case import BESIDE, FITTED, JUDGED, RUNS, case_of, chips_of
 from train.chips import CHIPS
 
 SHAPES = {0: lambda chips: (chips, 1), 2: lambda chips: (chips, 1), 3: lambda chips: (chips, 1, 1)}

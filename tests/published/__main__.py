@@ -1,7 +1,8 @@
-"""The roofline against published runs: `python -m launch.plan.published docs/plan.md` fits its
+"""The roofline against published runs: `python -m tests.published docs/plan.md` fits its
 efficiencies on every other run and writes predicted against published into the page.
 """
 
+import csv
 import math
 import statistics
 import sys
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from launch.plan.domain import Aspect, Point, errors_of, points, ranges_of, within
+from launch.plan.domain import TABLE, Aspect, Point, errors_of, points, ranges_of, within
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
-from launch.plan.published_case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
-from launch.plan.published_run import Run
-from model.flops import flops_per_token
+from model.flops import flops_per_token, parameter_count
+from tests.published.case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
+from tests.published.run import Run
 from train.chips import CHIPS
 
 NAMES: dict[Aspect, str] = {"parameters": "size", "length": "rows", "chips": "chips"}
@@ -140,10 +141,35 @@ def drift(matmul: dict[str, float], shared: dict[str, Shared]) -> float:
     return max(map(abs, found))
 
 
+def derived() -> list[Point]:
+    """The runs of launch/plan/published.csv, from what was published of them."""
+    return [
+        Point(
+            chip=run.chip,
+            parameters=parameter_count(run.model),
+            length=run.length,
+            chips=chips_of(run),
+            error=case_of(run).error(efficiency(case_of(run).chip)),
+            role="beside" if run in BESIDE else "fitted" if run in FITTED else "judged",
+        )
+        for run in (*RUNS, *BESIDE)
+    ]
+
+
+def write_points() -> None:
+    """Write launch/plan/published.csv."""
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Point._fields)
+        writer.writerows(derived())
+
+
 if __name__ == "__main__":
     fitted = fit(FITTED)
     # Another machine may round the last digit otherwise.
     if drift(*fitted) > 0.002:
         sys.exit(f"launch/plan/efficiency.py must be changed to\n{fitted[0]}\n{fitted[1]}")
+    write_points()
+    points.cache_clear()
     page = Path(sys.argv[1])
     page.write_text(rewritten(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from launch.plan.arithmetic import work_of
 from launch.plan.efficiency import Efficiency
 from launch.plan.placement import Placement, cube, place
-from launch.plan.published_gpu import GPU_RUNS
-from launch.plan.published_mpt import OTHER_LENGTHS_AND_SIZES
-from launch.plan.published_run import Run
-from launch.plan.published_tpu import TPU_RUNS
 from launch.plan.roofline import step_time
 from launch.plan.work import Work
 from model.attention.kernels import kernel_named
 from model.flops import flops_per_token, matrix_parameters
+from tests.published.gpu import GPU_RUNS
+from tests.published.mpt import OTHER_LENGTHS_AND_SIZES
+from tests.published.run import Run
+from tests.published.tpu import TPU_RUNS
 from train.chips import CHIPS, Chip
 from train.config import TrainConfig
 from train.memory import device_step

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from launch.plan.published_run import Run, gpt
+from tests.published.run import Run, gpt
 
 MPT = {
     "70b": gpt(80, 8192, 64, 50_368),

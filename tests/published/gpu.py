@@ -1,8 +1,8 @@
 """Published runs on GPUs, by publication."""
 
-from launch.plan.published_mpt import LARGE_AT_2048
-from launch.plan.published_run import LLAMA2_7B, LLAMA2_13B, LLAMA2_70B, MAXTEXT, Run, gpt
 from launch.presets.preset import preset
+from tests.published.mpt import LARGE_AT_2048
+from tests.published.run import LLAMA2_7B, LLAMA2_13B, LLAMA2_70B, MAXTEXT, Run, gpt
 
 
 def a3_runs() -> list[Run]:

@@ -1,7 +1,7 @@
 """Published runs on TPUs, by chip."""
 
-from launch.plan.published_run import LLAMA2_70B, MAXTEXT, Run, gpt, llama
 from launch.presets.preset import preset
+from tests.published.run import LLAMA2_70B, MAXTEXT, Run, gpt, llama
 from train.cut import recomputed
 
 # The sizes of `global_parameter_scale`: layers, width, heads, mlp.

@@ -2,9 +2,12 @@ import statistics
 
 import pytest
 
+from launch.plan.domain import points
 from launch.plan.efficiency import MATMUL, efficiency
-from launch.plan.published import drift, fit, rewritten
-from launch.plan.published_case import (
+from model.flops import parameter_count
+from tests.command import ROOT
+from tests.published.__main__ import derived, drift, fit, rewritten
+from tests.published.case import (
     BESIDE,
     FITTED,
     JUDGED,
@@ -14,9 +17,7 @@ from launch.plan.published_case import (
     chips_of,
     published,
 )
-from launch.plan.published_run import Run, Unit
-from model.flops import parameter_count
-from tests.command import ROOT
+from tests.published.run import Run, Unit
 from train.chips import CHIPS
 
 PAGE = ROOT / "docs" / "plan.md"
@@ -135,3 +136,9 @@ def test_runs_have_the_chips_of_their_names_and_whole_rows() -> None:
     assert chips_of(run("Llama 3 405B, 16384 H100")) == 16384
     for found in RUNS:
         assert found.batch_size % (found.sizes.get("replica", 1) * found.sizes.get("fsdp", 1)) == 0
+
+
+def test_the_table_that_plans_read_is_that_of_the_published_runs() -> None:
+    for point, run in zip(points(), derived(), strict=True):
+        assert point._replace(error=0.0) == run._replace(error=0.0)
+        assert point.error == pytest.approx(run.error, abs=1e-9)
