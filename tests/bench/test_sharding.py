@@ -4,7 +4,7 @@ import jax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from launch.plan.draw import cells, draw, matrices
+from tests.bench.sharding import cells, draw, matrices
 from tests.models import mesh_of
 
 

@@ -1,4 +1,4 @@
-"""Draws how one block lies over fsdp 2 x tensor 2: `python -m launch.plan.draw
+"""Draws how one block lies over fsdp 2 x tensor 2: `python -m tests.bench.sharding
 docs/sharding.png`."""
 
 import sys
