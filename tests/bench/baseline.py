@@ -93,13 +93,15 @@ def loss_fn(params: Tree, tokens: Array, targets: Array, num_heads: int) -> Arra
 
 
 def make_step(sizes: BaselineSizes) -> Any:
-    """Jitted `(params, mu, nu, count), tokens, targets -> (the same, updated), loss`."""
+    """Jitted `(params, mu, nu, count), tokens, targets -> (the same, updated), loss`. Written as by
+    hand, it lets ranks be promoted."""
 
     def step(
         state: tuple[Tree, Tree, Tree, Array], tokens: Array, targets: Array
     ) -> tuple[Any, Array]:
         params, mu, nu, count = state
-        loss, grads = jax.value_and_grad(loss_fn)(params, tokens, targets, sizes.num_heads)
+        with jax.numpy_rank_promotion("allow"):
+            loss, grads = jax.value_and_grad(loss_fn)(params, tokens, targets, sizes.num_heads)
         norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))
         grads = jax.tree.map(lambda g: g * jnp.minimum(1.0, 1.0 / norm), grads)
         count = count + 1

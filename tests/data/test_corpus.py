@@ -132,7 +132,9 @@ def test_content_is_hashed_once(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.sources='text:.*' must match a file, .* none is"):
+    with pytest.raises(
+        ValueError, match=r"data\.sources='text:.*' must match a file, .* there is none"
+    ):
         open_quietly(f"text:{tmp_path}/*.txt", tmp_path)
 
 

@@ -23,7 +23,7 @@ from launch.presets.preset import PRESETS
 from tests.command import ROOT, SMALL, WARM, meshloom, warm
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
-OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m launch[.\w]*)( |$)")
+OURS = re.compile(r"(\w+=\S+ )*(printf|meshloom|python -m (launch|tests)[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
 ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker".split()
 ALWAYS = "--train.steps --model.vocab-size --vocab-size --kills --tokens --size --rounds".split()

@@ -134,7 +134,7 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     assert told.excess == [], "which is of sums alone"
     # JAX 0.12's compiler does not say where it gathers an argument.
     lines = [one.where for one in told.unasked if one.where]
-    assert len(lines) >= 2 and all("test_launch_plan_traffic.py:" in line for line in lines)
+    assert len(lines) >= 2 and all("test_traffic.py:" in line for line in lines)
     lines = traffic_lines(told)
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")

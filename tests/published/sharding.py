@@ -1,4 +1,4 @@
-"""Draws how one block lies over fsdp 2 x tensor 2: `python -m tests.bench.sharding
+"""Draws how one block lies over fsdp 2 x tensor 2: `python -m tests.published.sharding
 docs/sharding.png`."""
 
 import sys

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tests.bench.sharding import cells, draw, matrices
 from tests.models import mesh_of
+from tests.published.sharding import cells, draw, matrices
 
 
 @pytest.mark.parametrize(
