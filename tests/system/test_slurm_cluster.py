@@ -182,7 +182,9 @@ def test_each_task_takes_one_gpu_of_its_node(cluster: Cluster, tmp_path: Path) -
     job = submit_stub(cluster, run, stub, "--nodes", "2", "--gpus-per-node", "2")
     assert cluster.wait(job, "COMPLETED", "FAILED")["JobState"] == "COMPLETED", log_of(run)
     for task in range(4):
-        place = rf"{task}: Membership\(start='slurm', coordinator='{NODES[0]}:\d+', num_processes=4, "
+        place = (
+            rf"{task}: Membership\(start='slurm', coordinator='{NODES[0]}:\d+', num_processes=4, "
+        )
         assert re.search(place + rf"process_id={task}, local_devices=\[{task % 2}\]", log_of(run))
 
 
