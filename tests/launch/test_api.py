@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
 from model.sharding import abstract_mesh
 from model.weights import weights
-from tests.command import ROOT, records
+from tests.command import ROOT, lines_until, records
 from tests.outside.pictures import PerceptronConfig
 from train.config import OptimizerConfig
 from train.cut import cut
@@ -45,19 +47,28 @@ def ended(process: subprocess.Popen[str]) -> dict[str, float]:
     return json.loads(out.splitlines()[-1])
 
 
-def test_parts_of_the_users_own_train_are_killed_and_go_on_bit_equal(tmp_path: Path) -> None:
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+def test_parts_of_the_users_own_train_are_killed_or_stopped_and_go_on_bit_equal(
+    tmp_path: Path,
+) -> None:
+    straight, disturbed = tmp_path / "straight", tmp_path / "disturbed"
     measured = ended(program(straight, "start"))
     assert measured["step"] == 40 and measured["finished"] and measured["signals"]
     assert measured["eval_accuracy"] > 0.8 and measured["eval_targets"] == 64
-    with program(killed, "start") as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("12/40"):
-                process.kill()
+
+    with program(disturbed, "start") as process:
+        lines_until(re.compile("12/40"), process)
+        process.kill()
     assert process.returncode == -9
-    assert ended(program(killed, "resume")) == measured
-    losses = [[(r["step"], r["loss"]) for r in records(run)] for run in (straight, killed)]
+
+    process = program(disturbed, "resume")
+    lines_until(re.compile("20/40"), process)
+    process.send_signal(signal.SIGTERM)
+    stopped = ended(process)
+    assert 20 <= stopped["step"] < 40 and not stopped["finished"] and stopped["signals"]
+    assert (disturbed / "checkpoints" / str(stopped["step"])).is_dir()
+
+    assert ended(program(disturbed, "resume")) == measured
+    losses = [[(r["step"], r["loss"]) for r in records(run)] for run in (straight, disturbed)]
     assert losses[0] == losses[1] and len(losses[0]) == 40
 
 

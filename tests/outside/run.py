@@ -14,6 +14,7 @@ from tests.outside.optimizer import Factored
 from tests.outside.pictures import PerceptronConfig, PictureData
 from train.config import CheckpointConfig, TrainConfig
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MESH = MeshConfig(fsdp=2, tensor=2)
 DATA: Any = PictureData()
 CONFIG = RunConfig(
@@ -33,8 +34,8 @@ CONFIG = RunConfig(
 )
 
 if __name__ == "__main__":
-    before = signal.getsignal(signal.SIGINT)
+    before = [signal.getsignal(number) for number in SIGNALS]
     trained = train(CONFIG, run_dir=Path(sys.argv[1]), resume=sys.argv[2] == "resume")
     step, measures = evaluate(trained.path, config=CONFIG, mesh=MESH)
-    ours = signal.getsignal(signal.SIGINT) is before
+    ours = [signal.getsignal(number) for number in SIGNALS] == before
     print(json.dumps({"step": step, "finished": trained.finished, "signals": ours, **measures}))
