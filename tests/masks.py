@@ -46,8 +46,8 @@ def seen(mask: Mask) -> np.ndarray:
     """[B, T, S]: what each query sees, pair by pair, in the words that define a mask."""
     queries, keys, prefix = jax.tree.map(np.asarray, (mask.queries, mask.keys, mask.prefix))
     keys = queries if keys is None else keys
-    found = np.zeros((*queries.positions.shape, keys.positions.shape[1]), bool)
-    for b, t, s in np.ndindex(found.shape):
+    visible = np.zeros((*queries.positions.shape, keys.positions.shape[1]), bool)
+    for b, t, s in np.ndindex(visible.shape):
         distance = int(queries.positions[b, t]) - int(keys.positions[b, s])
         near = True
         if mask.causal and distance < 0:
@@ -58,8 +58,8 @@ def seen(mask: Mask) -> np.ndarray:
             near = True
         if queries.segment_ids is not None:
             near = near and queries.segment_ids[b, t] == keys.segment_ids[b, s]
-        found[b, t, s] = near
-    return found
+        visible[b, t, s] = near
+    return visible
 
 
 def softmax_attention(

@@ -47,12 +47,12 @@ class Programs:
         self.started: list[int] = []
         self.pids: list[int] = []
         self._places = [0, 1, 2]
-        self._least = 3
+        self._fewest = 3
         self._program = PRELUDE + program
         self._folder = folder
 
-    def run(self, restarts: int = 3, start: float = 60.0, least: int = 3) -> int:
-        self._least = least
+    def run(self, restarts: int = 3, start: float = 60.0, fewest: int = 3) -> int:
+        self._fewest = fewest
         patience = TRAINING._replace(early=0.5, start=start)
         return supervise(self, self.events, self.say, restarts=restarts, patience=patience)
 
@@ -83,7 +83,7 @@ class Programs:
         return int(saved.read_text()) if saved.exists() else None
 
     def shrink(self, failure: Failure) -> bool:
-        if len(self._places) == self._least:
+        if len(self._places) == self._fewest:
             return False
         del self._places[failure.number]
         return True

@@ -25,9 +25,9 @@ def members(skipped: Ranges) -> set[int]:
 def test_joined_ranges_hold_the_same_rows_in_order_and_apart(
     skipped: Ranges, more: tuple[int, int]
 ) -> None:
-    found = joined(skipped, *more)
-    assert members(found) == members(skipped) | set(range(*more))
-    ends = [end for pair in found for end in pair]
+    actual = joined(skipped, *more)
+    assert members(actual) == members(skipped) | set(range(*more))
+    ends = [end for pair in actual for end in pair]
     assert ends == sorted(set(ends))
 
 

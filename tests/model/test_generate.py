@@ -58,18 +58,18 @@ def test_cached_logits_are_those_of_the_uncached_pass(family: str, side: str) ->
 
         def read(model: Decoder) -> list[jax.Array]:
             x, keys = prefill(model, jnp.asarray(tokens), places)
-            found = [model.logits(x)]
+            actual = [model.logits(x)]
             for i in range(3):
                 token = jnp.asarray(CONTINUED[:, i])
                 x, keys = step(model, token, jnp.asarray(P + i), keys, places)
-                found.append(model.logits(x[:, None]))
-            return found
+                actual.append(model.logits(x[:, None]))
+            return actual
 
         first, *later = map(np.asarray, jax.jit(read, compiler_options=QUICK)(model))
     for row, text in enumerate(TEXTS):
         wanted = uncached(family, np.concatenate([text, CONTINUED[row]]))
-        found = np.concatenate([first[row, real[row]], *(part[row] for part in later)])
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+        actual = np.concatenate([first[row, real[row]], *(part[row] for part in later)])
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4)
 
 
 def written(
@@ -109,8 +109,8 @@ def test_the_side_of_the_padding_does_not_matter() -> None:
 
 @pytest.mark.parametrize("family", ["llama", "banded"])
 def test_a_mesh_writes_what_one_device_writes(family: str) -> None:
-    found = written(family, GREEDY, replica=2, fsdp=2, tensor=2)
-    np.testing.assert_array_equal(found, greedy(family))
+    actual = written(family, GREEDY, replica=2, fsdp=2, tensor=2)
+    np.testing.assert_array_equal(actual, greedy(family))
 
 
 def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
@@ -127,9 +127,9 @@ def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
 
 def test_padding_of_the_vocabulary_is_never_written() -> None:
     hot = Sampling(temperature=1e4)
-    found = np.concatenate([written("gpt", hot, seed=seed) for seed in range(5)])
-    assert found.max() < 29
-    assert len(np.unique(found)) > 20
+    actual = np.concatenate([written("gpt", hot, seed=seed) for seed in range(5)])
+    assert actual.max() < 29
+    assert len(np.unique(actual)) > 20
 
 
 def test_learned_positions_end() -> None:
@@ -168,8 +168,8 @@ LOGITS = st.lists(st.integers(-20, 20), min_size=6, max_size=6, unique=True).map
 @given(logits=LOGITS, temperature=st.sampled_from([0.5, 1.0, 2.0]))
 @settings(max_examples=8)
 def test_temperature_divides_the_logits(logits: np.ndarray, temperature: float) -> None:
-    found = drawn(logits, Sampling(temperature=temperature))
-    np.testing.assert_allclose(found, softmax(logits / temperature), atol=0.04)
+    actual = drawn(logits, Sampling(temperature=temperature))
+    np.testing.assert_allclose(actual, softmax(logits / temperature), atol=0.04)
 
 
 @given(logits=LOGITS, k=st.integers(1, 8))
@@ -177,9 +177,9 @@ def test_temperature_divides_the_logits(logits: np.ndarray, temperature: float) 
 def test_top_k_draws_among_the_k_likeliest_in_proportion(logits: np.ndarray, k: int) -> None:
     kept = np.isin(np.arange(6), np.argsort(logits)[-k:])
     wanted = softmax(np.where(kept, logits, -np.inf))
-    found = drawn(logits, Sampling(top_k=k))
-    assert (found[~kept] == 0).all()
-    np.testing.assert_allclose(found, wanted, atol=0.04)
+    actual = drawn(logits, Sampling(top_k=k))
+    assert (actual[~kept] == 0).all()
+    np.testing.assert_allclose(actual, wanted, atol=0.04)
 
 
 @given(logits=LOGITS, p=st.sampled_from([0.1, 0.45, 0.8, 1.0]))
@@ -189,14 +189,14 @@ def test_top_p_draws_among_the_fewest_that_hold_p(logits: np.ndarray, p: float) 
     reached = np.cumsum(softmax(logits)[order])
     count = min(int(np.searchsorted(reached, p)) + 1, 6)
     kept = np.isin(np.arange(6), order[:count])
-    found = drawn(logits, Sampling(top_p=p))
-    assert (found[~kept] == 0).all()
-    np.testing.assert_allclose(found, softmax(np.where(kept, logits, -np.inf)), atol=0.04)
+    actual = drawn(logits, Sampling(top_p=p))
+    assert (actual[~kept] == 0).all()
+    np.testing.assert_allclose(actual, softmax(np.where(kept, logits, -np.inf)), atol=0.04)
 
 
 def test_temperature_zero_takes_the_likeliest() -> None:
-    found = drawn(np.array([0.1, 0.3, 0.2]), GREEDY, draws=10)
-    np.testing.assert_array_equal(found, [0, 1, 0])
+    actual = drawn(np.array([0.1, 0.3, 0.2]), GREEDY, draws=10)
+    np.testing.assert_array_equal(actual, [0, 1, 0])
 
 
 def test_rows_and_keys_are_drawn_independently() -> None:

@@ -28,8 +28,8 @@ def normal(*shape: int) -> jax.Array:
 
 def test_sines_are_those_of_vaswani() -> None:
     D, places = 10, [0, 1, 7, 511]
-    found = sinusoidal(jnp.asarray([places]), D)[0]
-    for row, place in zip(found, places, strict=True):
+    actual = sinusoidal(jnp.asarray([places]), D)[0]
+    for row, place in zip(actual, places, strict=True):
         for i in range(D // 2):
             angle = place / 10_000 ** (2 * i / D)
             assert float(row[2 * i]) == pytest.approx(math.sin(angle), abs=1e-4)
@@ -44,14 +44,14 @@ def test_norms_against_numpy(kind: str) -> None:
         norm.scale[...] = normal(16)
         if norm.bias is not None:
             norm.bias[...] = normal(16)
-        found = norm(x)
+        actual = norm(x)
     y = np.asarray(x, np.float64)
     centre = y.mean(-1, keepdims=True) if kind == "layernorm" else 0.0
     wanted = (y - centre) / np.sqrt(((y - centre) ** 2).mean(-1, keepdims=True) + 0.1)
     bias = 0.0 if norm.bias is None else np.asarray(norm.bias[...])
     wanted = wanted * np.asarray(norm.scale[...]) + bias
     assert (norm.bias is None) == (kind == "rmsnorm")
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_norms_compute_in_float32() -> None:
@@ -74,11 +74,11 @@ def test_sharded_lookup_is_the_plain_one(sizes: dict[str, int]) -> None:
         placed_pull = jax.sharding.reshard(jnp.asarray(pull), spec("batch", None, None))
 
         def pulled(embedding: Embedding) -> tuple[jax.Array, jax.Array]:
-            found = embedding.lookup(placed_tokens, jnp.dtype("float32"))
-            return jnp.sum(found * placed_pull), found
+            actual = embedding.lookup(placed_tokens, jnp.dtype("float32"))
+            return jnp.sum(actual * placed_pull), actual
 
-        (_, found), grads = jax.jit(jax.value_and_grad(pulled, has_aux=True))(embedding)
-    np.testing.assert_array_equal(found, table[tokens])
+        (_, actual), grads = jax.jit(jax.value_and_grad(pulled, has_aux=True))(embedding)
+    np.testing.assert_array_equal(actual, table[tokens])
     wanted = np.zeros_like(table)
     np.add.at(wanted, tokens, pull)
     np.testing.assert_allclose(grads.table[...], wanted, rtol=1e-6, atol=1e-6)

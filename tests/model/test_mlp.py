@@ -39,13 +39,13 @@ def test_feed_forward_against_numpy(activation: str, gated: bool) -> None:
         mlp.b_up[...] = mlp.b_up[...] + 0.5
         mlp.b_down[...] = mlp.b_down[...] - 0.5
         rows = jax.sharding.reshard(jnp.asarray(x, jnp.float32), spec("batch", None, None))
-        found = mlp(rows)
+        actual = mlp(rows)
     up = x @ np.asarray(mlp.w_up[...]) + 0.5
     hidden = WANTED[activation](up)
     if gated:
         hidden = WANTED[activation](x @ np.asarray(mlp.w_gate[...])) * up
     np.testing.assert_allclose(
-        found, hidden @ np.asarray(mlp.w_down[...]) - 0.5, rtol=2e-5, atol=2e-5
+        actual, hidden @ np.asarray(mlp.w_down[...]) - 0.5, rtol=2e-5, atol=2e-5
     )
 
 

@@ -91,12 +91,12 @@ def test_initial_weights_shrink_as_they_declare(family: str) -> None:
     """At one shape, with bases of a quarter: the same random numbers, matrices half as large."""
     config = dataclasses.replace(FAMILIES[family], num_layers=4)
     with jax.set_mesh(mesh_of()):
-        standard, found = (
+        standard, actual = (
             jax.jit(lambda c=c: Decoder(c, jax.random.key(0)), compiler_options=QUICK)()
             for c in (config, scaled_from(config, base_width=4, base_depth=1))
         )
     for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(standard), jax.tree.leaves(found), strict=True
+        jax.tree_util.tree_leaves_with_path(standard), jax.tree.leaves(actual), strict=True
     ):
         name = jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value")
         # What writes to the residual stream keeps the size it has in one layer: twice that of four.
@@ -145,9 +145,9 @@ def test_activations_are_scaled_where_the_papers_say(family: str) -> None:
             lambda m, ids: (m(ids), standing_in(m)(ids), prefill(m, ids, places)[0]),
             compiler_options=QUICK,
         )
-        found, wanted, decoded = runs(model, rows(tokens))
-    np.testing.assert_allclose(found, wanted / 4, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(decoded, found, rtol=1e-4, atol=1e-5)
+        actual, wanted, decoded = runs(model, rows(tokens))
+    np.testing.assert_allclose(actual, wanted / 4, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(decoded, actual, rtol=1e-4, atol=1e-5)
 
 
 def with_config(model: Decoder, config: DecoderConfig) -> Decoder:
@@ -168,13 +168,13 @@ def test_updates_have_the_declared_rates_on_every_mesh(name: str) -> None:
         grads = jax.tree.map(lambda p: 0.25 * p + 0.125, model)
         return model, grads, transform.update(grads, transform.init(model), model)[0]
 
-    found = {}
+    actual = {}
     for shape in ({}, {"fsdp": 2, "tensor": 2}):
         with jax.set_mesh(mesh_of(**shape)):
-            found[len(shape)] = jax.jit(first, compiler_options=QUICK)(jax.random.key(0))
-    for single, many in zip(*map(jax.tree.leaves, found.values()), strict=True):
+            actual[len(shape)] = jax.jit(first, compiler_options=QUICK)(jax.random.key(0))
+    for single, many in zip(*map(jax.tree.leaves, actual.values()), strict=True):
         np.testing.assert_allclose(single, many, rtol=1e-6)
-    model, grads, updates = found[0]
+    model, grads, updates = actual[0]
     for part, rate, back, decay in (
         (lambda m: m.blocks.mlp.w_up, 0.25, 8, 0.5),
         (lambda m: m.blocks.mlp.b_up, 1.0, 8, 0.0),

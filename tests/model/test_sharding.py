@@ -128,11 +128,11 @@ def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
     """Matrices decay and sum over their fan-in; norms and biases do neither."""
     with use(abstract_mesh(fsdp=2, tensor=2)):
         model = jax.eval_shape(lambda: Decoder(FAMILIES[family], jax.random.key(0)))
-        found = jax.tree_util.tree_leaves_with_path(
+        actual = jax.tree_util.tree_leaves_with_path(
             model, is_leaf=lambda node: isinstance(node, nnx.Param)
         )
-        assert len(found) > 5
-        for path, weight in found:
+        assert len(actual) > 5
+        for path, weight in actual:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             stacked = name.startswith("blocks/")
             declared = weight.get_metadata()

@@ -42,12 +42,12 @@ def cells(layout: PartitionSpec) -> Cells:
 
     Device f * TENSOR + t stands at f on `fsdp` and t on `tensor`.
     """
-    held: Cells = {}
+    tiles: Cells = {}
     for f, t in product(range(FSDP), range(TENSOR)):
         place = {"fsdp": f, "tensor": t}
         row, column = (0 if axis is None else place[axis] for axis in layout)
-        held.setdefault((row, column), []).append(f * TENSOR + t)
-    return held
+        tiles.setdefault((row, column), []).append(f * TENSOR + t)
+    return tiles
 
 
 def matrices() -> dict[str, PartitionSpec]:
@@ -119,11 +119,11 @@ def _blocks(
     axes: Axes, x: float, y: float, width: float, height: float, layout: PartitionSpec
 ) -> None:
     """A matrix with its blocks in the colours and numbers of the devices that hold them."""
-    held = cells(layout)
-    rows = 1 + max(row for row, _ in held)
-    columns = 1 + max(column for _, column in held)
+    tiles = cells(layout)
+    rows = 1 + max(row for row, _ in tiles)
+    columns = 1 + max(column for _, column in tiles)
     w, h = width / columns, height / rows
-    for (row, column), devices in held.items():
+    for (row, column), devices in tiles.items():
         corner = (x + column * w, y + height - (row + 1) * h)
         first, last = COLORS[devices[0]], COLORS[devices[-1]]
         axes.add_patch(Rectangle(corner, w, h, fc=first, ec=last, hatch="//", lw=0))

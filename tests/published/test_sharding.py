@@ -15,18 +15,18 @@ from tests.published.sharding import cells, draw, matrices
 def test_cells_name_the_devices_that_hold_them(layout: PartitionSpec) -> None:
     mesh = mesh_of(fsdp=2, tensor=2)
     blocks = [1 if axis is None else 2 for axis in layout]
-    held: dict[tuple[int, int], list[int]] = {}
+    tiles: dict[tuple[int, int], list[int]] = {}
     for device, index in NamedSharding(mesh, layout).devices_indices_map((4, 4)).items():
         place = [part.indices(4)[0] * n // 4 for part, n in zip(index, blocks, strict=True)]
-        held.setdefault((place[0], place[1]), []).append(device.id)
-    assert cells(layout) == held
+        tiles.setdefault((place[0], place[1]), []).append(device.id)
+    assert cells(layout) == tiles
     assert mesh.devices.flatten().tolist() == jax.devices()[:4]
 
 
 def test_every_matrix_of_a_block_is_cut_both_ways() -> None:
-    found = matrices()
-    assert set(found) == {"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down"}
-    for name, layout in found.items():
+    layouts = matrices()
+    assert set(layouts) == {"w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down"}
+    for name, layout in layouts.items():
         wide = PartitionSpec("fsdp", "tensor")
         assert layout == (PartitionSpec("tensor", "fsdp") if name in ("w_o", "w_down") else wide)
 

@@ -87,11 +87,11 @@ def test_rollback_leaves_out_the_rows_and_goes_on_from_the_checkpoint_before(
     assert said[1].endswith("back to step 30, leaving out 48 rows in all")
     meta = checkpoint(run).read_meta()
     assert (meta["skipped"], meta["rollbacks"]) == ([[288, 312], [328, 352]], 2)
-    found = records(run)
-    assert [r["step"] for r in found] == list(range(1, 51))
-    assert [r["examples_seen"] for r in found] == [B * step for step in range(1, 51)]
-    assert [r["skipped_rows"] for r in found] == [0] * 30 + [48] * 20
-    assert max(r["loss"] for r in found[30:]) < 1.6
+    actual = records(run)
+    assert [r["step"] for r in actual] == list(range(1, 51))
+    assert [r["examples_seen"] for r in actual] == [B * step for step in range(1, 51)]
+    assert [r["skipped_rows"] for r in actual] == [0] * 30 + [48] * 20
+    assert max(r["loss"] for r in actual[30:]) < 1.6
 
 
 # The files are compared as they are; no mesh is meant.
@@ -126,10 +126,10 @@ def test_stop_ends_the_run_and_skip_goes_on_with_it(words: list[str], tmp_path: 
     out = meshloom("train", "--resume", *run, SPIKES, "skip").stdout
     assert "step 37 (data rows 288 to 295" in out and "was dropped, 1 so far" in out
     assert "step 42 (data rows 328 to 335" in out and "was dropped, 2 so far" in out
-    found = records(tmp_path / "run")
+    actual = records(tmp_path / "run")
     dropped = [0] * 36 + [1] * 5 + [2] * 9
-    assert [r["dropped_updates"] for r in found] == dropped
-    assert found[36]["loss"] > 1.8 and found[41]["loss"] > 1.8
+    assert [r["dropped_updates"] for r in actual] == dropped
+    assert actual[36]["loss"] > 1.8 and actual[41]["loss"] > 1.8
 
 
 def test_two_processes_go_back_to_the_beginning_when_there_is_no_checkpoint(

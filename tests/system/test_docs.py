@@ -213,7 +213,7 @@ def test_make_commands_are_run_by_ci() -> None:
 
 
 def test_commands_stand_nowhere_else() -> None:
-    looks_like_one = re.compile(r"\s*(\$ |meshloom \w|make [a-z]+$|python -m |pip install|srun )")
+    prompt = re.compile(r"\s*(\$ |meshloom \w|make [a-z]+$|python -m |pip install|srun )")
     for guide in GUIDES:
         for language, lines in blocks(guide):
             assert language in ("prose", "console", "text", "yaml", "python"), (
@@ -222,8 +222,8 @@ def test_commands_stand_nowhere_else() -> None:
             suspects = lines if language not in ("prose", "console") else []
             if language == "prose" and lines and lines[0].startswith("    "):
                 suspects = lines
-            found = [line for line in suspects if looks_like_one.match(line)]
-            assert not found, f"{guide.name}: put {found} into a console block, after `$ `"
+            strays = [line for line in suspects if prompt.match(line)]
+            assert not strays, f"{guide.name}: put {strays} into a console block, after `$ `"
 
 
 def test_flags_and_commands_named_in_prose_exist() -> None:

@@ -41,5 +41,5 @@ def test_tiny_starts_with_the_losses_written_down(tmp_path: Path) -> None:
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        found = first_losses(Path(folder) / "run")
-    GOLDEN.write_text("".join(f"{loss!r}\n" for loss in found), encoding="utf-8")
+        actual = first_losses(Path(folder) / "run")
+    GOLDEN.write_text("".join(f"{loss!r}\n" for loss in actual), encoding="utf-8")

@@ -105,6 +105,6 @@ def test_a_complaint_would_be_heard(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_initial_parameters_are_the_same_on_every_mesh() -> None:
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
-        found = jax.tree.leaves(fresh_model(LLAMA))
-    for a, b in zip(found, jax.tree.leaves(initial("grouped")), strict=True):
+        actual = jax.tree.leaves(fresh_model(LLAMA))
+    for a, b in zip(actual, jax.tree.leaves(initial("grouped")), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -42,10 +42,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def resumed_at(output: str) -> int:
     """The step a resumed run says it goes on from, after 8 rows each."""
-    found = re.search(r"resuming from step (\d+), after ([\d,]+) rows", output)
-    assert found, output
-    assert int(found[2].replace(",", "")) == 8 * int(found[1])
-    return int(found[1])
+    match = re.search(r"resuming from step (\d+), after ([\d,]+) rows", output)
+    assert match, output
+    assert int(match[2].replace(",", "")) == 8 * int(match[1])
+    return int(match[1])
 
 
 def copied(run: Path, to: Path) -> Path:
@@ -85,10 +85,10 @@ def test_two_processes_go_on_with_the_rows_one_would_have_read(
     run = copied(killed, tmp_path)
     local = ["launch", "local", "--processes", "2", "--devices-per-process", "2"]
     meshloom(*local, "train", "--run-dir", str(run), "--resume", "--train.eval-batches", "0")
-    found, expected = losses(run), losses(straight)
-    assert found.keys() == expected.keys()
+    actual, expected = losses(run), losses(straight)
+    assert actual.keys() == expected.keys()
     np.testing.assert_allclose(
-        [found[n] for n in range(1, 41)], [expected[n] for n in range(1, 41)], rtol=2e-6
+        [actual[n] for n in range(1, 41)], [expected[n] for n in range(1, 41)], rtol=2e-6
     )
 
 
@@ -121,8 +121,10 @@ def test_other_data_and_another_model_are_refused_and_nothing_is_lost(
 
 def test_changed_text_is_refused_by_its_digest(tmp_path: Path) -> None:
     text = tmp_path / "corpus.jsonl"
-    told = [{"text": f"Night {n} was dark and stormy, and the sea was high."} for n in range(300)]
-    text.write_text("".join(json.dumps(record) + "\n" for record in told))
+    documents = [
+        {"text": f"Night {n} was dark and stormy, and the sea was high."} for n in range(300)
+    ]
+    text.write_text("".join(json.dumps(record) + "\n" for record in documents))
     run = str(tmp_path / "run")
     words = ["--data.sources", f"jsonl:{text}", "--data.held-out", "0.2"]
     meshloom("train", "tiny", *SMALL, *words, "--train.steps", "2", "--run-dir", run)

@@ -27,25 +27,25 @@ def test_a_chip_holds_what_the_sizes_say(name: str, tensor: int) -> None:
     D, F, H = config.embed_dim, config.mlp_dim, config.head_dim
     shared = tensor if config.num_kv_heads % tensor == 0 else 1
     heads, kv_heads = config.num_heads // tensor, config.num_kv_heads // shared
-    found = cut(config, tensor)
+    actual = cut(config, tensor)
     key, wide = D * kv_heads * H, D * F // tensor
     wanted = {"w_q": D * heads * H, "w_k": key, "w_v": key, "w_o": heads * H * D}
     wanted |= {"w_up": wide, "w_down": wide} | ({"w_gate": wide} if config.gated else {})
-    assert {path.split("/")[-1]: size for path, size in found.matrices.items()} == wanted
-    assert found.whole == (2 * key if shared < tensor else 0)
+    assert {path.split("/")[-1]: size for path, size in actual.matrices.items()} == wanted
+    assert actual.whole == (2 * key if shared < tensor else 0)
     tables = 1 if config.tied_embedding else 2
-    assert found.tables == (config.table_rows // tensor * D,) * tables
-    assert found.rows == config.table_rows / tensor
+    assert actual.tables == (config.table_rows // tensor * D,) * tables
+    assert actual.rows == config.table_rows / tensor
     norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
     biases = H * (heads + 2 * kv_heads) + 2 * D + F // tensor if config.bias else 0
     norms = 1 if config.parallel_block else 2
     vectors = config.num_layers * (norms * norm + biases) + norm
-    assert found.vectors == vectors + (config.positions == "learned") * config.max_length * D
+    assert actual.vectors == vectors + (config.positions == "learned") * config.max_length * D
     both = (config.num_heads + config.num_kv_heads) * H
     ups = (2 if config.gated else 1) * F
-    assert found.split_channels == pytest.approx((2 * both + ups + F) / tensor)
-    assert found.split_outputs == both + config.num_kv_heads * H + ups
-    assert found.whole_outputs == 2 * D
+    assert actual.split_channels == pytest.approx((2 * both + ups + F) / tensor)
+    assert actual.split_outputs == both + config.num_kv_heads * H + ups
+    assert actual.whole_outputs == 2 * D
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -71,17 +71,17 @@ def test_sums_are_those_of_numpy_and_bytes_those_of_the_text(
     rows = open_windows(config, "held_out", lambda line: None)
     with jax.set_mesh(mesh_of()):
         nll, targets, size = by_hand(rows)
-        found = make_evaluate(TRAIN, rows, batches=None)(state())
-    assert found["eval_targets"] == targets == rows.num_tokens // 16 * 16
-    assert found["eval_loss"] == pytest.approx(nll / targets, rel=1e-5)
-    assert found["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / size, rel=1e-5)
+        actual = make_evaluate(TRAIN, rows, batches=None)(state())
+    assert actual["eval_targets"] == targets == rows.num_tokens // 16 * 16
+    assert actual["eval_loss"] == pytest.approx(nll / targets, rel=1e-5)
+    assert actual["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / size, rel=1e-5)
 
 
 def test_bytes_are_those_of_the_batches_that_are_scored(config: DataConfig) -> None:
     rows = open_windows(config, "held_out", lambda line: None)
     assert rows.num_rows > TRAIN.batch_size
     with jax.set_mesh(mesh_of()):
-        found = make_evaluate(TRAIN, rows, batches=1)(state())
+        actual = make_evaluate(TRAIN, rows, batches=1)(state())
     text = rows.text_bytes(np.arange(TRAIN.batch_size))
-    nll = found["eval_loss"] * found["eval_targets"]
-    assert found["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / text)
+    nll = actual["eval_loss"] * actual["eval_targets"]
+    assert actual["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / text)

@@ -37,8 +37,8 @@ def arrays() -> tuple[jax.Array, ...]:
 
 def losses(*arguments: Any) -> tuple[jax.Array, jax.Array]:
     """`cross_entropy`, whose type `custom_vjp` hides."""
-    found: Any = cross_entropy(*arguments)
-    return found
+    actual: Any = cross_entropy(*arguments)
+    return actual
 
 
 def plain(x, table, targets, weights, z_loss):
@@ -62,8 +62,8 @@ def test_value_and_gradient_are_those_of_the_definition(
         def ours(x, table, targets, weights):
             return 3 * losses(x, table, targets, weights, z_loss, chunk)[1]
 
-        found = jax.value_and_grad(ours, argnums=(0, 1))(*arrays())
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        actual = jax.value_and_grad(ours, argnums=(0, 1))(*arrays())
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, 3 * np.asarray(b), rtol=2e-5, atol=1e-5)
 
 
@@ -157,5 +157,5 @@ def test_layouts_that_would_give_wrong_sums_are_refused(hidden: P, table: P) -> 
 @pytest.mark.parametrize(
     ("tokens", "wanted", "found"), [(24, 7, 6), (24, 100, 24), (13, 5, 5), (4099, 1024, 820)]
 )
-def test_chunks_are_as_long_as_wanted_for_any_count(tokens: int, wanted: int, found: int) -> None:
-    assert chunk_length(tokens, wanted) == found
+def test_chunks_are_as_long_as_wanted_for_any_count(tokens: int, wanted: int, actual: int) -> None:
+    assert chunk_length(tokens, wanted) == actual

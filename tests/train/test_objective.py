@@ -134,8 +134,8 @@ def test_evaluation_without_a_target_is_refused() -> None:
 
 def test_tokens_have_perplexity_and_bits_of_the_text_there_is() -> None:
     sums: Any = Sums(9.0, 6.0, 4.0)  # pyright: ignore[reportArgumentType]
-    found = measures(TokenRows, sums, {"text_bytes": 3})
-    assert found == pytest.approx(
+    actual = measures(TokenRows, sums, {"text_bytes": 3})
+    assert actual == pytest.approx(
         {
             "eval_loss": 1.5,
             "eval_perplexity": np.exp(1.5),

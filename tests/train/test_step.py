@@ -24,13 +24,13 @@ def step_of(config: TrainConfig):
 
 
 def run(config: TrainConfig, batch: TokenRows, steps: int = 1) -> tuple[TrainState, list[Metrics]]:
-    state, found = fresh(config), []
+    state, actual = fresh(config), []
     for _ in range(steps):
         state, metrics = step_of(config)(
             state, placed(batch), replicated(1e-2), replicated(NO_CEILING)
         )
-        found.append(jax.device_get(metrics))
-    return state, found
+        actual.append(jax.device_get(metrics))
+    return state, actual
 
 
 def values(tree: object) -> list[np.ndarray]:
@@ -83,15 +83,15 @@ def test_a_micro_batch_without_targets_does_not_count() -> None:
 @pytest.mark.parametrize("fault", ["loss", "loss above", "norm above"])
 def test_a_bad_step_changes_nothing_but_the_count(fault: str) -> None:
     with jax.set_mesh(mesh_of()):
-        state, found = run(TRAIN, batch_of(), steps=2)
+        state, actual = run(TRAIN, batch_of(), steps=2)
         before = values((state.model, state.optimizer))
         batch, ceiling = batch_of(), NO_CEILING
         if fault == "loss":
             batch = batch._replace(weights=np.full_like(batch.weights, np.inf))
         elif fault == "loss above":
-            ceiling = (float(found[-1].loss) / 2, np.inf)
+            ceiling = (float(actual[-1].loss) / 2, np.inf)
         else:
-            ceiling = (np.inf, float(found[-1].grad_norm) / 2)
+            ceiling = (np.inf, float(actual[-1].grad_norm) / 2)
         step = step_of(TRAIN)
         state, metrics = step(state, placed(batch), replicated(1e-2), replicated(ceiling))
     assert metrics.updated == 0

@@ -163,18 +163,18 @@ class Checkpointer:
             stored = manifest.read(path, self._key).arrays
         except ValueError as error:
             raise self._unreadable(step, error) from error
-        found = {
+        restored = {
             name: jax.ShapeDtypeStruct(shape, dtype)
             for name, (dtype, shape) in stored.items()
             if name.partition("/")[0] in fields
         }
-        if differ := differences(wanted, found):
+        if differ := differences(wanted, restored):
             raise UserError(
                 f"checkpoint={path} must hold a state of this model, because names and "
                 f"shapes tell where its arrays belong, but {differ}; try the config it came from"
             )
         try:
-            leaves = arrays.restore(path / STATE, wanted, partial=len(found) < len(stored))
+            leaves = arrays.restore(path / STATE, wanted, partial=len(restored) < len(stored))
         except jax.errors.JaxRuntimeError:
             raise
         except Exception as error:

@@ -125,16 +125,16 @@ def test_every_row_that_is_not_skipped_comes_once_and_in_order(
     skipped = ()
     for start, count in skips:
         skipped = joined(skipped, start, start + count)
-    position, found = 0, []
+    position, actual = 0, []
     for size in sizes:
         shares = np.array_split(np.arange(size), processes)
         readers = [rows.batches(position, size, share, skipped) for share in shares]
         for _ in range(2):
-            found += [np.concatenate([next(reader).tokens for reader in readers])]
+            actual += [np.concatenate([next(reader).tokens for reader in readers])]
             position += size
     gone = {row for first, after in skipped for row in range(first, after)}
     left = [row for row in range(position + 100) if row not in gone][:position]
-    np.testing.assert_array_equal(np.concatenate(found), rows.batch(np.array(left)).tokens)
+    np.testing.assert_array_equal(np.concatenate(actual), rows.batch(np.array(left)).tokens)
 
 
 @settings(max_examples=40, deadline=None)
@@ -223,8 +223,8 @@ def test_a_boundary_is_begin_as_input_and_end_as_target(
     targets = [id for ids in encoded for id in [*ids.tolist(), end]]
     inputs = [id for ids in encoded for id in [begin, *ids.tolist()]]
     for rows in (packed, plain):
-        found = stream_of(rows)
-        assert found.tolist() == [inputs[: found.shape[1]], targets[: found.shape[1]]]
+        actual = stream_of(rows)
+        assert actual.tolist() == [inputs[: actual.shape[1]], targets[: actual.shape[1]]]
         assert rows.num_rows == len(targets) // length
     batch, same = (rows.batch(np.arange(packed.num_rows)) for rows in (packed, plain))
     assert batch.segment_ids is not None and batch.positions is not None

@@ -35,9 +35,9 @@ def read_jsonl(path: Path, field: str = "text") -> list[tuple[str, int]]:
 def test_jsonl_yields_texts_and_offsets(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(PACK[name](LINES + b"\n" + b'{"text": "no newline"}'))
-    found = read_jsonl(path)
-    assert [text for text, _ in found] == [*TEXTS, "no newline"]
-    assert all(LINES[place:].startswith(b'{"text"') for _, place in found[:-1])
+    actual = read_jsonl(path)
+    assert [text for text, _ in actual] == [*TEXTS, "no newline"]
+    assert all(LINES[place:].startswith(b'{"text"') for _, place in actual[:-1])
 
 
 def test_zst_frames_follow_each_other(tmp_path: Path) -> None:
@@ -55,11 +55,11 @@ def test_pieces_of_jsonl_cover_each_line_once(
     content = LINES if tail else LINES.rstrip(b"\n")
     path.write_bytes(content)
     ends = [0, *sorted(cuts & set(range(len(content)))), len(content)]
-    found = []
+    actual = []
     for start, stop in pairwise(ends):
         piece = Piece(file=str(path), start=start, stop=stop, size=stop - start)
-        found += [document.text for document in SOURCE.read(piece, "text")]
-    assert found == TEXTS
+        actual += [document.text for document in SOURCE.read(piece, "text")]
+    assert actual == TEXTS
 
 
 @pytest.mark.parametrize("name", PACK)

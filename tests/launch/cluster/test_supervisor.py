@@ -159,12 +159,12 @@ if rank == 1:
 
 def test_no_heartbeat_at_all_is_a_failure_and_costs_the_place(tmp_path: Path) -> None:
     job = Programs("if attempt == 1:\n  if rank != 1:\n    beat_on(1)\n  time.sleep(99)", tmp_path)
-    assert job.run(start=3.0, least=2) == 0
+    assert job.run(start=3.0, fewest=2) == 0
     assert job.started == [3, 2]
     assert "process 1 gave no sign of life in 3 s from its start" in job.said[0]
 
 
 def test_the_same_one_twice_without_progress_costs_the_place(tmp_path: Path) -> None:
     job = Programs("beat_on(1)\nif attempt < 3:\n  others_wait()\n  os._exit(70)", tmp_path)
-    assert job.run(least=2) == 0
+    assert job.run(fewest=2) == 0
     assert job.started == [3, 3, 2]

@@ -87,7 +87,7 @@ def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> Non
     x, source, queries, keys = apart(2)
     with jax.set_mesh(mesh_of()):
         attention = jax.jit(lambda: layer(2, bias=False, rotary=rotary))()
-        found = across(attention, *map(jnp.asarray, (x, source, queries, keys)))
+        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)))
     w_q, w_k, w_v, w_o = (
         np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
     )
@@ -96,7 +96,7 @@ def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> Non
     if rotary is not None:
         q, k = (np.asarray(turned(part, rotary)) for part in (q, k))
     y = softmax_attention(q, k, v, q, queries[:, :, None] == keys[:, None, :])[0]
-    np.testing.assert_allclose(found, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(actual, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
 
 
 def turned(heads: np.ndarray, rotary: Rotary) -> jax.Array:
@@ -121,11 +121,11 @@ def test_cross_attention_is_the_same_on_a_mesh(
 
             segments = rows(queries), rows(keys)
             gradient = jax.value_and_grad(total, argnums=(0, 1, 2))
-            found = jax.jit(gradient, compiler_options=QUICK)(attention, *inputs)
-            return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
+            actual = jax.jit(gradient, compiler_options=QUICK)(attention, *inputs)
+            return [np.asarray(leaf) for leaf in jax.tree.leaves(actual)]
 
-    for found, wanted in zip(run(replica=2, fsdp=2, tensor=2), run(), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    for actual, wanted in zip(run(replica=2, fsdp=2, tensor=2), run(), strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
     assert "Involuntary full rematerialization" not in capfd.readouterr().err
 
 
@@ -184,10 +184,10 @@ PLACES = np.array([0, 1, 2, 3, 4, 5, 0, 1, 2])
 
 @pytest.mark.parametrize("family", ["gpt", "llama", "palm"])
 def test_no_output_moves_with_a_later_token_or_another_document(family: str) -> None:
-    found = pull(FAMILIES[family], 9, PLACES, DOCUMENTS)
+    actual = pull(FAMILIES[family], 9, PLACES, DOCUMENTS)
     mine = (DOCUMENTS[:, None] == DOCUMENTS) & np.tril(np.ones((9, 9), bool))
-    assert (found[~mine] == 0.0).all()
-    assert (found[mine] > 1e-6).all()
+    assert (actual[~mine] == 0.0).all()
+    assert (actual[mine] > 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -203,11 +203,11 @@ def test_a_banded_layer_reaches_its_window_back(
     """
     changes = {"positions": "rotary", "max_length": 4, "window_layers": which}
     config = dataclasses.replace(BANDED, num_layers=layers, **changes)
-    found = pull(config, 9, *([np.arange(9), np.ones(9)] if packed else []))
+    actual = pull(config, 9, *([np.arange(9), np.ones(9)] if packed else []))
     distance = np.arange(9)[:, None] - np.arange(9)
     seen = (distance >= 0) & (distance < reach)
-    assert (found[~seen] == 0.0).all()
-    assert (found[seen] > 1e-6).all()
+    assert (actual[~seen] == 0.0).all()
+    assert (actual[seen] > 1e-6).all()
 
 
 def test_every_other_layer_is_banded_and_the_first_is_dense() -> None:

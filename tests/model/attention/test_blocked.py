@@ -48,8 +48,8 @@ def test_values_and_gradients_are_those_of_the_plain_kernel(
         arguments = arrays(2, T, N, K)
         mask = banded(2, T, 3) if masked else causal(2, T)
         expected = value_and_gradients("xla", arguments, mask)
-        found = value_and_gradients("blocked", arguments, mask)
-    for ours, theirs in zip(found, expected, strict=True):
+        actual = value_and_gradients("blocked", arguments, mask)
+    for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
 
 
@@ -57,9 +57,9 @@ def test_half_precision_keeps_its_type_and_is_near() -> None:
     with jax.set_mesh(mesh_of()):
         arguments = arrays(1, 16, 2, 1)
         half = tuple(a.astype(jnp.bfloat16) for a in arguments)
-        found = value_and_gradients("blocked", half, causal(1, 16))
+        actual = value_and_gradients("blocked", half, causal(1, 16))
         expected = value_and_gradients("blocked", arguments, causal(1, 16))
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(actual, expected, strict=True):
         assert ours.dtype == jnp.bfloat16
         np.testing.assert_allclose(ours.astype(jnp.float32), theirs, rtol=0.1, atol=0.05)
 

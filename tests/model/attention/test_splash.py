@@ -57,14 +57,14 @@ def test_values_and_gradients_are_those_of_the_other_kernels(
     with jax.set_mesh(mesh_of()):
         row = packed(2, T) if window else TokenPlaces(jnp.tile(jnp.arange(T), (2, 1)))
         arguments = arrays(2, T, N, K)
-        found = value_and_gradients(
+        actual = value_and_gradients(
             lambda q, k, v: interpreted(q, k, v, row.segment_ids, window=window), arguments
         )
         mask = Mask(causal=True, window=window, queries=row)
         for kernel in ("xla", "blocked"):
             other = functools.partial(attend, mask=mask, kernel=kernel)
             wanted = value_and_gradients(other, arguments)
-            for mine, theirs in zip(found, wanted, strict=True):
+            for mine, theirs in zip(actual, wanted, strict=True):
                 np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-5)
 
 
@@ -75,11 +75,11 @@ def test_half_precision_keeps_its_type_and_is_near() -> None:
         run = jax.jit(
             lambda q, k, v: interpreted(q, k, v, None, window=None), compiler_options=QUICK
         )
-        found = run(*half)
+        actual = run(*half)
         row = TokenPlaces(jnp.arange(128)[None])
         wanted = attend(q, k, v, Mask(causal=True, queries=row), "xla")
-    assert found.dtype == jnp.bfloat16
-    np.testing.assert_allclose(found.astype(jnp.float32), wanted, rtol=0.05, atol=0.03)
+    assert actual.dtype == jnp.bfloat16
+    np.testing.assert_allclose(actual.astype(jnp.float32), wanted, rtol=0.05, atol=0.03)
 
 
 def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,8 +103,8 @@ def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch)
                 return jnp.sum(jnp.sin(layer(x, own)[0]))
 
             gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1)), compiler_options=QUICK)
-            found = [gradient(layer, inputs, jnp.asarray(w)) for w in (window, dense)]
-            return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
+            actual = [gradient(layer, inputs, jnp.asarray(w)) for w in (window, dense)]
+            return [np.asarray(leaf) for leaf in jax.tree.leaves(actual)]
 
     for mine, theirs in zip(gradients("splash"), gradients("xla"), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())

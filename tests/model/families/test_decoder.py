@@ -48,15 +48,15 @@ def by_policy() -> dict[str, tuple[float, list[np.ndarray], str]]:
 def test_remat_does_not_change_loss_and_gradients(by_policy) -> None:
     loss, grads, _ = by_policy["none"]
     for policy in POLICIES[1:]:
-        actual_loss, found, _ = by_policy[policy]
+        actual_loss, actual, _ = by_policy[policy]
         assert actual_loss == pytest.approx(loss, rel=1e-6)
-        for a, b in zip(found, grads, strict=True):
+        for a, b in zip(actual, grads, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_remat_policies_recompute_more_and_more(by_policy) -> None:
     """The products of a layer stand in the jaxpr once for the scan, and again where recomputed."""
-    dots = {policy: found[2].count("dot_general") for policy, found in by_policy.items()}
+    dots = {policy: actual[2].count("dot_general") for policy, actual in by_policy.items()}
     assert dots["none"] < dots["dots"] < dots["full"]
 
 

@@ -32,8 +32,8 @@ def guarded(
     return Guard(config, said.append, lambda a, b: f"rows {a} to {b - 1} of a.txt", kept), said
 
 
-def judge(guard: Guard, first: int, *found: Metrics) -> None:
-    for step, each in enumerate(found, start=first):
+def judge(guard: Guard, first: int, *measured: Metrics) -> None:
+    for step, each in enumerate(measured, start=first):
         guard.judge(step, (8 * step - 8, 8 * step), each)
 
 
@@ -77,17 +77,17 @@ def test_too_many_within_so_many_steps_end_the_run() -> None:
         (SPIKE, r"z-scores of at most 8, because .* try --resume with --train.bad-numbers.spikes"),
     ],
 )
-def test_stop_says_what_to_try(found: Metrics, words: str) -> None:
+def test_stop_says_what_to_try(measured: Metrics, words: str) -> None:
     guard, _ = guarded(BadNumbersConfig(spikes="stop"))
     with pytest.raises(ValueError, match=words):
-        judge(guard, 1, found)
+        judge(guard, 1, measured)
 
 
 def test_rollback_leaves_with_the_rows_and_counts_nothing() -> None:
     guard, said = guarded(BadNumbersConfig(non_finite="rollback", spikes="rollback"))
-    for found, words in ((NAN, "are not finite"), (SPIKE, "are a spike")):
+    for measured, words in ((NAN, "are not finite"), (SPIKE, "are a spike")):
         with pytest.raises(Rollback, match=f"step 3 .rows 16 to 23 of a.txt. {words}$") as left:
-            judge(guard, 3, found)
+            judge(guard, 3, measured)
         assert left.value.rows == (16, 24)
     assert (guard.dropped, said) == (0, [])
 

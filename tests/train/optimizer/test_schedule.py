@@ -22,10 +22,10 @@ def rates(**settings: Any) -> list[float]:
 
 @pytest.mark.parametrize("schedule", SHAPES)
 def test_warm_up_is_linear_and_ends_at_the_peak(schedule: str) -> None:
-    found = rates(schedule=schedule, warmup_steps=10)
-    np.testing.assert_allclose(found[:10], [2.0 * (i + 1) / 10 for i in range(10)])
-    assert schedule in ("constant", "wsd") or found[10] < 2.0
-    assert found[10] == pytest.approx(2.0, rel=0.1)
+    actual = rates(schedule=schedule, warmup_steps=10)
+    np.testing.assert_allclose(actual[:10], [2.0 * (i + 1) / 10 for i in range(10)])
+    assert schedule in ("constant", "wsd") or actual[10] < 2.0
+    assert actual[10] == pytest.approx(2.0, rel=0.1)
 
 
 def test_schedules_by_their_formulas() -> None:
@@ -61,12 +61,12 @@ def test_an_impossible_schedule_is_reported_and_the_advice_works(
     words += ["--train.optimizer.decay-fraction", str(fraction / 100)]
 
     def config_of(words: list[str]) -> OptimizerConfig:
-        found = dict(zip(words[::2], map(float, words[1::2]), strict=True))
+        actual = dict(zip(words[::2], map(float, words[1::2]), strict=True))
         return OptimizerConfig(
             learning_rate=1.0,
             schedule=schedule,
-            warmup_steps=int(found["--train.optimizer.warmup-steps"]),
-            decay_fraction=found["--train.optimizer.decay-fraction"],
+            warmup_steps=int(actual["--train.optimizer.warmup-steps"]),
+            decay_fraction=actual["--train.optimizer.decay-fraction"],
         )
 
     def is_odd(config: OptimizerConfig) -> bool:

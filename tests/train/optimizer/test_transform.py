@@ -10,11 +10,11 @@ from train.optimizer.transform import decays, gradient_transform
 def test_matrices_decay_and_biases_and_norms_do_not() -> None:
     with jax.set_mesh(mesh_of()):
         model = jax.eval_shape(lambda: Decoder(SMALL, jax.random.key(0)))
-        found = {
+        actual = {
             jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value"): decay
             for path, decay in jax.tree_util.tree_flatten_with_path(decays(model))[0]
         }
-    kept = {name for name, decay in found.items() if not decay}
+    kept = {name for name, decay in actual.items() if not decay}
     assert {name.split("/")[-1] for name in kept} == {
         "scale",
         "bias",
@@ -25,7 +25,7 @@ def test_matrices_decay_and_biases_and_norms_do_not() -> None:
         "b_up",
         "b_down",
     }
-    assert {"embedding/table", "blocks/mlp/w_up", "blocks/attention/w_o"} <= set(found) - kept
+    assert {"embedding/table", "blocks/mlp/w_up", "blocks/attention/w_o"} <= set(actual) - kept
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])
@@ -42,5 +42,5 @@ def test_updates_are_those_of_the_papers(name: str) -> None:
         g = np.asarray(getattr(grads.blocks.mlp, leaf)[...])
         # The first step of Adam has mean g and second moment g^2 after bias correction.
         direction = g / (np.abs(g) + config.epsilon) if name == "adamw" else np.sign(g)
-        found = getattr(updates.blocks.mlp, leaf)[...]
-        np.testing.assert_allclose(found, direction + decay * p, rtol=1e-4, atol=1e-5)
+        actual = getattr(updates.blocks.mlp, leaf)[...]
+        np.testing.assert_allclose(actual, direction + decay * p, rtol=1e-4, atol=1e-5)

@@ -123,14 +123,14 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 def events(directory: Path) -> list[Any]:
     """TensorBoard's files are records of length, checksum, event, checksum."""
-    found = []
+    actual = []
     for path in sorted(directory.iterdir()):
         data = path.read_bytes()
         while data:
             (length,) = struct.unpack("<Q", data[:8])
-            found.append(EVENT.FromString(data[12 : 12 + length]))
+            actual.append(EVENT.FromString(data[12 : 12 + length]))
             data = data[16 + length :]
-    return found
+    return actual
 
 
 def test_tensorboard_gets_every_number_by_step(tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_event_files_of_one_second_do_not_take_each_others_place(
         writer = TensorBoardWriter(tmp_path, None if start == 1 else start - 1)
         writer.write({"step": start, "loss": 2.5})
         writer.close()
-    found = events(tmp_path)
-    assert [event.step for event in found if event.summary.value] == [1, 4, 6]
-    starts = [event.step for event in found if event.session_log.status]
+    actual = events(tmp_path)
+    assert [event.step for event in actual if event.summary.value] == [1, 4, 6]
+    starts = [event.step for event in actual if event.session_log.status]
     assert starts == [4, 6], "TensorBoard hides later steps of the files before, in this order"
 
 
