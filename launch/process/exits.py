@@ -18,6 +18,7 @@ from launch.exit_codes import HUNG, REFUSED, UNEXPECTED
 THREADS = "meshloom"
 """What the names of this program's threads begin with."""
 PEERS_REPORT = 1.0  # seconds
+PEERS_REFUSE = 20  # seconds
 PEER_ENDED = ("by peer", "Broken pipe", "remote process exited")
 """Parts of what JAX says when a connection of a collective is gone: by gloo, and by NCCL
 (github.com/jax-ml/jax/issues/19307)."""
@@ -45,10 +46,25 @@ def report_end(why: str) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, after `claim_end`: nothing is closed, no peer is waited for."""
+    """End the process, after `claim_end`: nothing is closed. Peers are waited for if it refuses, as
+    they may be about to refuse too."""
     for stream in sys.stdout, sys.stderr:
         say("", stream, end="")
+    if code == REFUSED and _has_peers():
+        _leave_job()
     os._exit(code)
+
+
+def _leave_job() -> None:
+    """Disconnect once all peers do, for which they have `PEERS_REFUSE`: JAX aborts a process whose
+    coordinator, process 0, has gone, and its exit code would not be that of a refusal."""
+    from launch.process.distributed import shutdown
+
+    def disconnect() -> None:
+        with contextlib.suppress(Exception):  # a peer has ended in another way
+            shutdown(PEERS_REFUSE)
+
+    start_thread(disconnect, "leaving").join(PEERS_REFUSE)
 
 
 def say(text: str, stream: TextIO, end: str = "\n") -> None:

@@ -1,10 +1,15 @@
 """Two real processes of one job: what one of them does when the other is late, or gone."""
 
+import os
+import re
+import signal
 from pathlib import Path
 
-from launch.exit_codes import UNEXPECTED
+import pytest
+
+from launch.exit_codes import REFUSED, UNEXPECTED
 from launch.run.timeline import read
-from tests.command import SMALL, job, records
+from tests.command import SMALL, job, lines_until, records
 
 STEPS = [*SMALL, "--train.eval-batches", "0", "--train.steps"]
 
@@ -69,3 +74,72 @@ def test_a_peer_killed_in_a_save_is_reported_as_the_end(tmp_path: Path) -> None:
             process.communicate()
     last = read(tmp_path / "run" / "timeline.jsonl")[-1]
     assert last.ended is not None and last.ended.startswith("a peer ended: JaxRuntimeError: ")
+
+
+REFUSED_LATE = """
+import os, sys
+import jax
+from launch.cli import program
+from launch.process import mesh
+from train.processes import Coordination
+
+make, barrier, end = mesh.make_mesh, Coordination.barrier, os._exit
+released = os.open(os.environ["RELEASED"], os.O_RDWR)
+
+def make_late(*arguments):
+    if jax.process_index() == 1:
+        os.read(released, 1)
+    return make(*arguments)
+
+def announce(*arguments):
+    print("waits", flush=True)
+    barrier(*arguments)
+
+def end_late(code):
+    if jax.process_index() == 1:
+        os.read(released, 1)
+    end(code)
+
+mesh.make_mesh, Coordination.barrier, os._exit = make_late, announce, end_late
+program(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_refusal_is_that_of_every_process_though_one_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "released")
+    monkeypatch.setenv("RELEASED", str(tmp_path / "released"))
+    mesh = ["--mesh.fsdp", "3"]
+    first, second = job(tmp_path / "run", "tiny", *STEPS, "2", *mesh, code=REFUSED_LATE)
+    with open(os.open(tmp_path / "released", os.O_RDWR), "wb", buffering=0) as release:
+        lines_until(re.compile("waits"), first)
+        release.write(b"x")
+        ended = [first.communicate(timeout=60)]
+        release.write(b"x")
+        ended.append(second.communicate(timeout=60))
+    assert [first.returncode, second.returncode] == [REFUSED, REFUSED], ended
+    assert all("mesh fsdp 3 must multiply to" in errors for _, errors in ended)
+
+
+REFUSED_ALONE = """
+import os, signal, sys
+import jax
+from launch.cli import program
+from launch.process import exits, mesh
+
+def make(*arguments, make=mesh.make_mesh):
+    if jax.process_index() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make(*arguments)
+
+mesh.make_mesh, exits.PEERS_REFUSE = make, 1
+program(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_refusal_does_not_wait_for_ever_for_a_dead_peer(tmp_path: Path) -> None:
+    mesh = ["--mesh.fsdp", "3"]
+    processes = job(tmp_path / "run", "tiny", *STEPS, "2", *mesh, code=REFUSED_ALONE)
+    ended = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [REFUSED, -signal.SIGKILL], ended
