@@ -18,7 +18,7 @@ from data.fields import Count, Whole
 from launch.commands.checkpoint_list import described
 from launch.run.saved import open_run
 from launch.run.signing import signing_key
-from launch.schema.command_line import run_one_of
+from launch.schema.command_line import run_subcommand
 from train.checkpoint import manifest
 from train.checkpoint.folder import CheckpointFolder, kept_steps
 from train.checkpoint.manifest import MANIFEST, Fault, check, fault_list
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int | None:
         "diff": diff,
         "prune": prune,
     }
-    return run_one_of(
+    return run_subcommand(
         commands,
         arguments,
         prog="meshloom checkpoint",

@@ -7,7 +7,7 @@ import tyro
 from annotated_types import Interval
 
 from data.config import DataConfig
-from launch.schema.command_line import UsageError, run_one_of, wants_help
+from launch.schema.command_line import UsageError, run_subcommand, wants_help
 
 if TYPE_CHECKING:
     from data.rows.tokens import TokenWindows
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     commands = {"prepare": prepare, "tokenizer": tokenizer, "show": show}
     if arguments[:1] == ["tokenizer"] and not wants_help(arguments):
         _require_output(arguments)
-    run_one_of(
+    run_subcommand(
         commands,
         arguments,
         prog="meshloom data",

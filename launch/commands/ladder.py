@@ -9,12 +9,12 @@ from data.errors import UserError
 from data.fields import Count
 from launch.ladder.study import Positive
 from launch.ladder.width_command import coordinate, transfer
-from launch.schema.command_line import UsageError, run_one_of
+from launch.schema.command_line import UsageError, run_subcommand
 
 
 def main(arguments: list[str]) -> int | None:
     """Run `meshloom ladder plan|run|status|fit|forecast|report|coordinate|transfer`."""
-    return run_one_of(
+    return run_subcommand(
         {
             "plan": plan,
             "run": run,

@@ -13,46 +13,31 @@ from types import MappingProxyType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import tyro
-from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
+from annotated_types import Interval
 
 from data.errors import UserError
 from launch.schema.fields import Classes, class_of, documentation
 
-HOLDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
-    Ge: ("ge", "at least", lambda value, limit: value >= limit),
-    Gt: ("gt", "above", lambda value, limit: value > limit),
-    Le: ("le", "at most", lambda value, limit: value <= limit),
-    Lt: ("lt", "below", lambda value, limit: value < limit),
-}
-
 
 class Number(NamedTuple):
-    """The type of one number: int or float, and the bounds it declares."""
+    """The type of one number: int or float, and the closed interval it declares."""
 
     base: type
-    limits: tuple[tuple[type, float], ...]
+    low: Any = -math.inf
+    high: Any = math.inf
 
     def must(self, value: float) -> str | None:
         """What the value must be and is not; None if it lies within the bounds."""
         if isinstance(value, float) and not math.isfinite(value):
             return "finite"
-        for kind, limit in self.limits:
-            _, word, holds = HOLDS[kind]
-            if not holds(value, limit):
-                return f"{word} {limit}"
-        return None
+        if value < self.low:
+            return f"at least {self.low}"
+        return f"at most {self.high}" if value > self.high else None
 
-    def near(self, value: float) -> float:
-        """A value within the bounds, from that side of them where `value` is, if it can be."""
-        ends = sorted((limit for _, limit in self.limits), key=lambda limit: abs(limit - value))
-        if isinstance(value, float) and not math.isfinite(value):
-            ends.sort()
-        beside = [end + step for end in ends for step in (1, -1)]
-        first = [1] if self.base is float else []
-        for tried in (*first, *ends, *beside, sum(ends) / max(len(ends), 1)):
-            if self.must(tried) is None:
-                return self.base(tried)
-        return self.base(0)
+    def nearest(self, value: float) -> float:
+        """The value moved within the bounds; of floats 1, if it can be, as bounds are extremes."""
+        unity = self.base is float and self.low <= 1 <= self.high
+        return self.base(min(self.high, max(self.low, 1 if unity else value)))
 
 
 class Option(NamedTuple):
@@ -64,12 +49,12 @@ class Option(NamedTuple):
     numbers: tuple[Number, ...]
     """Those that its type is made of: itself, its elements, its alternatives."""
     group: type | None
-    """The dataclass that it holds, or holds several of."""
+    """The dataclass that it is, or is a list of."""
     default: Any
     """None if it has none."""
     positional: bool
     unnamed: bool
-    """Whether the names of its own fields stand for themselves."""
+    """Whether its own fields are named without it."""
     name: str = ""
     """As in `train.optimizer.beta1`."""
 
@@ -93,9 +78,9 @@ class Option(NamedTuple):
     def nearest(self, value: Any) -> Any:
         """The value with each number moved within its bounds; several of fixed places ascend."""
         if len(self.numbers) > 1:
-            return tuple(number.near(-math.inf) + n for n, number in enumerate(self.numbers))
+            return tuple(number.nearest(-math.inf) + n for n, number in enumerate(self.numbers))
         moved = [
-            each if number.must(each) is None else number.near(each)
+            each if number.must(each) is None else number.nearest(each)
             for number, each in self._pairs(value)
         ]
         return tuple(moved) if isinstance(value, tuple | list) else moved[0]
@@ -110,10 +95,11 @@ class Option(NamedTuple):
 
 
 class OutOfBounds(UserError):
-    """A number beyond the bounds of its option, in the file `where` if it is not typed."""
+    """A number beyond the bounds of its option, in the file `where` if it is not typed; `usual` is
+    a value to try, if that is sound."""
 
-    def __init__(self, option: Option, value: Any, usual: Any = None, where: str = "") -> None:
-        self.option, self.value = option, value
+    def __init__(self, option: Option, value: Any, where: str = "", usual: Any = None) -> None:
+        self._arguments = option, value, where
         tried = option.nearest(value)
         for sound in (option.default, usual):
             if sound not in (None, ()) and option.must(sound) is None:
@@ -128,20 +114,30 @@ class OutOfBounds(UserError):
         )
 
     def with_usual(self, usual: Any) -> "OutOfBounds":
-        """The same with the value to try that a sound dataclass of options has."""
-        return OutOfBounds(self.option, self.value, _known(usual).get(self.option.name))
+        """The same with the value to try that `usual`, a dataclass of options, has."""
+        if usual is None:
+            return self
+        values = {o.name: value for o, value in numeric_options(type(usual), _fields(usual))}
+        return OutOfBounds(*self._arguments, values.get(self._arguments[0].name))
 
 
-def require(config: Any, usual: Any = None) -> None:
-    """Raise OutOfBounds for the first number of a dataclass, at any depth, beyond its bounds;
-    `usual`, of the same class, holds values to try."""
-    _require(type(config), _fields(config), usual)
+def require(config: Any) -> None:
+    """Raise OutOfBounds for the first number of a dataclass, at any depth, beyond its bounds."""
+    require_values(type(config), _fields(config))
 
 
-def require_values(kind: type, values: Mapping[str, Any], where: str, classes: Classes) -> None:
-    """`require` for the plain values of a dataclass, as the file `where` holds them; those that are
-    no numbers are left to others. `classes` as in `launch.schema.fields.class_of`."""
-    _require(kind, values, where=where, classes=classes)
+def require_values(
+    owner: Any,
+    values: Mapping[str, Any],
+    where: str = "",
+    classes: Classes = MappingProxyType({}),
+) -> None:
+    """`require` for plain values of a dataclass, as the file `where` has them, or of a function;
+    those that are no numbers are left to others. `classes` as in `launch.schema.fields.class_of`.
+    """
+    for option, value in numeric_options(owner, values, classes):
+        if option.must(value) is not None:
+            raise OutOfBounds(option, value, where)
 
 
 def call_of(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
@@ -150,60 +146,32 @@ def call_of(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
 
     @functools.wraps(command)
     def checked(*args: Any, **named: Any) -> Callable[[], Any]:
-        _require(command, inspect.signature(command).bind(*args, **named).arguments)
+        require_values(command, inspect.signature(command).bind(*args, **named).arguments)
         return functools.partial(command, *args, **named)
 
     return checked
 
 
-def numeric_options(owner: Any, prefix: str = "") -> Iterator[Option]:
-    """The options of a dataclass or a function, at any depth, that hold numbers."""
-    for option in _options(owner):
-        if option.group is not None:
-            yield from numeric_options(
-                class_of(option.group, option.default), _below(prefix, option)
-            )
-        elif option.numbers:
-            yield option._replace(name=prefix + option.field)
-
-
-def _require(
+def numeric_options(
     owner: Any,
-    values: Mapping[str, Any],
-    usual: Any = None,
-    where: str = "",
+    values: Mapping[str, Any] = MappingProxyType({}),
     classes: Classes = MappingProxyType({}),
-) -> None:
-    for option, value in _valued(owner, values, classes=classes):
-        if option.must(value) is not None:
-            raise OutOfBounds(option, value, _known(usual).get(option.name), where)
-
-
-def _known(config: Any) -> dict[str, Any]:
-    """The numbers of a dataclass by name; of nothing, if it is None."""
-    if config is None:
-        return {}
-    return {option.name: value for option, value in _valued(type(config), _fields(config))}
-
-
-def _valued(
-    owner: Any,
-    values: Mapping[str, Any],
     prefix: str = "",
-    classes: Classes = MappingProxyType({}),
 ) -> Iterator[tuple[Option, Any]]:
-    """The options that hold numbers, and what `values` says of them."""
+    """The options of a dataclass or a function, at any depth, that are numbers, each with what
+    `values` says of it."""
     for option in _options(owner):
         value = values.get(option.field)
-        below = _below(prefix, option)
+        below = prefix if option.unnamed else f"{prefix}{option.field}."
         if option.numbers:
             yield option._replace(name=prefix + option.field), value
         elif option.group is not None and isinstance(value, tuple | list):
             for place, each in enumerate(value):
-                yield from _valued(option.group, _fields(each), f"{below[:-1]}[{place}].", classes)
+                name = f"{prefix}{option.field}[{place}]."
+                yield from numeric_options(option.group, _fields(each), classes, name)
         elif option.group is not None:
             inner = class_of(option.group, value, classes)
-            yield from _valued(inner, _fields(value), below, classes)
+            yield from numeric_options(inner, _fields(value), classes, below)
 
 
 @functools.cache
@@ -229,13 +197,11 @@ def _options(owner: Any) -> list[Option]:
 
 def _numbers(kind: Any) -> list[Number]:
     if get_origin(kind) is Annotated:
-        base, *others = get_args(kind)
-        if base not in (int, float):
-            return _numbers(base)
-        parts = [p for other in others for p in _ungrouped(other) if type(p) in HOLDS]
-        return [Number(base, tuple((type(p), getattr(p, HOLDS[type(p)][0])) for p in parts))]
+        base, *extras = get_args(kind)
+        intervals = [extra for extra in extras if isinstance(extra, Interval)]
+        return [Number(base, i.ge, i.le) for i in intervals] or _numbers(base)
     if kind in (int, float):
-        return [Number(kind, ())]
+        return [Number(kind)]
     if get_origin(kind) in (tuple, Union, UnionType):
         return [number for part in get_args(kind) for number in _numbers(part)]
     return []
@@ -249,18 +215,10 @@ def _group(kind: Any) -> type | None:
     return kind if isinstance(kind, type) and dataclasses.is_dataclass(kind) else None
 
 
-def _below(prefix: str, option: Option) -> str:
-    return prefix if option.unnamed else f"{prefix}{option.field}."
-
-
 def _fields(value: Any) -> Mapping[str, Any]:
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return value if isinstance(value, Mapping) else {}
-
-
-def _ungrouped(extra: Any) -> list[Any]:
-    return list(extra) if isinstance(extra, GroupedMetadata) else [extra]
 
 
 def _typed(value: Any) -> str:

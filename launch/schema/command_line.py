@@ -50,22 +50,24 @@ def parse(kind: type[Options], arguments: list[str], *, prog: str, **settings: A
 
     if wants_help(arguments):
         _join_lines(kind, settings.get("default"))
-    usual, refusals = settings.get("default"), io.StringIO()
+    refusals = io.StringIO()
     try:
         # What refuses its values would be shown in a frame, which breaks words.
         with contextlib.redirect_stderr(refusals):
-            made = tyro.cli(kind, args=arguments, prog=prog, **settings)
+            options = tyro.cli(kind, args=arguments, prog=prog, **settings)
         if isinstance(kind, type):
-            bounds.require(made, usual)
+            bounds.require(options)
+        return options
     except SystemExit as end:
         refused = _refused(end)
         if refused is None:
             sys.stderr.write(refusals.getvalue())
             raise
-        raise UsageError(_advised(refused, usual)) from refused
     except UserError as error:
-        raise UsageError(_advised(error, usual)) from error
-    return made
+        refused = error
+    if isinstance(refused, bounds.OutOfBounds):
+        refused = refused.with_usual(settings.get("default"))
+    raise UsageError(str(refused)) from refused
 
 
 def parse_known(kind: type[Options], arguments: list[str], *, prog: str) -> Options:
@@ -93,12 +95,6 @@ def parse_call(
     return parse(checked, arguments, prog=prog)
 
 
-def _advised(error: ValueError, usual: Any) -> str:
-    from launch.schema import bounds
-
-    return str(error.with_usual(usual) if isinstance(error, bounds.OutOfBounds) else error)
-
-
 def _refused(end: SystemExit) -> UserError | None:
     """The error of ours for which the parser exits."""
     cause = end.__context__
@@ -113,9 +109,9 @@ def _join_lines(kind: Any, usual: Any = None) -> None:
     from launch.schema.fields import class_of, documentation
 
     if dataclasses.is_dataclass(kind):
-        told = documentation(kind)
+        paragraphs = documentation(kind)
         for field in dataclasses.fields(kind):
-            help = told.get(field.name)
+            help = paragraphs.get(field.name)
             field.metadata = MappingProxyType({**field.metadata, "help": help})
     for name, part in get_type_hints(kind).items():
         if isinstance(part, type) and dataclasses.is_dataclass(part):
@@ -133,11 +129,11 @@ def value_of(flag: str, arguments: list[str]) -> str | None:
     return None
 
 
-def run_one_of(
+def run_subcommand(
     commands: Mapping[str, Callable[..., Options]], arguments: list[str], *, prog: str, about: str
 ) -> Options:
-    """Run the command that the first word names with the flags that follow, as its signature says
-    them. Without one, or for help, the parser tells what there is and exits."""
+    """Run the command that the first word names, with flags for the parameters of its function.
+    Without one, or for help, the parser lists them and exits."""
     import tyro
 
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -1,4 +1,4 @@
-"""Fields of configs: the class of what one holds, and its documentation. Imports no jax."""
+"""Fields of configs: the class of their values, and their documentation. Imports no jax."""
 
 import dataclasses
 import difflib
@@ -21,7 +21,7 @@ Classes = Mapping[type, type]
 def class_of(declared: type, value: Any, classes: Classes = MappingProxyType({})) -> type:
     """The class of a dataclass, or of the plain values of one, in a field that declares this type.
 
-    ValueError for values of a family that there is not.
+    ValueError for values of an unknown family.
     """
     if dataclasses.is_dataclass(value):
         return type(value)
@@ -41,7 +41,7 @@ def class_of(declared: type, value: Any, classes: Classes = MappingProxyType({})
 
 def documentation(owner: Any) -> dict[str, str]:
     """What a dataclass, those it extends, or a function says of each field or parameter, each as
-    one paragraph; fields without a word are left out."""
+    one paragraph; fields without any are left out."""
     import docstring_parser
 
     if not inspect.isclass(owner):
@@ -51,7 +51,7 @@ def documentation(owner: Any) -> dict[str, str]:
         parsed = [docstring_parser.parse_from_object(c) for c in classes]
     return {
         each.arg_name: " ".join(each.description.split())
-        for one in parsed
-        for each in one.params
+        for docstring in parsed
+        for each in docstring.params
         if each.description
     }

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pytest
 import tyro
-from annotated_types import Ge, Gt, Le, Lt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +22,7 @@ from launch.ladder.studies import smoke
 from launch.ladder.study import Row, Study
 from launch.presets.preset import preset
 from launch.schema.bounds import Number, Option, numeric_options
-from launch.schema.command_line import parse, parse_call, run_one_of
+from launch.schema.command_line import parse, parse_call, run_subcommand
 from launch.schema.structured import structured
 from tests.advice import followed
 from tests.command import ROOT
@@ -52,7 +51,7 @@ class BoundedCommand(NamedTuple):
         else:
             parameters = inspect.signature(self.kind).parameters.values()
             lacking = [p.name for p in parameters if p.default is p.empty]
-        numbers = {option.name for option in numeric_options(self.kind)}
+        numbers = {option.name for option in numbers_of(self.kind)}
         kinds = get_type_hints(self.kind, include_extras=True)
         words = []
         for name in lacking:
@@ -85,7 +84,7 @@ def commands() -> list[BoundedCommand]:
         for subcommands, prog in tables:
             for name in subcommands:
                 with contextlib.suppress(SystemExit):
-                    run_one_of(subcommands, [name, "--help"], prog=prog, about="")
+                    run_subcommand(subcommands, [name, "--help"], prog=prog, about="")
     for path in sorted((ROOT / "tests" / "bench").glob("*.py")):
         if "run_module(main," in path.read_text():
             name = f"tests.bench.{path.stem}"
@@ -97,14 +96,14 @@ ALL = commands()
 IDS = [command.name for command in ALL]
 
 
+def numbers_of(kind: Any) -> list[Option]:
+    return [option for option, _ in numeric_options(kind)]
+
+
 def ends(number: Number) -> tuple[float, float]:
-    """The least and the greatest value within bounds."""
-    step = (lambda v, by: v + by) if number.base is int else (lambda v, by: math.nextafter(v, by))
-    inside = {Ge: lambda v: v, Le: lambda v: v, Gt: lambda v: step(v, 1), Lt: lambda v: step(v, -1)}
-    low = [inside[kind](limit) for kind, limit in number.limits if kind in (Ge, Gt)]
-    high = [inside[kind](limit) for kind, limit in number.limits if kind in (Le, Lt)]
-    assert len(low) == len(high) == 1, "a number declares where it begins and where it ends"
-    return number.base(low[0]), number.base(high[0])
+    """The lowest and the highest value within bounds."""
+    assert math.isfinite(number.low) and math.isfinite(number.high), "a number declares both bounds"
+    return number.base(number.low), number.base(number.high)
 
 
 def beyond(number: Number) -> list[float]:
@@ -125,7 +124,7 @@ def typed(option: Option, values: Sequence[float]) -> list[str]:
 def test_every_command_is_seen() -> None:
     programs = {command.name.split()[1] for command in ALL if command.name.startswith("meshloom")}
     assert programs == set(COMMANDS)
-    assert sum(len(list(numeric_options(command.kind))) for command in ALL) > 200
+    assert sum(len(numbers_of(command.kind)) for command in ALL) > 200
     parsed = re.compile(r"tyro\.cli\(|subcommand_cli_from_dict\(|ArgumentParser\(")
     places = {
         str(path.relative_to(ROOT))
@@ -139,7 +138,7 @@ def test_every_command_is_seen() -> None:
 
 @pytest.mark.parametrize("command", ALL, ids=IDS)
 def test_a_number_beyond_its_bounds_is_no_option_of_any_command(command: BoundedCommand) -> None:
-    for option in numeric_options(command.kind):
+    for option in numbers_of(command.kind):
         for place, number in enumerate(option.numbers):
             inside = [ends(other)[0] for other in option.numbers]
             for value, fits in [
@@ -154,7 +153,7 @@ def test_a_number_beyond_its_bounds_is_no_option_of_any_command(command: Bounded
 def test_a_command_line_of_numbers_beyond_their_bounds_is_refused_until_all_advice_is_taken(
     command: BoundedCommand, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = list(numeric_options(command.kind))
+    options = numbers_of(command.kind)
     wrong = []
     for n, option in enumerate(options):
         values = beyond(option.numbers[0])
@@ -169,9 +168,9 @@ def test_a_command_line_of_numbers_beyond_their_bounds_is_refused_until_all_advi
 
 
 @given(data=st.data())
-def test_a_config_made_in_python_or_read_from_a_file_keeps_the_bounds(data: st.DataObject) -> None:
+def test_a_config_built_in_python_or_read_from_a_file_keeps_the_bounds(data: st.DataObject) -> None:
     run = preset("tiny")
-    option = data.draw(st.sampled_from(list(numeric_options(type(run)))))
+    option = data.draw(st.sampled_from(numbers_of(type(run))))
     value = data.draw(st.sampled_from(beyond(option.numbers[0])))
     value = [value] + [0] * (len(option.numbers) - 1) if several(option) else value
     *groups, field = option.name.split(".")
@@ -196,9 +195,7 @@ def several(option: Option) -> bool:
 def test_a_study_keeps_the_bounds(data: st.DataObject) -> None:
     values = to_dict(smoke())
     row = values["grid"][1]
-    name, number = data.draw(
-        st.sampled_from([(o.field, o.numbers[0]) for o in numeric_options(Row)])
-    )
+    name, number = data.draw(st.sampled_from([(o.field, o.numbers[0]) for o in numbers_of(Row)]))
     value = data.draw(st.sampled_from(beyond(number)))
     row[name] = [value] if name in ("widths", "seeds") else value
     with pytest.raises(ValueError, match=rf"grid\[1\]\.{name}=.* in a file must be "):
