@@ -172,21 +172,25 @@ def load(path: Path, like: RunConfig | None = None) -> RunConfig:
     return from_dict(load_dict(path), str(path), like)
 
 
-def resume_differences(old: Mapping[str, Any], new: RunConfig) -> list[str]:
+def resume_differences(old: Mapping[str, Any], new: Any, prefix: str = "") -> list[str]:
     """Lines `field: was X, now Y` for every field that must match on resume and does not.
 
-    `old` is `to_dict` of the config the checkpoint was written under. Fields whose metadata says
-    `"resume": "free"` (or that lie inside such a field) may differ. A field that is younger than
-    the old run had its default there, as a new field's default changes nothing.
+    `old` is `to_dict` of the config the checkpoint was written under. Fields whose metadata is
+    `FREE` (or that lie inside such a field) may differ. A field that is younger than the old run
+    had its default there, as a new field's default changes nothing.
     """
-    before, now = {**dict(_defaults(new)), **dict(leaves(old))}, dict(leaves(to_dict(new)))
-    free = tuple(_free_fields(new))
+    fields = {f.name: f for f in dataclasses.fields(new) if f.metadata != FREE}
+    free = {f.name for f in dataclasses.fields(new)} - fields.keys()
     lines = []
-    for name in sorted(before.keys() | now.keys()):
-        if any(name == f or name.startswith(f + ".") for f in free):
+    for name in sorted((old.keys() | fields.keys()) - free):
+        value = getattr(new, name) if name in fields else "absent"
+        if dataclasses.is_dataclass(value):
+            lines += resume_differences(old.get(name, {}), value, f"{prefix}{name}.")
             continue
-        if before.get(name, "absent") != now.get(name, "absent"):
-            lines.append(f"{name}: was {before.get(name, 'absent')}, now {now.get(name, 'absent')}")
+        default = fields[name].default if name in fields else dataclasses.MISSING
+        before = old.get(name, "absent" if default is dataclasses.MISSING else _plain(default))
+        if before != (now := _plain(value)):
+            lines.append(f"{prefix}{name}: was {before}, now {now}")
     return lines
 
 
@@ -210,19 +214,3 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _defaults(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for f in dataclasses.fields(config):
-        if dataclasses.is_dataclass(value := getattr(config, f.name)):
-            yield from _defaults(value, f"{prefix}{f.name}.")
-        elif f.default is not dataclasses.MISSING:
-            yield prefix + f.name, _plain(f.default)
-
-
-def _free_fields(config: Any, prefix: str = "") -> Iterator[str]:
-    for f in dataclasses.fields(config):
-        if f.metadata.get("resume") == "free":
-            yield prefix + f.name
-        elif dataclasses.is_dataclass(value := getattr(config, f.name)):
-            yield from _free_fields(value, f"{prefix}{f.name}.")
