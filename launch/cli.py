@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Sequence
@@ -85,10 +86,9 @@ def _run(arguments: list[str]) -> int:
         print(_overview())
         return 0
     if arguments[0] == "--version":
-        from launch.run.environment import environment
+        from launch.run.environment import versions
 
-        versions = environment()
-        for name, version in {**versions["versions"], "python": versions["python"]}.items():
+        for name, version in {**versions(), "python": platform.python_version()}.items():
             print(f"{name} {version}")
         return 0
     table.require_command(arguments[0])

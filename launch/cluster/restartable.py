@@ -61,7 +61,7 @@ class Restartable:
         if path is None:
             path = new_directory(options.run.preset)
             self._first += ["--run-dir", str(path)]
-        self._run = RunDirectory(path=system.local_path("run_dir", path))
+        self._run = RunDirectory(system.local_path("run_dir", path))
         self._before = self._config_written()
         self._stamp = time.strftime("%Y%m%d-%H%M%S")
         self._name = self._stamp

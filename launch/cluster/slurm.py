@@ -15,7 +15,7 @@ from launch.checkout import ROOT
 from launch.cluster.sbatch import require_sbatch, submit
 from launch.cluster.training import Training, require_free, training
 from launch.exit_codes import DONE, REFUSED, USAGE
-from launch.run.directory import check_flags, new_directory, new_names
+from launch.run.directory import check_flags, new_directory
 from launch.run.path import run_path
 from launch.schema import bounds
 
@@ -163,7 +163,7 @@ def launch_slurm(options: SlurmOptions, command: Sequence[str]) -> None:
     if base is None:
         check_flags(None, resume=runs[0].options.resume, overwrite=False)
         preset = runs[0].options.run.preset
-        base = next(new_names(preset)) if options.dry_run else new_directory(preset)
+        base = new_directory(preset, create=not options.dry_run)
     base = run_path("run_dir", base)
     folders = [base / str(n) for n in range(len(runs))] if options.array else [base]
     for run, folder in zip(runs, folders, strict=True):

@@ -43,7 +43,7 @@ def training(words: Sequence[str], more: Sequence[str] = ()) -> Training:
 
 def require_free(training: Training, run_dir: Path) -> None:
     """Raise ValueError if a run would be started where there is a run, or resumed where none is."""
-    resume, exists = training.options.resume, RunDirectory(path=run_dir).config.is_file()
+    resume, exists = training.options.resume, RunDirectory(run_dir).config.is_file()
     if exists and not (resume or training.options.resume_or_start):
         raise UserError(
             f"run_dir={run_dir} must not hold a run already, because it would be mixed with this "

@@ -94,7 +94,7 @@ def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
     """
     place = run_path("folder", options.folder or RUNS)
     folder = new_directory("verify-resume") if options.folder is None else place
-    straight, killed = RunDirectory(path=folder / "straight"), RunDirectory(path=folder / "killed")
+    straight, killed = RunDirectory(folder / "straight"), RunDirectory(folder / "killed")
     for run in (straight, killed):
         if run.path.exists():
             raise UserError(

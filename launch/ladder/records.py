@@ -109,7 +109,7 @@ def _environments(study: StudyDirectory) -> Iterator[str]:
     result needs it."""
     for path in (run for cell in study.cells for run in study.runs_of(cell)):
         try:
-            starts = system.read_json(RunDirectory(path=path).environment)
+            starts = system.read_json(RunDirectory(path).environment)
             told = list(map(_told, starts))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue

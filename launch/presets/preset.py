@@ -7,8 +7,7 @@ papers as far as AdamW has them. They read text from `corpus/*.txt` and a tokeni
 
 import difflib
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.config import DataConfig
 from data.errors import UserError
@@ -29,15 +28,27 @@ class Size(NamedTuple):
     learning_rate: float
     steps: int
 
+    def model(self, **architecture: Any) -> DecoderConfig:
+        """A decoder of these widths; the heads divide the width unless `head_dim` is passed."""
+        widths: dict[str, Any] = {
+            "num_layers": self.layers,
+            "embed_dim": self.width,
+            "num_heads": self.heads,
+            "num_kv_heads": self.kv_heads,
+            "head_dim": self.width // self.heads,
+            "mlp_dim": self.mlp,
+        }
+        return DecoderConfig(**(widths | architecture))
 
-def tiny() -> RunConfig:
+
+def tiny(name: str) -> RunConfig:
     """A 1 M parameter byte model on the sources of Python's standard library.
 
     Command: `meshloom train tiny`. Hardware: any CPU. Expect about two minutes on 2 cores.
     Source: sizes of our own.
     """
     return RunConfig(
-        preset="tiny",
+        preset=name,
         model=DecoderConfig(
             vocab_size=257,
             vocab_multiple=8,
@@ -65,11 +76,12 @@ def tiny() -> RunConfig:
     )
 
 
+GPT2_VOCABULARY = 50_257
 GPT2_SIZES = {
-    "124m": Size(12, 768, 12, 12, 3072, 512, 6e-4, 600_000),
-    "355m": Size(24, 1024, 16, 16, 4096, 512, 3e-4, 600_000),
-    "774m": Size(36, 1280, 20, 20, 5120, 512, 2.5e-4, 600_000),
-    "1.5b": Size(48, 1600, 25, 25, 6400, 512, 2e-4, 600_000),
+    "gpt2-124m": Size(12, 768, 12, 12, 3072, 512, 6e-4, 600_000),
+    "gpt2-355m": Size(24, 1024, 16, 16, 4096, 512, 3e-4, 600_000),
+    "gpt2-774m": Size(36, 1280, 20, 20, 5120, 512, 2.5e-4, 600_000),
+    "gpt2-1.5b": Size(48, 1600, 25, 25, 6400, 512, 2e-4, 600_000),
 }
 
 
@@ -82,21 +94,20 @@ def gpt2(name: str) -> RunConfig:
     gives batch 512 but neither rate nor length; the rates are GPT-3's for the nearest size.
     Source: Radford et al. 2019, Table 2; parameters as in the released weights.
     """
-    size = GPT2_SIZES[name.removeprefix("gpt2-")]
-    return _published(
-        name, _gpt_model(size, length=1024), size, warmup=2000, adam_betas=(0.9, 0.95)
-    )
+    size = GPT2_SIZES[name]
+    model = size.model(vocab_size=GPT2_VOCABULARY, max_length=1024)
+    return _published(name, size, model, warmup=2000, beta2=0.95)
 
 
 GPT3_SIZES = {
-    "125m": Size(12, 768, 12, 12, 3072, 256, 6e-4, 572_205),
-    "350m": Size(24, 1024, 16, 16, 4096, 256, 3e-4, 572_205),
-    "760m": Size(24, 1536, 16, 16, 6144, 256, 2.5e-4, 572_205),
-    "1.3b": Size(24, 2048, 16, 16, 8192, 512, 2e-4, 286_103),
-    "2.7b": Size(32, 2560, 32, 32, 10240, 512, 1.6e-4, 286_103),
-    "6.7b": Size(32, 4096, 32, 32, 16384, 1024, 1.2e-4, 143_052),
-    "13b": Size(40, 5120, 40, 40, 20480, 1024, 1e-4, 143_052),
-    "175b": Size(96, 12288, 96, 96, 49152, 1600, 0.6e-4, 91_553),
+    "gpt3-125m": Size(12, 768, 12, 12, 3072, 256, 6e-4, 572_205),
+    "gpt3-350m": Size(24, 1024, 16, 16, 4096, 256, 3e-4, 572_205),
+    "gpt3-760m": Size(24, 1536, 16, 16, 6144, 256, 2.5e-4, 572_205),
+    "gpt3-1.3b": Size(24, 2048, 16, 16, 8192, 512, 2e-4, 286_103),
+    "gpt3-2.7b": Size(32, 2560, 32, 32, 10240, 512, 1.6e-4, 286_103),
+    "gpt3-6.7b": Size(32, 4096, 32, 32, 16384, 1024, 1.2e-4, 143_052),
+    "gpt3-13b": Size(40, 5120, 40, 40, 20480, 1024, 1e-4, 143_052),
+    "gpt3-175b": Size(96, 12288, 96, 96, 49152, 1600, 0.6e-4, 91_553),
 }
 GPT3_WINDOW = 256
 
@@ -112,15 +123,10 @@ def gpt3(name: str) -> RunConfig:
     counts of Table D.1; 16 heads and 5120 give them. The paper names no band width; 256 is ours.
     Source: Brown et al. 2020, Tables 2.1 and D.1, appendix B.
     """
-    size = GPT3_SIZES[name.removeprefix("gpt3-")]
+    size = GPT3_SIZES[name]
+    model = size.model(vocab_size=GPT2_VOCABULARY, max_length=2048, window=GPT3_WINDOW)
     warmup = round(375e6 / (size.batch_size * 2048))
-    return _published(
-        name,
-        _gpt_model(size, length=2048, window=GPT3_WINDOW),
-        size,
-        warmup=warmup,
-        adam_betas=(0.9, 0.95),
-    )
+    return _published(name, size, model, warmup=warmup, beta2=0.95)
 
 
 MEGATRON_SIZES = {
@@ -141,14 +147,14 @@ def megatron(name: str) -> RunConfig:
     Source: Smith et al. 2022, sections 2.3 and 3.1; Narayanan et al. 2021, Table 1.
     """
     size, std = MEGATRON_SIZES[name]
-    model = _gpt_model(size, length=2048, init_std=std)
-    return _published(name, model, size, warmup=254, adam_betas=(0.9, 0.95))
+    model = size.model(vocab_size=GPT2_VOCABULARY, max_length=2048, init_std=std)
+    return _published(name, size, model, warmup=254, beta2=0.95)
 
 
 PALM_SIZES = {
-    "8b": Size(32, 4096, 16, 1, 16384, 512, 3e-4, 743_866),
-    "62b": Size(64, 8192, 32, 1, 32768, 1024, 1.5e-4, 371_933),
-    "540b": Size(118, 18432, 48, 1, 73728, 2048, 8e-5, 185_967),
+    "palm-8b": Size(32, 4096, 16, 1, 16384, 512, 3e-4, 743_866),
+    "palm-62b": Size(64, 8192, 32, 1, 32768, 1024, 1.5e-4, 371_933),
+    "palm-540b": Size(118, 18432, 48, 1, 73728, 2048, 8e-5, 185_967),
 }
 
 
@@ -160,15 +166,10 @@ def palm(name: str) -> RunConfig:
     1e-2; rates here are for AdamW, so its losses are no target. The batch is the paper's last.
     Source: Chowdhery et al. 2022, Table 1, sections 2 and 5.
     """
-    size = PALM_SIZES[name.removeprefix("palm-")]
-    model = DecoderConfig(
+    size = PALM_SIZES[name]
+    model = size.model(
         vocab_size=256_000,
-        num_layers=size.layers,
-        embed_dim=size.width,
-        num_heads=size.heads,
-        num_kv_heads=size.kv_heads,
         head_dim=256,
-        mlp_dim=size.mlp,
         max_length=2048,
         positions="rotary",
         activation="silu",
@@ -177,15 +178,15 @@ def palm(name: str) -> RunConfig:
         parallel_block=True,
         scale_embedding=True,
     )
-    return _published(name, model, size, warmup=10_000, adam_betas=(0.9, 0.99), z_loss=1e-4)
+    return _published(name, size, model, warmup=10_000, beta2=0.99, z_loss=1e-4)
 
 
 LLAMA3_SIZES = {
-    "1b": Size(16, 2048, 32, 8, 8192, 512, 3e-4, 2_145_767),
-    "3b": Size(28, 3072, 24, 8, 8192, 512, 3e-4, 2_145_767),
-    "8b": Size(32, 4096, 32, 8, 14336, 1024, 3e-4, 1_788_140),
-    "70b": Size(80, 8192, 64, 8, 28672, 2048, 1.5e-4, 894_070),
-    "405b": Size(126, 16384, 128, 8, 53248, 2048, 8e-5, 929_833),
+    "llama3-1b": Size(16, 2048, 32, 8, 8192, 512, 3e-4, 2_145_767),
+    "llama3-3b": Size(28, 3072, 24, 8, 8192, 512, 3e-4, 2_145_767),
+    "llama3-8b": Size(32, 4096, 32, 8, 14336, 1024, 3e-4, 1_788_140),
+    "llama3-70b": Size(80, 8192, 64, 8, 28672, 2048, 1.5e-4, 894_070),
+    "llama3-405b": Size(126, 16384, 128, 8, 53248, 2048, 8e-5, 929_833),
 }
 
 
@@ -198,16 +199,9 @@ def llama3(name: str) -> RunConfig:
     table gives a loss.
     Source: Dubey et al. 2024, Table 3; parameters as in the released weights.
     """
-    label = name.removeprefix("llama3-")
-    size, small = LLAMA3_SIZES[label], label in ("1b", "3b")
-    model = DecoderConfig(
+    size, small = LLAMA3_SIZES[name], name in ("llama3-1b", "llama3-3b")
+    model = size.model(
         vocab_size=128_256,
-        num_layers=size.layers,
-        embed_dim=size.width,
-        num_heads=size.heads,
-        num_kv_heads=size.kv_heads,
-        head_dim=64 if label == "1b" else 128,
-        mlp_dim=size.mlp,
         max_length=131_072,
         norm="rmsnorm",
         positions="rotary",
@@ -218,16 +212,16 @@ def llama3(name: str) -> RunConfig:
         bias=False,
         tied_embedding=small,
     )
-    return _published(name, model, size, warmup=8000, adam_betas=(0.9, 0.95), length=8192)
+    return _published(name, size, model, length=8192, warmup=8000, beta2=0.95)
 
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {
+PRESETS: dict[str, Callable[[str], RunConfig]] = {
     "tiny": tiny,
-    **{f"gpt2-{label}": partial(gpt2, f"gpt2-{label}") for label in GPT2_SIZES},
-    **{f"gpt3-{label}": partial(gpt3, f"gpt3-{label}") for label in GPT3_SIZES},
-    **{f"palm-{label}": partial(palm, f"palm-{label}") for label in PALM_SIZES},
-    **{label: partial(megatron, label) for label in MEGATRON_SIZES},
-    **{f"llama3-{label}": partial(llama3, f"llama3-{label}") for label in LLAMA3_SIZES},
+    **dict.fromkeys(GPT2_SIZES, gpt2),
+    **dict.fromkeys(GPT3_SIZES, gpt3),
+    **dict.fromkeys(PALM_SIZES, palm),
+    **dict.fromkeys(MEGATRON_SIZES, megatron),
+    **dict.fromkeys(LLAMA3_SIZES, llama3),
 }
 
 
@@ -238,42 +232,24 @@ def preset(name: str) -> RunConfig:
         near = near or difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.4) or ["tiny"]
         raise UserError(
             f"preset={name} must be one of the {len(PRESETS)} that `meshloom presets` lists, "
-            f"because there is no other; try {' or '.join(near)}"
+            f"because those are all there are; try {' or '.join(near)}"
         )
-    return PRESETS[name]()
+    return PRESETS[name](name)
 
 
 def source(name: str) -> str:
     """Where the sizes of a preset come from, as its function's docstring says it."""
-    made_by = PRESETS[name]
-    text = (made_by.func if isinstance(made_by, partial) else made_by).__doc__ or ""
+    text = PRESETS[name].__doc__ or ""
     return " ".join(text.split("Source: ")[1].split()).rstrip(".")
-
-
-def _gpt_model(
-    size: Size, *, length: int, window: int | None = None, init_std: float = 0.02
-) -> DecoderConfig:
-    return DecoderConfig(
-        vocab_size=50_257,
-        num_layers=size.layers,
-        embed_dim=size.width,
-        num_heads=size.heads,
-        num_kv_heads=size.kv_heads,
-        head_dim=size.width // size.heads,
-        mlp_dim=size.mlp,
-        max_length=length,
-        window=window,
-        init_std=init_std,
-    )
 
 
 def _published(
     name: str,
-    model: DecoderConfig,
     size: Size,
+    model: DecoderConfig,
     *,
     warmup: int,
-    adam_betas: tuple[float, float],
+    beta2: float,
     length: int | None = None,
     z_loss: float = 0.0,
 ) -> RunConfig:
@@ -293,8 +269,8 @@ def _published(
             optimizer=OptimizerConfig(
                 learning_rate=size.learning_rate,
                 warmup_steps=warmup,
-                beta1=adam_betas[0],
-                beta2=adam_betas[1],
+                beta1=0.9,
+                beta2=beta2,
             ),
         ),
     )

@@ -115,7 +115,7 @@ def _of_directory(start: DirectoryOptions, help: bool) -> RunConfig:
         return preset("tiny")
     if directory is None:
         raise UsageError(NO_PRESET)
-    exists = RunDirectory.at(directory).config.is_file()
+    exists = RunDirectory.at(directory).has_run()
     if exists and start.resume_or_start:
         return open_run(directory).config
     if exists:

@@ -34,7 +34,7 @@ from train.checkpoint.checkpointer import Checkpointer
 from train.checkpoint.saver import RunSaver
 from train.feed import Feed, local_rows
 from train.guard.bad_numbers import Guard, Rollback
-from train.guard.corruption import CheckedStep
+from train.guard.corruption import CheckedStep, Recompute, Replicas
 from train.loop import Evaluation, Instruments, TrainProgram, TrainStep, fit
 from train.optimizer.schedule import odd_schedule
 from train.report.profile import Profile
@@ -54,7 +54,8 @@ class Parts(NamedTuple):
     rows: Rows
     fresh: Callable[[], TrainState]
     train_step: TrainStep
-    checks: build.Checks
+    replicas: Replicas | None
+    recompute: Recompute | None
     measure: Callable[[TrainState], dict[str, float]] | None
     run: RunDirectory
     checkpointer: Checkpointer
@@ -130,7 +131,7 @@ def _assemble(
     rows = data.open_rows("train", report=report.say)
     rows.check(model)
     require_same_rows(rows)
-    held_out = data.open_rows("held_out", report=report.say) if train.eval_batches else None
+    eval_rows = data.open_rows("held_out", report=report.say) if train.eval_batches else None
 
     # The start.
     phases.enter("restore" if resume else "start")
@@ -166,11 +167,21 @@ def _assemble(
     seconds = time.perf_counter() - began
     report.say(f"train step compiled in {seconds:.1f} s{compiled_size(train_step, available)}")
     measure = None
-    if held_out is not None:
-        measure = build.make_evaluate(train, held_out, batches=train.eval_batches)
-    checks = build.make_checks(train, shapes)
+    if eval_rows is not None:
+        measure = build.make_evaluate(train, eval_rows, batches=train.eval_batches)
     parts = Parts(
-        config, settings, report, rows, fresh, train_step, checks, measure, run, checkpointer, watch
+        config=config,
+        settings=settings,
+        report=report,
+        rows=rows,
+        fresh=fresh,
+        train_step=train_step,
+        replicas=Replicas(shapes) if train.corruption.replicas else None,
+        recompute=Recompute(shapes) if train.corruption.recompute else None,
+        measure=measure,
+        run=run,
+        checkpointer=checkpointer,
+        watch=watch,
     )
     return parts, start
 
@@ -199,7 +210,7 @@ def _open(
             undo.close()
 
     to.push(refused)
-    run = RunDirectory(path=Path(from_first_process(opened)))
+    run = RunDirectory(Path(from_first_process(opened)))
     watched = typed.launched() or not exits.is_program()
     watch.stop.resume_command = None if watched else typed.train(run.path)
     if jax.process_index() == 0:
@@ -265,12 +276,14 @@ def _fit(parts: Parts, start: StartingPoint) -> tuple[TrainState, Place]:
             end=end,
             skipped_rows=course.skipped_rows,
         )
-        replicas, recompute = parts.checks
-        train_step = parts.train_step
-        if replicas or recompute:
-            every = train.corruption.every_steps
+        train_step, replicas = parts.train_step, parts.replicas
+        if replicas or parts.recompute:
             train_step = CheckedStep(
-                train_step, place.step, every_steps=every, replicas=replicas, recompute=recompute
+                train_step,
+                place.step,
+                every_steps=train.corruption.every_steps,
+                replicas=replicas,
+                recompute=parts.recompute,
             )
         return fit(
             state,

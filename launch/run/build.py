@@ -1,11 +1,9 @@
 """From a RunConfig to what runs: the config resolved for this backend, states, steps, checks."""
 
 import dataclasses
-import functools
 import itertools
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +18,6 @@ from model.sharding import axis_size, spec
 from train.config import TrainConfig
 from train.evaluate import evaluate
 from train.feed import local_rows
-from train.guard.corruption import Recompute, Replicas
 from train.loss import choose_chunk
 from train.optimizer.schedule import learning_rate
 from train.state import TrainState, init_state
@@ -70,11 +67,7 @@ def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
 def fresh_state(config: FamilyConfig, train: TrainConfig) -> Callable[[], TrainState]:
     """A function without arguments that builds the initial state; `jax.eval_shape` of it is the
     restore target."""
-    return functools.partial(_fresh_state, config, train)
-
-
-def _fresh_state(config: FamilyConfig, train: TrainConfig) -> TrainState:
-    return init_state(config, train.optimizer, jax.random.key(train.seed))
+    return lambda: init_state(config, train.optimizer, jax.random.key(train.seed))
 
 
 def make_fresh_state(fresh: Callable[[], TrainState]) -> TrainState:
@@ -120,51 +113,25 @@ def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float
 
 
 def make_evaluate(
-    train: TrainConfig, held_out: Rows, *, batches: int | None
+    train: TrainConfig, rows: Rows, *, batches: int | None
 ) -> Callable[[TrainState], dict[str, float]]:
-    """A function that measures a state on the held-out rows, on at most `batches` batches of
-    them."""
-    eval_step = make_eval_step(train)
-    rows = local_rows(train.batch_size)
+    """A function that measures a state on the first `batches` batches of `rows`, None for all."""
+    eval_step, B = make_eval_step(train), train.batch_size
+    local = local_rows(B)
 
     def measure(state: TrainState) -> dict[str, float]:
-        numbered = enumerate(held_out.batches(0, train.batch_size, rows))
-        counted = (
-            (batch, held_out.counts(number * train.batch_size + rows))
-            for number, batch in itertools.islice(numbered, batches)
-        )
-        return evaluate(
-            state.evaluated,
-            counted,
-            eval_step,
-            rows=rows,
-            batch_size=train.batch_size,
-        )
+        numbered = itertools.islice(enumerate(rows.batches(0, B, local)), batches)
+        counted = ((batch, rows.counts(number * B + local)) for number, batch in numbered)
+        return evaluate(state.evaluated, counted, eval_step, rows=local, batch_size=B)
 
     return measure
 
 
-class Checks(NamedTuple):
-    """The checks for silent corruption that are asked for, ready to run."""
-
-    replicas: Replicas | None
-    recompute: Recompute | None
-
-
 def require_checks(train: TrainConfig, *, deterministic: bool) -> None:
-    """ValueError for checks for corruption that can find nothing here."""
+    """ValueError for a check for corruption that would always find some here."""
     wanted = train.corruption
     if wanted.recompute and jax.default_backend() == "gpu" and not deterministic:
         raise UserError(
             "train.corruption.recompute=True must come with deterministic=True on GPU, because "
             "other kernels give other bits each time; try --deterministic"
         )
-
-
-def make_checks(train: TrainConfig, state: TrainState) -> Checks:
-    """Compile the checks for the shapes of `state`."""
-    wanted = train.corruption
-    return Checks(
-        Replicas(state) if wanted.replicas else None,
-        Recompute(state) if wanted.recompute else None,
-    )

@@ -20,7 +20,7 @@ SHOWN_ORIGINS = 3
 class Course:
     """What a run left out of the training order, and how often it went back for it.
 
-    A position counts the rows that are not left out; `examples_seen` is one.
+    Positions, such as `examples_seen`, count the rows that are not left out.
     """
 
     skipped: Ranges = ()
@@ -43,7 +43,7 @@ class Course:
         for number in numbers[:SHOWN_ORIGINS].tolist():
             file, _, place = rows.origin(number).rpartition(" at ")
             places.setdefault(file, []).append(place)
-        origins = ", ".join(f"{file} at {', '.join(found)}" for file, found in places.items())
+        origins = ", ".join(f"{file} at {', '.join(there)}" for file, there in places.items())
         hidden = len(numbers) - SHOWN_ORIGINS
         more = f" and {hidden} more" if hidden > 0 else ""
         return f"data rows {in_words(numbers)}, from {origins}{more}"
@@ -57,7 +57,7 @@ class Course:
         if self.rollbacks >= most:
             raise UserError(
                 f"{bad}, and the run must go back at most {most} times, because then more than "
-                "single rows is at fault; try a new run with a lower "
+                "single rows are at fault; try a new run with a lower "
                 "--train.optimizer.learning-rate, or --resume with "
                 f"--train.bad-numbers.most-rollbacks {2 * self.rollbacks + 1}"
             )

@@ -13,7 +13,7 @@ from data import durable
 from data.errors import UserError
 from train.report.writers import Record, read_jsonl
 
-TRAIN, SMOOTH, HELD_OUT, RATE = "#b8cbe0", "#1f5fa8", "#d1495b", "#5b6770"
+TRAIN, SMOOTH, EVALUATION, RATE = "#b8cbe0", "#1f5fa8", "#d1495b", "#5b6770"
 SMOOTHED_SHARE = 0.02
 MOST_RAW_POINTS = 50
 
@@ -28,7 +28,7 @@ def draw(metrics: Path, picture: Path) -> None:
     if not train:
         raise UserError(
             f"metrics={metrics} must hold training records, because a curve is drawn through them; "
-            "try the metrics.jsonl of a run that has made steps"
+            "try the metrics.jsonl of a run that has trained some steps"
         )
     figure = Figure(figsize=(8, 5.5), dpi=150, layout="constrained")
     loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -51,17 +51,19 @@ def draw(metrics: Path, picture: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
-def _draw_loss(axes: Axes, train: Sequence[Record], held_out: Sequence[Record]) -> None:
+def _draw_loss(axes: Axes, train: Sequence[Record], evaluations: Sequence[Record]) -> None:
     steps, losses = _column(train, "step"), _column(train, "loss")
     if len(steps) > MOST_RAW_POINTS:
         axes.plot(steps, losses, color=TRAIN, linewidth=0.8)
         losses = _smooth(losses)
     style = "-" if len(steps) > 1 else "o"
     axes.plot(steps, losses, style, color=SMOOTH, label=f"training, {losses[-1]:.3f}")
-    if held_out:
-        points = _column(held_out, "eval_loss")
+    if evaluations:
+        points = _column(evaluations, "eval_loss")
         label = f"held out, {points[-1]:.3f}"
-        axes.plot(_column(held_out, "step"), points, "o-", color=HELD_OUT, ms=4, lw=1, label=label)
+        axes.plot(
+            _column(evaluations, "step"), points, "o-", color=EVALUATION, ms=4, lw=1, label=label
+        )
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,21 +1,10 @@
-"""One run's directory: created, refused, resumed or set aside; what it contains and where.
-
-config.yaml        the resolved config, accepted by --config
-environment.json   versions and platform of every start
-metrics.jsonl      one object a record
-wandb.json         id of its run in each Weights & Biases project, and the last step sent
-timeline.jsonl     where the wall time went, over all starts; goodput.png draws it
-checkpoints/       one directory a checkpoint
-logs/, failures/, job.sbatch  what a launcher wrote
-"""
+"""One run's directory: created, refused, resumed or set aside; what it contains and where."""
 
 import contextlib
 import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,48 +20,44 @@ BEFORE_A_RUN = {"job.sbatch", "logs", "failures"}
 OWNER_ONLY = 0o700  # a new run may contain private text; its owner opens it to others
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunDirectory:
-    """Paths of one run; `path` is absolute."""
+    """Paths of one run; all are absolute if `path` is.
 
-    path: Path
+    Besides these there are `tensorboard/`, `loss.png` and `goodput.png`, `wandb.json` (the id of
+    its run in each Weights & Biases project, and the last step sent), and of Slurm `job.sbatch`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        """The resolved config, accepted by --config."""
+        self.environment = path / "environment.json"
+        """Versions and platform of every start."""
+        self.metrics = path / "metrics.jsonl"
+        """One object a record."""
+        self.timeline = path / "timeline.jsonl"
+        """Where the wall time went, over all starts."""
+        self.checkpoints = path / "checkpoints"
+        """One directory a checkpoint."""
+        self.profile = path / "profile"
+        self.logs = path / "logs"
+        """What a launcher kept of the output of processes."""
+        self.failures = path / "failures"
+        """Why a launcher gave up."""
 
     @classmethod
     def at(cls, run_dir: Path) -> "RunDirectory":
-        """The one that --run-dir names; ValueError if it is no local path."""
-        return cls(path=system.local_path("run_dir", run_dir))
+        """The directory that --run-dir names; ValueError if it is no local path."""
+        return cls(system.local_path("run_dir", run_dir))
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
+    def has_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.is_file()
 
-    @property
-    def environment(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def timeline(self) -> Path:
-        return self.path / "timeline.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        return self.path / "logs"
-
-    @property
-    def failures(self) -> Path:
-        return self.path / "failures"
-
-    @property
-    def profile(self) -> Path:
-        return self.path / "profile"
+    def has_begun(self) -> bool:
+        """Whether the run has a record or a checkpoint."""
+        recorded = self.metrics.is_file() and self.metrics.stat().st_size > 0
+        return recorded or (self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
 
 
 def open_run_directory(
@@ -91,17 +76,13 @@ def open_run_directory(
     start that is refused before its first step. Call it on one process only. Raises ValueError.
     """
     check_flags(path, resume=resume, overwrite=overwrite)
-    aside = None
-    place = next(new_names(config.preset)) if path is None else run_path("run_dir", path)
+    place = RUNS.absolute() / "new" if path is None else run_path("run_dir", path)
     created = [folder for folder in place.parents if not folder.exists()]
-    if path is None:
-        run = RunDirectory(path=new_directory(config.preset))
+    run = RunDirectory(new_directory(config.preset) if path is None else place)
+    aside = None if resume or path is None else _vacate(run, overwrite=overwrite)
+    if path is None or not run.path.exists():
         created.insert(0, run.path)
-    else:
-        run = RunDirectory(path=place)
-        aside = None if resume else _vacate(run, overwrite=overwrite)
-        created = created if run.path.exists() else [run.path, *created]
-        run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+    run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
     if undo is not None:
         contents = {f: f.read_bytes() for f in (run.config, run.environment) if f.is_file()}
         undo.callback(_take_back, run, created, aside, set(_entries(run)), contents)
@@ -144,8 +125,8 @@ def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
     """Raise ValueError if they contradict each other, or lack a directory where a run can be."""
     if resume and overwrite:
         raise UserError(
-            "resume=True must not come with overwrite=True, because one keeps the old run and the "
-            "other sets it aside; try one of them"
+            "resume=True must not come with overwrite=True, because the first continues the old "
+            "run and the second sets it aside; try one of them"
         )
     if path is None and (resume or overwrite):
         flag = "resume" if resume else "overwrite"
@@ -156,26 +137,22 @@ def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:
     run_path("run_dir", RUNS if path is None else path)
 
 
-def new_names(preset: str) -> Iterator[Path]:
-    """Names under runs/ for a run that starts now; the later ones for when the others are taken."""
+def new_directory(preset: str, *, create: bool = True) -> Path:
+    """A directory under runs/ that no other run, started in the same second, has."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in itertools.count():
-        yield (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
-
-
-def new_directory(preset: str) -> Path:
-    """A directory under runs/ that no other run, started in the same second, has."""
-    for path in new_names(preset):
+        path = (RUNS / (f"{preset}-{stamp}" + (f"-{number}" if number else ""))).absolute()
         with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=OWNER_ONLY, parents=True)
+            if create:
+                path.mkdir(mode=OWNER_ONLY, parents=True)
             return path
-    raise AssertionError("new_names ends")
+    raise AssertionError("counting does not end")
 
 
 def find_run_directory(path: Path) -> RunDirectory:
     """The existing run at `path`; ValueError if there is none."""
-    run = RunDirectory(path=system.local_path("run", path))
-    if not run.config.is_file():
+    run = RunDirectory(system.local_path("run", path))
+    if not run.has_run():
         neighbours = sorted(str(p.parent) for p in run.path.parent.glob("*/config.yaml"))
         remedy = neighbours[-1] if neighbours else "the directory that `meshloom train` printed"
         raise UserError(
@@ -210,33 +187,24 @@ def _vacate(run: RunDirectory, *, overwrite: bool) -> Path | None:
         raise UserError(f"run_dir={run.path} must be a directory, but is a file; try another path")
     if not run.path.is_dir() or not any(map(_is_of_a_run, run.path.iterdir())):
         return None
-    if not run.config.is_file():
+    if not run.has_run():
         raise UserError(
             f"run_dir={run.path} must be new, empty or a run directory, because files of others "
             "are never touched; try another path"
         )
     if not overwrite:
         ways = "--resume to continue it, --overwrite to set it aside, or another path"
-        if not has_begun(run):
-            ways = "--overwrite, as that one has made no step yet, unless it is at its first now"
+        if not run.has_begun():
+            ways = "--overwrite, as that run has made no step yet, unless it is at its first now"
         raise UserError(
             f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
             f"one; try {ways}"
         )
-    aside = _free_name(run.path)
+    aside = next(
+        aside
+        for number in itertools.count(1)
+        if not (aside := run.path.with_name(f"{run.path.name}.old-{number}")).exists()
+    )
     run.path.rename(aside)
     print(f"the run that was in {run.path} is now in {aside}")
-    return aside
-
-
-def has_begun(run: RunDirectory) -> bool:
-    """Whether a run has a record or a checkpoint."""
-    recorded = run.metrics.is_file() and run.metrics.stat().st_size > 0
-    return recorded or (run.checkpoints.is_dir() and any(run.checkpoints.iterdir()))
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
-        number += 1
     return aside

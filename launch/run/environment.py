@@ -1,5 +1,6 @@
 """Versions and platform of a start, which say later how a run came about."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -16,19 +17,22 @@ PACKAGES = (
 ).split()
 
 
+def versions() -> dict[str, str]:
+    """Those of the packages that are installed."""
+    installed = {}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[package] = metadata.version(package)
+    return installed
+
+
 def environment() -> dict[str, Any]:
     """Versions, platform and command; no names of users or hosts, no variables."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "versions": versions,
+        "versions": versions(),
         "git_revision": _git_revision(),
         "command": ["meshloom", *sys.argv[1:]],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -27,11 +27,11 @@ def evaluate(
     when there is no such run, or its data are others.
     """
     with open_saved(run, step, mesh, data, distributed, like=config) as saved:
-        held_out = saved.config.data.open_rows("held_out")
-        require_same_rows(held_out)
-        require_rows(held_out, saved.config.data, saved.meta, f"step {saved.step} of {run}")
+        rows = saved.config.data.open_rows("held_out")
+        require_same_rows(rows)
+        require_rows(rows, saved.config.data, saved.meta, f"step {saved.step} of {run}")
         shards = axis_size("batch")
         batch_size = -(-saved.config.train.batch_size // shards) * shards
         train = dataclasses.replace(saved.config.train, batch_size=batch_size)
-        measure = build.make_evaluate(train, held_out, batches=batches)
+        measure = build.make_evaluate(train, rows, batches=batches)
         return saved.step, measure(saved.state)

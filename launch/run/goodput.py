@@ -1,6 +1,7 @@
 """The share of a run's wall time, over all its starts, in which it trained."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,20 +11,20 @@ KINDS = {
     "steps": "steps that count",
     "data_wait": "those steps waited for data",
     "evaluate": "evaluation",
-    "save": "saves, as far as steps stood still",
+    "save": "saves, while steps stood still",
     "start": "start: processes, devices, data",
     "compile": "compiling",
     "restore": "verifying and reading checkpoints",
     "profile": "writing profiles",
     "finish": "finish: last save, picture, sample",
-    "lost": "lost: steps from which nothing went on",
+    "lost": "lost: steps that had to be repeated",
     "down": "down: no process ran",
 }
-"""Every second of a run is of one of these kinds."""
+"""What every second of a run is counted as."""
 
 
-class Part(NamedTuple):
-    """A stretch of the run's wall time that is of one kind."""
+class Stretch(NamedTuple):
+    """A part of the run's wall time that is of one kind."""
 
     kind: str
     begin: float
@@ -37,10 +38,10 @@ class Attempt(NamedTuple):
     begin: float
     end: float
     first_step: int | None
-    """The first step it made; None if it made none."""
+    """The first step it finished; None if it finished none."""
     last_step: int | None
     ended: str
-    """As it told itself, or the phase in which it was last seen."""
+    """As its process reported, or the phase in which it was last seen."""
     rollbacks: list[int]
     """The steps it went back to."""
 
@@ -53,7 +54,7 @@ def totals(spans: list[Span]) -> dict[str, float]:
     return seconds
 
 
-def parts(spans: list[Span]) -> Iterator[Part]:
+def parts(spans: list[Span]) -> Iterator[Stretch]:
     """The run's wall time cut into parts without gap or overlap, in order.
 
     Within a span of steps, those that count come first, then their wait for data, then those that
@@ -62,67 +63,56 @@ def parts(spans: list[Span]) -> Iterator[Part]:
     now = spans[0].begin
     for span, share in zip(spans, counting(spans), strict=True):
         if span.begin > now:
-            yield Part("down", now, span.begin)
+            yield Stretch("down", now, span.begin)
             now = span.begin
         end = max(now, span.end)
+        cuts = ((span.phase, end),)
         if span.phase == "step":
             kept = share * (end - now)
             waited = min(share * span.data_wait, kept)
-            for kind, until in (
-                ("steps", now + kept - waited),
-                ("data_wait", now + kept),
-                ("lost", end),
-            ):
-                if until > now:
-                    yield Part(kind, now, until)
-                    now = until
-        elif end > now:
-            yield Part(span.phase, now, end)
+            cuts = (("steps", now + kept - waited), ("data_wait", now + kept), ("lost", end))
+        for kind, until in cuts:
+            if until > now:
+                yield Stretch(kind, now, until)
+                now = until
         now = end
 
 
 def counting(spans: list[Span]) -> list[float]:
     """Of each span, the share of its steps that a later attempt, or a rollback, did not repeat."""
     shares = [1.0] * len(spans)
-    repeated_from: int | None = None
-    goes_on = False
+    repeated_from = math.inf
     for index in reversed(range(len(spans))):
         span = spans[index]
-        if span.phase != "step" or span.first_step is None or span.last_step is None:
-            continue
-        made = span.last_step - span.first_step + 1
-        if made > 0:
-            if repeated_from is not None:
-                kept = min(max(repeated_from - span.first_step, 0), made)
-                shares[index] = kept / made
-            repeated_from = min(span.first_step, repeated_from or span.first_step)
-            goes_on = True
-        elif goes_on and spans[index + 1].attempt != span.attempt:
-            # An attempt ended in it: the step under way was never finished.
-            shares[index] = 0.0
+        if steps := span.steps:
+            shares[index] = min(max(repeated_from - steps.start, 0), len(steps)) / len(steps)
+            repeated_from = min(repeated_from, steps.start)
+        elif span.phase == "step" and repeated_from < math.inf:
+            # If an attempt ended in it, the step under way was never finished.
+            shares[index] = float(spans[index + 1].attempt == span.attempt)
     return shares
 
 
 def attempts(spans: list[Span]) -> list[Attempt]:
     """The starts of the run, in order."""
-    found = []
+    starts = []
     for number in sorted({span.attempt for span in spans}):
         own = [span for span in spans if span.attempt == number]
-        made = [s for s in own if s.phase == "step" and (s.last_step or 0) >= (s.first_step or 1)]
+        steps = [span.steps for span in own if span.steps]
         ended = next((span.ended for span in own if span.ended), None)
-        found.append(
+        starts.append(
             Attempt(
                 number=number,
                 begin=own[0].begin,
                 end=own[-1].end,
-                first_step=made[0].first_step if made else None,
-                last_step=made[-1].last_step if made else None,
+                first_step=steps[0][0] if steps else None,
+                last_step=steps[-1][-1] if steps else None,
                 ended=ended or f"no last word, in {own[-1].phase}",
                 rollbacks=[
-                    (span.first_step or 1) - 1
-                    for before, span in itertools.pairwise(made)
-                    if (span.first_step or 1) <= (before.last_step or 0)
+                    after.start - 1
+                    for before, after in itertools.pairwise(steps)
+                    if after.start < before.stop
                 ],
             )
         )
-    return found
+    return starts

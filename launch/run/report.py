@@ -17,7 +17,7 @@ from launch.process import exits, typed
 from launch.process.mesh import shown
 from launch.process.typed import near
 from launch.run.directory import RunDirectory
-from launch.run.environment import environment
+from launch.run.environment import versions
 from launch.run.generate import continuations
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 from train.processes import is_first
@@ -45,7 +45,7 @@ class Report:
         self._model = config.model
         self._lead = is_first()
         self._console = Console(highlight=False)
-        self.versions = environment()["versions"]
+        self.versions = versions()
 
     def say(self, text: str) -> None:
         """Print a line."""

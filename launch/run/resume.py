@@ -17,8 +17,7 @@ from launch.config import RunConfig, load_dict, require_resumable, to_dict
 from launch.process.distributed import from_first_process
 from launch.run import build
 from launch.run.course import Course
-from launch.run.directory import RunDirectory, has_begun
-from launch.run.environment import environment
+from launch.run.environment import versions
 from launch.run.saved import open_run
 from train.checkpoint.checkpointer import Checkpointer
 from train.checkpoint.manifest import Fault, fault_list
@@ -53,7 +52,7 @@ class StartingPoint(NamedTuple):
 
 
 def require_steps(config: RunConfig, start: StartingPoint) -> None:
-    """Raise ValueError if more steps are made already than the config asks for, or if none is left
+    """Raise ValueError if the run has made more steps than the config asks for, or if none is left
     at which its profile could start."""
     train, place = config.train, start.place
     if start.end(train) - place.examples <= -train.batch_size:
@@ -68,8 +67,8 @@ def require_steps(config: RunConfig, start: StartingPoint) -> None:
     profile = f"profile={config.profile[0]} {config.profile[1]}"
     if last == place.step:
         raise UserError(
-            f"{profile} must be left out, because the run has made its {train.steps} steps; try "
-            "without --profile"
+            f"{profile} must be left out, because the run has finished its {train.steps} steps; "
+            "try without --profile"
         )
     raise UserError(
         f"{profile} must start between step {place.step} and {last - 1}, because only those run; "
@@ -78,7 +77,7 @@ def require_steps(config: RunConfig, start: StartingPoint) -> None:
 
 
 def latest(
-    checkpointer: Checkpointer, config: RunConfig, rows: Rows, say: Callable[[str], None] = print
+    checkpointer: Checkpointer, config: RunConfig, rows: Rows, say: Callable[[str], None]
 ) -> StartingPoint:
     """The newest good checkpoint, or the beginning if the run ended before its first one.
 
@@ -86,21 +85,15 @@ def latest(
     `say` reports so. Raises ValueError if there are checkpoints but no good one, or if it was
     written with other data; then nothing is changed.
     """
-    directory = checkpointer.directory
-    if not from_first_process(lambda: "yes" if directory.is_dir() else ""):
-        raise UserError(
-            f"checkpoints={directory} must exist, because the run made it when it began and "
-            "continues from what it contains; try bringing it back, or --overwrite to start again"
-        )
-    step, bad = newest_good(checkpointer, say)
+    step, bad = _newest_good(checkpointer, say)
     if step is None:
         return StartingPoint(config.train.batch_size)
     meta = checkpointer.read_meta(step)
-    require_rows(rows, config.data, meta, f"step {step} of {directory}")
+    require_rows(rows, config.data, meta, f"step {step} of {checkpointer.directory}")
     for other, faults in bad.items():
         aside = checkpointer.set_aside(other, faults)
         say(f"step {other} is damaged ({fault_list(faults)}) and set aside as {aside.name}")
-    now = environment()["versions"]
+    now = versions()
     changed = tuple(
         f"{package} {version} -> {now.get(package, 'none')}"
         for package, version in meta["versions"].items()
@@ -113,6 +106,40 @@ def latest(
         changed=changed,
         bad_numbers=meta.get("bad_numbers"),
         course=Course(skipped=meta.get("skipped", ()), rollbacks=meta.get("rollbacks", 0)),
+    )
+
+
+def _newest_good(
+    checkpointer: Checkpointer, say: Callable[[str], None]
+) -> tuple[int | None, dict[int, list[Fault]]]:
+    """The newest step whose files are as they were written, None if no step was ever finished; and
+    the faults of newer ones."""
+    directory = checkpointer.directory
+
+    def listed() -> str:
+        items = [(item.step, item.kind) for item in checkpointer.folder.items()]
+        return json.dumps(items) if directory.is_dir() else ""
+
+    if not (text := from_first_process(listed)):
+        raise UserError(
+            f"checkpoints={directory} must exist, because the run created it when it began and "
+            "continues from what it contains; try bringing it back, or --overwrite to start again"
+        )
+    items = json.loads(text)
+    bad: dict[int, list[Fault]] = {}
+    for step in sorted((step for step, kind in items if kind == "step"), reverse=True):
+        began = time.monotonic()
+        if not (faults := checkpointer.faults(step)):
+            say(f"checkpoint of step {step} verified in {time.monotonic() - began:.1f} s")
+            return step, bad
+        bad[step] = faults
+    faulty = [f"step {step}: {fault_list(faults)}" for step, faults in bad.items()]
+    faulty += [f"step {step} was set aside" for step, kind in items if kind == "bad"]
+    if not faulty:
+        return None, bad
+    raise UserError(
+        f"checkpoints={directory} must contain a good checkpoint, because the run continues from "
+        f"it, but {'; '.join(faulty)}; try --overwrite to start again, or put back a copy"
     )
 
 
@@ -137,46 +164,8 @@ def initial_state(
             f"first batch size: --train.steps {train.steps} ends at step {last}"
         )
     if last == start.place.step:
-        say("nothing is left to train: it has made its steps; try a larger --train.steps")
+        say("nothing is left to train, as all its steps are done; try a larger --train.steps")
     return state
-
-
-def newest_good(
-    checkpointer: Checkpointer, say: Callable[[str], None]
-) -> tuple[int | None, dict[int, list[Fault]]]:
-    """The newest step whose files are as they were written, and the faults of newer ones.
-
-    None if no step was ever finished; ValueError if there are checkpoints, but no good one.
-    """
-    items = json.loads(from_first_process(lambda: json.dumps(_numbered(checkpointer))))
-    bad: dict[int, list[Fault]] = {}
-    for step in sorted(items["step"], reverse=True):
-        began = time.monotonic()
-        if not (faults := checkpointer.faults(step)):
-            seconds = time.monotonic() - began
-            say(f"checkpoint of step {step} verified in {seconds:.1f} s")
-            return step, bad
-        bad[step] = faults
-    if not bad and not items["bad"]:
-        return None, bad
-    faulty = [f"step {step}: {fault_list(faults)}" for step, faults in bad.items()]
-    faulty += [f"step {step} was set aside" for step in items["bad"]]
-    raise UserError(
-        f"checkpoints={checkpointer.directory} must contain a good checkpoint, because the run "
-        f"continues from it, but {'; '.join(faulty)}; try --overwrite to start again, or put back "
-        "a copy"
-    )
-
-
-def _numbered(checkpointer: Checkpointer) -> dict[str, list[int]]:
-    items = checkpointer.folder.items()
-    return {kind: [item.step for item in items if item.kind == kind] for kind in ("step", "bad")}
-
-
-def holds_run(run_dir: Path) -> bool:
-    """Whether process 0 finds a run there: the others may look when it has just started one."""
-    config = RunDirectory.at(run_dir).config
-    return bool(from_first_process(lambda: "yes" if config.is_file() else ""))
 
 
 def require_same_run(run_dir: Path, config: RunConfig) -> None:
@@ -185,7 +174,7 @@ def require_same_run(run_dir: Path, config: RunConfig) -> None:
     All but the rows is compared here, before they are opened, which may take hours.
     """
     run = open_run(run_dir, config)
-    if has_begun(run.directory):
+    if run.directory.has_begun():
         require_resumable(load_dict(run.directory.config), config)
         run.require_tokenizer(config.data.load_tokenizer(), config.data)
 

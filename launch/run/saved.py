@@ -1,6 +1,6 @@
-"""Opening a run: every command that reads one comes through here, and none reads it as another.
+"""Opening a run: every command that reads a run comes through here.
 
-The config must be that of the checkpoints, and the tokenizer the one they were trained with.
+Its config must be that of its checkpoints, and the tokenizer the one it was trained with.
 """
 
 import dataclasses
@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.errors import UserError
-from launch.config import (
-    DistributedConfig,
-    MeshConfig,
-    RunConfig,
-    load,
-    resume_differences,
-)
+from launch.config import DistributedConfig, MeshConfig, RunConfig, load, resume_differences
 from launch.run.directory import RunDirectory, find_run_directory
 from launch.run.signing import signing_key
 from train.checkpoint.folder import CheckpointFolder
@@ -52,81 +46,75 @@ class MovedData(MovedTokenizer):
 
 
 class OpenedRun(NamedTuple):
-    """A run as its directory holds it."""
+    """What the small files of a run say."""
 
     directory: RunDirectory
     config: RunConfig
     checkpoints: CheckpointFolder
     meta: Mapping[str, Any]
-    """Of its newest checkpoint that can be read; empty if there is none."""
+    """Of the step asked for, or of the newest whose meta can be read; empty if there is none."""
 
     def require_tokenizer(self, tokenizer: "Tokenizer | None", data: "DataConfig") -> None:
-        """Raise ValueError if the run was trained with another than this, which `data` names."""
-        require_tokenizer(tokenizer, data, self.meta, str(self.directory.path))
+        """Raise ValueError if the run was trained with another tokenizer than this, which `data`
+        names, or by a version whose rows began documents otherwise; data that are no text have
+        none."""
+        from data.tokenizer import identity
+
+        if tokenizer is None or not self.meta:
+            return
+        known, own = self.meta.get("tokenizer_digest"), identity(tokenizer)
+        if known is None:
+            raise UserError(
+                f"run={self.directory.path} must be of a version that trains on where documents "
+                "begin, because what a model writes begins there, but an older version trained it; "
+                "try the version that trained it, or a new run"
+            )
+        if known != own:
+            raise UserError(
+                f"data.tokenizer={data.tokenizer!r} has the digest {own[:16]}, which must be "
+                f"{known[:16]}, because {self.directory.path} was trained with that tokenizer, and "
+                "its ids, or the tokens between documents, mean something else in this one (begin "
+                f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with "
+                "the path where that one lies now, and --data.begin-token and --data.end-token as "
+                "they were"
+            )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Saved:
-    """One checkpoint without its optimizer, and the run's config resolved for these devices."""
+class Saved(NamedTuple):
+    """A checkpoint without its optimizer, and the run's config resolved for these devices."""
 
     config: RunConfig
     state: "TrainState"
     step: int
     meta: Mapping[str, Any]
-    tokenizer: "Tokenizer"
+    tokenizer: "Tokenizer | None"
 
 
-def open_run(path: Path, like: RunConfig | None = None) -> OpenedRun:
+def open_run(path: Path, like: RunConfig | None = None, step: int | None = None) -> OpenedRun:
     """The run in a directory, by its small files alone; `like` as in `launch.config.from_dict`.
 
-    Raises ValueError when there is none, or its config.yaml is damaged or not of its checkpoints.
+    Raises ValueError when there is none, or its config.yaml is damaged or not that of its
+    checkpoint of `step`, by default the newest.
     """
     directory = find_run_directory(path)
     config = load(directory.config, like)
     checkpoints = CheckpointFolder(directory.checkpoints)
-    for step in reversed(checkpoints.steps()):
+    for each in reversed(checkpoints.steps()) if step is None else [step]:
         try:
-            meta = checkpoints.meta(step)
+            meta = checkpoints.meta(each)
         except (OSError, ValueError):
             continue  # Whoever reads that checkpoint verifies it, and says what is damaged.
-        if isinstance(meta, dict) and isinstance(meta.get("config"), dict):
-            _require_own(directory.config, config, meta["config"], step)
-            return OpenedRun(directory, config, checkpoints, meta)
+        if not (isinstance(meta, dict) and isinstance(meta.get("config"), dict)):
+            continue
+        if lines := resume_differences(meta["config"], config):
+            raise UserError(
+                f"config={directory.config} must be the config of the run's checkpoints, because "
+                f"they are read by it, but step {each} was saved by another:\n  "
+                + "\n  ".join(lines)
+                + "\ntry setting these fields back in that file"
+            )
+        return OpenedRun(directory, config, checkpoints, meta)
     return OpenedRun(directory, config, checkpoints, {})
-
-
-def require_tokenizer(
-    tokenizer: "Tokenizer | None", data: "DataConfig", meta: Mapping[str, Any], who: str
-) -> None:
-    """Raise ValueError if `who`, of that meta, was trained with another tokenizer than this, which
-    `data` names, or by a version whose rows began documents otherwise; data that are no text have
-    none."""
-    from data.tokenizer import identity
-
-    if tokenizer is None or not meta:
-        return
-    known, own = meta.get("tokenizer_digest"), identity(tokenizer)
-    if known is None:
-        raise UserError(
-            f"run={who} must be of a version that trains on where documents begin, because what a "
-            "model writes begins there, but it was trained by an older one; try the version that "
-            "trained it, or a new run"
-        )
-    if known != own:
-        raise UserError(
-            f"data.tokenizer={data.tokenizer!r} has the digest {own[:16]}, which must be "
-            f"{known[:16]}, because {who} was trained with that tokenizer, and its ids, or the "
-            "tokens between documents, mean something else in this one (begin "
-            f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with the "
-            "path where that one lies now, and --data.begin-token and --data.end-token as they were"
-        )
-
-
-def moved(config: RunConfig, data: MovedTokenizer) -> RunConfig:
-    """The config with its data where they lie now."""
-    places = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
-    changed = {name: place for name, place in places.items() if place is not None}
-    return dataclasses.replace(config, data=config.data.moved(changed))
 
 
 @contextmanager
@@ -145,8 +133,9 @@ def open_saved(
     """
     from launch.process import runtime
 
-    run = open_run(run_path, like)
-    config = moved(run.config, data)
+    run = open_run(run_path, like, step)
+    places = {name: place for name, place in vars(data).items() if place is not None}
+    config = dataclasses.replace(run.config, data=run.config.data.moved(places))
     tokenizer = config.data.load_tokenizer()
     run.require_tokenizer(tokenizer, config.data)
     devices = runtime.start(
@@ -165,29 +154,7 @@ def open_saved(
         shapes = jax.eval_shape(build.fresh_state(config.model, config.train))
         shapes = dataclasses.replace(shapes, optimizer=None)
         state, meta = _verified(checkpointer, shapes, step)
-        where = run.directory.config
-        _require_own(where, run.config, meta["config"], int(state.step))
-        who = f"step {int(state.step)} of {run_path}"
-        require_tokenizer(tokenizer, config.data, meta, who)
-        yield Saved(
-            config=config,
-            state=state,
-            step=int(state.step),
-            meta=meta,
-            tokenizer=tokenizer,
-        )
-
-
-def _require_own(file: Path, config: RunConfig, saved: Mapping[str, Any], step: int) -> None:
-    """Raise ValueError if the file's config is not one that the checkpoint of that step goes on
-    with."""
-    if lines := resume_differences(saved, config):
-        raise UserError(
-            f"config={file} must be the config of the run's checkpoints, because they are read by "
-            f"it, but step {step} was saved by another:\n  "
-            + "\n  ".join(lines)
-            + "\ntry setting these fields back in that file"
-        )
+        yield Saved(config, state, int(state.step), meta, tokenizer)
 
 
 def _verified(
@@ -203,7 +170,7 @@ def _verified(
     from train.checkpoint.manifest import fault_list
 
     def choose() -> int:
-        """The step as this process finds it now, as the run may go on; -1 if it is not there."""
+        """The step as this process sees it now, as the run may go on; -1 if it is not there."""
         steps = checkpointer.steps()
         return max(steps, default=-1) if step is None else step if step in steps else -1
 

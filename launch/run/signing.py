@@ -8,7 +8,7 @@ from data import system
 from data.errors import UserError
 
 VARIABLE = "MESHLOOM_CHECKPOINT_KEY_FILE"
-LEAST = 32  # bytes, as many as SHA-256 gives
+SHORTEST = 32  # bytes, as many as SHA-256 gives
 
 
 def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
@@ -26,12 +26,12 @@ def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
     except OSError as error:
         raise UserError(
             f"{VARIABLE}={name} must name a readable file, because checkpoints are signed with "
-            f"what it holds, but: {error.strerror}; try a file of {LEAST} random bytes or more"
+            f"its content, but: {error.strerror}; try a file of {SHORTEST} random bytes or more"
         ) from error
-    if len(key) < LEAST:
+    if len(key) < SHORTEST:
         raise UserError(
-            f"{VARIABLE}={name} must hold {LEAST} bytes or more, because a short key is guessed, "
-            f"but it holds {len(key)}; try: openssl rand -hex 32 > {name}"
+            f"{VARIABLE}={name} must have {SHORTEST} bytes or more, because a short key is guessed, "
+            f"but it has {len(key)}; try: openssl rand -hex 32 > {name}"
         )
     if mode & 0o007:
         raise UserError(

@@ -1,18 +1,17 @@
 """Where the wall time of a run went, over all its starts: timeline.jsonl in the run directory.
 
-One object a phase. That of the phase which goes on is written anew twice a second in its place,
-so that a killed process leaves its last sign of life.
+One object a phase. That of the current phase is rewritten in its place twice a second, so that a
+killed process leaves its last sign of life.
 """
 
+import contextlib
 import json
 import math
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data import system
 from launch.process.exits import start_thread, summary
@@ -37,17 +36,23 @@ class Span(NamedTuple):
     data_wait: float
     """Seconds of it in which steps waited for data."""
     ended: str | None = None
-    """How the attempt ended, in its last line, if it could still be told."""
+    """How the attempt ended, in its last line, if it could still be reported."""
+
+    @property
+    def steps(self) -> range:
+        """The steps that were finished in it."""
+        if self.phase != "step" or self.first_step is None or self.last_step is None:
+            return range(0)
+        return range(self.first_step, self.last_step + 1)
 
 
 class Timeline:
-    """Writes what `phases` tells; as a context, it tells at the end how the attempt ended."""
+    """Writes the `phases`; as a context, it writes at the end how the attempt ended."""
 
-    def __init__(self, phases: Phases, say: Callable[[str], None] = print) -> None:
+    def __init__(self, phases: Phases) -> None:
         self.ended = "done"
         """How it ends if nothing is raised."""
         self._phases = phases
-        self._say = say
         self._lock = threading.Lock()
         self._file: int | None = None
         self._open: tuple[float, int] | None = None
@@ -55,11 +60,9 @@ class Timeline:
         self._attempt = 0
 
     def open(self, path: Path) -> None:
-        """Begin to write, what was before included."""
-        if path.exists():
-            spans = read(path)
-            self._attempt = max((span.attempt for span in spans), default=0)
-        self._attempt += 1
+        """Write into this file from here on, the phases so far included."""
+        earlier = read(path) if path.exists() else []
+        self._attempt = 1 + max((span.attempt for span in earlier), default=0)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._at = os.lseek(file, 0, os.SEEK_END)
         if self._at and os.pread(file, 1, self._at - 1) != b"\n":
@@ -70,16 +73,11 @@ class Timeline:
     def __enter__(self) -> "Timeline":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.end(self.ended if error is None else summary(error))
 
     def end(self, how: str) -> None:
-        """Tell in the last line how the attempt ended; nothing is written any more."""
+        """Write into the last line how the attempt ended; nothing is written after that."""
         self._write(how)
 
     def _run(self) -> None:
@@ -106,7 +104,7 @@ class Timeline:
                     os.close(self._file)
                     self._file = None
             except OSError as error:
-                self._say(f"the timeline cannot be written; the run continues. {error}")
+                print(f"the timeline cannot be written; the run continues. {error}")
                 self._file = None
 
     def _line(self, phase: Phase, end: float, ended: str | None) -> None:
@@ -122,8 +120,10 @@ class Timeline:
             round(phase.data_wait, 3),
             ended,
         )
-        told = {name: value for name, value in span._asdict().items() if name != "ended" or value}
-        line = json.dumps(told).encode()
+        fields = span._asdict()
+        if ended is None:
+            del fields["ended"]
+        line = json.dumps(fields).encode()
         if self._open is not None and self._open[0] == phase.begin:
             line = line.ljust(self._open[1])
         elif self._open is not None:
@@ -136,9 +136,6 @@ def read(path: Path) -> list[Span]:
     """The spans of a timeline.jsonl in the order they were written; a torn line is left out."""
     spans = []
     for line in system.read_text(path).splitlines():
-        try:
-            values: dict[str, Any] = json.loads(line)
-            spans.append(Span(**values))
-        except (ValueError, TypeError):
-            continue
+        with contextlib.suppress(ValueError, TypeError):
+            spans.append(Span(**json.loads(line)))
     return spans

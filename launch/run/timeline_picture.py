@@ -35,7 +35,7 @@ def draw(title: str, spans: Sequence[Span], picture: Path) -> None:
     """Draw steps over wall time, and below what the time went into, as a PNG."""
     spans = list(spans)
     begin, end = spans[0].begin, max(span.end for span in spans)
-    scale, unit = next((size, name) for least, size, name in UNITS if end - begin >= least)
+    scale, unit = next((size, name) for lowest, size, name in UNITS if end - begin >= lowest)
     figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
     steps, band = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     _draw_steps(steps, spans, begin, scale)
@@ -53,13 +53,13 @@ def draw(title: str, spans: Sequence[Span], picture: Path) -> None:
 
 
 def _draw_steps(axes: Axes, spans: list[Span], begin: float, scale: float) -> None:
-    """Steps that count in blue, those made in vain in red, each start a thin line."""
+    """Steps that count in blue, those that were repeated in red, each start a thin line."""
     kept: list[tuple[float, float]] = []
     lost: list[tuple[float, float]] = []
     for span, share in zip(spans, counting(spans), strict=True):
-        if span.phase != "step" or span.first_step is None or span.last_step is None:
+        if span.phase != "step" or span.first_step is None:
             continue
-        first, last = span.first_step - 1, max(span.last_step, span.first_step - 1)
+        first, last = span.first_step - 1, span.first_step - 1 + len(span.steps)
         turn = (span.begin + share * (span.end - span.begin), first + share * (last - first))
         kept += [(span.begin, first), turn, GAP]
         lost += [turn, (span.end, last), GAP]

@@ -28,7 +28,7 @@ def train(
     """
     # What hears a signal, and shows that this process lives, starts before slow imports.
     from launch.process.heartbeat import Heartbeat
-    from launch.run.directory import check_flags
+    from launch.run.directory import RunDirectory, check_flags
     from launch.run.timeline import Timeline
     from train.report.phases import Phases
 
@@ -49,16 +49,17 @@ def train(
             )
             import jax
 
-            from launch.process.distributed import shutdown
+            from launch.process.distributed import from_first_process, shutdown
             from launch.run.assembly import run_training
-            from launch.run.resume import holds_run
             from launch.run.watch import Watch, start_watchdog
             from train.processes import coordination
 
             job = coordination()
             stop.agree_over(job)
             if resume_or_start and run_dir is not None and not resume:
-                resume = holds_run(run_dir)
+                # Others may look when process 0 has just started the run.
+                run = RunDirectory.at(run_dir)
+                resume = bool(from_first_process(lambda: "yes" if run.has_run() else ""))
         heartbeat.process = jax.process_index()
         exits.on_end[:] = [timeline.end]
         watchdog = start_watchdog(phases, config.train.watchdog, jax.process_index())

@@ -32,7 +32,7 @@ def test_a_killed_run_is_bit_equal(proved: tuple[Path, str]) -> None:
 def test_another_loss_is_found(
     proved: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    straight, killed = (RunDirectory(path=proved[0] / name) for name in ("straight", "killed"))
+    straight, killed = (RunDirectory(proved[0] / name) for name in ("straight", "killed"))
     expected = losses_of(straight)
     expected[17] = math.nextafter(expected[17], 0)
     assert verdict(straight, killed, expected, [Kill(recorded=12, saved=10)]) == 1

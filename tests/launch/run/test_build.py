@@ -25,10 +25,10 @@ def test_logits_of_a_chunk_are_bounded_and_their_tokens_tile(backend: str, vocab
     assert chunk == 1 or bound / 2 < chunk <= bound
 
 
-def test_chunk_on_a_cpu_fills_its_cache_and_a_given_one_stays() -> None:
+def test_chunk_on_a_cpu_fills_its_cache_and_a_configured_chunk_stays() -> None:
     assert resolve_train(WANTED, SMALL, "cpu").loss_chunk == LOGITS_BYTES["cpu"] // (4 * 64)
-    given = dataclasses.replace(TRAIN, loss_chunk=77)
-    assert resolve_train(given, SMALL, "tpu").loss_chunk == 77
+    configured = dataclasses.replace(TRAIN, loss_chunk=77)
+    assert resolve_train(configured, SMALL, "tpu").loss_chunk == 77
 
 
 MISFIT = """--mesh.fsdp 3 --mesh.tensor 4 --train.batch-size 7 --train.accumulation 3

@@ -31,5 +31,7 @@ def test_the_rows_of_the_step_and_of_batches_after_it_are_left_out() -> None:
 
 
 def test_rows_are_named_by_their_place_in_the_order_and_in_the_text() -> None:
-    told = Course(skipped=((4, 90),)).describe(CountedRows(), 2, 8)  # pyright: ignore[reportArgumentType]
-    assert told == ("data rows 2 to 3 and 90 to 93, from 0.txt at 2, 3, 9.txt at 90 and 3 more")
+    described = Course(skipped=((4, 90),)).describe(CountedRows(), 2, 8)  # pyright: ignore[reportArgumentType]
+    assert described == (
+        "data rows 2 to 3 and 90 to 93, from 0.txt at 2, 3, 9.txt at 90 and 3 more"
+    )

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from launch.run.curve import HELD_OUT, SMOOTH, draw
+from launch.run.curve import EVALUATION, SMOOTH, draw
 from train.report.writers import Record
 
 
@@ -27,15 +27,15 @@ def pixels(picture: Path, color: str) -> int:
 
 
 @pytest.mark.parametrize("count", [1, 7, 200])
-def test_draws_training_and_held_out_loss(tmp_path: Path, count: int) -> None:
+def test_draws_the_loss_of_training_and_of_evaluation(tmp_path: Path, count: int) -> None:
     curve = [training(step, 5.0 / step) for step in range(1, count + 1)]
     picture = tmp_path / "loss.png"
     draw(metrics(tmp_path, curve), picture)
     assert pixels(picture, SMOOTH) > 50
-    assert pixels(picture, HELD_OUT) == 0
-    held_out: Record = {"step": count, "eval_loss": 2.0}
-    draw(metrics(tmp_path, [*curve, held_out]), picture)
-    assert pixels(picture, HELD_OUT) > 20
+    assert pixels(picture, EVALUATION) == 0
+    evaluation: Record = {"step": count, "eval_loss": 2.0}
+    draw(metrics(tmp_path, [*curve, evaluation]), picture)
+    assert pixels(picture, EVALUATION) > 20
     assert [path.name for path in tmp_path.glob("loss*")] == ["loss.png"]
 
 

@@ -20,7 +20,7 @@ def contents(path: Path) -> dict[str, bytes]:
 @pytest.fixture
 def occupied(tmp_path: Path) -> Path:
     """A directory that contains a run."""
-    run = open_run_directory(TINY, path=tmp_path / "held")
+    run = open_run_directory(TINY, path=tmp_path / "occupied")
     run.metrics.write_text('{"step": 1}\n')
     (run.checkpoints / "state").write_bytes(b"weights")
     return run.path
@@ -73,8 +73,8 @@ def test_overwrite_sets_the_old_run_aside_whole(occupied: Path) -> None:
     for number in (1, 2):
         open_run_directory(TINY, path=occupied, overwrite=True)
         assert not (occupied / "metrics.jsonl").exists()
-        assert occupied.with_name(f"held.old-{number}").is_dir()
-    assert contents(occupied.with_name("held.old-1")) == before
+        assert occupied.with_name(f"occupied.old-{number}").is_dir()
+    assert contents(occupied.with_name("occupied.old-1")) == before
 
 
 def test_resume_keeps_everything_and_takes_the_new_config(occupied: Path) -> None:
@@ -138,13 +138,13 @@ def test_an_overwrite_taken_back_puts_the_old_run_back(occupied: Path) -> None:
     open_run_directory(TINY, path=occupied, overwrite=True, undo=undo)
     undo.close()
     assert contents(occupied) == before
-    assert [path.name for path in occupied.parent.iterdir()] == ["held"]
+    assert [path.name for path in occupied.parent.iterdir()] == ["occupied"]
 
 
 def test_a_run_or_its_neighbour_is_named(occupied: Path) -> None:
     assert find_run_directory(occupied).path == occupied
     with pytest.raises(ValueError, match=f"try {occupied}"):
-        find_run_directory(occupied.with_name("hled"))
+        find_run_directory(occupied.with_name("ocupied"))
 
 
 def test_a_run_without_a_step_says_how_it_is_started_again(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_writers_that_cannot_start_do_not_stop_the_run(
     (tmp_path / "wandb.py").write_text(BROKEN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    run = RunDirectory(path=tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     (run.path / "tensorboard").touch()
     report = Report(dataclasses.replace(CONFIG, tensorboard=True, wandb="mine"), {})
@@ -46,6 +46,6 @@ def test_a_damaged_file_is_named_where_a_writer_is_left_out(
     (tmp_path / "wandb.json").write_text("{bad")
     report = Report(dataclasses.replace(CONFIG, tensorboard=False, wandb="mine"), {})
     with ExitStack() as closing:
-        report.open_writers(RunDirectory(path=tmp_path), START, 10, closing)
+        report.open_writers(RunDirectory(tmp_path), START, 10, closing)
     out = capsys.readouterr().out
     assert f"the run continues. wandb.json={tmp_path / 'wandb.json'} must hold" in out

@@ -7,7 +7,7 @@ from launch.run.timeline import Timeline, read
 from train.report.phases import Ended, Phases
 
 
-def test_phases_lie_end_to_end_and_the_last_tells_how_it_ended(tmp_path: Path) -> None:
+def test_phases_lie_end_to_end_and_the_last_says_how_it_ended(tmp_path: Path) -> None:
     path = tmp_path / "timeline.jsonl"
     phases = Phases()
     with Timeline(phases) as timeline:
@@ -45,15 +45,14 @@ def test_the_next_start_goes_on_after_a_torn_line(tmp_path: Path) -> None:
     ]
 
 
-def test_a_phase_that_begins_while_the_timeline_is_written_comes_after_the_one_it_ends(
+def test_a_phase_that_begins_while_the_timeline_is_written_comes_after_the_phase_it_ends(
     tmp_path: Path,
 ) -> None:
     class Emptied(deque[Ended]):
         def __bool__(self) -> bool:
-            found = len(self) > 0
-            if not found:
+            if empty := len(self) == 0:
                 phases.enter("compile")
-            return found
+            return not empty
 
     path = tmp_path / "timeline.jsonl"
     phases = Phases()

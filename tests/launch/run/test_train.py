@@ -31,9 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_run_directory_holds_all_that_is_promised(run: tuple[Path, str]) -> None:
     path, _ = run
-    found = {p.name for p in path.iterdir()}
+    names = {p.name for p in path.iterdir()}
     files = {"config.yaml", "environment.json", "metrics.jsonl", "loss.png", "timeline.jsonl"}
-    assert found == files | {"checkpoints", "tensorboard"}
+    assert names == files | {"checkpoints", "tensorboard"}
     assert yaml.safe_load((path / "config.yaml").read_text())["train"]["steps"] == 3
     assert yaml.safe_load((path / "config.yaml").read_text())["model"]["dtype"] == "float32"
     assert json.loads((path / "environment.json").read_text())[0]["versions"]["jax"]
@@ -185,7 +185,7 @@ def test_processes_that_find_different_text_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_reader_that_goes_away_is_not_an_error_to_tell() -> None:
+def test_a_reader_that_goes_away_is_not_reported_as_an_error() -> None:
     words = " ".join(arguments("presets", "--json"))
     result = subprocess.run(
         ["bash", "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
