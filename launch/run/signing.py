@@ -30,8 +30,8 @@ def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
         ) from error
     if len(key) < SHORTEST:
         raise UserError(
-            f"{VARIABLE}={name} must have {SHORTEST} bytes or more, because a short key is guessed, "
-            f"but it has {len(key)}; try: openssl rand -hex 32 > {name}"
+            f"{VARIABLE}={name} must hold {SHORTEST} bytes or more, because a short key is "
+            f"guessed, but it has {len(key)}; try: openssl rand -hex 32 > {name}"
         )
     if mode & 0o007:
         raise UserError(
