@@ -17,7 +17,7 @@ from launch.process import exits, typed
 from launch.process.distributed import from_first_process
 from launch.process.peers import Peers
 from launch.run import build
-from launch.run.directory import RunDirectory, open_run_directory
+from launch.run.directory import RunDirectory
 from launch.run.report import Report
 from launch.run.resume import (
     StartingPoint,
@@ -42,6 +42,9 @@ from train.report.record import Place, Recorder
 from train.report.writers import Record, require_wandb
 from train.state import TrainState
 
+OpenDirectory = Callable[[RunConfig, ExitStack], RunDirectory]
+"""`launch.run.directory.open_run_directory` for the directory and the way asked for."""
+
 
 class Parts(NamedTuple):
     """What stays as it is when a run goes back to a checkpoint."""
@@ -63,7 +66,7 @@ class Parts(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What came of a training."""
+    """How a training ended."""
 
     path: Path
     """The run's directory."""
@@ -74,14 +77,13 @@ class Trained(NamedTuple):
 
 
 def run_training(
-    config: RunConfig, run_dir: Path | None, *, resume: bool, overwrite: bool, watch: Watch
+    config: RunConfig, resumed: Path | None, open_directory: OpenDirectory, watch: Watch
 ) -> Trained:
-    """Train as `config` says on the current mesh, to the end or until `watch.stop` asks."""
+    """Train as `config` says on the current mesh, to the end or until `watch.stop` asks; from the
+    newest checkpoint of the run in the directory `resumed`, if that is not None."""
     phases, stop = watch.phases, watch.stop
     with ExitStack() as resources, exits.leaving_on_error():
-        parts, start = _assemble(
-            config, run_dir, resume=resume, overwrite=overwrite, watch=watch, resources=resources
-        )
+        parts, start = _assemble(config, resumed, open_directory, watch, resources)
         peers = Peers(watch.job, phases, config.train.watchdog.step_seconds)
         watch.watchdog.saving_since = lambda: parts.checkpointer.saving_since
         watch.watchdog.delayed_at = lambda: peers.delayed_at
@@ -102,10 +104,8 @@ def run_training(
 
 def _assemble(
     config: RunConfig,
-    run_dir: Path | None,
-    *,
-    resume: bool,
-    overwrite: bool,
+    resumed: Path | None,
+    open_directory: OpenDirectory,
     watch: Watch,
     resources: ExitStack,
 ) -> tuple[Parts, StartingPoint]:
@@ -124,8 +124,8 @@ def _assemble(
         from_first_process(lambda: require_wandb(project) or "")
     build.check_batch(train, data.sequence_length, model)
     build.require_checks(train, deterministic=config.deterministic)
-    if resume and run_dir:
-        require_same_run(run_dir, config)
+    if resumed:
+        require_same_run(resumed, config)
 
     # The data.
     rows = data.open_rows("train", report=report.say)
@@ -134,10 +134,10 @@ def _assemble(
     eval_rows = data.open_rows("held_out", report=report.say) if train.eval_batches else None
 
     # The start.
-    phases.enter("restore" if resume else "start")
+    phases.enter("restore" if resumed else "start")
     start = StartingPoint(train.batch_size)
-    if resume and run_dir:
-        directory = RunDirectory.at(run_dir).checkpoints
+    if resumed:
+        directory = RunDirectory.at(resumed).checkpoints
         checkpointer = Checkpointer(directory, train.checkpoint, key=signing_key())
         start = latest(checkpointer, config, rows, report.say)
         if not start.saved:
@@ -154,7 +154,7 @@ def _assemble(
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
 
     # The directory.
-    run = _open(settings, run_dir, resume=resume, overwrite=overwrite, watch=watch, to=resources)
+    run = _open(settings, open_directory, watch, resources)
     report.begin(run, rows)
     if not start.saved and (odd := odd_schedule(train.optimizer, train.steps)):
         report.say(odd)
@@ -187,30 +187,19 @@ def _assemble(
 
 
 def _open(
-    settings: RunConfig,
-    run_dir: Path | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    watch: Watch,
-    to: ExitStack,
+    settings: RunConfig, open_directory: OpenDirectory, watch: Watch, resources: ExitStack
 ) -> RunDirectory:
     """The run's directory, opened by process 0, which takes that back if the start is refused
     before its first step."""
     undo = ExitStack()
 
-    def opened() -> str:
-        run = open_run_directory(
-            settings, path=run_dir, resume=resume, overwrite=overwrite, undo=undo
-        )
-        return str(run.path)
-
     def refused(kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, UserError) and watch.phases.now.step is None:
             undo.close()
 
-    to.push(refused)
-    run = RunDirectory(Path(from_first_process(opened)))
+    resources.push(refused)
+    path = from_first_process(lambda: str(open_directory(settings, undo).path))
+    run = RunDirectory(Path(path))
     watched = typed.launched() or not exits.is_program()
     watch.stop.resume_command = None if watched else typed.train(run.path)
     if jax.process_index() == 0:

@@ -62,11 +62,11 @@ class RunDirectory:
 
 def open_run_directory(
     config: RunConfig,
+    undo: contextlib.ExitStack | None = None,
     *,
     path: Path | None,
     resume: bool = False,
     overwrite: bool = False,
-    undo: contextlib.ExitStack | None = None,
 ) -> RunDirectory:
     """Create or reopen the directory of a run and write its config and environment.
 

@@ -1,6 +1,7 @@
 """Training a run: the process around it, from its devices to its end."""
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def train(
     """
     # What hears a signal, and shows that this process lives, starts before slow imports.
     from launch.process.heartbeat import Heartbeat
-    from launch.run.directory import RunDirectory, check_flags
+    from launch.run.directory import RunDirectory, check_flags, open_run_directory
     from launch.run.timeline import Timeline
     from train.report.phases import Phases
 
@@ -65,6 +66,9 @@ def train(
         watchdog = start_watchdog(phases, config.train.watchdog, jax.process_index())
         watch = Watch(phases, stop, timeline, watchdog, job)
         with contextlib.closing(watchdog), jax.set_mesh(mesh), timeline, exits.leaving_on_error():
-            trained = run_training(config, run_dir, resume=resume, overwrite=overwrite, watch=watch)
+            opened = functools.partial(
+                open_run_directory, path=run_dir, resume=resume, overwrite=overwrite
+            )
+            trained = run_training(config, run_dir if resume else None, opened, watch)
             shutdown(TOGETHER)
             return trained
