@@ -73,13 +73,12 @@ def meshloom(*words: str, expect: int = 0, cwd: Path = ROOT) -> subprocess.Compl
 def train_until(step: int, *words: str) -> None:
     """Run `meshloom train WORDS` and kill it with signal 9 once it has logged `step`."""
     with subprocess.Popen(
-        arguments("train", *words), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*WARM, "train", *words], cwd=ROOT, env=warm(), stdout=subprocess.PIPE, text=True
     ) as process:
+        lines_until(re.compile(rf"\s*{step}/"), process)
+        process.kill()
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.split("/")[0].strip() == str(step):
-                process.kill()
-                break
+        process.stdout.read()  # to the death of the process that trains, by which it is closed
     assert process.returncode == -9, "it ended before it was killed"
 
 

@@ -1,8 +1,10 @@
 """Settings of every test: 8 virtual CPU devices, a compilation cache, shapes checked in model/."""
 
+import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
@@ -10,7 +12,7 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-from tests.command import ROOT, arguments, meshloom
+from tests.command import ROOT, SMALL, arguments, meshloom, train_until
 
 if TYPE_CHECKING:
     from launch.ladder.directory import StudyDirectory
@@ -50,12 +52,46 @@ def optimized() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> "StudyDirectory":
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def trained_once(run: Path, train: Callable[..., object]) -> Path:
+    """A run directory that the first worker to ask makes by `train`, and none changes: to go on
+    with it, copy it."""
+    # Evaluations, which change nothing, leave the time to kill a run between two steps.
+    words = (
+        "--train.steps 40 --train.checkpoint.every-steps 10 "
+        "--train.eval-every 2 --train.eval-batches 40"
+    ).split()
+    with (run.parent / f"{run.name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not run.exists():
+            patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
+            train("tiny", *SMALL, *words, "--run-dir", str(run))
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(shared: Path) -> Path:
+    """A run of 40 steps that nobody disturbed, saved each 10."""
+    return trained_once(shared / "finished", lambda *words: meshloom("train", *words))
+
+
+@pytest.fixture(scope="session")
+def killed(shared: Path) -> Path:
+    """The same run, killed with signal 9 soon after step 23."""
+    return trained_once(shared / "killed", lambda *words: train_until(23, *words))
+
+
+@pytest.fixture(scope="session")
+def study(shared: Path) -> "StudyDirectory":
     """The study `smoke`, trained by two workers; the workers of pytest share it as ours do."""
     from launch.ladder.directory import open_study
 
-    shared = tmp_path_factory.getbasetemp()
-    path = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "smoke"
+    path = shared / "smoke"
     second = subprocess.Popen(arguments("ladder", "run", "smoke", "--dir", str(path)), cwd=ROOT)
     said = meshloom("ladder", "run", "smoke", "--dir", str(path)).stdout
     assert second.wait() == 0

@@ -15,7 +15,9 @@ from pathlib import Path
 SOCKET = "MESHLOOM_TESTS_WARM"
 """The variable that names the server's socket."""
 READ_AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "TF_", "LD_")
-"""What begins so is read when modules are imported; with other values a process begins anew."""
+"""What begins so is read when modules are imported; with other values a process starts afresh."""
+SET_AFTERWARDS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": 0, "JAX_NUM_CPU_DEVICES": -1}
+"""But for these, which JAX lets one set until it compiles; with the value that stands for none."""
 
 
 def run(words: list[str]) -> int:
@@ -86,7 +88,11 @@ def _fork(client: socket.socket) -> int | None:
 
 
 def _read_at_import(variables: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
-    return {name: value for name, value in variables.items() if name.startswith(READ_AT_IMPORT)}
+    return {
+        name: value
+        for name, value in variables.items()
+        if name.startswith(READ_AT_IMPORT) and name not in SET_AFTERWARDS
+    }
 
 
 def _become(request: dict, streams: list[int]) -> None:
@@ -101,8 +107,14 @@ def _become(request: dict, streams: list[int]) -> None:
         sys.stdin = open(0, closefd=False)
         sys.stdout = open(1, "w", closefd=False)
         sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)
+        import jax
+
         from launch import __file__ as package
         from launch.cli import program
+
+        for name, default in SET_AFTERWARDS.items():
+            value = int(request["variables"].get(name, default))
+            jax.config.update(name.lower(), bool(value) if default == 0 else value)
 
         sys.argv = [str(Path(package).parent / "__main__.py"), *request["words"]]
         program(request["words"])

@@ -9,35 +9,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.command import SMALL, meshloom, records, train_until
+from tests.command import SMALL, meshloom, records
 
 pytestmark = pytest.mark.usefixtures("optimized")
-
-# Evaluations, which change nothing, leave the time to kill a run between two steps.
-STEPS = (
-    "--train.steps 40 --train.checkpoint.every-steps 10 "
-    "--train.eval-every 2 --train.eval-batches 40"
-).split()
 
 
 def losses(run: Path) -> dict[int, float]:
     return {r["step"]: r["loss"] for r in records(run)}
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 steps that nobody disturbed."""
-    run = tmp_path_factory.mktemp("straight") / "run"
-    meshloom("train", "tiny", *SMALL, *STEPS, "--run-dir", str(run))
-    return run
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run killed with signal 9 soon after step 23."""
-    run = tmp_path_factory.mktemp("killed") / "run"
-    train_until(23, "tiny", *SMALL, *STEPS, "--run-dir", str(run))
-    return run
 
 
 def resumed_at(output: str) -> int:
@@ -55,14 +33,14 @@ def copied(run: Path, to: Path) -> Path:
 # The files are compared as they are; no mesh is meant.
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_killed_and_restarted_is_bit_equal_to_undisturbed(
-    straight: Path, killed: Path, tmp_path: Path
+    finished: Path, killed: Path, tmp_path: Path
 ) -> None:
     run = copied(killed, tmp_path)
     step = resumed_at(meshloom("train", "--run-dir", str(run), "--resume").stdout)
     assert step in (10, 20, 30)
-    assert losses(run) == losses(straight)
+    assert losses(run) == losses(finished)
     with ocp.PyTreeCheckpointer() as reader:
-        ours, theirs = (reader.restore(r / "checkpoints" / "40" / "state") for r in (run, straight))
+        ours, theirs = (reader.restore(r / "checkpoints" / "40" / "state") for r in (run, finished))
     leaves, others = (dict(_flat(tree)) for tree in (ours, theirs))
     assert leaves.keys() == others.keys() and len(leaves) > 20
     for name, leaf in leaves.items():
@@ -78,14 +56,14 @@ def _flat(tree, prefix=""):
 
 
 def test_two_processes_go_on_with_the_rows_one_would_have_read(
-    straight: Path, killed: Path, tmp_path: Path
+    finished: Path, killed: Path, tmp_path: Path
 ) -> None:
     """Rows decide the losses, so equal losses are equal rows; their order by number is in
     test_train_feed."""
     run = copied(killed, tmp_path)
     local = ["launch", "local", "--processes", "2", "--devices-per-process", "2"]
     meshloom(*local, "train", "--run-dir", str(run), "--resume", "--train.eval-batches", "0")
-    actual, expected = losses(run), losses(straight)
+    actual, expected = losses(run), losses(finished)
     assert actual.keys() == expected.keys()
     np.testing.assert_allclose(
         [actual[n] for n in range(1, 41)], [expected[n] for n in range(1, 41)], rtol=2e-6
@@ -145,9 +123,9 @@ def test_an_edited_config_is_held_against_the_checkpoint(killed: Path, tmp_path:
 
 
 def test_fewer_steps_than_made_and_a_profile_of_none_are_refused(
-    straight: Path, tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
-    run = copied(straight, tmp_path)
+    run = copied(finished, tmp_path)
     resume = ["train", "--run-dir", str(run), "--resume"]
     error = meshloom(*resume, "--train.steps", "20", expect=1).stderr
     assert "train.steps=20 must be at least 40" in error
@@ -160,9 +138,9 @@ def contents(run: Path) -> dict[Path, bytes]:
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
-    straight: Path, tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
-    run = copied(straight, tmp_path)
+    run = copied(finished, tmp_path)
     arrays = max(run.glob("checkpoints/40/state/**/d/*"), key=lambda path: path.stat().st_size)
     data = bytearray(arrays.read_bytes())
     data[len(data) // 2] ^= 1
@@ -180,15 +158,15 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
     assert resumed_at(out) == 30
     name = arrays.relative_to(run / "checkpoints" / "40")
     assert f"step 40 is damaged ({name}: checksum differs) and set aside as 40.bad" in out
-    assert losses(run) == losses(straight)
+    assert losses(run) == losses(finished)
     reason = json.loads((run / "checkpoints" / "40.bad" / "REASON.json").read_text())
     assert [fault["what"] for fault in reason["faults"]] == ["checksum differs"]
 
 
 def test_checkpoints_that_are_gone_are_an_error_and_not_step_0(
-    straight: Path, tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
-    run = copied(straight, tmp_path)
+    run = copied(finished, tmp_path)
     (run / "checkpoints").rename(tmp_path / "elsewhere")
     before = contents(run)
     error = meshloom("train", "--run-dir", str(run), "--resume", expect=1).stderr
@@ -196,8 +174,8 @@ def test_checkpoints_that_are_gone_are_an_error_and_not_step_0(
     assert contents(run) == before
 
 
-def test_no_good_checkpoint_is_an_error_and_not_step_0(straight: Path, tmp_path: Path) -> None:
-    run = copied(straight, tmp_path)
+def test_no_good_checkpoint_is_an_error_and_not_step_0(finished: Path, tmp_path: Path) -> None:
+    run = copied(finished, tmp_path)
     (run / "checkpoints" / "40").rename(run / "checkpoints" / "40.bad")
     (run / "checkpoints" / "30" / "meta.json").unlink()
     before = contents(run)
