@@ -182,8 +182,8 @@ def splash_scores(windows: Windows, length: int, packed: bool) -> float:
     number, depth = padded // size, sum(layers for _, layers in windows)
 
     def share(window: int) -> float:
-        back = -(-(window - 1) // size)
-        return sum(min(block, back) + 1 for block in range(number)) / number**2
+        back = min(-(-(window - 1) // size), number - 1)
+        return (number * (back + 1) - back * (back + 1) // 2) / number**2
 
     return sum(layers / depth * share(window or length) for window, layers in windows)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 import model.attention.splash
 from model.attention.attention import Attention
-from model.attention.kernels import attend
+from model.attention.kernels import attend, splash_scores
 from model.attention.mask import Mask, TokenPlaces
 from model.attention.splash import block_sizes, splash_attention
 from model.families.decoder import Block
@@ -113,3 +114,16 @@ def test_a_layer_on_a_mesh_is_the_plain_kernels(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("T", "size"), [(128, 128), (384, 128), (1024, 512), (8192, 512)])
 def test_blocks_divide_the_length(T: int, size: int) -> None:
     assert block_sizes(T).block_q == size
+
+
+@pytest.mark.parametrize("length", [100, 128, 640, 1536])
+@pytest.mark.parametrize("window", [1, 128, 129, 700, None])
+def test_scores_are_of_blocks_that_hold_a_key_which_a_query_sees(
+    length: int, window: int | None
+) -> None:
+    padded = -(-length // 128) * 128
+    size = math.gcd(padded, 512)
+    distance = np.arange(padded)[:, None] - np.arange(padded)
+    sees = (distance >= 0) & (distance < (window or padded))
+    blocks = sees.reshape(padded // size, size, padded // size, size).any((1, 3))
+    assert splash_scores([(window, 2)], length, packed=False) == pytest.approx(blocks.mean())
