@@ -1,27 +1,64 @@
-"""The command `meshloom plan`: what a run will need on a cluster, told without the cluster."""
+"""The command `meshloom plan`: what a run will need on a cluster, without the cluster."""
 
 import dataclasses
 import itertools
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
+from annotated_types import Interval
 
 from data.errors import UserError
-from launch.config import RunConfig
-from launch.plan.given import require_used
+from launch.config import MeshConfig, RunConfig
 from launch.plan.layouts import nearest_batch
-from launch.plan.options import PlanOptions
 from launch.plan.topology import Topology, parse
 from launch.presets.preset import preset
 from launch.process.progress import Progress
 from launch.run.arguments import StartOptions, split_preset, starting_config
-from launch.schema.command_line import UsageError, parse_known, wants_help
+from launch.schema.command_line import UsageError, parse_known, value_of, wants_help
 from launch.schema.command_line import parse as parse_flags
 
 FOLDER = Path("runs") / "plans"
 MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 """Behind a number of tokens, as people write them: 4M, 300B, 1.5T."""
 MOST = 10**18
+SEARCHED = ("--model.remat", "--train.accumulation")
+"""Flags of what a layout settles with the mesh; the values of a preset are replaced."""
+SETS = {"--batch-tokens": "--train.batch-size", "--tokens": "--train.steps"}
+"""Flags in tokens, and what they set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(StartOptions):
+    """What a run will need on a cluster, by the accelerator's own compiler.
+
+    `meshloom plan llama3-8b --on v5p-128 --mesh.fsdp 64`; each field of the run's config can be
+    changed by a flag.
+    """
+
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    on: str = ""
+    """The chips: v5p:8x8x8 is a torus, v5p-1024 the vendor's name (v4, v5p and tpu7x count cores
+    there, two a chip), 2xv5e-256 two slices, h100x64 GPUs."""
+    tokens: str | None = None
+    """Tokens of the whole training, as in 300B; it sets train.steps."""
+    batch_tokens: str | None = None
+    """Tokens of a step, as in 4M; it sets train.batch_size, to a near one that can be cut."""
+    price: Annotated[float, Interval(ge=0, le=1e9)] | None = None
+    """Price of a chip-hour, in any currency: the plan then includes the cost."""
+    elastic: bool = False
+    """Instead of a plan, the best layout on 64 to 8,192 such chips, by arithmetic alone: where
+    scaling stops, and which collective stops it."""
+    search: bool = False
+    """Look for the layout in which a step is fastest: its mesh, micro-batches and remat, which
+    must then be left out."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    out: Path | None = None
+    """Folder of the plan's files; a new one under runs/plans by default."""
 
 
 def main(arguments: list[str]) -> None:
@@ -30,32 +67,30 @@ def main(arguments: list[str]) -> None:
     topology = parse(options.on)
     run = with_tokens(options, topology)
     if options.elastic:
-        return tell_elastic(run, topology, options)
+        return print_scaling(run, topology, options)
     name = f"{run.preset}-on-{topology.name.replace(':', '-')}"
     folder = unused(FOLDER / name) if options.out is None else options.out
     require_folder(folder)
-    found, before = None, ""
+    text, record = "", {}
     with Progress() as report:
         report("starting")
-        from launch.plan import picture, search, search_picture, search_show, show
-        from launch.plan.plan import make_plan
+        from launch.plan import pictures
+        from launch.plan.plan import make_plan, plan_json, plan_text
+        from launch.plan.search import search, search_json, search_text
 
         if options.search:
-            found = search.search(run, topology, folder, report, price=options.price)
-            search_picture.draw(found, folder / "search.png")
-            before = search_show.as_text(found, run) + "\n"
-            plan = found.best
+            searched = search(run, topology, folder, report, price=options.price)
+            pictures.draw_search(searched, folder / "search.png")
+            text, record = search_text(searched, run) + "\n", {"search": search_json(searched, run)}
+            plan = searched.best
         else:
-            report(f"compiling for {topology.told}, which can take minutes")
+            report(f"compiling for {topology.words}, which can take minutes")
             plan = make_plan(run, topology, folder, price=options.price)
         report("writing the plan's files")
-        told = show.as_json(plan)
-        if found:
-            told["search"] = search_show.as_json(found, run)
-        written = json.dumps(told, indent=2)
+        written = json.dumps(plan_json(plan) | record, indent=2)
         (folder / "plan.json").write_text(written + "\n", encoding="utf-8")
-        picture.draw(plan, folder / "fit.png")
-    print(written if options.json else before + show.as_text(plan, folder))
+        pictures.draw_fit(plan, folder / "fit.png")
+    print(written if options.json else text + plan_text(plan, folder))
 
 
 def plan_options(arguments: list[str]) -> PlanOptions:
@@ -83,16 +118,61 @@ def plan_options(arguments: list[str]) -> PlanOptions:
     return options
 
 
-def tell_elastic(run: RunConfig, topology: Topology, options: PlanOptions) -> None:
+def require_used(options: PlanOptions, arguments: list[str]) -> None:
+    """ValueError for flags among the arguments that another, --search or --elastic would not
+    heed."""
+    for flag, name in SETS.items():
+        tokens, value = value_of(flag, arguments), value_of(name, arguments)
+        if tokens is not None and value is not None:
+            raise UserError(
+                f"{name.removeprefix('--')}={value} must not be given with {flag} {tokens}, "
+                f"because that sets it; try without {flag}, or without {name}"
+            )
+    if options.elastic and options.search:
+        raise UserError(
+            "search=True must not be given with --elastic, because that tries every layout by "
+            "arithmetic alone; try without --search, or without --elastic"
+        )
+    if options.elastic and options.out is not None:
+        raise UserError(
+            f"out={options.out} must not be given with --elastic, because that writes no files; "
+            "try without --out; --json prints all digits"
+        )
+    if not (options.elastic or options.search):
+        return
+    flag = "--elastic" if options.elastic else "--search"
+    require_no_mesh(options.run, flag)
+    for name in SEARCHED:
+        if (value := value_of(name, arguments)) is not None:
+            raise UserError(
+                f"{name.removeprefix('--')}={value} must not be given with {flag}, because that "
+                f"finds one; try without {flag}, or without {name}"
+            )
+
+
+def require_no_mesh(run: RunConfig, flag: str) -> None:
+    """ValueError for a mesh of the run's own, where the flag asks for the best one."""
+    if run.mesh != MeshConfig():
+        from launch.process.mesh import shown
+
+        sizes = dataclasses.asdict(run.mesh)
+        usual = dataclasses.asdict(MeshConfig())
+        axes = [f"--mesh.{axis} {usual[axis]}" for axis, n in sizes.items() if n != usual[axis]]
+        raise UserError(
+            f"mesh={shown(sizes)} must not be given with {flag}, because "
+            f"that finds one; try {' '.join(axes)}, or without {flag}"
+        )
+
+
+def print_scaling(run: RunConfig, topology: Topology, options: PlanOptions) -> None:
     """Print the run on more and more of the topology's chips."""
     with Progress() as report:
         report("starting")
-        from launch.plan.elastic import elastic
-        from launch.plan.elastic_table import elastic_json, elastic_text
+        from launch.plan.scaling import scaling, scaling_text
 
-        rows = elastic(run, topology.chip, options.price, report=report)
-    text = elastic_text(run, topology.chip.name, rows)
-    print(json.dumps(elastic_json(rows), indent=2) if options.json else text)
+        rows = scaling(run, topology.chip, options.price, report=report)
+    text = scaling_text(run, topology.chip, rows)
+    print(json.dumps([row.record for row in rows], indent=2) if options.json else text)
 
 
 def unused(folder: Path) -> Path:

@@ -4,6 +4,7 @@
 in an environment of its own, so that neither flags nor platforms leak out of it or into it.
 """
 
+import csv
 import json
 import re
 import resource
@@ -19,7 +20,6 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from launch.config import from_dict
-from launch.plan.gpu_target import TARGETS
 from launch.plan.topology import Topology, parse
 from launch.process.mesh import make_mesh
 from launch.process.runtime import die_with_launcher
@@ -34,42 +34,53 @@ LEFT = re.compile(rf"available HBM \({SIZE}\)")
 TEMPORARIES = re.compile(rf"HLO temporaries \({SIZE}\)")
 USED = re.compile(rf"[Uu]sed {SIZE} of {SIZE} hbm")
 
+with Path(__file__).with_name("gpus.csv").open(encoding="utf-8", newline="") as file:
+    GPUS = {row["chip"]: row for row in csv.DictReader(file)}
+"""What CUDA's device properties give, as XLA's own target_config/specs record them; of H200's
+memory these have 141 GiB, more than it has, so that it is the total_memory that PyTorch reports on
+such machines, the 139.80 GiB of its messages when it runs out."""
+TARGET = Path(__file__).with_name("gpu.txtpb").read_text(encoding="utf-8")
+"""What XLA must know of a GPU to compile for one that is not there, as its text proto; nothing of
+what a step needs is chosen by more."""
+
 
 def main(request: Path, answer: Path) -> None:
     die_with_launcher()
     asked = json.loads(request.read_text(encoding="utf-8"))
     topology = parse(asked["topology"])
-    devices = described(topology)
-    told: dict[str, Any] = {"limit": memory_of(topology, devices)}
+    devices = devices_of(topology)
+    step: dict[str, Any] = {"limit": memory_of(topology, devices)}
     try:
-        compile_step(asked["config"], topology, devices, Path(asked["hlo"]), told)
+        compile_step(asked["config"], topology, devices, Path(asked["hlo"]), step)
     except ValueError as error:
-        told["refused"] = str(error)
+        step["refused"] = str(error)
     except jax.errors.JaxRuntimeError as error:
         traceback.print_exc()
-        told |= wanted(str(error), sum(told.get("logical", {}).values()))
+        step |= wanted(str(error), sum(step.get("logical", {}).values()))
     used = resource.getrusage(resource.RUSAGE_SELF)
-    told |= {"rss": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
-    answer.write_text(json.dumps(told), encoding="utf-8")
+    step |= {"rss": used.ru_maxrss * 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
+    answer.write_text(json.dumps(step), encoding="utf-8")
 
 
-def wanted(message: str, given: int) -> dict[str, Any]:
+def wanted(message: str, arguments: int) -> dict[str, Any]:
     """What the compiler's error says of memory: the bytes it needed, and whether that is the whole
-    of them or its temporaries with what the step is given added; else the failure."""
+    of them or its temporaries with the step's arguments added; else the failure."""
     if used := USED.search(message):
         return {"needed": size(*used.group(1, 2)), "whole": True}
     if alone := TEMPORARIES.search(message):
-        return {"needed": size(*alone.groups()) + given, "whole": False}
+        return {"needed": size(*alone.groups()) + arguments, "whole": False}
     return {"failed": message.splitlines()[0]}
 
 
-def described(topology: Topology) -> list[Any]:
+def devices_of(topology: Topology) -> list[Any]:
     """The devices of the topology, which nothing can run on."""
     if topology.chip.platform == "gpu":
         nodes, each = topology.shape
-        target = TARGETS[topology.chip.name].proto
-        told = {"target_config": target, "topology": f"1x{nodes}x{each}"}
-        return topologies.get_topology_desc(f"{nodes}x{each}", platform="cuda", **told).devices
+        described = {
+            "target_config": gpu_target(topology.chip.name),
+            "topology": f"1x{nodes}x{each}",
+        }
+        return topologies.get_topology_desc(f"{nodes}x{each}", platform="cuda", **described).devices
     shape = topology.shape
     options: dict[str, Any] = {"topology_name": f"{topology.chip.name}:{'x'.join(map(str, shape))}"}
     if topology.chips == topology.slices:
@@ -81,21 +92,29 @@ def described(topology: Topology) -> list[Any]:
     return topologies.get_topology_desc(platform="tpu", **options).devices
 
 
+def gpu_target(name: str) -> str:
+    gpu = GPUS[name]
+    features = "ACCELERATED_FEATURES" if int(gpu["major"]) >= 9 else "NONE"
+    # A block may have 1 KiB less than its core.
+    optin = int(gpu["shared_memory_per_core"]) - 2**10
+    return TARGET.format(**gpu, features=features, optin=optin)
+
+
 def memory_of(topology: Topology, devices: list[Any]) -> int:
     """Bytes that a program may take on one device.
 
-    A TPU's compiler keeps some of the chip for itself and tells what is left only when it runs
-    out, so it is given an array that no chip can hold.
+    A TPU's compiler keeps some of the chip for itself and says what is left only when it runs
+    out, so it gets an array that no chip can hold.
     """
     if topology.chip.platform == "gpu":
-        return TARGETS[topology.chip.name].memory
+        return int(GPUS[topology.chip.name]["device_memory_size"])
     huge = jax.ShapeDtypeStruct((2**42,), np.int8, sharding=SingleDeviceSharding(devices[0]))
     try:
         jax.jit(lambda x: x + 1).lower(huge).compile()
     except jax.errors.JaxRuntimeError as error:
-        found = LEFT.search(str(error))
-        assert found, str(error)
-        return size(*found.groups())
+        left = LEFT.search(str(error))
+        assert left, str(error)
+        return size(*left.groups())
     raise AssertionError("an array of 4 TiB fits a chip")
 
 
@@ -105,9 +124,9 @@ def size(number: str, unit: str) -> int:
 
 
 def compile_step(
-    config: dict[str, Any], topology: Topology, devices: list[Any], hlo: Path, told: dict[str, Any]
+    config: dict[str, Any], topology: Topology, devices: list[Any], hlo: Path, step: dict[str, Any]
 ) -> None:
-    """Compile the train step of the config and write down in `told` what is known so far.
+    """Compile the train step of the config and write down in `step` what is known so far.
 
     Raises ValueError if the config does not suit the devices, JaxRuntimeError of the compiler.
     """
@@ -121,35 +140,30 @@ def compile_step(
             jax.eval_shape(build.fresh_state(model, train)),
             run.data.batch_shapes(train.batch_size),
         )
-        told["attention"], told["loss_chunk"] = model.kernel, train.loss_chunk
-        told["mesh"], told["logical"] = dict(mesh.shape), logical(state, rest)
+        step["attention"], step["mesh"] = model.kernel, dict(mesh.shape)
+        step["logical"] = logical(state, rest)
         began = time.perf_counter()
-        lowered = make_train_step(train).lower(state, *rest)
-        told["lower_seconds"] = time.perf_counter() - began
         try:
-            program = lowered.compile()
+            program = make_train_step(train).lower(state, *rest).compile()
         finally:
-            told["seconds"] = time.perf_counter() - began
-    text, found = program.as_text(), program.memory_analysis()
-    assert text is not None and found is not None, "compilers for devices tell both"
+            step["seconds"] = time.perf_counter() - began
+    text, memory = program.as_text(), program.memory_analysis()
+    assert text is not None and memory is not None, "compilers for devices have both"
     hlo.write_text(text, encoding="utf-8")
-    told["bytes"] = {
-        "arguments": found.argument_size_in_bytes,
-        "outputs": found.output_size_in_bytes,
-        "aliased": found.alias_size_in_bytes,
-        "temporaries": found.temp_size_in_bytes,
-        "code": found.generated_code_size_in_bytes,
-        "peak": found.peak_memory_in_bytes,
-        "host": found.host_argument_size_in_bytes + found.host_temp_size_in_bytes,
+    step["bytes"] = {
+        "arguments": memory.argument_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
+        "peak": memory.peak_memory_in_bytes,
+        "host": memory.host_argument_size_in_bytes + memory.host_temp_size_in_bytes,
     }
 
 
 def logical(state: TrainState, rest: list[Any]) -> dict[str, int]:
-    """Bytes that a device holds of what the step is given, without padding."""
+    """Bytes that a device keeps of the step's arguments, without padding."""
     return {
         "parameters": array_bytes(state.model).device,
         "optimizer": array_bytes(state.optimizer).device,
-        "average": array_bytes(state.average).device,
+        "moving average": array_bytes(state.average).device,
         "batch": array_bytes((state.step, rest)).device,
     }
 

@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from data.errors import UserError
 from launch.checkout import ROOT
@@ -23,22 +24,26 @@ LEAKING = ("JAX_", "XLA_", "TPU_", "LIBTPU_", "CUDA_VISIBLE", "MEGASCALE_")
 """Variables of this process that the child must not see begin so."""
 
 
-class Compiled(NamedTuple):
-    """What the compiler says of one device, in bytes where nothing else is said."""
+class CompilerFailed(UserError):
+    """The compiler broke off for a reason of its own; all that it said lies in a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledStep:
+    """What the compiler says of a train step on one device."""
 
     limit: int
-    """What a program may take."""
+    """Bytes that a program may take."""
     logical: dict[str, int]
-    """Of what the step is given, without padding: parameters, optimizer, average, batch."""
-    arguments: int
-    outputs: int
-    aliased: int
-    """Of the outputs, those that are written where arguments were."""
-    temporaries: int
-    code: int
-    peak: int
-    host: int
-    """In the memory of the host, for this device."""
+    """Bytes of the step's arguments, without padding, by what they are."""
+    bytes: dict[str, int] | None = None
+    """`arguments`, `temporaries`, `peak` and, in the memory of the host, `host`; None of a step for
+    which there is no room."""
+    needed: int = 0
+    """Of such a step: bytes by the compiler; where it says those of the temporaries alone, with the
+    step's arguments."""
+    whole: bool = True
+    """Whether the compiler said all of them."""
     mesh: dict[str, int]
     attention: str
     """Name of the kernel."""
@@ -47,34 +52,17 @@ class Compiled(NamedTuple):
     cpu_seconds: float
     """Of the whole compiling process, over all cores."""
     rss: int
-    """The most that the compiling process held."""
-    hlo: Path
-    """The compiled program as text."""
+    """The most bytes that the compiling process took."""
+    folder: Path
+    """Where all that the compiler said lies."""
+
+    @property
+    def hlo(self) -> Path | None:
+        """The compiled program as text, if there is one."""
+        return self.folder / "step.hlo" if self.bytes else None
 
 
-class CompilerFailed(UserError):
-    """The compiler broke off for a reason of its own; all that it said lies in a file."""
-
-
-class TooLarge(NamedTuple):
-    """A step for which the compiler found no room."""
-
-    limit: int
-    logical: dict[str, int]
-    needed: int
-    """By the compiler; where it tells of the temporaries alone, with what the step is given."""
-    whole: bool
-    """Whether the compiler told all of it."""
-    mesh: dict[str, int]
-    attention: str
-    seconds: float
-    cpu_seconds: float
-    rss: int
-    message: Path
-    """All that the compiler said."""
-
-
-def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compiled | TooLarge:
+def compile_step(config: RunConfig, topology: Topology, folder: Path) -> CompiledStep:
     """Compile the train step of `config` for the topology; files go into `folder`.
 
     Raises CompilerFailed if the compiler does, and another ValueError if it is not installed or
@@ -82,33 +70,30 @@ def compile_step(config: RunConfig, topology: Topology, folder: Path) -> Compile
     """
     require_packages(topology)
     folder.mkdir(parents=True, exist_ok=True)
-    request, answer = folder / "request.json", folder / "answer.json"
-    hlo, said = folder / "step.hlo", folder / "compiler.log"
-    asked = {"config": to_dict(config), "topology": topology.name, "hlo": str(hlo.absolute())}
+    request, answer, log = (folder / n for n in ("request.json", "answer.json", "compiler.log"))
+    hlo = str((folder / "step.hlo").absolute())
+    asked = {"config": to_dict(config), "topology": topology.name, "hlo": hlo}
     request.write_text(json.dumps(asked), encoding="utf-8")
     answer.unlink(missing_ok=True)
-    with said.open("w", encoding="utf-8") as log:
-        done = subprocess.run(
+    with log.open("w", encoding="utf-8") as output:
+        child = subprocess.run(
             [sys.executable, "-m", "launch.plan.compile_step", request, answer],
             env=environment(topology),
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
-    told: dict[str, Any] = json.loads(answer.read_text()) if answer.is_file() else {}
-    if "refused" in told:
-        raise UserError(told["refused"])
-    if "failed" in told or not told:
-        last = [line for line in said.read_text().splitlines() if line.strip()][-1:]
-        what = told.get("failed") or "".join(last) or f"exit code {done.returncode}"
+    step: dict[str, Any] = json.loads(answer.read_text()) if answer.is_file() else {}
+    if "refused" in step:
+        raise UserError(step["refused"])
+    if "failed" in step or not step:
+        last = [line for line in log.read_text().splitlines() if line.strip()][-1:]
+        what = step.get("failed") or "".join(last) or f"exit code {child.returncode}"
         raise CompilerFailed(
             f"on={topology.name} must be a topology that the compiler takes this run for, but it "
-            f"said: {what}; try another layout, or read all of it in {near(said)}"
+            f"said: {what}; try another layout, or read all of it in {near(log)}"
         )
-    if "needed" in told:
-        return TooLarge(**{name: told[name] for name in TooLarge._fields[:-1]}, message=said)
-    flat = {**told, **told["bytes"], "hlo": hlo}
-    return Compiled(**{name: flat[name] for name in Compiled._fields})
+    return CompiledStep(**step, folder=folder)
 
 
 def require_packages(topology: Topology) -> None:
@@ -116,10 +101,10 @@ def require_packages(topology: Topology) -> None:
     platform = topology.chip.platform
     for name in PACKAGES[platform]:
         try:
-            found = importlib.util.find_spec(name)
-        except ModuleNotFoundError:  # of the package that would hold it
-            found = None
-        if found is None:
+            spec = importlib.util.find_spec(name)
+        except ModuleNotFoundError:  # of the package around it
+            spec = None
+        if spec is None:
             raise UserError(
                 f"on={topology.name} must come with the package {name}, because the compiler of "
                 f"{topology.chip.name} is asked; try: pip install 'meshloom[plan-{platform}]'"

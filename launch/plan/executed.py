@@ -1,14 +1,39 @@
-"""What a program runs, and how often: its calls and loops followed from the entry."""
+"""What a program runs, and how often: its calls and loops followed from the entry. The trips of a
+loop are computed from its counter, never guessed."""
 
-from collections.abc import Iterator
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from launch.plan.hlo import Instruction, Program
+from data.errors import UserError
+from launch.plan.hlo import Computation, Instruction, Program
 from launch.plan.products import products_in
-from launch.plan.trips import Scope, body_of, trips
 
-CONTROL = ("while", "conditional", "call", "async-start", "fusion")
+SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start", "reshape")
+"""A scalar is the same after these."""
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    **{name: getattr(operator, name.lower()) for name in ("LT", "LE", "GT", "GE", "EQ", "NE")},
+}
 FUSED = ("fusion", "async-start")
+CONTROL = ("while", "conditional", "call", *FUSED)
+ENDLESS = 2**17
+"""Trips after which a loop is taken to have no end."""
+
+
+class Scope(NamedTuple):
+    """A computation as one instruction runs it."""
+
+    computation: Computation
+    caller: Instruction | None = None
+    parent: "Scope | None" = None
+    times: int = 1
+    """In one run of the program."""
+    fused: bool = False
+    """Whether it is inside a fusion, so that its operands and results are in no memory."""
 
 
 class Executed(NamedTuple):
@@ -16,13 +41,6 @@ class Executed(NamedTuple):
 
     instruction: Instruction
     scope: Scope
-    times: int
-    """In one run of the program."""
-    fused: bool
-    """Whether it is inside a fusion, so that its operands and results are in no memory."""
-
-    def operand(self, index: int) -> Instruction:
-        return self.scope.computation[self.instruction.operands[index]]
 
 
 def executed(program: Program) -> Iterator[Executed]:
@@ -32,21 +50,103 @@ def executed(program: Program) -> Iterator[Executed]:
     update of a train step, which a good step makes, and dense attention where some layers see a
     band only. Raises ValueError for a loop whose trips the text does not tell.
     """
-    scope = Scope(program.computations[program.entry], None, None)
-    yield from _walk(program, scope, 1, False)
+    return _walk(Scope(program.entry))
 
 
-def _walk(program: Program, scope: Scope, times: int, fused: bool) -> Iterator[Executed]:
+def _walk(scope: Scope) -> Iterator[Executed]:
     for instruction in scope.computation.instructions.values():
-        yield Executed(instruction, scope, times, fused)
+        yield Executed(instruction, scope)
         if instruction.opcode not in CONTROL:
             continue
-        called = [program.computations[name] for name in instruction.called]
-        inner, count = called[0], times
+        inner, times = instruction.called[0], scope.times
         if instruction.opcode == "while":
-            inner = body_of(program, instruction)
-            count = times * trips(program, instruction, scope)
+            inner, times = instruction.computation_of("body"), times * trips(instruction, scope)
         elif instruction.opcode == "conditional":
-            inner = max(called, key=lambda one: (products_in(program, one), len(one.instructions)))
-        within = fused or instruction.opcode in FUSED
-        yield from _walk(program, Scope(inner, instruction, scope), count, within)
+            inner = max(instruction.called, key=lambda c: (products_in(c), len(c.instructions)))
+        fused = scope.fused or instruction.opcode in FUSED
+        yield from _walk(Scope(inner, instruction, scope, times, fused))
+
+
+def trips(loop: Instruction, scope: Scope) -> int:
+    """Trips of a `while`: as the compiler noted, else until its condition no longer holds of the
+    integers in its state. ValueError if they begin, or step, by what is known at run time only."""
+    known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
+    if known:
+        return int(known[1])
+    inside, after = Scope(loop.computation_of("body"), loop, scope), _next_state(loop)
+    condition = loop.computation_of("condition")
+    scalars = [n for n, next_ in enumerate(after) if [shape.dims for shape in next_.shapes] == [()]]
+    state = _known({n: _value(loop.operands[0], scope, n) for n in scalars})
+    for count in range(ENDLESS):
+        more = _value(condition.root, Scope(condition, loop, scope), state=state)
+        if more == 0:
+            return count
+        before, state = state, _known({n: _value(after[n], inside, state=state) for n in state})
+        if more is None or before == state:
+            break
+    raise UserError(
+        f"loop {loop.name} of the compiled program must tell how often it runs, because all that "
+        "it does is counted so often, but it compares no counter that begins and steps by "
+        "constants; try to report it with the program's text"
+    )
+
+
+def _next_state(loop: Instruction) -> list[Instruction]:
+    """What the elements of a loop's state become in a trip."""
+    root = loop.computation_of("body").root.through("copy", "opt-barrier")
+    return root.operands if root.opcode == "tuple" else []
+
+
+def _known(state: Mapping[int, int | None]) -> dict[int, int]:
+    return {n: value for n, value in state.items() if value is not None}
+
+
+def _value(
+    instruction: Instruction,
+    scope: Scope,
+    element: int | None = None,
+    state: Mapping[int, int] | None = None,
+) -> int | None:
+    """An integer, or that element of a tuple; None if it is known at run time only. `state` is that
+    of the loop whose trips are counted; elements of loops around it count if they keep their
+    value."""
+    opcode, operands = instruction.opcode, instruction.operands
+    if opcode == "constant":
+        return int(instruction.literal) if re.fullmatch(r"-?\d+", instruction.literal) else None
+    if opcode in (*SAME, "opt-barrier"):
+        return _value(operands[0], scope, element, state)
+    if opcode == "get-tuple-element":
+        return _value(operands[0], scope, int(instruction.attribute("index") or ""), state)
+    if opcode == "tuple" and element is not None:
+        return _value(operands[element], scope, None, state)
+    if opcode == "fusion":
+        inner = instruction.called[0]
+        return _value(inner.root, Scope(inner, instruction, scope), element, state)
+    if opcode == "while" and element is not None:
+        return _kept(instruction, scope, element, state)
+    if opcode == "parameter" and scope.caller and scope.parent:
+        caller, number = scope.caller, int(instruction.literal)
+        if caller.opcode == "while" and element is not None:
+            if state is not None:
+                return state.get(element)
+            return _kept(caller, scope.parent, element)
+        if caller.opcode == "conditional":  # each branch has an operand, after what chooses it
+            number = 1 + caller.called.index(scope.computation)
+        return _value(caller.operands[number], scope.parent, element, state)
+    operation = OPERATIONS.get(instruction.attribute("direction") or opcode)
+    if operation is None:
+        return None
+    left, right = (_value(operand, scope, None, state) for operand in operands)
+    return None if left is None or right is None else int(operation(left, right))
+
+
+def _kept(
+    loop: Instruction, scope: Scope, element: int, state: Mapping[int, int] | None = None
+) -> int | None:
+    """What an element of another loop's state is at all times, if it never changes."""
+    after = _next_state(loop)
+    last = after[element].through(*SAME) if after else None
+    if last is None or last.opcode != "get-tuple-element" or last.operands[0].opcode != "parameter":
+        return None
+    same = last.attribute("index") == str(element)
+    return _value(loop.operands[0], scope, element, state) if same else None

@@ -1,33 +1,35 @@
-"""The text of a compiled HLO module as computations of instructions, and the lines of source that
-asked for them.
+"""The text of a compiled HLO module as a graph of instructions, and the lines of source that asked
+for them.
 
-JAX shows a compiled program as text only: its bindings of XLA's modules are private.
+JAX shows a compiled program as text only: its bindings of XLA's modules are private and have no
+shapes or attributes of an instruction, and its cost analysis counts a loop's body once.
 """
 
 import functools
+import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from data.errors import UserError
 from launch import checkout
 
-ROOT = checkout.ROOT.as_posix()
 OUTSIDE = "package "
-SHARED = "model/layers.py"
-"""What every layer calls: whoever called it tells more."""
 HBM = 0
 BEGINS, CHAIN = "AsyncCollectiveStart", "chain_id="
 ITEM_BYTES = {"pred": 1.0, "bf16": 2.0, "token": 0.0, "opaque": 0.0}
+SHARED = "model/layers.py"
+"""What every layer calls: whoever called it says more."""
 
 _HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
-_NAME = re.compile(r" +(?:ROOT )?%?([\w.\-]+) = ")
-_OPCODE = re.compile(r"[\])}] ([a-z][a-z0-9\-]*)\(")
+_LINE = re.compile(r" +(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\(([^)]*)\)(.*)")
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,<=]*)\](\{[^}]*\})?")
 _SPACE = re.compile(r"S\((\d+)\)")
-_OPERAND = re.compile(r"%([\w.\-]+)")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
-_PLACE = re.compile(
+_NAME = re.compile(r"%([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CALLED = re.compile(r"\w+_computation=%[\w.\-]+|(?:calls|to_apply|body|condition)=%[\w.\-]+")
+_SOURCE = re.compile(
     r'stack_frame_id=(?P<frame>\d+)|source_file="(?P<file>[^"]*)" source_line=(?P<line>\d+)'
 )
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
@@ -44,10 +46,7 @@ class Shape(NamedTuple):
     @property
     def size(self) -> int:
         """Elements."""
-        size = 1
-        for dim in self.dims:
-            size *= dim
-        return size
+        return math.prod(self.dims)
 
     @property
     def bytes(self) -> float:
@@ -58,70 +57,111 @@ class Shape(NamedTuple):
 class Instruction:
     """One line of a computation; what is seldom asked for is read when it is."""
 
-    __slots__ = ("_type", "attributes", "literal", "name", "opcode", "operands")
-
-    def __init__(self, name: str, type: str, opcode: str, operands: str, attributes: str) -> None:
+    def __init__(
+        self, computation: "Computation", name: str, kind: str, opcode: str, literal: str, rest: str
+    ) -> None:
+        self.computation = computation
         self.name = name
         self.opcode = opcode
-        self.operands = _OPERAND.findall(operands)
-        self.literal = operands
+        self.literal = literal
         """What stands between the parentheses: the value of a constant, a parameter's number."""
-        self.attributes = attributes
-        self._type = type
+        self.attributes = rest
+        self._kind = kind
+
+    @functools.cached_property
+    def operands(self) -> list["Instruction"]:
+        return [self.computation.instructions[name] for name in _NAME.findall(self.literal)]
 
     @property
-    def shapes(self) -> list[Shape]:
+    def users(self) -> list["Instruction"]:
+        return self.computation.users[self.name]
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
         """Arrays of the result, those of a tuple one after the other."""
-        return list(_shapes(self._type))
+        return _shapes(self._kind)
 
     @property
-    def called(self) -> list[str]:
+    def bytes(self) -> float:
+        return sum(shape.bytes for shape in self.shapes)
+
+    @property
+    def called(self) -> list["Computation"]:
         """Computations it runs, in the order of the text: those of a conditional are its
         branches."""
-        branches = re.search(r"branch_computations=\{([^}]*)\}", self.attributes)
-        if branches:
-            return _OPERAND.findall(branches[1])
-        found = re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", self.attributes)
-        return found or _CALLED.findall(self.attributes)
+        branches = _BRANCHES.search(self.attributes)
+        names = branches[1] if branches else " ".join(_CALLED.findall(self.attributes))
+        return [self.computation.program.computations[name] for name in _NAME.findall(names)]
+
+    @property
+    def kernel(self) -> str:
+        """What a custom call runs; empty for others."""
+        called = self.opcode == "custom-call" and self.attribute("custom_call_target")
+        return (called or "").strip('"')
 
     def attribute(self, name: str) -> str | None:
         """The value of `name=value`, up to the comma or brace that ends it; None without it."""
-        found = re.search(rf"(?:^|[ ,{{]){name}=((?:\{{[^}}]*\}})|[^,\s}}]+)", self.attributes)
-        return found[1] if found else None
+        match = re.search(rf"(?:^|[ ,{{]){name}=((?:\{{[^}}]*\}})|[^,\s}}]+)", self.attributes)
+        return match[1] if match else None
 
-    def __repr__(self) -> str:
-        return f"%{self.name} = {self._type} {self.opcode}({self.literal}){self.attributes}"
+    def computation_of(self, attribute: str) -> "Computation":
+        """The `body` or `condition` of a loop."""
+        return self.computation.program.computations[(self.attribute(attribute) or "").lstrip("%")]
+
+    def within(self, operand: "Instruction") -> list["Instruction"]:
+        """The parameters of a fusion that are this operand."""
+        pairs = zip(self.operands, self.called[0].parameters, strict=True)
+        return [parameter for each, parameter in pairs if each is operand]
+
+    def through(self, *opcodes: str) -> "Instruction":
+        """What made the value, before it only passed through instructions of these opcodes."""
+        maker = self
+        while maker.opcode in opcodes:
+            maker = maker.operands[0]
+        return maker
 
 
 class Computation:
     """Instructions by name, in the order of the schedule."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, program: "Program", name: str) -> None:
+        self.program = program
         self.name = name
         self.instructions: dict[str, Instruction] = {}
-        self.root = ""
+        self.root_name = ""
 
-    def __getitem__(self, name: str) -> Instruction:
-        return self.instructions[name]
+    @property
+    def root(self) -> Instruction:
+        return self.instructions[self.root_name]
 
     @property
     def parameters(self) -> list[Instruction]:
         """By their numbers."""
-        found = [one for one in self.instructions.values() if one.opcode == "parameter"]
-        return sorted(found, key=lambda one: int(one.literal))
+        every = self.instructions.values()
+        return sorted(
+            (each for each in every if each.opcode == "parameter"),
+            key=lambda parameter: int(parameter.literal),
+        )
 
     @functools.cached_property
     def continued(self) -> set[str]:
-        """Collectives that another computation began, and that go on beside this one's own work.
+        """Collectives that another computation began, and that go on next to this one's own work.
 
         TPU programs spread one collective over many fusions, each of which shows the whole of it.
         """
         every = self.instructions.values()
-        chained = {one.name for one in every if CHAIN in one.attributes}
-        if not chained:
-            return chained
-        begun = [one for one in every if one.opcode == "custom-call" and BEGINS in one.attributes]
-        return chained.difference(*(one.operands for one in begun))
+        chained = {each.name for each in every if CHAIN in each.attributes}
+        begun = (each.operands for each in every if chained and BEGINS in each.kernel)
+        return chained - {operand.name for operands in begun for operand in operands}
+
+    @functools.cached_property
+    def users(self) -> dict[str, list[Instruction]]:
+        """Of every value, in the order of the schedule."""
+        users: dict[str, list[Instruction]] = defaultdict(list)
+        for user in self.instructions.values():
+            for operand in dict.fromkeys(user.operands):
+                users[operand.name].append(user)
+        return users
 
 
 class Program:
@@ -129,45 +169,44 @@ class Program:
 
     def __init__(self, text: str) -> None:
         self.computations: dict[str, Computation] = {}
-        self.entry = ""
+        self._entry = ""
         partitions = re.search(r"^HloModule .*?num_partitions=(\d+)", text)
         self.partitions = int(partitions[1]) if partitions else 1
         """Devices that it runs on; of several slices of TPUs, those of one."""
-        self._tables: dict[str, dict[int, str]] = {}
-        self._asked: dict[str, str] = {}
+        self._tables: dict[str, dict[int, str]] = defaultdict(dict)
         self._read(text)
-        if not self.entry:
+        if not self._entry:
             raise UserError(
                 "the compiled program must have an ENTRY computation, because that is where its "
                 "step begins; try the text of `jax.stages.Compiled.as_text()`"
             )
+
+    @property
+    def entry(self) -> Computation:
+        return self.computations[self._entry]
 
     def where(self, instruction: Instruction) -> str:
         """`file:line` of the innermost line of ours that asked for it, or of any; "" if unknown.
 
         Lines of what all layers share give way to whoever called it.
         """
-        place = _PLACE.search(instruction.attributes)
-        if not place:
+        source = _SOURCE.search(instruction.attributes)
+        if source is None:
             return ""
-        if place[0] not in self._asked:
-            lines = [_short(line) for line in self._lines(place)]
-            callers = [line for line in lines if not line.startswith((SHARED, OUTSIDE))]
-            ours = callers or [line for line in lines if not line.startswith(OUTSIDE)] or lines
-            self._asked[place[0]] = ours[0].removeprefix(OUTSIDE) if ours else ""
-        return self._asked[place[0]]
+        file, line, frame = source["file"], source["line"], source["frame"]
+        lines = [_short(each) for each in ([f"{file}:{line}"] if file else self._stack(int(frame)))]
+        ours = [each for each in lines if not each.startswith(OUTSIDE)]
+        callers = [each for each in ours if not each.startswith(SHARED)]
+        return next(iter(callers or ours or lines), "").removeprefix(OUTSIDE)
 
-    def _lines(self, place: re.Match[str]) -> Iterator[str]:
+    def _stack(self, frame: int) -> Iterator[str]:
         """From the innermost outwards."""
-        if place["file"]:
-            yield f"{place['file']}:{place['line']}"
-            return
-        number = int(place["frame"])
-        while number in self._tables.get("StackFrames", {}):
-            location, parent = _numbers(self._tables["StackFrames"][number])
-            file, _, line = _numbers(self._tables["FileLocations"][location])[:3]
-            yield f"{self._tables['FileNames'][file][1:-1]}:{line}"
-            number = parent - 1  # The text counts from 1 here too, but 1 is none.
+        tables = self._tables
+        while frame in tables["StackFrames"]:
+            location, parent = _numbers(tables["StackFrames"][frame])
+            file, _, line = _numbers(tables["FileLocations"][location])[:3]
+            yield f"{tables['FileNames'][file][1:-1]}:{line}"
+            frame = parent - 1  # The text counts from 1 here too, but 1 is none.
 
     def _read(self, text: str) -> None:
         table: dict[int, str] = {}
@@ -177,22 +216,22 @@ class Program:
             if computation is not None:
                 if line == "}":
                     computation = None
-                elif made := _instruction(line):
-                    last = made
-                    computation.instructions[last.name] = last
-                    if line.startswith("  ROOT "):
-                        computation.root = last.name
+                elif match := _LINE.match(line):
+                    root, name, *parts = match.groups()
+                    last = Instruction(computation, name, *parts)
+                    computation.instructions[name] = last
+                    computation.root_name = name if root else computation.root_name
                 elif last is not None:  # what a kernel says of itself has lines of its own
                     last.attributes += line
             elif line[:1].isdigit():
                 number, _, value = line.partition(" ")
                 table[int(number)] = value
             elif line in _TABLES:
-                table = self._tables.setdefault(line, {})
-            elif line.endswith("{") and (head := _HEAD.match(line)):
-                computation = self.computations[head[2]] = Computation(head[2])
+                table = self._tables[line]
+            elif head := _HEAD.match(line):
+                computation = self.computations[head[2]] = Computation(self, head[2])
                 if head[1]:
-                    self.entry = head[2]
+                    self._entry = head[2]
 
 
 def item_bytes(dtype: str) -> float:
@@ -208,36 +247,14 @@ def item_bytes(dtype: str) -> float:
     return int(bits[1]) / 8
 
 
-def _instruction(line: str) -> Instruction | None:
-    name = _NAME.match(line)
-    opcode = _OPCODE.search(line, name.end()) if name else None
-    if name is None or opcode is None:
-        return None
-    start = opcode.end()
-    end = _closing(line, start)
-    kind = line[name.end() : opcode.start() + 1]
-    return Instruction(name[1], kind, opcode[1], line[start:end], line[end + 1 :])
-
-
-def _closing(line: str, start: int) -> int:
-    """Where the parenthesis that was opened before `start` is closed."""
-    end = line.index(")", start)
-    depth = line.count("(", start, end)
-    while depth:
-        after = line.index(")", end + 1)
-        depth += line.count("(", end + 1, after) - 1
-        end = after
-    return end
-
-
 @functools.cache
-def _shapes(text: str) -> tuple[Shape, ...]:
-    found = []
-    for dtype, dims, layout in _SHAPE.findall(text):
+def _shapes(kind: str) -> tuple[Shape, ...]:
+    shapes = []
+    for dtype, dims, layout in _SHAPE.findall(kind):
         space = _SPACE.search(layout)
         sizes = tuple(int(dim.lstrip("<=")) for dim in dims.split(",") if dim)
-        found.append(Shape(dtype, sizes, int(space[1]) if space else HBM))
-    return tuple(found)
+        shapes.append(Shape(dtype, sizes, int(space[1]) if space else HBM))
+    return tuple(shapes)
 
 
 def _numbers(text: str) -> list[int]:
@@ -250,6 +267,5 @@ def _short(line: str) -> str:
     _, package, inside = line.rpartition("/site-packages/")
     if package:
         return OUTSIDE + inside
-    if line.startswith(f"{ROOT}/"):
-        return line.removeprefix(f"{ROOT}/")
-    return "/".join(line.split("/")[-2:])
+    root = f"{checkout.ROOT.as_posix()}/"
+    return line.removeprefix(root) if line.startswith(root) else "/".join(line.split("/")[-2:])

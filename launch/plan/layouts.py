@@ -11,7 +11,7 @@ OFFLOAD = (
     "remat offload is not tried: it keeps a layer's input on the device, as full does, and so "
     "finds no room where full finds none"
 )
-"""What is told where nothing fits; the step's other activations go to the host's memory."""
+"""What is said where nothing fits; the step's other activations go to the host's memory."""
 CLOSE = 0.05
 """Share of a batch by which another is as good: 4M tokens may be 4,000,000 or 4,194,304."""
 
@@ -27,7 +27,7 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
     padded where `tensor` does not divide it. Raises Uncut, with a batch size that could be cut, if
     there is none.
     """
-    found = False
+    none = True
     for tensor in _tensors(config, devices, slices):
         shards = devices // tensor
         rows = config.train.batch_size // shards
@@ -40,32 +40,32 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
             mesh = dataclasses.replace(config.mesh, replica=replica, fsdp=fsdp, tensor=tensor)
             for accumulation in _divisors(rows):
                 for remat in REMAT:
-                    found = True
+                    none = False
                     yield dataclasses.replace(
                         config,
                         mesh=mesh,
                         model=dataclasses.replace(config.model.padded_for(tensor), remat=remat),
                         train=dataclasses.replace(config.train, accumulation=accumulation),
                     )
-    if not found:
+    if none:
         raise _uncut(config, devices, slices)
 
 
-def flags(chosen: RunConfig, given: RunConfig) -> str:
-    """What to write on the command line to get the chosen layout."""
+def flags(chosen: RunConfig, config: RunConfig) -> str:
+    """What to write on the command line to get the chosen layout of `config`."""
     mesh, model = chosen.mesh, chosen.model
-    found = [f"--mesh.replica {mesh.replica}"] if mesh.replica > 1 else []
-    found += [f"--mesh.fsdp {mesh.fsdp}"]
-    found += [f"--mesh.tensor {mesh.tensor}"] if mesh.tensor > 1 else []
-    found += [f"--model.remat {model.remat}"]
-    found += [
+    words = [f"--mesh.replica {mesh.replica}"] if mesh.replica > 1 else []
+    words += [f"--mesh.fsdp {mesh.fsdp}"]
+    words += [f"--mesh.tensor {mesh.tensor}"] if mesh.tensor > 1 else []
+    words += [f"--model.remat {model.remat}"]
+    words += [
         f"--model.{field.name.replace('_', '-')} {getattr(model, field.name)}"
         for field in dataclasses.fields(model)
-        if field.name != "remat" and getattr(model, field.name) != getattr(given.model, field.name)
+        if field.name != "remat" and getattr(model, field.name) != getattr(config.model, field.name)
     ]
-    if chosen.train.accumulation != given.train.accumulation:
-        found += [f"--train.accumulation {chosen.train.accumulation}"]
-    return " ".join(found)
+    if chosen.train.accumulation != config.train.accumulation:
+        words += [f"--train.accumulation {chosen.train.accumulation}"]
+    return " ".join(words)
 
 
 def _tensors(config: RunConfig, devices: int, slices: int) -> list[int]:

@@ -13,7 +13,7 @@ from model.sharding import AXES
 from train.chips import Chip
 
 
-class Span(NamedTuple):
+class GroupSpan(NamedTuple):
     """Where the groups of one mesh axis, or of several, lie."""
 
     inner: int
@@ -34,11 +34,11 @@ class Placement(NamedTuple):
     rings: dict[str, float]
     """Links that each axis uses inside a slice of a torus."""
 
-    def joined(self, axes: tuple[str, ...]) -> Span:
+    def joined(self, axes: tuple[str, ...]) -> GroupSpan:
         """The span of groups over these axes; over all of them if none is named."""
         axes = axes or AXES
         links = sum(self.rings.get(axis, 0.0) for axis in axes)
-        return Span(*_parts_of(self.sizes, self.domain, axes), links or 1)
+        return GroupSpan(*_parts_of(self.sizes, self.domain, axes), links or 1)
 
 
 @functools.cache
@@ -56,35 +56,14 @@ def _parts_of(sizes: tuple[int, ...], domain: int, axes: tuple[str, ...]) -> tup
     return int(members.min()), int(np.bincount(parts // number).max())
 
 
-@functools.cache
-def cube(chip: Chip, chips: int) -> tuple[int, ...]:
-    """The torus nearest to a cube of so many chips of a TPU, smallest side first: of multiples of
-    4 in three dimensions, if that can be had."""
-    found = [
-        sides
-        for sides in itertools.combinations_with_replacement(_divisors(chips), chip.torus)
-        if math.prod(sides) == chips
-    ]
-
-    def stretched(sides: tuple[int, ...]) -> tuple[bool, int]:
-        return chip.torus == 3 and any(side % 4 for side in sides), sum(sides)
-
-    return min(found, key=stretched)
-
-
 def place(chip: Chip, sizes: dict[str, int], shape: tuple[int, ...] = ()) -> Placement:
     """Every axis of a mesh on the machine, the last axis on the nearest chips.
 
-    `shape` is the torus of one slice of a TPU, that nearest to a cube of all chips if it is not
-    given; slices, and nodes of GPUs, are filled with the fastest axes first. ValueError if the
-    axes do not fill whole slices or nodes.
+    `shape` is the torus of one slice of a TPU; slices, and nodes of GPUs, are filled with the
+    fastest axes first. ValueError if the axes do not fill whole slices or nodes.
     """
     chips = math.prod(sizes.values())
-    if chip.torus:
-        shape = shape or cube(chip, chips)
-        domain = math.prod(shape)
-    else:
-        domain = min(chip.domain, chips)
+    domain = math.prod(shape) if chip.torus else min(chip.domain, chips)
     if chips % domain:
         where = f"slices of {'x'.join(map(str, shape))}" if chip.torus else "nodes of"
         raise UserError(
@@ -143,7 +122,3 @@ def _parts(free: list[int], size: int) -> dict[int, int]:
         if part > 1:
             parts[side] = part
     return parts
-
-
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]

@@ -33,11 +33,7 @@ class Topology(NamedTuple):
     @property
     def devices(self) -> int:
         """Devices that JAX shows."""
-        return self.chips * self.devices_per_chip
-
-    @property
-    def devices_per_chip(self) -> int:
-        return self.chip.devices
+        return self.chips * self.chip.devices
 
     @property
     def name(self) -> str:
@@ -48,7 +44,7 @@ class Topology(NamedTuple):
         return f"{many}{self.chip.name}:{_by(self.shape)}"
 
     @property
-    def told(self) -> str:
+    def words(self) -> str:
         """In words, with the chips."""
         what = f"{self.chips:,} {self.chip.name} chip{'s' if self.chips > 1 else ''}"
         if self.chip.platform == "gpu":
@@ -64,16 +60,16 @@ def parse(text: str) -> Topology:
 
     Raises ValueError that lists the known chips, or the counts and shapes nearest to the one asked.
     """
-    found = SPELLING.fullmatch(text.lower())
-    name = found and OTHER_NAMES.get(found[2], found[2])
-    if found is None or name not in CHIPS:
+    match = SPELLING.fullmatch(text.lower())
+    name = match and OTHER_NAMES.get(match[2], match[2])
+    if match is None or name not in CHIPS:
         raise UserError(
             f"on={text} must be a number of known chips, because only their compilers and figures "
             f"are here: {', '.join(CHIPS)}; try v5p:4x4x4, v5p-128, 2xv5e-256 or h100x64"
         )
-    chip, slices = CHIPS[name], int(found[1] or 1)
-    shape, named, count = found[3], found[4], found[5]
-    if (chip.platform == "gpu") != (count is not None) or (count and found[1]):
+    many, _, shape, named, count = match.groups()
+    chip, slices = CHIPS[name], int(many or 1)
+    if (chip.platform == "gpu") != (count is not None) or (count and many):
         example = "h100x64" if chip.platform == "gpu" else f"{name}-64"
         raise UserError(
             f"on={text} must say GPUs as h100x64 and TPUs as v5p:4x4x4 or v5p-128, because GPUs "

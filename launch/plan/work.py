@@ -1,16 +1,24 @@
 """What one train step asks of one chip: products, memory traffic and collectives.
 
-Two places tell it: arithmetic from the config alone, and the compiled program. One roofline reads
-either.
+The compiled program says it (`launch.plan.compiled`), or arithmetic from the config alone, which
+is here. One roofline reads either.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from model.families.family import FamilyConfig
+from train.config import TrainConfig
+from train.memory import HALF, DeviceStep, device_step
+from train.optimizer.memory import PARAMETER, moments
 
 Kind = Literal["all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute"]
 Origin = Literal["arithmetic", "compiler"]
 
 
-class Collective(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Collective:
     """Collectives of one kind over the same mesh axes, all of a step together."""
 
     kind: Kind
@@ -18,7 +26,7 @@ class Collective(NamedTuple):
     """Mesh axes that the group spans, slowest first; empty if it follows no axes."""
     group: int
     """Chips in a group."""
-    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    count: int
     """How often it runs in a step, trips of loops counted."""
     bytes: float
     """Sent by a chip in a step, by a ring: of a result of G bytes over n chips, G (n - 1) / n for
@@ -39,3 +47,92 @@ class Work(NamedTuple):
     """Read from and written to the chip's memory."""
     collectives: tuple[Collective, ...]
     origin: Origin
+
+
+def arithmetic_work(
+    model: FamilyConfig,
+    train: TrainConfig,
+    length: int,
+    sizes: dict[str, int],
+    platform: str,
+    *,
+    packed: bool = True,
+) -> Work:
+    """One chip's work in one step on a mesh of those axis sizes; `train.memory.device_step` says
+    what may be wrong with them."""
+    step = device_step(model, train, length, sizes, platform, packed=packed)
+    return work_of(model, train, length, step)
+
+
+def work_of(model: FamilyConfig, train: TrainConfig, length: int, step: DeviceStep) -> Work:
+    """One chip's work in one step, of the step as that chip sees it."""
+    micro, L = train.accumulation, model.depth
+    return Work(
+        matmul_flops=micro * (L * _layer_flops(model, length, step) + 6 * step.tokens * step.table),
+        memory_bytes=micro * (L * _layer_traffic(model, length, step) + _head_traffic(step))
+        + _update_traffic(model, train, step),
+        collectives=tuple(
+            part for part in _collectives(model, micro, step) if part.group > 1 and part.bytes
+        ),
+        origin="arithmetic",
+    )
+
+
+def _layer_flops(model: FamilyConfig, length: int, step: DeviceStep) -> float:
+    """Forward, twice that backward, and what the backward pass computes again."""
+    forward = 2 * step.tokens * step.layer
+    heads, head_dim = model.attended[:2]
+    attention = 4 * step.tokens * length * step.scores_share * heads * head_dim / step.tensor
+    return (3 + step.recomputed) * forward + step.attention_passes * attention
+
+
+def _layer_traffic(model: FamilyConfig, length: int, step: DeviceStep) -> float:
+    """Bytes of a layer's products and of what is computed between them, as if well fused."""
+    products = HALF * (step.tokens * 2 * step.channels + 2 * step.layer)
+    scores = 0.0
+    if step.keeps_scores:
+        elements = step.tokens * length * step.scores_share * model.attended.heads / step.tensor
+        scores = step.attention_passes * (2 * PARAMETER + 2 * HALF) * elements
+    return (3 + step.recomputed) * products + scores
+
+
+def _head_traffic(step: DeviceStep) -> float:
+    """Logits written, read thrice and their gradient read twice; for every chunk of them the table
+    is read twice and its float32 gradient read and written."""
+    logits = step.tokens * step.rows
+    chunks = math.ceil(step.tokens / step.chunk)
+    return (4 * PARAMETER + HALF) * logits + chunks * (2 * HALF + 2 * PARAMETER) * step.table
+
+
+def _update_traffic(model: FamilyConfig, train: TrainConfig, step: DeviceStep) -> float:
+    """Parameters, gradient and moments read, all but the gradient written; micro-batches add up
+    their gradients."""
+    rounds = 3 + 2 * moments(train.optimizer, model)
+    rounds += 2 * train.accumulation if train.accumulation > 1 else 0
+    return rounds * PARAMETER * step.parameters
+
+
+def _collectives(model: FamilyConfig, micro: int, step: DeviceStep) -> list[Collective]:
+    L, D = model.depth, model.width
+    blocks = L * step.layer
+    gradients = HALF * blocks + (HALF + PARAMETER) * step.table
+    groups = {"fsdp": step.fsdp, "tensor": step.tensor, "replica": step.replica}
+
+    def over(axis: str, kind: Kind, count: int, size: float) -> Collective:
+        """`count` collectives whose results have `size` bytes in all."""
+        group = groups[axis]
+        sent = size * (group - 1) / group * (2 if kind == "all-reduce" else 1)
+        return Collective(kind, (axis,), group, count, sent)
+
+    ends = model.residual_sums
+    again = ends - 1 if step.recomputed else 0
+    again = ends if step.recomputed == 1 else again
+    reduced = L * (2 + ends + again) + 2
+    gathered = HALF * (2 * blocks + 2 * step.table)
+    return [
+        over("fsdp", "all-gather", micro * (2 * L + 2), micro * gathered),
+        over("fsdp", "reduce-scatter", micro * L, micro * HALF * blocks),
+        over("fsdp", "reduce-scatter", micro * 2, micro * (HALF + PARAMETER) * step.table),
+        over("replica", "all-reduce", micro * (L + 2), micro * gradients / step.fsdp),
+        over("tensor", "all-reduce", micro * reduced, micro * HALF * reduced * step.tokens * D),
+    ]

@@ -9,9 +9,10 @@ from typing import Annotated
 from annotated_types import Interval
 
 from data.fields import Size
+from launch.plan.estimate import estimates
 from launch.plan.layouts import flags
 from launch.plan.plan import make_plan
-from launch.plan.search import estimates_of, fits, search
+from launch.plan.search import search
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from launch.process.progress import Progress
@@ -43,12 +44,12 @@ def main(
     with tempfile.TemporaryDirectory() as folder, Progress() as report:
         taken = search(config, topology, Path(folder), report).best
         plans = []
-        for estimate in estimates_of(config, topology):
+        for estimate in estimates(config, topology):
             report(f"compiling {len(plans) + 1}: {flags(estimate.config, config)}")
             plans.append(make_plan(estimate.config, topology, Path(folder) / "one"))
-    best = min(filter(fits, plans), key=lambda plan: plan.time.seconds)
+    best = min((plan for plan in plans if plan.fit.fits), key=lambda plan: plan.time.seconds)
     off = taken.time.seconds / best.time.seconds - 1
-    print(f"{len(plans)} layouts of llama3-1b with {layers} layers on {topology.told}")
+    print(f"{len(plans)} layouts of llama3-1b with {layers} layers on {topology.words}")
     print(f"fastest: {best.time.seconds * 1e3:.2f} ms, {flags(best.config, config)}")
     print(f"taken:   {taken.time.seconds * 1e3:.2f} ms, {flags(taken.config, config)}: {off:+.1%}")
 

@@ -59,13 +59,13 @@ def line(found: Search, searched: float, alone: float) -> str:
     """A row of the table: what was found, and the seconds it took."""
     best, config = found.best, found.best.config
     micro, rows = config.train.accumulation, config.train.batch_size
-    layout = f"{shown(best.mesh)}, remat {config.model.remat}"
+    layout = f"{shown(best.step.mesh)}, remat {config.model.remat}"
     layout += f", {rows // micro:,} rows at a time" if micro > 1 else ""
-    held = max(plan.rss for _, plan in found.plans) / GIB
+    held = max(plan.step.rss for _, plan in found.plans) / GIB
     return (
-        f"| {config.preset} on {best.topology.told} | {layout} "
+        f"| {config.preset} on {best.topology.words} | {layout} "
         f"| {best.fit.peak / GIB:.1f} of {best.fit.limit / GIB:.1f} GiB "
-        f"| {best.time.seconds:.1f} s | {best.course.utilization:.1%} "
+        f"| {best.time.seconds:.1f} s | {best.totals.utilization:.1%} "
         f"| {searched:.0f} s | {alone:.0f} s | {held:.1f} GiB |"
     )
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from launch.plan.domain import TABLE, Aspect, Point, errors_of, points, ranges_of, within
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
+from launch.plan.published import TABLE, Aspect, Point, errors_of, points, ranges_of, within
 from model.flops import flops_per_token, parameter_count
 from tests.published.case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
 from tests.published.run import Run

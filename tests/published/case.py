@@ -1,14 +1,16 @@
 """Published runs in the terms of the roofline: which were fitted, which are held back, and how far
 off the prediction of each is."""
 
+import dataclasses
+import functools
+import itertools
 import math
 from typing import NamedTuple
 
-from launch.plan.arithmetic import work_of
 from launch.plan.efficiency import Efficiency
-from launch.plan.placement import Placement, cube, place
+from launch.plan.placement import Placement, place
 from launch.plan.roofline import step_time
-from launch.plan.work import Work
+from launch.plan.work import Work, work_of
 from model.attention.kernels import kernel_named
 from model.flops import flops_per_token, matrix_parameters
 from tests.published.gpu import GPU_RUNS
@@ -46,6 +48,23 @@ class Case(NamedTuple):
         return self.predicted(shares) / self.seconds - 1
 
 
+@functools.cache
+def cube(chip: Chip, chips: int) -> tuple[int, ...]:
+    """The torus nearest to a cube of so many chips of a TPU, smallest side first: of multiples of
+    4 in three dimensions, if that can be had."""
+    divisors = [n for n in range(1, chips + 1) if chips % n == 0]
+    tori = [
+        sides
+        for sides in itertools.combinations_with_replacement(divisors, chip.torus)
+        if math.prod(sides) == chips
+    ]
+
+    def stretched(sides: tuple[int, ...]) -> tuple[bool, int]:
+        return chip.torus == 3 and any(side % 4 for side in sides), sum(sides)
+
+    return min(tori, key=stretched)
+
+
 def case_of(run: Run) -> Case:
     """The run with our program's collectives, but that replicas add up once a step, and its own
     recomputation and attention kernel; of a pipeline the fullest stage. A torus that is not
@@ -68,7 +87,9 @@ def case_of(run: Run) -> Case:
         shape = cube(chip, chips_of(run) // run.sizes.get("replica", 1))
     work = work_of(model, train, run.length, one)
     once = tuple(
-        part._replace(bytes=part.bytes / run.accumulation) if part.axes == ("replica",) else part
+        dataclasses.replace(part, bytes=part.bytes / run.accumulation)
+        if part.axes == ("replica",)
+        else part
         for part in work.collectives
     )
     return Case(

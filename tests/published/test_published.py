@@ -2,8 +2,8 @@ import statistics
 
 import pytest
 
-from launch.plan.domain import points
 from launch.plan.efficiency import MATMUL, efficiency
+from launch.plan.published import points
 from model.flops import parameter_count
 from tests.command import ROOT
 from tests.published.__main__ import derived, drift, fit, rewritten

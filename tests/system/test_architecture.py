@@ -41,16 +41,7 @@ FORBIDDEN = ("utils.py", "common.py", "helpers.py", "misc.py")
 LONGEST = 300
 
 # To be emptied.
-TWICE = """
-Course
-Estimate
-Fit
-Part
-Row
-Run
-Span
-Target
-""".split()
+TWICE = ["Run"]
 
 
 def name_of(path: Path) -> str:

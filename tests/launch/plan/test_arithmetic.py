@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.extend import core
 
-from launch.plan.arithmetic import work
 from launch.plan.work import Work
+from launch.plan.work import arithmetic_work as work
 from launch.presets.preset import preset
 from launch.run.build import fresh_state, step_arguments
 from model.families.decoder_config import DecoderConfig

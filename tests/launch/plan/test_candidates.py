@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from launch.plan.search import Estimate, estimates_of, next_of
+from launch.plan.estimate import LayoutEstimate
+from launch.plan.estimate import estimates as estimates_of
+from launch.plan.search import next_of
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 
@@ -14,24 +16,23 @@ ROOM = CHIPS.chip.memory
 
 
 @pytest.fixture(scope="module")
-def estimates() -> list[Estimate]:
+def estimates() -> list[LayoutEstimate]:
     found = estimates_of(preset("llama3-8b"), CHIPS)
-    return sorted(found, key=lambda estimate: estimate.seconds)
+    return sorted(found, key=lambda estimate: estimate.time.seconds)
 
 
 def said(peak: float, *, fits: bool) -> Any:
     """A plan, as far as the search looks at it."""
-    verdict = "fits" if fits else "does not fit"
-    return SimpleNamespace(fit=SimpleNamespace(peak=peak, verdict=verdict))
+    return SimpleNamespace(fit=SimpleNamespace(peak=peak, fits=fits))
 
 
-def test_the_fastest_that_seems_to_fit_is_first(estimates: list[Estimate]) -> None:
+def test_the_fastest_that_seems_to_fit_is_first(estimates: list[LayoutEstimate]) -> None:
     first = next_of(estimates, CHIPS, [], [])
     assert first == next(estimate for estimate in estimates if estimate.bytes <= ROOM)
 
 
 def test_what_was_wrong_of_one_corrects_those_that_recompute_the_same(
-    estimates: list[Estimate],
+    estimates: list[LayoutEstimate],
 ) -> None:
     first = next_of(estimates, CHIPS, [], [])
     assert first
@@ -48,7 +49,7 @@ def test_what_was_wrong_of_one_corrects_those_that_recompute_the_same(
     ), "some that seemed to fit before are left out now"
 
 
-def test_of_layouts_alike_one_that_fits_or_fails_is_enough(estimates: list[Estimate]) -> None:
+def test_of_layouts_alike_one_that_fits_or_fails_is_enough(estimates: list[LayoutEstimate]) -> None:
     first = next_of(estimates, CHIPS, [], [])
     assert first
     kind = (first.config.mesh.tensor, first.config.model.remat)
@@ -60,11 +61,11 @@ def test_of_layouts_alike_one_that_fits_or_fails_is_enough(estimates: list[Estim
         assert second and (second.config.mesh.tensor, second.config.model.remat) != kind
 
 
-def test_where_nothing_seems_to_fit_the_smallest_is_tried(estimates: list[Estimate]) -> None:
-    large = [Estimate(e.config, e.bytes + ROOM, e.seconds) for e in estimates]
-    assert next_of(large, CHIPS, [], []) == min(large, key=lambda estimate: estimate.bytes)
+def test_where_nothing_seems_to_fit_the_smallest_is_tried(estimates: list[LayoutEstimate]) -> None:
+    tight = CHIPS._replace(chip=CHIPS.chip._replace(memory=2**20))
+    assert next_of(estimates, tight, [], []) == min(estimates, key=lambda e: e.bytes)
 
 
-def test_nothing_is_left_when_all_were_tried(estimates: list[Estimate]) -> None:
+def test_nothing_is_left_when_all_were_tried(estimates: list[LayoutEstimate]) -> None:
     one = estimates[:1]
     assert next_of(one, CHIPS, [(one[0], said(1.0, fits=False))], []) is None

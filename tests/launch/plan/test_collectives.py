@@ -2,10 +2,10 @@
 
 import pytest
 
-from launch.plan.compiled import read
+from launch.plan.compiled import work_in
 from launch.plan.executed import executed
 from launch.plan.hlo import Program
-from launch.plan.moved import moved_bytes
+from launch.plan.memory_traffic import memory_traffic
 
 GATHER = (
     "all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={1}, "
@@ -56,7 +56,7 @@ ENTRY %main (p: bf16[8,2], x: bf16[16,8], y: bf16[8,8]) -> bf16[8,8] {{
 
 
 def test_a_gather_spread_over_fusions_is_one() -> None:
-    found = read(Program(SPREAD), {"fsdp": 4})
+    found = work_in(Program(SPREAD), {"fsdp": 4})
     (gather,) = found.work.collectives
     assert (gather.kind, gather.axes, gather.count) == ("all-gather", ("fsdp",), 1)
     assert gather.bytes == 3 * 8 * 2 * 2
@@ -83,7 +83,7 @@ ENTRY %main (x: bf16[8,8]) -> bf16[1,8] {{
   ROOT %permute = bf16[1,8] collective-permute(%slice), channel_id=1, {ring}
 }}
 """
-    (permute,) = read(Program(text), {"fsdp": 4}).work.collectives
+    (permute,) = work_in(Program(text), {"fsdp": 4}).work.collectives
     assert (permute.kind, permute.where) == ("collective-permute", "model/mlp.py:44")
 
 
@@ -92,7 +92,7 @@ def test_its_arrays_are_moved_once() -> None:
     it read and write their own."""
     program = Program(SPREAD)
     moved = {
-        one.instruction.name: moved_bytes(program, one)
+        one.instruction.name: memory_traffic(one.instruction)
         for one in executed(program)
         if one.instruction.opcode == "fusion"
     }

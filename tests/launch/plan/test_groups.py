@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.plan.groups import Group, groups_of, permuted, span, turned
+from launch.plan.groups import Group, group_of, groups_of, turned
 
 MESH = {"replica": 2, "stage": 1, "fsdp": 4, "tensor": 2}
 
@@ -41,7 +41,7 @@ def test_axes_of_every_form_are_those_the_groups_were_made_of(
         f"replica_groups=mesh[{names}] {{{joined}}}, dimensions={{0}}",
     ):
         assert groups_of(text, mesh) == groups
-        assert span(groups_of(text, mesh), mesh) == wanted
+        assert group_of(text, mesh) == wanted
 
 
 def test_mesh_form_may_order_devices_and_split_axes() -> None:
@@ -56,14 +56,13 @@ def test_mesh_form_may_order_devices_and_split_axes() -> None:
 
 
 def test_no_groups_are_all_devices() -> None:
-    assert span(groups_of("channel_id=1, replica_groups={}, to_apply=%add", MESH), MESH) == Group(
-        ("replica", "fsdp", "tensor"), 16
-    )
+    everything = Group(("replica", "fsdp", "tensor"), 16)
+    assert group_of("channel_id=1, replica_groups={}, to_apply=%add", MESH) == everything
 
 
 def test_groups_along_no_axes_have_none() -> None:
-    assert span([[0, 1], [2, 4]], MESH) == Group((), 2)
-    assert span([[0, 1], [2]], MESH) == Group((), 2)
+    assert group_of(listed([[0, 1], [2, 4]]), MESH) == Group((), 2)
+    assert group_of(listed([[0, 1], [2]]), MESH) == Group((), 2)
 
 
 def pairs(found: Iterable[tuple[int, int]]) -> str:
@@ -72,10 +71,10 @@ def pairs(found: Iterable[tuple[int, int]]) -> str:
 
 def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
     ring = [(one, one - one % 8 + (one + 2) % 8) for one in range(16)]
-    assert permuted(pairs(ring), MESH) == Group(("fsdp",), 4)
+    assert group_of(pairs(ring), MESH) == Group(("fsdp",), 4)
     both = itertools.chain(ring[:3], [(3, 2), (4, 4)])
-    assert permuted(pairs(both), MESH) == Group(("fsdp", "tensor"), 8)
-    assert permuted(pairs([(0, 0), (1, 1)]), MESH) == Group((), 1)
+    assert group_of(pairs(both), MESH) == Group(("fsdp", "tensor"), 8)
+    assert group_of(pairs([(0, 0), (1, 1)]), MESH) == Group((), 1)
 
 
 @pytest.mark.parametrize("places", [1, 2, -1])

@@ -7,32 +7,31 @@ import pytest
 
 from launch.config import MeshConfig
 from launch.plan.compile_step import logical, wanted
-from launch.plan.compiler import Compiled, TooLarge
-from launch.plan.memory import Fit, fit_of, require_possible
+from launch.plan.compiler import CompiledStep
+from launch.plan.memory import MemoryFit, fit_lines, fit_of, require_possible
 from launch.plan.plan import require_layout
-from launch.plan.show import fit_lines
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from launch.run.build import fresh_state, step_arguments
 from tests.models import SMALL, TRAIN, changed, mesh_of, shapes_of
 from train.step import make_train_step
 
-LOGICAL = {"parameters": 400, "optimizer": 804, "average": 0, "batch": 20}
-TOLD = {
+LOGICAL = {"parameters": 400, "optimizer": 804, "moving average": 0, "batch": 20}
+STEP: dict[str, Any] = {
     "logical": LOGICAL,
     "mesh": {},
     "attention": "xla",
     "seconds": 1.0,
     "cpu_seconds": 1.0,
     "rss": 1,
+    "folder": Path("plan"),
 }
 EMA = changed(TRAIN, ema_decay=0.9)
 
 
-def compiled(*, limit: int, peak: int) -> Compiled:
-    sizes: dict[str, Any] = dict.fromkeys(("outputs", "aliased", "temporaries", "code", "host"), 0)
-    where = Path("step.hlo")
-    return Compiled(**sizes, **TOLD, limit=limit, arguments=1300, peak=peak, hlo=where)
+def compiled(*, limit: int, peak: int, temporaries: int = 0, host: int = 0) -> CompiledStep:
+    sizes = {"arguments": 1300, "temporaries": temporaries, "peak": peak, "host": host}
+    return CompiledStep(**STEP, limit=limit, bytes=sizes)
 
 
 @pytest.mark.parametrize(
@@ -49,13 +48,13 @@ def test_what_lies_in_the_hosts_memory_fills_no_device(
 ) -> None:
     """The compiler's peak of such a step counts the host's memory: 9,000 of 5,000 here."""
     monkeypatch.delenv("XLA_CLIENT_MEM_FRACTION", raising=False)
-    both = compiled(limit=5000, peak=9000)._replace(temporaries=temporaries, host=7000)
+    both = compiled(limit=5000, peak=9000, temporaries=temporaries, host=7000)
     fit = fit_of(both, parse(on))
     assert (fit.peak, fit.verdict, fit.host) == (peak, verdict, 7000)
     assert sum(parts(fit).values()) == peak
 
 
-def parts(fit: Fit) -> dict[str, int]:
+def parts(fit: MemoryFit) -> dict[str, int]:
     return {part.name: part.bytes for part in fit.parts}
 
 
@@ -70,7 +69,7 @@ def test_logical_bytes_are_those_of_the_compiled_arguments(packed: bool) -> None
     found = program.memory_analysis()
     assert found is not None
     assert sum(told.values()) == found.argument_size_in_bytes
-    assert told["average"] == told["parameters"] > 0
+    assert told["moving average"] == told["parameters"] > 0
 
 
 def test_parts_sum_to_the_peak() -> None:
@@ -108,7 +107,7 @@ def test_what_did_not_fit_is_told_with_what_it_wanted() -> None:
         (False, 9000, 9000, "compiler, arithmetic"),
         (True, 900, 1224, "compiler, arithmetic"),
     ):
-        too_large = TooLarge(limit=1000, needed=needed, whole=whole, message=Path("log"), **TOLD)
+        too_large = CompiledStep(limit=1000, needed=needed, whole=whole, **STEP)
         fit = fit_of(too_large, parse("v5p-8"))
         assert (fit.verdict, fit.peak, sum(parts(fit).values())) == ("does not fit", peak, peak)
         told = next(line for line in fit_lines(fit, parse("v5p-8")) if line.startswith("wanted"))

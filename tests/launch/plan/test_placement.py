@@ -9,16 +9,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from launch.config import MeshConfig
-from launch.plan.placement import Span, cube, place
+from launch.plan.placement import GroupSpan, place
 from launch.process.mesh import make_mesh
 from model.sharding import AXES
+from tests.published.case import cube
 from train.chips import CHIPS, Chip
 
 V5P, V5E, H100 = CHIPS["v5p"], CHIPS["v5e"], CHIPS["h100"]
 
 
-def spans(chip, shape=(), **sizes: int) -> dict[str, Span]:
+def spans(chip, shape=(), **sizes: int) -> dict[str, GroupSpan]:
+    shape = shape or torus_of(chip, sizes)
     return {axis: place(chip, sizes, shape).joined((axis,)) for axis in sizes}
+
+
+def torus_of(chip: Chip, sizes: dict[str, int]) -> tuple[int, ...]:
+    return cube(chip, math.prod(sizes.values())) if chip.torus else ()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,7 @@ def test_axes_together_use_the_links_of_both_but_nvlink_once() -> None:
 def test_every_chip_has_one_place(powers: tuple[int, ...], name: str) -> None:
     replica, fsdp, tensor = (2**n for n in powers)
     sizes = {"replica": replica, "fsdp": fsdp, "tensor": tensor}
-    placement = place(CHIPS[name], sizes)
+    placement = place(CHIPS[name], sizes, torus_of(CHIPS[name], sizes))
     found = {axis: placement.joined((axis,)) for axis in AXES}
     domain = math.prod(span.inner for span in found.values())
     assert domain == (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.plan.compiled import read
+from launch.plan.compiled import work_in
 from launch.plan.hlo import Program
 
 SPLASH = """custom-call(%mask, %mask, %q, %k, %k), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
@@ -89,13 +89,13 @@ def one_line(result: str, line: str, **operands: str) -> Program:
 def test_products_of_one_instruction(
     result: str, line: str, operands: dict[str, str], flops: float
 ) -> None:
-    found = read(one_line(result, line, **operands), {"fsdp": 1})
+    found = work_in(one_line(result, line, **operands), {"fsdp": 1})
     assert (found.work.matmul_flops, found.uncounted) == (flops, {})
 
 
 def test_a_kernel_that_is_not_known_is_named() -> None:
     line = 'custom-call(%x), custom_call_target="tpu_custom_call", metadata={op_name="mine"}'
-    found = read(one_line("f32[8]", line, x="f32[8]"), {"fsdp": 1})
+    found = work_in(one_line("f32[8]", line, x="f32[8]"), {"fsdp": 1})
     assert (found.work.matmul_flops, found.uncounted) == (0, {"tpu_custom_call": 1})
 
 
@@ -124,5 +124,5 @@ ENTRY %main (p: pred[], x: f32[8,8]) -> f32[8,8] {
         "true_computation=%banded, false_computation=%dense",
         "branch_computations={%dense, %banded}",
     ):
-        found = read(Program(text.replace("BRANCHES", branches)), {"fsdp": 1})
+        found = work_in(Program(text.replace("BRANCHES", branches)), {"fsdp": 1})
         assert found.work.matmul_flops == 2 * 8 * 8 * 8

@@ -5,8 +5,8 @@ import dataclasses
 
 import pytest
 
-from launch.plan.collectives import collectives, sent
-from launch.plan.compiled import read
+from launch.plan.collectives import merged, sent_by
+from launch.plan.compiled import work_in
 from launch.plan.executed import executed
 from launch.plan.hlo import Program
 from launch.plan.traffic import traffic
@@ -105,9 +105,9 @@ MESH = {"replica": 1, "fsdp": 4, "tensor": 1}
 BYTES = 16 * 64 * 2
 
 
-def found_in(text: str) -> tuple[Collective, ...]:
+def found_in(text: str) -> list[Collective]:
     program = Program(text)
-    return collectives(sent(program, executed(program), MESH))
+    return merged(sent_by(program, executed(program), MESH))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_is_gathered_so_has_to_be_a_weight() -> None:
     run = preset("tiny")
     data = dataclasses.replace(run.data, sequence_length=16)
     run = dataclasses.replace(run, model=LLAMA, train=TRAIN, data=data)
-    found = read(Program(GATHER), MESH)
+    found = work_in(Program(GATHER), MESH)
     (gather,) = traffic(found, run, MESH).unasked
     assert (gather.kind, gather.bytes) == ("all-gather", 3 * BYTES)
     wide = dataclasses.replace(LLAMA, embed_dim=64, mlp_dim=64)

@@ -1,10 +1,13 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.plan.efficiency import Efficiency, efficiency, fitted_on
 from launch.plan.placement import place
-from launch.plan.roofline import course, step_time
+from launch.plan.roofline import step_time, totals_of
+from launch.plan.topology import parse
 from launch.plan.work import Collective, Work
 from launch.presets.preset import preset
 from model.flops import flops_per_token
@@ -78,7 +81,7 @@ def test_products_and_memory_run_together_and_waiting_is_added() -> None:
 
 def test_no_more_is_hidden_than_the_chip_works() -> None:
     need = work(gather("fsdp", 16, 16e12), flops=459e9)
-    time = step_time(need, V5P, place(V5P, {"fsdp": 16}), PEAK._replace(overlap=1.0))
+    time = step_time(need, V5P, place(V5P, {"fsdp": 16}, (2, 2, 4)), PEAK._replace(overlap=1.0))
     assert time.hidden == pytest.approx(1e-3)
 
 
@@ -122,14 +125,20 @@ def test_more_work_is_never_faster_and_a_better_chip_never_slower(
 def test_course_of_a_run_by_hand() -> None:
     """2 M tokens in 10 s on 512 chips: 1 T tokens take 5 M seconds."""
     run = preset("llama3-8b")
-    whole = course(10.0, run.model, 2000, 1000, V5P, 512, tokens=1e12, price=2.0)
+    run = dataclasses.replace(
+        run,
+        data=dataclasses.replace(run.data, sequence_length=2000),
+        train=dataclasses.replace(run.train, batch_size=1000, steps=500_000),
+    )
+    topology = parse("v5p:8x8x8")
+    whole = totals_of(run, topology, 10.0, price=2.0)
     assert whole.tokens_per_second == 2e5
     assert whole.days == pytest.approx(5e6 / 86400)
     assert whole.chip_hours == pytest.approx(512 * 5e6 / 3600)
     assert whole.cost == pytest.approx(2 * 512 * 5e6 / 3600)
     peak = 512 * V5P.matmul_flops
     assert whole.utilization == pytest.approx(2e5 * flops_per_token(run.model, 2000) / peak)
-    assert course(10.0, run.model, 2000, 1000, V5P, 512, tokens=1e12).cost is None
+    assert totals_of(run, topology, 10.0).cost is None
 
 
 def test_a_chip_without_published_runs_says_whose_efficiency_it_has() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from launch.config import MeshConfig, RunConfig
-from launch.plan import search_show, show
+from launch.plan.estimate import estimates as estimates_of
 from launch.plan.layouts import OFFLOAD, layouts
-from launch.plan.search import Search, estimates_of, fits, nothing_fits, search
-from launch.plan.search_picture import draw, pareto
+from launch.plan.pictures import draw_search, pareto
+from launch.plan.plan import plan_json, plan_text
+from launch.plan.search import Search, nothing_fits, search, search_json, search_text
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from tests.command import meshloom
@@ -44,20 +45,20 @@ def test_the_fastest_of_those_that_fit_is_taken(found: Search) -> None:
     tried = [e for e, _ in found.plans] + [e for e, _ in found.failed]
     assert {e.config.model.remat for e in tried} == {"none", "dots", "full"}
     assert len(tried) == 3, "layouts that differ in little are left out"
-    assert all(fits(plan) and plan.time.origin == "compiler" for _, plan in found.plans)
+    assert all(plan.fit.fits and plan.time.origin == "compiler" for _, plan in found.plans)
     assert found.best.time.seconds == min(plan.time.seconds for _, plan in found.plans)
     assert found.best.config.model.remat != "full", "what fits needs nothing computed again"
 
 
 def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: RunConfig) -> None:
-    told = search_show.as_text(found, given).splitlines()
+    told = search_text(found, given).splitlines()
     assert max(map(len, told)) <= 80
     assert (
         told[-1].split() == f"--mesh.fsdp 1 --model.remat {found.best.config.model.remat}".split()
     )
     assert sum(line.endswith("*") for line in told) == 1
     assert not any("export" in line for line in told)
-    json = search_show.as_json(found, given)
+    json = search_json(found, given)
     assert json["environment"] is None
     assert len(json["layouts"]) == 6 and len(json["compiled"]) == 2
 
@@ -65,28 +66,29 @@ def test_what_is_told_holds_the_flags_and_fits_the_screen(found: Search, given: 
 def test_a_share_that_must_be_larger_is_among_what_to_paste(
     found: Search, given: RunConfig
 ) -> None:
-    fit = found.best.fit._replace(verdict="fits if a process may take more", peak=80, limit=100)
+    verdict = "fits if a process may take more"
+    fit = dataclasses.replace(found.best.fit, verdict=verdict, peak=80, limit=100)
     more = dataclasses.replace(found, best=dataclasses.replace(found.best, fit=fit))
     variable = "XLA_CLIENT_MEM_FRACTION=0.82"
-    assert search_show.as_text(more, given).splitlines()[-2:-1] == [f"  export {variable}"]
-    assert search_show.as_json(more, given)["environment"] == variable
+    assert search_text(more, given).splitlines()[-2:-1] == [f"  export {variable}"]
+    assert search_json(more, given)["environment"] == variable
 
 
 def test_files_of_the_plan_and_of_the_compiler_are_told(found: Search, tmp_path: Path) -> None:
     best = found.best
-    said = show.as_text(best, tmp_path).splitlines()[-2:]
-    assert said == [f"files: {tmp_path}", f"of the compiler: {best.folder}"]
-    assert show.as_text(best, best.folder).splitlines()[-1] == f"files: {best.folder}"
-    assert (best.folder / "step.hlo").is_file()
-    assert show.as_json(best)["course"]["origin"].startswith("arithmetic roofline over the comp")
+    said = plan_text(best, tmp_path).splitlines()[-2:]
+    assert said == [f"files: {tmp_path}", f"of the compiler: {best.step.folder}"]
+    assert plan_text(best, best.step.folder).splitlines()[-1] == f"files: {best.step.folder}"
+    assert (best.step.folder / "step.hlo").is_file()
+    assert plan_json(best)["course"]["origin"].startswith("arithmetic roofline over the comp")
 
 
 def test_the_plan_that_is_found_is_held_against_what_was_fitted(
     found: Search, tmp_path: Path
 ) -> None:
-    text = show.as_text(found.best, tmp_path)
+    text = plan_text(found.best, tmp_path)
     assert "\nOUTSIDE what the time was fitted on: 300 K parameters; rows of 256 " in text
-    assert show.as_json(found.best)["domain"]["outside"] == ("parameters", "length", "chips")
+    assert plan_json(found.best)["domain"]["outside"] == ("parameters", "length", "chips")
 
 
 def test_a_layout_that_the_compiler_fails_for_is_set_aside(
@@ -94,12 +96,12 @@ def test_a_layout_that_the_compiler_fails_for_is_set_aside(
 ) -> None:
     ((_, message),) = found.failed
     assert "step.hlo" in message and told[-1] == f"set aside: {message}"
-    assert sum("failed" in line for line in search_show.as_text(found, given).splitlines()) == 1
-    assert search_show.as_json(found, given)["failed"][0]["message"] == message
+    assert sum("failed" in line for line in search_text(found, given).splitlines()) == 1
+    assert search_json(found, given)["failed"][0]["message"] == message
 
 
 def test_the_picture_is_drawn(found: Search, tmp_path: Path) -> None:
-    draw(found, tmp_path / "search.png")
+    draw_search(found, tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -112,7 +114,7 @@ def test_estimates_grow_with_what_a_layout_keeps_and_recomputes() -> None:
     }
     kept = [at[1, 4, remat].bytes for remat in ("none", "dots", "full")]
     assert kept == sorted(kept, reverse=True) and kept[0] > kept[2]
-    assert at[1, 4, "full"].seconds > at[1, 4, "none"].seconds
+    assert at[1, 4, "full"].time.seconds > at[1, 4, "none"].time.seconds
     assert at[1, 16, "full"].bytes < at[1, 4, "full"].bytes
     assert len(list(layouts(run, 64))) >= len(at)
 
@@ -122,9 +124,10 @@ def test_nothing_beats_what_stands_on_the_front() -> None:
     front = pareto(estimates)
     for one in front:
         assert not any(
-            other.seconds <= one.seconds and other.bytes < one.bytes for other in estimates
+            other.time.seconds <= one.time.seconds and other.bytes < one.bytes
+            for other in estimates
         )
-    assert min(e.seconds for e in estimates) == front[0].seconds
+    assert min(e.time.seconds for e in estimates) == front[0].time.seconds
     assert min(e.bytes for e in estimates) == front[-1].bytes
 
 

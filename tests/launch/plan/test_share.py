@@ -1,7 +1,7 @@
 import pytest
 
 from launch import cli
-from launch.plan.share import NAME, OLD, share_of, wanted
+from launch.plan.memory import NAME, OLD, MemoryFit, share_of
 from launch.plan.topology import parse
 
 GPUS = parse("h100x8")
@@ -40,5 +40,6 @@ def test_both_names_are_refused_before_the_compiler_is_asked(
 
 
 def test_the_share_that_is_advised_leaves_room_for_cuda() -> None:
-    assert wanted(0.8) == f"{NAME}=0.82"
-    assert wanted(0.945) == f"{NAME}=0.95"
+    for peak, share in ((800, "0.82"), (945, "0.95")):
+        fit = MemoryFit("fits if a process may take more", peak, True, 1000, 0.75, (), 0)
+        assert fit.variable == f"{NAME}={share}"

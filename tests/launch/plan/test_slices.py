@@ -3,7 +3,7 @@ of our train step."""
 
 import pytest
 
-from launch.plan.collectives import collectives, sent
+from launch.plan.collectives import merged, sent_by
 from launch.plan.executed import executed
 from launch.plan.hlo import Program
 from launch.plan.work import Collective
@@ -70,9 +70,9 @@ MESH = {"replica": 2, "stage": 1, "fsdp": 2, "tensor": 2}
 GATHERED = 128 * 64 * 2
 
 
-def found_in(text: str, sizes: dict[str, int]) -> tuple[Collective, ...]:
+def found_in(text: str, sizes: dict[str, int]) -> list[Collective]:
     program = Program(text)
-    return collectives(sent(program, executed(program), sizes))
+    return merged(sent_by(program, executed(program), sizes))
 
 
 def test_slices_sum_over_replica_and_a_chain_of_fusions_gathers_once() -> None:

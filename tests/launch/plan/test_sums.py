@@ -2,10 +2,9 @@
 
 import pytest
 
-from launch.plan.compiled import read
+from launch.plan.compiled import work_in
 from launch.plan.hlo import Program
-from launch.plan.traffic import Row, Traffic
-from launch.plan.traffic_table import traffic_lines
+from launch.plan.traffic import Traffic, TrafficRow, traffic_lines
 from launch.plan.work import Collective
 
 SUM = "replica_groups={{0,1,2,3}}, to_apply=%add"
@@ -44,7 +43,7 @@ GIVEN = """  %p = bf16[2,4] parameter(0)
 def one(*lines: str) -> Collective:
     """The only collective of a program with these lines."""
     body = "".join(f"  {line}\n" for line in lines)
-    (found,) = read(
+    (found,) = work_in(
         Program(HEAD + WRITE + READ + ENTRY + GIVEN + body + "}\n"), {"fsdp": 4}
     ).work.collectives
     return found
@@ -102,6 +101,6 @@ def test_other_sums_are_sums(lines: tuple[str, ...]) -> None:
 
 
 def test_a_ratio_out_of_all_measure_fits_its_column() -> None:
-    row = Row("all-reduce", ("fsdp",), 4, 1, 785.0 * 2**30, 5.0 * 2**20)
-    lines = traffic_lines(Traffic({"fsdp": 4}, [row], [], [], [], {}))
+    row = TrafficRow("all-reduce", ("fsdp",), 4, 1, 785.0 * 2**30, 5.0 * 2**20)
+    lines = traffic_lines(Traffic([row], [], [], [], {}))
     assert lines[2].endswith(" > 999") and max(map(len, lines)) <= 80

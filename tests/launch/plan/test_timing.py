@@ -3,10 +3,9 @@ import dataclasses
 import pytest
 
 from launch.config import RunConfig
-from launch.plan.compiled import Read
+from launch.plan.compiled import ProgramWork
 from launch.plan.efficiency import efficiency
-from launch.plan.time_table import time_lines
-from launch.plan.timing import course_of, device_of, time_of
+from launch.plan.roofline import device_of, time_lines, time_of, totals_of
 from launch.plan.topology import parse
 from launch.plan.work import Collective, Work
 from launch.presets.preset import preset
@@ -51,7 +50,7 @@ def test_a_chip_of_two_devices_multiplies_as_fast_as_one_of_one() -> None:
 def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict[str, int]) -> None:
     config, topology = run(), parse(on)
     time = time_of(config, sizes, topology)
-    lines = time_lines(time, course_of(config, topology, time.seconds, 3.5), topology)
+    lines = time_lines(time, totals_of(config, topology, time.seconds, 3.5), topology)
     assert lines[0] == "time: arithmetic roofline over arithmetic"
     assert max(map(len, lines)) <= 80
     assert all(line == line.rstrip() for line in lines)
@@ -69,7 +68,7 @@ def test_a_short_step_is_told_in_a_smaller_unit(
     model = dataclasses.replace(config.model, num_layers=layers)
     config = dataclasses.replace(config, model=model)
     time = time_of(config, {"fsdp": 64}, topology)
-    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    lines = time_lines(time, totals_of(config, topology, time.seconds), topology)
     assert lines[1].split()[-1] == unit
     step = next(line.split()[1] for line in lines if line.startswith("step"))
     assert float(step) == pytest.approx(time.seconds * (1000 if unit == "ms" else 1), abs=1e-3)
@@ -80,36 +79,36 @@ def test_a_compiled_program_is_asked_before_arithmetic() -> None:
     config, topology = run(), parse("v5p:4x4x4")
     sizes, shares = {"fsdp": 64}, efficiency(parse("v5p:4x4x4").chip)
     gather = Collective("all-gather", ("fsdp",), 64, 1, 600e9)
-    found = Read(Work(459e12, 0.0, (gather,), "compiler"), [], {})
+    found = ProgramWork(Work(459e12, 0.0, (gather,), "compiler"), [], {})
     time = time_of(config, sizes, topology, found)
     assert time.communication[0].fast == pytest.approx(1 / shares.link)
     assert time.compute == pytest.approx(1 / shares.matmul)
-    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    lines = time_lines(time, totals_of(config, topology, time.seconds), topology)
     assert lines[0] == "time: arithmetic roofline over the compiler's program"
     assert "cost" not in lines[-1]
 
 
 def test_products_of_closed_kernels_are_counted_by_arithmetic() -> None:
     config, topology, sizes = run(), parse("v5p:4x4x4"), {"fsdp": 64}
-    found = Read(Work(459e12, 0.0, (), "compiler"), [], {"tpu_custom_call": 32})
+    found = ProgramWork(Work(459e12, 0.0, (), "compiler"), [], {"tpu_custom_call": 32})
     time = time_of(config, sizes, topology, found)
     assert time.compute == time_of(config, sizes, topology).compute
     assert (time.origin, time.products, time.communication) == ("compiler", "arithmetic", ())
-    lines = time_lines(time, course_of(config, topology, time.seconds), topology)
+    lines = time_lines(time, totals_of(config, topology, time.seconds), topology)
     assert "products are arithmetic's" in "\n".join(lines)
 
 
 def test_what_goes_to_the_host_is_said_not_to_be_in_the_time() -> None:
     config, topology, sizes = run(), parse("v5p:4x4x4"), {"fsdp": 64}
     time = time_of(config, sizes, topology)
-    course, said = course_of(config, topology, time.seconds), "host's memory and back is not"
+    course, said = totals_of(config, topology, time.seconds), "host's memory and back is not"
     assert said not in "\n".join(time_lines(time, course, topology))
     assert said in "\n".join(time_lines(time, course, topology, host=1))
 
 
 def test_a_run_takes_its_steps() -> None:
     config, topology = run(steps=1000, batch_size=512), parse("v5p:4x4x4")
-    whole = course_of(config, topology, 10.0, price=2.0)
+    whole = totals_of(config, topology, 10.0, price=2.0)
     assert whole.tokens == 1000 * 512 * 8192
     assert whole.days == pytest.approx(10_000 / 86400)
     assert whole.cost == pytest.approx(2 * 64 * 10_000 / 3600)

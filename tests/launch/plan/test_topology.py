@@ -28,7 +28,7 @@ from launch.plan.topology import parse
 def test_names(name: str, chips: int, devices: int, shape: tuple[int, ...]) -> None:
     topology = parse(name)
     assert (topology.chips, topology.devices, topology.shape) == (chips, devices, shape)
-    assert f"{chips:,} {topology.chip.name} chip" in topology.told
+    assert f"{chips:,} {topology.chip.name} chip" in topology.words
     assert parse(topology.name) == topology
 
 

@@ -6,10 +6,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from launch.plan.compiled import Read, read
+from launch.plan.compiled import ProgramWork, work_in
 from launch.plan.hlo import Program
-from launch.plan.traffic import Traffic, traffic
-from launch.plan.traffic_table import record, traffic_lines
+from launch.plan.traffic import Traffic, traffic, traffic_lines
 from launch.plan.work import Collective
 from launch.presets.preset import preset
 from launch.run.build import fresh_state, step_arguments
@@ -36,13 +35,13 @@ def program_of(model: DecoderConfig, train: TrainConfig, **sizes: int) -> Progra
     return Program(text)
 
 
-def by_kind(found: Read, kind: str, *axes: str) -> list[Collective]:
+def by_kind(found: ProgramWork, kind: str, *axes: str) -> list[Collective]:
     rows = found.work.collectives
     return [row for row in rows if row.kind == kind and row.axes == axes]
 
 
 def compared(
-    found: Read, model: DecoderConfig, train: TrainConfig, sizes: dict[str, int]
+    found: ProgramWork, model: DecoderConfig, train: TrainConfig, sizes: dict[str, int]
 ) -> Traffic:
     run = preset("tiny")
     data = dataclasses.replace(run.data, sequence_length=T)
@@ -62,7 +61,7 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
     sizes = {"fsdp": 8}
     program = program_of(model, train, **sizes)
-    found = read(program, sizes)
+    found = work_in(program, sizes)
     square = 2 * L * 2 * D * D * ITEM * 7 / 8  # micro-batches x layers x gathers
     gathers = by_kind(found, "all-gather", "fsdp")
     assert {row.group for row in gathers} == {8}
@@ -87,7 +86,7 @@ def test_tensor_sums_activations() -> None:
     model = dataclasses.replace(LAYERS, num_kv_heads=N)
     train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
     sizes = {"replica": 1, "fsdp": 2, "tensor": 4}
-    found = read(program_of(model, train, **sizes), sizes)
+    found = work_in(program_of(model, train, **sizes), sizes)
     rows = by_kind(found, "all-reduce", "tensor")
     hidden = (16 // 2 // 2) * T * D * ITEM * 2 * 3 / 4
     (output,) = [row for row in rows if row.bytes == 2 * L * 2 * hidden and row.count == 2 * L * 2]
@@ -125,7 +124,7 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
         text = lowered.compile().as_text()
     assert text is not None
     sizes = dict(mesh.shape)
-    told = compared(read(Program(text), sizes), LAYERS, TRAIN, sizes)
+    told = compared(work_in(Program(text), sizes), LAYERS, TRAIN, sizes)
     assert {(one.kind, *one.axes): one.bytes for one in told.unasked} == {
         ("all-to-all", "fsdp"): 64 * 32 / 4 * ITEM * 3 / 4,
         ("all-gather", "fsdp"): 64 * 32 * ITEM * 3 / 4,
@@ -139,12 +138,12 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")
     assert flagged[1].strip() == told.unasked[0].where
-    assert lines[0].endswith("least is arithmetic") and record(told)["origins"]
+    assert lines[0].endswith("least is arithmetic") and told.record["origins"]
     assert max(map(len, lines)) <= 80
 
 
 def test_a_device_alone_has_no_table() -> None:
-    alone = Traffic({"fsdp": 1}, [], [], [], [], {"kernel": 3})
+    alone = Traffic([], [], [], [], {"kernel": 3})
     first, *rest = traffic_lines(alone)
     assert first == "traffic of a step: none, as a device alone sends nothing"
     assert any("kernel" in line for line in rest), "what is not counted is told all the same"
@@ -162,9 +161,9 @@ ENTRY %main (x: f32[64]) -> f32[64] {{
 }}
 """
     sizes = {"fsdp": 2, "tensor": 2}
-    assert compared(read(Program(text), sizes), LAYERS, TRAIN, sizes).unasked == []
+    assert compared(work_in(Program(text), sizes), LAYERS, TRAIN, sizes).unasked == []
     alone = text.replace("reduce-scatter(%x)", "negate(%x)")
-    (gather,) = compared(read(Program(alone), sizes), LAYERS, TRAIN, sizes).unasked
+    (gather,) = compared(work_in(Program(alone), sizes), LAYERS, TRAIN, sizes).unasked
     assert (gather.kind, gather.axes, gather.bytes) == ("all-gather", ("tensor",), 32 * ITEM)
 
 
@@ -173,7 +172,7 @@ TENSOR, HALVES = "{{0,1,2,3},{4,5,6,7}}", "{{0,1},{2,3},{4,5},{6,7}}"
 NO_AXES = "{{0,1},{2,4},{3,5},{6,7}}"
 
 
-def sums(*lines: str) -> Read:
+def sums(*lines: str) -> ProgramWork:
     """Of a program for 8 devices that adds up arrays of these sizes over these groups."""
     given = "".join(
         f"  %x.{place} = f32[{line.split()[0]}]{{0}} parameter({place})\n"
@@ -183,7 +182,7 @@ def sums(*lines: str) -> Read:
         for place, line in enumerate(lines)
     )
     entry = f"ENTRY %main () -> f32[] {{\n{given}  ROOT %o = f32[] constant(0)\n}}\n"
-    return read(Program(f"HloModule sums, num_partitions=8\n\n{entry}"), MESH)
+    return work_in(Program(f"HloModule sums, num_partitions=8\n\n{entry}"), MESH)
 
 
 def needed_over(axis: str) -> float:
@@ -195,7 +194,7 @@ def test_sums_far_beyond_what_the_layout_needs_are_told_with_their_lines() -> No
     """Over 4 devices an all-reduce of an array sends 3 / 2 of its bytes, over 8 it sends 7 / 4."""
     enough = round(needed_over("tensor") / (ITEM * 3 / 2))
     told = compared(sums(f"{enough} {TENSOR}", f"{enough // 3} {TENSOR}"), LAYERS, TRAIN, MESH)
-    assert told.excess == [] and told.rows[0].bytes > told.rows[0].least
+    assert told.excess == [] and told.collectives[0].bytes > told.collectives[0].lower_bound
     told = compared(sums(f"{enough} {TENSOR}", f"{enough} {TENSOR}", "1 {}"), LAYERS, TRAIN, MESH)
     ((row, lines),) = told.excess
     assert (row.axes, row.runs, row.bytes) == (("tensor",), 2, 2 * enough * ITEM * 3 / 2)
@@ -207,7 +206,7 @@ def test_sums_far_beyond_what_the_layout_needs_are_told_with_their_lines() -> No
     assert text[first].startswith("all-reduce over tensor") and text[first].endswith("2.00")
     assert [line.split()[0] for line in text[first + 1 : first + 3]] == [one.where for one in lines]
     assert max(map(len, text)) <= 80
-    assert record(told)["excess"][0]["lines"] == [one._asdict() for one in lines]
+    assert told.record["excess"][0]["lines"] == [dataclasses.asdict(one) for one in lines]
 
 
 def test_a_sum_over_several_axes_may_stand_for_one_over_each() -> None:
@@ -223,20 +222,20 @@ def test_sums_that_nothing_needs_are_told_unless_small() -> None:
     several = [f"4000 {TENSOR}", f"2 {NO_AXES}", f"1 {NO_AXES}"]
     assert compared(sums(*several), LAYERS, TRAIN, MESH).excess == []
     ((row, lines),) = compared(sums(*several, f"9 {NO_AXES}"), LAYERS, TRAIN, MESH).excess
-    assert (row.axes, row.bytes, row.least) == ((), 12 * ITEM, 0)
+    assert (row.axes, row.bytes, row.lower_bound) == ((), 12 * ITEM, 0)
     assert [one.bytes for one in lines] == [9 * ITEM, 2 * ITEM, ITEM]
 
 
 def test_groups_of_several_sizes_along_an_axis_share_its_least() -> None:
     told = compared(sums(f"64 {TENSOR}", f"32 {HALVES}"), LAYERS, TRAIN, MESH)
-    (row,) = told.rows
+    (row,) = told.collectives
     assert (row.axes, row.group, row.runs) == (("tensor",), 4, 2)
-    assert (row.bytes, row.least) == (64 * ITEM * 3 / 2 + 32 * ITEM, needed_over("tensor"))
+    assert (row.bytes, row.lower_bound) == (64 * ITEM * 3 / 2 + 32 * ITEM, needed_over("tensor"))
 
 
 def test_replicas_sum_the_gradients_they_hold_once() -> None:
     sizes = {"replica": 2, "fsdp": 4}
-    found = read(program_of(LAYERS, TRAIN, **sizes), sizes)
+    found = work_in(program_of(LAYERS, TRAIN, **sizes), sizes)
     held = matrix_parameters(LAYERS) + 2 * V * D
     rows = by_kind(found, "all-reduce", "replica")
     # The lookup's gradient is summed over replicas before it is cut over fsdp.
@@ -251,6 +250,6 @@ def test_replicas_sum_the_gradients_they_hold_once() -> None:
     assert needed["gradients"] == (held / 4 + norms) * ITEM * 2 * 1 / 2
     gathers = sum(row.bytes for row in by_kind(found, "all-gather", "fsdp"))
     assert gathers == sum(need.bytes for need in told.needs if need.kind == "all-gather")
-    kept = record(told)
+    kept = told.record
     assert kept["bytes"] == sum(one.bytes for one in found.work.collectives)
-    assert kept["least"] == sum(needed.values())
+    assert kept["lower_bound"] == sum(needed.values())

@@ -1,8 +1,8 @@
 """A product that a TPU overlaps with the gather of its weight: shards go round a ring both ways, in
 a loop that is unrolled once. Shortened from a step of llama3-8b compiled for 64 chips of v5p."""
 
-from launch.plan.collectives import collectives, sent
-from launch.plan.compiled import read
+from launch.plan.collectives import merged, sent_by
+from launch.plan.compiled import work_in
 from launch.plan.executed import executed
 from launch.plan.hlo import Program
 from launch.plan.work import Collective
@@ -67,18 +67,18 @@ MESH = {"replica": 1, "fsdp": 4, "tensor": 2}
 BYTES = 256 * 64 * 2
 
 
-def found_in(text: str) -> tuple[Collective, ...]:
+def found_in(text: str) -> list[Collective]:
     program = Program(text)
-    return collectives(sent(program, executed(program), MESH))
+    return merged(sent_by(program, executed(program), MESH))
 
 
 def test_permutes_of_a_windowed_product_are_the_gather_they_replace() -> None:
     """Two in each of two trips and the one that the loop begins with; another stays a permute."""
-    assert found_in(WINDOWED) == (
+    assert found_in(WINDOWED) == [
         Collective("all-gather", ("fsdp",), 4, 1, (2 * 2 + 1) * BYTES, "model/mlp.py:44"),
         Collective("collective-permute", ("fsdp",), 4, 1, BYTES, ""),
-    )
-    assert read(Program(WINDOWED), MESH).work.matmul_flops == 2 * 2 * (2 * 512 * 256 * 64)
+    ]
+    assert work_in(Program(WINDOWED), MESH).work.matmul_flops == 2 * 2 * (2 * 512 * 256 * 64)
 
 
 def test_what_such_a_loop_ends_with_is_scattered() -> None:

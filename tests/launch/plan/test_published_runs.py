@@ -1,6 +1,7 @@
 """What the published runs span, and how far off they are, is worked out from the runs alone."""
 
 import dataclasses
+import json
 import statistics
 from typing import Any
 
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.config import RunConfig
-from launch.plan.domain import Standing, points, standing_of, two_digits
 from launch.plan.efficiency import NEAREST, efficiency
+from launch.plan.published import Standing, points, standing_lines, standing_of, two_digits
 from launch.plan.topology import Topology
 from launch.presets.preset import preset
 from model.flops import parameter_count
@@ -50,10 +51,14 @@ def test_outside_is_what_no_published_run_on_that_chip_spans(
         "length": [run.length for run in runs],
         "chips": [chips_of(run) for run in runs],
     }
-    asked = {"parameters": two_digits(found.asked["parameters"]), "length": length, "chips": chips}
+    asked = {
+        "parameters": two_digits(found.planned["parameters"]),
+        "length": length,
+        "chips": chips,
+    }
     outside = [name for name, of in spans.items() if not min(of) <= asked[name] <= max(of)]
     assert found.outside == (*(["chip"] if chip in NEAREST else []), *outside)
-    assert (found.runs, found.like) == (len(runs), like)
+    assert (found.runs, found.fitted_on) == (len(runs), like)
     assert found.fitted == sum(run in FITTED for run in runs)
 
 
@@ -62,7 +67,7 @@ def test_the_nearest_runs_are_like_the_plan_or_there_are_none(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
     found = standing(chip, layers, length, chips)
-    near, size = found.near, found.asked["parameters"]
+    near, size = found.nearest, found.planned["parameters"]
     assert near.errors.runs >= 1
     close = [
         point
@@ -71,11 +76,11 @@ def test_the_nearest_runs_are_like_the_plan_or_there_are_none(
         and 0.5 <= point.parameters / size <= 2
         and 0.5 <= point.length / length <= 2
     ]
-    own = [point for point in close if point.chip == found.like]
+    own = [point for point in close if point.chip == found.fitted_on]
     if own:
-        assert near.errors.runs == len(own) and near.chips == (found.like,)
+        assert near.errors.runs == len(own) and near.chips == (found.fitted_on,)
     elif close:
-        assert near.errors.runs <= len(close) and found.like not in near.chips
+        assert near.errors.runs <= len(close) and found.fitted_on not in near.chips
         assert 0.5 <= near.parameters[0] / size and near.parameters[1] / size <= 2
 
 
@@ -92,9 +97,9 @@ def test_errors_inside_are_those_of_runs_that_were_not_fitted(chip: str) -> None
         if run.chip == chip and inside:
             case = case_of(run)
             errors.append(abs(case.error(efficiency(case.chip))))
-    assert found.inside.runs == len(errors) >= 1
-    assert found.inside.median == statistics.median(errors)
-    assert found.inside.largest == max(errors)
+    assert found.not_fitted.runs == len(errors) >= 1
+    assert found.not_fitted.median == statistics.median(errors)
+    assert found.not_fitted.largest == max(errors)
 
 
 def test_what_users_met_is_told() -> None:
@@ -103,4 +108,41 @@ def test_what_users_met_is_told() -> None:
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, sequence_length=2048))
     found = standing_of(run, Topology(CHIPS["h100"], (1, 8)))
     assert found.outside == ("parameters",)
-    assert found.near.chips == ("h100",) and found.near.errors.highest < -0.2
+    assert found.nearest.chips == ("h100",) and found.nearest.errors.highest < -0.2
+
+
+@given(**PLANS)
+def test_lines_fit_the_screen_and_name_what_is_outside(
+    chip: str, layers: int, length: int, chips: int
+) -> None:
+    found = standing(chip, layers, length, chips)
+    lines = standing_lines([found])
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    first = text.split(" there: ")[0]
+    assert first.startswith("OUTSIDE " if found.outside else "inside ")
+    assert (
+        f"{found.runs} published runs on {found.fitted_on}, {found.fitted} of them fitted" in text
+    )
+    if found.outside:
+        assert ("parameters" in first) == ("parameters" in found.outside)
+        assert (f"rows of {length:,} tokens" in first) == ("length" in found.outside)
+        assert (f" {chips:,} chip" in first) == ("chips" in found.outside)
+        assert (f"{chip}, without a published run" in first) == ("chip" in found.outside)
+        assert f"{found.nearest.errors.runs} run" in text.split("nearest to this, on ")[1]
+    assert json.loads(json.dumps(found.record))["outside"] == list(found.outside)
+
+
+def test_errors_say_which_way_they_go() -> None:
+    small = " ".join(standing_lines([standing("h100", 2, 2048, 8)]))
+    assert "too fast, " in small and "too slow" not in small
+    mixed = " ".join(standing_lines([standing("a100", 120, 512, 8)]))
+    assert "from 6.2% too fast" not in mixed and "too slow" in mixed
+    one = " ".join(" ".join(standing_lines([standing("v6e", 32, 8192, 256)])).split())
+    assert one.endswith("1 such run held back from the fit was predicted 12.8% too fast")
+
+
+def test_several_numbers_of_chips_are_told_together() -> None:
+    standings = [standing("v6e", 80, 8192, chips) for chips in (64, 128, 256, 512)]
+    told = " ".join(standing_lines(standings))
+    assert "OUTSIDE what the time was fitted on: 64, 128 and 512 chips there: " in told

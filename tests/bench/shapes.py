@@ -1,8 +1,18 @@
-"""Shapes, layouts and bytes of a train state on a mesh, devices or not, as a table."""
+"""Shapes, layouts and bytes of a train state on a mesh without devices, as a table:
+`python -m tests.bench.shapes gpt3-175b --fsdp 32 --tensor 8`."""
+
+import dataclasses
+from typing import Annotated
 
 import jax
+import tyro
 
+from data.fields import Size
+from launch.presets.preset import preset
 from launch.process.mesh import shown
+from launch.run.build import fresh_state
+from launch.schema.command_line import run_module
+from model.sharding import abstract_mesh
 from model.weights import Weight, weights
 from train.memory import ArrayBytes, array_bytes
 from train.report.numbers import GIB, MIB
@@ -10,6 +20,24 @@ from train.state import TrainState
 
 FLOAT = 4
 """Bytes of a parameter."""
+
+
+def main(
+    name: Annotated[str, tyro.conf.Positional], replica: Size = 1, fsdp: Size = 1, tensor: Size = 1
+) -> None:
+    """Print the table of a preset.
+
+    Args:
+        name: Of the preset.
+        replica: Size of that mesh axis.
+        fsdp: Likewise.
+        tensor: Likewise; the vocabulary is padded for it.
+    """
+    run = preset(name)
+    model = dataclasses.replace(run.model, vocab_multiple=tensor)
+    with jax.sharding.use_abstract_mesh(abstract_mesh(replica=replica, fsdp=fsdp, tensor=tensor)):
+        state = jax.eval_shape(fresh_state(model, run.train))
+    print(table(state), end="")
 
 
 def table(state: TrainState) -> str:
@@ -52,3 +80,7 @@ def _line(name: str, shape: str, layout: str, size: str) -> str:
 
 def _total(name: str, part: ArrayBytes) -> str:
     return f"{name:<24}{part.total / GIB:>14,.2f}{part.device / GIB:>16,.2f}"
+
+
+if __name__ == "__main__":
+    run_module(main, "tests.bench.shapes")

@@ -6,9 +6,9 @@ import pytest
 
 from launch.commands.plan import main
 from launch.config import RunConfig
-from launch.plan.elastic import ROOM, WORTH, Gap, Row, elastic, worth
-from launch.plan.elastic_table import elastic_json, elastic_text
+from launch.plan.estimate import ROOM
 from launch.plan.layouts import OFFLOAD, layouts, nearest_batch
+from launch.plan.scaling import WORTH, BestLayout, NoLayout, Row, scaling, scaling_text, worth
 from launch.plan.topology import parse
 from launch.presets.preset import preset
 from tests.command import ROOT
@@ -28,69 +28,69 @@ def small(batch_size: int) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row | Gap]:
-    return elastic(small(64), V5E, price=2.0)
+def rows() -> list[Row]:
+    return scaling(small(64), V5E, price=2.0)
 
 
-def test_every_count_has_its_fastest_layout_that_fits(rows: list[Row | Gap]) -> None:
-    counts = [row.chips if isinstance(row, Gap) else row.topology.chips for row in rows]
+def test_every_count_has_its_fastest_layout_that_fits(rows: list[Row]) -> None:
+    counts = [row.chips if isinstance(row, NoLayout) else row.topology.chips for row in rows]
     assert counts == [64, 128, 256, 512, 1024, 2048, 4096, 8192]
-    best = [row for row in rows if isinstance(row, Row)]
+    best = [row for row in rows if isinstance(row, BestLayout)]
     assert [row.topology.chips for row in best] == [64, 128, 256]
     for row in best:
         mesh = row.config.mesh
         assert mesh.replica * mesh.fsdp * mesh.tensor == row.topology.chips
         assert row.config.train.batch_size == 64
         assert row.time.origin == "arithmetic"
-        assert row.course.cost == pytest.approx(2 * row.course.chip_hours)
+        assert row.totals.cost == pytest.approx(2 * row.totals.chip_hours)
     seconds = [row.time.seconds for row in best]
     assert seconds == sorted(seconds, reverse=True)
 
 
-def test_a_batch_with_no_more_parts_is_told_with_one_that_is_cut(rows: list[Row | Gap]) -> None:
-    gaps = [row for row in rows if isinstance(row, Gap)]
+def test_a_batch_with_no_more_parts_is_told_with_one_that_is_cut(rows: list[Row]) -> None:
+    gaps = [row for row in rows if isinstance(row, NoLayout)]
     assert [gap.chips for gap in gaps] == [512, 1024, 2048, 4096, 8192]
     for gap in gaps:
         before, advised = gap.why.split("; try --train.batch-size ")
         assert before == "no mesh cuts a batch of 64 rows evenly" and not gap.crowded
-        (row,) = elastic(small(int(advised)), V5E, counts=(gap.chips,))
-        assert isinstance(row, Row)
+        (row,) = scaling(small(int(advised)), V5E, counts=(gap.chips,))
+        assert isinstance(row, BestLayout)
 
 
-def test_scaling_stops_where_waiting_makes_chips_dear(rows: list[Row | Gap]) -> None:
+def test_scaling_stops_where_waiting_makes_chips_dear(rows: list[Row]) -> None:
     found = worth(rows)
     assert found is not None
     last, beyond = found
-    assert beyond is not None and beyond.waits is not None
-    cheapest = min(row.course.chip_hours for row in rows if isinstance(row, Row))
-    assert last.course.chip_hours <= WORTH * cheapest < beyond.course.chip_hours
-    part, share = beyond.waits
+    assert beyond is not None and beyond.time.longest_wait is not None
+    cheapest = min(row.totals.chip_hours for row in rows if isinstance(row, BestLayout))
+    assert last.totals.chip_hours <= WORTH * cheapest < beyond.totals.chip_hours
+    part, share = beyond.time.longest_wait
     assert part.axes == ("tensor",) and share > 0.2
-    text = elastic_text(small(64), "v5e", rows)
+    text = scaling_text(small(64), V5E, rows)
     assert f"scales to {last.topology.chips} chips" in text
     assert "collectives over tensor that the chip waits for, by links" in text
-    assert worth([Gap(64, "")]) is None
+    assert worth([NoLayout(64, "")]) is None
 
 
 def test_a_model_too_large_for_its_chips_says_what_it_lacks() -> None:
-    (gap,) = elastic(preset("llama3-405b"), V5E, counts=(64,))
-    assert isinstance(gap, Gap)
+    (gap,) = scaling(preset("llama3-405b"), V5E, counts=(64,))
+    assert isinstance(gap, NoLayout)
     assert gap.why.startswith("no layout fits: ")
     assert gap.why.endswith(f" of {ROOM * 16:,.1f} GiB a device") and gap.crowded
-    text = " ".join(elastic_text(preset("llama3-405b"), "v5e", [gap]).split())
+    text = " ".join(scaling_text(preset("llama3-405b"), V5E, [gap]).split())
     assert f"{OFFLOAD}; try chips with more memory, as more of these would not do" in text
     assert "fitted on" not in text, "no time is told"
 
 
 def test_chips_that_would_do_beyond_the_table_are_advised_with_what_tells_of_them() -> None:
     run = preset("llama3-70b")
-    (gap,) = elastic(run, CHIPS["v6e"], counts=(64,))
-    text = " ".join(elastic_text(run, "v6e", [gap]).split())
+    (gap,) = scaling(run, CHIPS["v6e"], counts=(64,))
+    text = " ".join(scaling_text(run, CHIPS["v6e"], [gap]).split())
     assert "32.8 of 28.8 GiB a device" in text
     found = re.search(r"try --search in place of --elastic, with --on (\S+), (\d+) chips", text)
     assert found and parse(found[1]).chips == int(found[2]) > 64
-    (row,) = elastic(run, CHIPS["v6e"], counts=(int(found[2]),))
-    assert isinstance(row, Row)
+    (row,) = scaling(run, CHIPS["v6e"], counts=(int(found[2]),))
+    assert isinstance(row, BestLayout)
 
 
 def test_offload_has_no_room_where_full_has_none() -> None:
@@ -114,13 +114,13 @@ def test_offload_has_no_room_where_full_has_none() -> None:
             assert held[1] >= held[0]
 
 
-def test_each_number_of_chips_is_held_against_what_was_fitted(rows: list[Row | Gap]) -> None:
-    lines = elastic_text(small(64), "v5e", rows).splitlines()
+def test_each_number_of_chips_is_held_against_what_was_fitted(rows: list[Row]) -> None:
+    lines = scaling_text(small(64), V5E, rows).splitlines()
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
     assert "OUTSIDE what the time was fitted on: 1.1 B parameters; rows of 8,192 tokens; " in text
     assert "64 and 128 chips there: 12 published runs on v5e" in text
-    told = [one["domain"]["outside"] for one in elastic_json(rows) if "domain" in one]
+    told = [one["domain"]["outside"] for one in (row.record for row in rows) if "domain" in one]
     both = ("parameters", "length")
     assert told == [(*both, "chips"), (*both, "chips"), both]
 

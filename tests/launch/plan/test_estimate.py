@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from launch.plan.enough import advice, enough, smallest
+from launch.plan.estimate import advice, enough, smallest
 from launch.plan.layouts import layouts
 from launch.plan.topology import parse
 from launch.presets.preset import preset

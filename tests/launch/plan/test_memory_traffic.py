@@ -4,7 +4,7 @@ import pytest
 
 from launch.plan.executed import executed
 from launch.plan.hlo import Program
-from launch.plan.moved import moved_bytes
+from launch.plan.memory_traffic import memory_traffic
 
 CUBLAS = 'custom-call(%x, %w), custom_call_target="__cublas$lt$matmul"'
 # What a layer reads of all four layers' weights, one fusion deeper, as TPU programs have it.
@@ -29,7 +29,9 @@ def moved(result: str, line: str, operands: dict[str, str], before: str = "") ->
     )
     entry = f"ENTRY %main () -> x {{\n{given}\n  ROOT %made = {result} {line}\n}}\n"
     program = Program(f"HloModule one\n\n{before}{entry}")
-    return sum(moved_bytes(program, one) for one in executed(program))
+    return sum(
+        memory_traffic(step.instruction) for step in executed(program) if not step.scope.fused
+    )
 
 
 def fused(result: str, operands: dict[str, str], *lines: str, before: str = "") -> float:

@@ -3,12 +3,12 @@ import dataclasses
 import jax
 import pytest
 
-from launch.plan.shapes import table
 from launch.presets.preset import PRESETS, preset
 from launch.run.build import fresh_state
 from model.flops import parameter_count
 from model.sharding import abstract_mesh
 from model.weights import weights
+from tests.bench.shapes import table
 from tests.command import ROOT
 from tests.families import FAMILIES, GPT, PALM, fresh_model
 from tests.models import TRAIN, changed, mesh_of

@@ -1,0 +1,73 @@
+"""The bytes that a layout has to send in a step, by arithmetic from the sizes alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launch.plan.work import Kind
+from model.families.family import FamilyConfig
+from model.sharding import batch_shards
+from train.config import TrainConfig
+from train.cut import cut
+
+SINGLE = 4
+"""Bytes of a float32: a gradient that is added up over micro-batches, a sum of the loss."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One reason to send."""
+
+    what: str
+    axis: str
+    kind: Kind
+    bytes: float
+    """A chip in a step, by a ring."""
+
+
+def lower_bound(
+    model: FamilyConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+) -> list[Need]:
+    """What has to be sent over each axis of the mesh; axes of size 1 and single numbers left out,
+    dtype auto is bfloat16, as on accelerators.
+
+    Over `fsdp` each matrix is gathered for the forward and once more for the backward pass of each
+    micro-batch, a table once for each use, and their gradients are scattered. Over `tensor` what a
+    block adds to the residual stream is summed, and the gradient of what it read; with
+    remat=full the sum in the middle of a block once more. Over `replica` gradients are summed once
+    a step. A gradient that may be summed once a step is sent in float32 then, if that is less.
+    """
+    local = cut(model, sizes.get("tensor", 1))
+    micro, L = train.accumulation, model.depth
+    width = 4 if model.dtype == "float32" else 2
+    once = min(micro * width, SINGLE)
+    fsdp = sizes.get("fsdp", 1)
+    blocks = L * sum(local.matrices.values())
+    tables = len(local.tables) * local.tables[0]
+    tokens = train.batch_size * length / batch_shards(sizes) / micro
+    hidden = tokens * model.width * width
+    ends = model.residual_sums
+    again = ends - 1 if model.remat == "full" else 0
+    maximum_total_target = 3 * tokens * SINGLE
+    arrays = [
+        Need("layers, forward", "fsdp", "all-gather", micro * width * blocks),
+        Need("layers, backward", "fsdp", "all-gather", micro * width * blocks),
+        Need("tables", "fsdp", "all-gather", micro * width * 2 * local.tables[0]),
+        Need("gradients of layers", "fsdp", "reduce-scatter", micro * width * blocks),
+        Need("gradients of tables", "fsdp", "reduce-scatter", once * tables),
+        Need("gradients of vectors", "fsdp", "all-reduce", once * local.vectors),
+        Need(
+            "gradients", "replica", "all-reduce", once * ((blocks + tables) / fsdp + local.vectors)
+        ),
+        Need("activations, forward", "tensor", "all-reduce", micro * hidden * (1 + L * ends)),
+        Need("activations, backward", "tensor", "all-reduce", micro * hidden * L * (ends + again)),
+        Need("gradients of shared keys", "tensor", "all-reduce", once * L * local.whole / fsdp),
+        Need("logits", "tensor", "all-reduce", micro * (hidden + maximum_total_target)),
+    ]
+    needs = []
+    for array in arrays:
+        n = sizes.get(array.axis, 1)
+        rounds = 2 if array.kind == "all-reduce" else 1
+        if n > 1 and array.bytes:
+            sent = rounds * array.bytes * (n - 1) / n
+            needs.append(Need(array.what, array.axis, array.kind, sent))
+    return needs
