@@ -44,8 +44,8 @@ def products(jaxpr: core.Jaxpr) -> float:
         if eqn.primitive.name == "dot_general":
             (summed, _), _ = eqn.params["dimension_numbers"]
             left: Any = eqn.invars[0].aval
-            made: Any = eqn.outvars[0].aval
-            total += 2 * math.prod(made.shape) * math.prod(left.shape[axis] for axis in summed)
+            value: Any = eqn.outvars[0].aval
+            total += 2 * math.prod(value.shape) * math.prod(left.shape[axis] for axis in summed)
         trips = eqn.params["length"] if eqn.primitive.name == "scan" else 1
         total += trips * sum(products(inner) for inner in bodies(eqn.params))
     return total
@@ -84,7 +84,7 @@ def test_collectives_of_llama_by_hand() -> None:
     run = preset("llama3-8b")
     model = dataclasses.replace(run.model, remat="full")
     train = dataclasses.replace(run.train, accumulation=8)
-    found = work(model, train, 8192, {"replica": 2, "fsdp": 16, "tensor": 4}, "tpu")
+    result = work(model, train, 8192, {"replica": 2, "fsdp": 16, "tensor": 4}, "tpu")
     layer = (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336) / 4
     table = 128_256 * 4096 / 4
     rows = 8 * 1024 / (2 * 16 * 8) / 8
@@ -94,9 +94,9 @@ def test_collectives_of_llama_by_hand() -> None:
         ("all-reduce", "replica"): 2 * 8 * (2 * 32 * layer + 6 * table) / 16 * 1 / 2,
         ("all-reduce", "tensor"): 2 * 8 * 2 * (32 * 5 + 2) * rows * 8192 * 4096 * 3 / 4,
     }
-    assert {part.axes for part in found.collectives} == {("fsdp",), ("replica",), ("tensor",)}
+    assert {part.axes for part in result.collectives} == {("fsdp",), ("replica",), ("tensor",)}
     for (kind, axis), size in sent.items():
-        parts = [p for p in found.collectives if (p.kind, p.axes) == (kind, (axis,))]
+        parts = [p for p in result.collectives if (p.kind, p.axes) == (kind, (axis,))]
         assert sum(part.bytes for part in parts) == pytest.approx(size)
 
 
@@ -115,7 +115,7 @@ def test_memory_traffic_of_a_small_step_by_hand() -> None:
     assert work(model, train, 128, {}, "tpu").memory_bytes == 2 * (layers + head) + update
 
 
-def test_one_chip_talks_to_nobody() -> None:
+def test_a_single_chip_talks_to_nobody() -> None:
     assert work(SMALL, TrainConfig(steps=1, batch_size=4), 128, {}, "tpu").collectives == ()
 
 
@@ -123,12 +123,12 @@ def test_heads_that_tensor_does_not_divide_are_computed_by_every_chip() -> None:
     """With one key head tensor 4 cuts all of a layer but w_k and w_v."""
     model = dataclasses.replace(SMALL, num_kv_heads=1)
     train = TrainConfig(steps=1, batch_size=4)
-    one, four = (work(model, train, 128, {"tensor": n}, "tpu").matmul_flops for n in (1, 4))
+    each, four = (work(model, train, 128, {"tensor": n}, "tpu").matmul_flops for n in (1, 4))
     keys = 3 * 2 * (2 * 64 * 16) * 4 * 128 * model.num_layers
-    assert four == pytest.approx((one - keys) / 4 + keys)
+    assert four == pytest.approx((each - keys) / 4 + keys)
 
 
-def test_only_rows_of_one_document_spare_cudnn_the_later_keys() -> None:
+def test_only_rows_of_a_single_document_spare_cudnn_the_later_keys() -> None:
     model = dataclasses.replace(SMALL, attention="auto")
     train = TrainConfig(steps=1, batch_size=4)
     packed, plain = (
@@ -138,7 +138,7 @@ def test_only_rows_of_one_document_spare_cudnn_the_later_keys() -> None:
     assert packed - plain == pytest.approx(scores / 2)
 
 
-def test_splash_computes_the_blocks_that_hold_a_visible_key() -> None:
+def test_splash_computes_the_blocks_with_a_visible_key() -> None:
     """Of 2 x 2 blocks of 512 tokens 3, in every other layer with a window of 1 only 2; one pass
     forward, 3.5 backward."""
     dense = dataclasses.replace(SMALL, attention="splash")
@@ -151,8 +151,8 @@ def test_splash_computes_the_blocks_that_hold_a_visible_key() -> None:
     assert both - bare == pytest.approx(3 * whole * (3 / 4 + 2 / 4))
 
 
-def totals(found: Work) -> tuple[float, float, float]:
-    return found.matmul_flops, found.memory_bytes, sum(part.bytes for part in found.collectives)
+def totals(result: Work) -> tuple[float, float, float]:
+    return result.matmul_flops, result.memory_bytes, sum(part.bytes for part in result.collectives)
 
 
 @given(
@@ -170,9 +170,9 @@ def test_twice_the_rows_are_twice_the_products_and_no_less_of_all(
     less, more = (work(model, train, 128, sizes, platform) for train in (few, many))
     assert more.matmul_flops == pytest.approx(2 * less.matmul_flops)
     assert all(a <= b for a, b in zip(totals(less), totals(more), strict=True))
-    held, fuller = (step_memory(model, train, 128, sizes, platform) for train in (few, many))
-    assert held.total <= fuller.total
-    assert held[:3] == fuller[:3]
+    memory, fuller = (step_memory(model, train, 128, sizes, platform) for train in (few, many))
+    assert memory.total <= fuller.total
+    assert memory[:3] == fuller[:3]
 
 
 def test_recomputing_more_keeps_less() -> None:
@@ -193,11 +193,11 @@ def test_state_has_nearly_the_bytes_of_its_shapes() -> None:
     sizes = {"fsdp": 8, "tensor": 4}
     with jax.sharding.use_abstract_mesh(abstract_mesh(**sizes)):
         state = jax.eval_shape(fresh_state(model, train))
-    held = step_memory(model, train, 2048, sizes, "tpu")
+    memory = step_memory(model, train, 2048, sizes, "tpu")
     parameters = array_bytes(state.model).device
-    assert held.parameters == pytest.approx(parameters, rel=2e-3)
+    assert memory.parameters == pytest.approx(parameters, rel=2e-3)
     rest = array_bytes(state.optimizer).device + array_bytes(state.average).device
-    assert held.optimizer == pytest.approx(rest, rel=2e-3)
+    assert memory.optimizer == pytest.approx(rest, rel=2e-3)
 
 
 def test_a_type_without_known_peaks_is_refused() -> None:

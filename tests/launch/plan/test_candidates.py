@@ -17,8 +17,8 @@ ROOM = CHIPS.chip.memory
 
 @pytest.fixture(scope="module")
 def estimates() -> list[LayoutEstimate]:
-    found = estimates_of(preset("llama3-8b"), CHIPS)
-    return sorted(found, key=lambda estimate: estimate.time.seconds)
+    result = estimates_of(preset("llama3-8b"), CHIPS)
+    return sorted(result, key=lambda estimate: estimate.time.seconds)
 
 
 def said(peak: float, *, fits: bool) -> Any:
@@ -31,7 +31,7 @@ def test_the_fastest_that_seems_to_fit_is_first(estimates: list[LayoutEstimate])
     assert first == next(estimate for estimate in estimates if estimate.bytes <= ROOM)
 
 
-def test_what_was_wrong_of_one_corrects_those_that_recompute_the_same(
+def test_what_was_wrong_of_a_layout_corrects_those_that_recompute_the_same(
     estimates: list[LayoutEstimate],
 ) -> None:
     first = next_of(estimates, CHIPS, [], [])
@@ -49,7 +49,9 @@ def test_what_was_wrong_of_one_corrects_those_that_recompute_the_same(
     ), "some that seemed to fit before are left out now"
 
 
-def test_of_layouts_alike_one_that_fits_or_fails_is_enough(estimates: list[LayoutEstimate]) -> None:
+def test_of_layouts_alike_the_first_that_fits_or_fails_is_enough(
+    estimates: list[LayoutEstimate],
+) -> None:
     first = next_of(estimates, CHIPS, [], [])
     assert first
     kind = (first.config.mesh.tensor, first.config.model.remat)
@@ -67,5 +69,5 @@ def test_where_nothing_seems_to_fit_the_smallest_is_tried(estimates: list[Layout
 
 
 def test_nothing_is_left_when_all_were_tried(estimates: list[LayoutEstimate]) -> None:
-    one = estimates[:1]
-    assert next_of(one, CHIPS, [(one[0], said(1.0, fits=False))], []) is None
+    each = estimates[:1]
+    assert next_of(each, CHIPS, [(each[0], said(1.0, fits=False))], []) is None

@@ -55,15 +55,15 @@ ENTRY %main (p: bf16[8,2], x: bf16[16,8], y: bf16[8,8]) -> bf16[8,8] {{
 """
 
 
-def test_a_gather_spread_over_fusions_is_one() -> None:
-    found = work_in(Program(SPREAD), {"fsdp": 4})
-    (gather,) = found.work.collectives
+def test_a_gather_spread_over_fusions_counts_once() -> None:
+    result = work_in(Program(SPREAD), {"fsdp": 4})
+    (gather,) = result.work.collectives
     assert (gather.kind, gather.axes, gather.count) == ("all-gather", ("fsdp",), 1)
     assert gather.bytes == 3 * 8 * 2 * 2
-    assert found.work.matmul_flops == 2 * (2 * 16 * 8 * 8)
+    assert result.work.matmul_flops == 2 * (2 * 16 * 8 * 8)
 
 
-def test_what_has_lost_its_line_has_that_of_what_made_its_operand() -> None:
+def test_what_has_lost_its_line_has_that_of_the_maker_of_its_operand() -> None:
     """As where libtpu puts in place what it scattered of a padded array."""
     ring = "source_target_pairs={{0,1},{1,2},{2,3},{3,0}}"
     line = 'metadata={source_file="/x/model/mlp.py" source_line=44}'
@@ -92,9 +92,9 @@ def test_its_arrays_are_moved_once() -> None:
     it read and write their own."""
     program = Program(SPREAD)
     moved = {
-        one.instruction.name: memory_traffic(one.instruction)
-        for one in executed(program)
-        if one.instruction.opcode == "fusion"
+        each.instruction.name: memory_traffic(each.instruction)
+        for each in executed(program)
+        if each.instruction.opcode == "fusion"
     }
     product = 2 * (16 * 8 + 8 * 8 + 16 * 8)
     assert moved["begun"] == pytest.approx(2 * (8 * 2 + 8 * 2 + 8 * 8))

@@ -38,20 +38,20 @@ def bytes_of_arguments(hlo: str) -> int:
 
 def test_plan_of_two_slices_by_the_compiler_of_tpus(tmp_path: Path) -> None:
     flags = "--on 2xv5e-4 --mesh.replica 2 --mesh.fsdp 2 --mesh.tensor 2 --json --out".split()
-    told = json.loads(meshloom("plan", "tiny", *TINY, *flags, str(tmp_path)).stdout)
-    fit = told["fit"]
+    output = json.loads(meshloom("plan", "tiny", *TINY, *flags, str(tmp_path)).stdout)
+    fit = output["fit"]
     parts = {part["name"]: part["bytes"] for part in fit["parts"]}
     hlo = (tmp_path / "step.hlo").read_text()
-    given = ("parameters", "optimizer", "batch")
-    assert sum(parts[name] for name in given) == bytes_of_arguments(hlo)
+    arguments = ("parameters", "optimizer", "batch")
+    assert sum(parts[name] for name in arguments) == bytes_of_arguments(hlo)
     assert sum(parts.values()) == fit["peak"] < fit["limit"] == round(15.75 * 2**30)
     assert parts["padding of these"] > 0
     assert fit["verdict"] == "fits"
-    assert (told["topology"]["chips"], told["topology"]["slices"]) == (8, 2)
+    assert (output["topology"]["chips"], output["topology"]["slices"]) == (8, 2)
     assert "num_partitions=4" in hlo, "a slice runs a program of its own"
-    assert json.loads((tmp_path / "plan.json").read_text()) == told
+    assert json.loads((tmp_path / "plan.json").read_text()) == output
     assert (tmp_path / "fit.png").stat().st_size > 10_000
-    assert told["compiler"]["rss"] < 8 * 2**30
+    assert output["compiler"]["rss"] < 8 * 2**30
 
 
 def test_replicas_are_slices() -> None:
@@ -99,7 +99,11 @@ def test_flags_of_this_process_do_not_leak(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "there")
     monkeypatch.setenv("XLA_PYTHON_CLIENT_ALLOCATOR", "platform")
     monkeypatch.setenv("HTTPS_PROXY", "kept")
-    told = environment(parse("v5p-8"))
-    assert (told["XLA_FLAGS"], told["JAX_PLATFORMS"], told["HTTPS_PROXY"]) == ("", "cpu", "kept")
-    assert not {"JAX_COMPILATION_CACHE_DIR", "XLA_PYTHON_CLIENT_ALLOCATOR"} & set(told)
+    output = environment(parse("v5p-8"))
+    assert (output["XLA_FLAGS"], output["JAX_PLATFORMS"], output["HTTPS_PROXY"]) == (
+        "",
+        "cpu",
+        "kept",
+    )
+    assert not {"JAX_COMPILATION_CACHE_DIR", "XLA_PYTHON_CLIENT_ALLOCATOR"} & set(output)
     assert "autotune_level=0" in environment(parse("h100x8"))["XLA_FLAGS"]

@@ -63,8 +63,8 @@ USUAL = {
 def times(**changes: object) -> int:
     """How often the innermost loop's body runs: three times the loop's trips."""
     program = Program(LOOP.format(**{**USUAL, **changes}))
-    (found,) = [one for one in executed(program) if one.instruction.opcode == "negate"]
-    return found.scope.times
+    (steps,) = [step for step in executed(program) if step.instruction.opcode == "negate"]
+    return steps.scope.times
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_trips_follow_the_counter_into_the_loops_around(changes: dict, trips: in
         {"step": 3, "direction": "NE"},  # passes the bound
     ],
 )
-def test_trips_that_the_text_does_not_tell_are_never_guessed(changes: dict) -> None:
+def test_trips_that_the_text_does_not_say_are_never_guessed(changes: dict) -> None:
     with pytest.raises(ValueError, match="loop inner of the compiled program must tell how often"):
         times(**changes)
 
@@ -150,10 +150,10 @@ TRUE, FALSE = "true_computation=", "false_computation="
 @pytest.mark.parametrize(
     ("which", "operands", "branches"),
     [
-        ("s32[] constant(1)", "%seven, {given}", "branch_computations={%short, %long}"),
-        ("s32[] parameter(0)", "{given}, %seven", "branch_computations={%long, %short}"),
-        ("pred[] parameter(0)", "{given}, %seven", TRUE + "%long, " + FALSE + "%short"),
-        ("pred[] parameter(0)", "%seven, {given}", TRUE + "%short, " + FALSE + "%long"),
+        ("s32[] constant(1)", "%seven, {passed}", "branch_computations={%short, %long}"),
+        ("s32[] parameter(0)", "{passed}, %seven", "branch_computations={%long, %short}"),
+        ("pred[] parameter(0)", "{passed}, %seven", TRUE + "%long, " + FALSE + "%short"),
+        ("pred[] parameter(0)", "%seven, {passed}", TRUE + "%short, " + FALSE + "%long"),
     ],
 )  # fmt: skip
 def test_each_branch_has_an_operand_after_what_chooses_it(
@@ -161,10 +161,10 @@ def test_each_branch_has_an_operand_after_what_chooses_it(
 ) -> None:
     scalar = "%limit = s32[] parameter(0)"
     element = "%t = (s32[], s32[]) parameter(0)\n  %limit = s32[] get-tuple-element(%t), index=1"
-    for given, limit in (("%ten", scalar), ("%pair", element)):
+    for passed, limit in (("%ten", scalar), ("%pair", element)):
         text = BRANCHES.format(
             limit=limit, which=which, branches=branches,
-            operands=operands.format(given=given),
+            operands=operands.format(passed=passed),
         )  # fmt: skip
-        found = executed(Program(text))
-        assert [one.scope.times for one in found if one.instruction.opcode == "negate"] == [10]
+        steps = executed(Program(text))
+        assert [step.scope.times for step in steps if step.instruction.opcode == "negate"] == [10]

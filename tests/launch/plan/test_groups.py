@@ -21,7 +21,7 @@ def listed(groups: list[list[int]]) -> str:
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     chosen=st.lists(st.booleans(), min_size=4, max_size=4),
 )
-def test_axes_of_every_form_are_those_the_groups_were_made_of(
+def test_axes_of_every_form_are_those_the_groups_were_cut_along(
     sizes: list[int], chosen: list[bool]
 ) -> None:
     """The groups of some axes, cut out of the mesh by NumPy, written in all three forms."""
@@ -47,8 +47,8 @@ def test_axes_of_every_form_are_those_the_groups_were_made_of(
 def test_mesh_form_may_order_devices_and_split_axes() -> None:
     ordered = "replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}, to_apply=%add"
     assert groups_of(ordered, MESH) == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    one_by_one = "replica_groups=mesh['a'=2,'b'=2], device_ids=(0,3,1,2) {'b'}"
-    assert groups_of(one_by_one, MESH) == [[0, 3], [1, 2]]
+    each_alone = "replica_groups=mesh['a'=2,'b'=2], device_ids=(0,3,1,2) {'b'}"
+    assert groups_of(each_alone, MESH) == [[0, 3], [1, 2]]
     split = "replica_groups=mesh['a'=2,'b'=8] {'a','b':(2)4}"
     assert groups_of(split, MESH)[0] == [0, 1, 2, 3, 8, 9, 10, 11]
     first = "replica_groups=mesh['b'=8] {'b':(1)2}"
@@ -65,12 +65,12 @@ def test_groups_along_no_axes_have_none() -> None:
     assert group_of(listed([[0, 1], [2]]), MESH) == Group((), 2)
 
 
-def pairs(found: Iterable[tuple[int, int]]) -> str:
-    return "source_target_pairs={" + ",".join(f"{{{a},{b}}}" for a, b in found) + "}"
+def pairs(sent: Iterable[tuple[int, int]]) -> str:
+    return "source_target_pairs={" + ",".join(f"{{{a},{b}}}" for a, b in sent) + "}"
 
 
 def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
-    ring = [(one, one - one % 8 + (one + 2) % 8) for one in range(16)]
+    ring = [(chip, chip - chip % 8 + (chip + 2) % 8) for chip in range(16)]
     assert group_of(pairs(ring), MESH) == Group(("fsdp",), 4)
     both = itertools.chain(ring[:3], [(3, 2), (4, 4)])
     assert group_of(pairs(both), MESH) == Group(("fsdp", "tensor"), 8)
@@ -80,13 +80,13 @@ def test_permutes_span_all_axes_along_which_any_chip_sends() -> None:
 @pytest.mark.parametrize("places", [1, 2, -1])
 def test_a_ring_is_turned_by_as_many_places_everywhere(places: int) -> None:
     """Along fsdp, of four, whose neighbours are two devices apart."""
-    ring = [(one, one - one % 8 + (one + 2 * places) % 8) for one in range(16)]
+    ring = [(chip, chip - chip % 8 + (chip + 2 * places) % 8) for chip in range(16)]
     assert turned(pairs(ring), MESH) == places
     assert turned(pairs(ring[:-1]), MESH) is None
-    assert turned(pairs([(one, one) for one in range(16)]), MESH) is None
-    both = [(one, to - to % 2 + (to + 1) % 2) for one, to in ring]
+    assert turned(pairs([(chip, chip) for chip in range(16)]), MESH) is None
+    both = [(chip, to - to % 2 + (to + 1) % 2) for chip, to in ring]
     assert turned(pairs(both), MESH) is None
-    swapped = [(one, ring[one - one % 8][1] if one % 8 == 6 else to) for one, to in ring]
+    swapped = [(chip, ring[chip - chip % 8][1] if chip % 8 == 6 else to) for chip, to in ring]
     assert turned(pairs(swapped), MESH) is None
 
 

@@ -44,21 +44,21 @@ def test_meshes_are_all_that_the_train_step_can_be_traced_on() -> None:
                 except ValueError:
                     continue
             traced.add(sizes)
-    assert traced == {axes(found) for found in layouts(config, 12)}
+    assert traced == {axes(every) for every in layouts(config, 12)}
     assert (2, 3, 2) in traced and (1, 1, 12) not in traced
 
 
 def test_micro_batches_and_remat_come_in_every_way() -> None:
-    found = [c for c in layouts(small(), 12) if axes(c) == (2, 3, 2)]
-    ways = {(c.train.accumulation, c.model.remat) for c in found}
+    every = [c for c in layouts(small(), 12) if axes(c) == (2, 3, 2)]
+    ways = {(c.train.accumulation, c.model.remat) for c in every}
     assert ways == {(n, remat) for n in (1, 2, 4) for remat in ("none", "dots", "full")}
-    assert len(ways) == len(found)
+    assert len(ways) == len(every)
 
 
 def test_slices_are_joined_by_replica() -> None:
-    found = {axes(config) for config in layouts(small(), 12, slices=2)}
-    assert found and all(replica % 2 == 0 for replica, _, _ in found)
-    assert not any(tensor > 6 for _, _, tensor in found)
+    every = {axes(config) for config in layouts(small(), 12, slices=2)}
+    assert every and all(replica % 2 == 0 for replica, _, _ in every)
+    assert not any(tensor > 6 for _, _, tensor in every)
 
 
 def test_the_vocabulary_is_padded_where_tensor_does_not_divide_it() -> None:
@@ -75,15 +75,15 @@ def test_the_vocabulary_is_padded_where_tensor_does_not_divide_it() -> None:
 
 
 def test_flags_of_a_layout_make_it_again() -> None:
-    given = small()
-    for chosen in list(layouts(given, 12))[::25]:
+    config = small()
+    for chosen in list(layouts(config, 12))[::25]:
         again = parse(
-            RunConfig, flags(chosen, given).split(), prog="x", description="", default=given
+            RunConfig, flags(chosen, config).split(), prog="x", description="", default=config
         )
         assert again == chosen
 
 
-def test_a_batch_that_cannot_be_cut_names_one_that_can() -> None:
+def test_a_batch_that_cannot_be_cut_names_another_that_can() -> None:
     with pytest.raises(
         ValueError, match=r"batch_size=1920 must .* of 2240, .*--train.batch-size 1960"
     ):

@@ -64,12 +64,12 @@ def test_logical_bytes_are_those_of_the_compiled_arguments(packed: bool) -> None
         state, *rest = step_arguments(
             jax.eval_shape(fresh_state(SMALL, EMA)), shapes_of(EMA.batch_size, packing=packed)
         )
-        told = logical(state, rest)
+        output = logical(state, rest)
         program = make_train_step(EMA).lower(state, *rest).compile()
-    found = program.memory_analysis()
-    assert found is not None
-    assert sum(told.values()) == found.argument_size_in_bytes
-    assert told["moving average"] == told["parameters"] > 0
+    result = program.memory_analysis()
+    assert result is not None
+    assert sum(output.values()) == result.argument_size_in_bytes
+    assert output["moving average"] == output["parameters"] > 0
 
 
 def test_parts_sum_to_the_peak() -> None:
@@ -87,7 +87,7 @@ def test_parts_sum_to_the_peak() -> None:
     assert all(len(line) <= 80 for line in fit_lines(fit, parse("tpu7x-8")))
 
 
-def test_a_small_peak_is_told_in_a_smaller_unit() -> None:
+def test_a_small_peak_is_printed_in_a_smaller_unit() -> None:
     for peak, unit, number in ((3 * 2**20, "MiB", "3.00"), (5 * 2**30, "GiB", "5.00")):
         fit = fit_of(compiled(limit=8 * 2**30, peak=peak), parse("v5p-8"))
         lines = fit_lines(fit, parse("v5p-8"))
@@ -101,7 +101,7 @@ def test_gradients_are_no_more_than_the_compiler_left_room_for() -> None:
     assert sum(parts(fit).values()) == 1500
 
 
-def test_what_did_not_fit_is_told_with_what_it_wanted() -> None:
+def test_what_did_not_fit_is_printed_with_what_it_wanted() -> None:
     for whole, needed, peak, origin in (
         (True, 9000, 9000, "compiler"),
         (False, 9000, 9000, "compiler, arithmetic"),
@@ -110,8 +110,8 @@ def test_what_did_not_fit_is_told_with_what_it_wanted() -> None:
         too_large = CompiledStep(limit=1000, needed=needed, whole=whole, **STEP)
         fit = fit_of(too_large, parse("v5p-8"))
         assert (fit.verdict, fit.peak, sum(parts(fit).values())) == ("does not fit", peak, peak)
-        told = next(line for line in fit_lines(fit, parse("v5p-8")) if line.startswith("wanted"))
-        assert told.endswith(f"%   {origin}") and len(told) <= 80
+        output = next(line for line in fit_lines(fit, parse("v5p-8")) if line.startswith("wanted"))
+        assert output.endswith(f"%   {origin}") and len(output) <= 80
 
 
 def test_compiler_out_of_room_tells_all_of_it_or_its_temporaries() -> None:
@@ -122,7 +122,7 @@ def test_compiler_out_of_room_tells_all_of_it_or_its_temporaries() -> None:
     assert wanted("INTERNAL: oops\nmore", 7) == {"failed": "INTERNAL: oops"}
 
 
-def test_peak_is_at_least_what_the_step_is_given() -> None:
+def test_peak_is_no_less_than_the_arguments_of_the_step() -> None:
     fit = fit_of(compiled(limit=5000, peak=1000), parse("v5p-8"))
     assert fit.peak == sum(parts(fit).values()) == 1300
 
@@ -154,13 +154,13 @@ def test_model_that_no_layout_holds_is_refused_with_chips_that_would_do() -> Non
         require_possible(run, parse("h100x8"))
 
 
-def test_each_slice_must_hold_the_state() -> None:
+def test_each_slice_needs_room_for_the_state() -> None:
     run = preset("llama3-405b")
     with pytest.raises(ValueError, match=r"the chips of a slice have 4,096 GiB .*would not do"):
         require_possible(run, parse("4xv5e-256"))
 
 
-def test_layout_must_be_given() -> None:
+def test_layout_is_required() -> None:
     run = preset("tiny")
     with pytest.raises(ValueError, match=r"try --mesh.fsdp 8.*--search"):
         require_layout(run, parse("v5p-16"))

@@ -23,11 +23,11 @@ WEIGHT, ROWS = 8 * 8 * 2, 16 * 8 * 2
 
 def moved(result: str, line: str, operands: dict[str, str], before: str = "") -> float:
     """Of an instruction on its own, and of all that it calls."""
-    given = "\n".join(
+    parameters = "\n".join(
         f"  %{name} = {shape} parameter({place})"
         for place, (name, shape) in enumerate(operands.items())
     )
-    entry = f"ENTRY %main () -> x {{\n{given}\n  ROOT %made = {result} {line}\n}}\n"
+    entry = f"ENTRY %main () -> x {{\n{parameters}\n  ROOT %made = {result} {line}\n}}\n"
     program = Program(f"HloModule one\n\n{before}{entry}")
     return sum(
         memory_traffic(step.instruction) for step in executed(program) if not step.scope.fused
@@ -80,25 +80,25 @@ def fused(result: str, operands: dict[str, str], *lines: str, before: str = "") 
         ("f32[64]", 'custom-call(), custom_call_target="AllocateBuffer"', {}, 0),
     ],
 )  # fmt: skip
-def test_bytes_that_one_instruction_moves(
+def test_bytes_that_an_instruction_moves(
     result: str, line: str, operands: dict[str, str], expected: float
 ) -> None:
     assert moved(result, line, operands) == expected
 
 
-def test_of_all_layers_weights_a_fusion_within_a_fusion_reads_one_layer() -> None:
+def test_of_all_layers_weights_a_fusion_within_a_fusion_reads_a_layer() -> None:
     operands = {"x": "bf16[16,8]", "w": STACK, "i": "s32[]"}
     product = "convolution(%x, %layer), dim_labels=bf_io->bf"
-    found = fused(
+    result = fused(
         "bf16[16,8]",
         operands,
         "%layer = bf16[8,8] fusion(%w, %i), kind=kLoop, calls=%deeper",
         f"ROOT %product = bf16[16,8] {product}",
         before=LAYER,
     )
-    assert found == ROWS + WEIGHT + 4 + ROWS
+    assert result == ROWS + WEIGHT + 4 + ROWS
     # Beside it another reads all of it.
-    found = fused(
+    result = fused(
         "bf16[16,8]",
         operands,
         "%layer = bf16[8,8] fusion(%w, %i), kind=kLoop, calls=%deeper",
@@ -106,7 +106,7 @@ def test_of_all_layers_weights_a_fusion_within_a_fusion_reads_one_layer() -> Non
         f"ROOT %product = bf16[16,8] {product}",
         before=LAYER,
     )
-    assert found == ROWS + 4 * WEIGHT + 4 + ROWS
+    assert result == ROWS + 4 * WEIGHT + 4 + ROWS
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_what_a_fusion_writes(
     assert fused(result, operands, *lines) == expected
 
 
-def test_what_runs_beside_the_program_is_written_where_it_is_done() -> None:
+def test_what_runs_during_the_program_is_written_where_it_is_done() -> None:
     slicing = LAYER.replace("%deeper", "%inner")
     started = "((bf16[4,8,8], s32[]), bf16[8,8], u32[])"
     operands = {"w": STACK, "i": "s32[]"}

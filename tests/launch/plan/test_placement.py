@@ -106,16 +106,16 @@ def test_axes_together_use_the_links_of_both_but_nvlink_once() -> None:
     powers=st.tuples(*(st.integers(0, 4) for _ in range(3))),
     name=st.sampled_from(["v5p", "v5e", "h100"]),
 )
-def test_every_chip_has_one_place(powers: tuple[int, ...], name: str) -> None:
+def test_every_chip_has_a_place_of_its_own(powers: tuple[int, ...], name: str) -> None:
     replica, fsdp, tensor = (2**n for n in powers)
     sizes = {"replica": replica, "fsdp": fsdp, "tensor": tensor}
     placement = place(CHIPS[name], sizes, torus_of(CHIPS[name], sizes))
-    found = {axis: placement.joined((axis,)) for axis in AXES}
-    domain = math.prod(span.inner for span in found.values())
+    result = {axis: placement.joined((axis,)) for axis in AXES}
+    domain = math.prod(span.inner for span in result.values())
     assert domain == (
         min(8, math.prod(sizes.values())) if name == "h100" else math.prod(sizes.values())
     )
-    for axis, span in found.items():
+    for axis, span in result.items():
         assert span.inner * span.outer == sizes.get(axis, 1)
         assert 0 < span.links <= 2 * max(1, CHIPS[name].torus)
 

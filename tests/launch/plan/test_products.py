@@ -14,14 +14,13 @@ BLOCK = 2 * 512 * 512 * 32  # a product of one block of splash attention
 SCORES = 2 * 2 * 4 * 256 * 256 * 32  # a product of cuDNN's attention
 
 
-def one_line(result: str, line: str, **operands: str) -> Program:
-    given = "\n".join(
+def program_of(result: str, line: str, **operands: str) -> Program:
+    parameters = "\n".join(
         f"  %{name} = {shape} parameter({place})"
         for place, (name, shape) in enumerate(operands.items())
     )
-    return Program(
-        f"HloModule line\n\nENTRY %main () -> x {{\n{given}\n  ROOT %made = {result} {line}\n}}\n"
-    )
+    root = f"  ROOT %made = {result} {line}"
+    return Program(f"HloModule line\n\nENTRY %main () -> x {{\n{parameters}\n{root}\n}}\n")
 
 
 @pytest.mark.parametrize(
@@ -86,20 +85,20 @@ def one_line(result: str, line: str, **operands: str) -> Program:
         ],
     ],
 )
-def test_products_of_one_instruction(
+def test_products_of_an_instruction(
     result: str, line: str, operands: dict[str, str], flops: float
 ) -> None:
-    found = work_in(one_line(result, line, **operands), {"fsdp": 1})
-    assert (found.work.matmul_flops, found.uncounted) == (flops, {})
+    read = work_in(program_of(result, line, **operands), {"fsdp": 1})
+    assert (read.work.matmul_flops, read.uncounted) == (flops, {})
 
 
 def test_a_kernel_that_is_not_known_is_named() -> None:
     line = 'custom-call(%x), custom_call_target="tpu_custom_call", metadata={op_name="mine"}'
-    found = work_in(one_line("f32[8]", line, x="f32[8]"), {"fsdp": 1})
-    assert (found.work.matmul_flops, found.uncounted) == (0, {"tpu_custom_call": 1})
+    result = work_in(program_of("f32[8]", line, x="f32[8]"), {"fsdp": 1})
+    assert (result.work.matmul_flops, result.uncounted) == (0, {"tpu_custom_call": 1})
 
 
-def test_of_two_branches_the_one_with_more_products_counts() -> None:
+def test_of_two_branches_that_with_more_products_counts() -> None:
     """Banded attention is the longer branch here, dense attention has more products."""
     text = """HloModule branches
 
@@ -124,5 +123,5 @@ ENTRY %main (p: pred[], x: f32[8,8]) -> f32[8,8] {
         "true_computation=%banded, false_computation=%dense",
         "branch_computations={%dense, %banded}",
     ):
-        found = work_in(Program(text.replace("BRANCHES", branches)), {"fsdp": 1})
-        assert found.work.matmul_flops == 2 * 8 * 8 * 8
+        result = work_in(Program(text.replace("BRANCHES", branches)), {"fsdp": 1})
+        assert result.work.matmul_flops == 2 * 8 * 8 * 8

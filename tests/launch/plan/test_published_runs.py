@@ -43,7 +43,7 @@ PLANS: dict[str, Any] = {
 def test_outside_is_what_no_published_run_on_that_chip_spans(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
-    found = standing(chip, layers, length, chips)
+    actual = standing(chip, layers, length, chips)
     like = NEAREST.get(chip, chip)
     runs = [run for run in RUNS if run.chip == like]
     spans = {
@@ -52,22 +52,22 @@ def test_outside_is_what_no_published_run_on_that_chip_spans(
         "chips": [chips_of(run) for run in runs],
     }
     asked = {
-        "parameters": two_digits(found.planned["parameters"]),
+        "parameters": two_digits(actual.planned["parameters"]),
         "length": length,
         "chips": chips,
     }
     outside = [name for name, of in spans.items() if not min(of) <= asked[name] <= max(of)]
-    assert found.outside == (*(["chip"] if chip in NEAREST else []), *outside)
-    assert (found.runs, found.fitted_on) == (len(runs), like)
-    assert found.fitted == sum(run in FITTED for run in runs)
+    assert actual.outside == (*(["chip"] if chip in NEAREST else []), *outside)
+    assert (actual.runs, actual.fitted_on) == (len(runs), like)
+    assert actual.fitted == sum(run in FITTED for run in runs)
 
 
 @given(**PLANS)
 def test_the_nearest_runs_are_like_the_plan_or_there_are_none(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
-    found = standing(chip, layers, length, chips)
-    near, size = found.nearest, found.planned["parameters"]
+    actual = standing(chip, layers, length, chips)
+    near, size = actual.nearest, actual.planned["parameters"]
     assert near.errors.runs >= 1
     close = [
         point
@@ -76,18 +76,18 @@ def test_the_nearest_runs_are_like_the_plan_or_there_are_none(
         and 0.5 <= point.parameters / size <= 2
         and 0.5 <= point.length / length <= 2
     ]
-    own = [point for point in close if point.chip == found.fitted_on]
+    own = [point for point in close if point.chip == actual.fitted_on]
     if own:
-        assert near.errors.runs == len(own) and near.chips == (found.fitted_on,)
+        assert near.errors.runs == len(own) and near.chips == (actual.fitted_on,)
     elif close:
-        assert near.errors.runs <= len(close) and found.fitted_on not in near.chips
+        assert near.errors.runs <= len(close) and actual.fitted_on not in near.chips
         assert 0.5 <= near.parameters[0] / size and near.parameters[1] / size <= 2
 
 
 @pytest.mark.parametrize("chip", ["v4", "v5e", "v5p", "v6e", "a100", "h100"])
 def test_errors_inside_are_those_of_runs_that_were_not_fitted(chip: str) -> None:
-    found = standing(chip, 32, 8192, 64)
-    spans = {name: of for name, of in found.ranges.items()}
+    actual = standing(chip, 32, 8192, 64)
+    spans = {name: of for name, of in actual.ranges.items()}
     errors = []
     for run in (*JUDGED, *BESIDE):
         at = {"length": run.length, "chips": chips_of(run)}
@@ -97,40 +97,41 @@ def test_errors_inside_are_those_of_runs_that_were_not_fitted(chip: str) -> None
         if run.chip == chip and inside:
             case = case_of(run)
             errors.append(abs(case.error(efficiency(case.chip))))
-    assert found.not_fitted.runs == len(errors) >= 1
-    assert found.not_fitted.median == statistics.median(errors)
-    assert found.not_fitted.largest == max(errors)
+    assert actual.not_fitted.runs == len(errors) >= 1
+    assert actual.not_fitted.median == statistics.median(errors)
+    assert actual.not_fitted.largest == max(errors)
 
 
-def test_what_users_met_is_told() -> None:
+def test_what_users_met_is_said() -> None:
     """1.2 B on eight H100: such runs were predicted a quarter and more too fast."""
     run: RunConfig = preset("llama3-1b")
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, sequence_length=2048))
-    found = standing_of(run, Topology(CHIPS["h100"], (1, 8)))
-    assert found.outside == ("parameters",)
-    assert found.nearest.chips == ("h100",) and found.nearest.errors.highest < -0.2
+    actual = standing_of(run, Topology(CHIPS["h100"], (1, 8)))
+    assert actual.outside == ("parameters",)
+    assert actual.nearest.chips == ("h100",) and actual.nearest.errors.highest < -0.2
 
 
 @given(**PLANS)
 def test_lines_fit_the_screen_and_name_what_is_outside(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
-    found = standing(chip, layers, length, chips)
-    lines = standing_lines([found])
+    actual = standing(chip, layers, length, chips)
+    lines = standing_lines([actual])
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
     first = text.split(" there: ")[0]
-    assert first.startswith("OUTSIDE " if found.outside else "inside ")
+    assert first.startswith("OUTSIDE " if actual.outside else "inside ")
     assert (
-        f"{found.runs} published runs on {found.fitted_on}, {found.fitted} of them fitted" in text
+        f"{actual.runs} published runs on {actual.fitted_on}, {actual.fitted} of them fitted"
+        in text
     )
-    if found.outside:
-        assert ("parameters" in first) == ("parameters" in found.outside)
-        assert (f"rows of {length:,} tokens" in first) == ("length" in found.outside)
-        assert (f" {chips:,} chip" in first) == ("chips" in found.outside)
-        assert (f"{chip}, without a published run" in first) == ("chip" in found.outside)
-        assert f"{found.nearest.errors.runs} run" in text.split("nearest to this, on ")[1]
-    assert json.loads(json.dumps(found.record))["outside"] == list(found.outside)
+    if actual.outside:
+        assert ("parameters" in first) == ("parameters" in actual.outside)
+        assert (f"rows of {length:,} tokens" in first) == ("length" in actual.outside)
+        assert (f" {chips:,} chip" in first) == ("chips" in actual.outside)
+        assert (f"{chip}, without a published run" in first) == ("chip" in actual.outside)
+        assert f"{actual.nearest.errors.runs} run" in text.split("nearest to this, on ")[1]
+    assert json.loads(json.dumps(actual.record))["outside"] == list(actual.outside)
 
 
 def test_errors_say_which_way_they_go() -> None:
@@ -138,11 +139,11 @@ def test_errors_say_which_way_they_go() -> None:
     assert "too fast, " in small and "too slow" not in small
     mixed = " ".join(standing_lines([standing("a100", 120, 512, 8)]))
     assert "from 6.2% too fast" not in mixed and "too slow" in mixed
-    one = " ".join(" ".join(standing_lines([standing("v6e", 32, 8192, 256)])).split())
-    assert one.endswith("1 such run held back from the fit was predicted 12.8% too fast")
+    each = " ".join(" ".join(standing_lines([standing("v6e", 32, 8192, 256)])).split())
+    assert each.endswith("1 such run held back from the fit was predicted 12.8% too fast")
 
 
-def test_several_numbers_of_chips_are_told_together() -> None:
+def test_several_numbers_of_chips_are_named_together() -> None:
     standings = [standing("v6e", 80, 8192, chips) for chips in (64, 128, 256, 512)]
-    told = " ".join(standing_lines(standings))
-    assert "OUTSIDE what the time was fitted on: 64, 128 and 512 chips there: " in told
+    text_of_all = " ".join(standing_lines(standings))
+    assert "OUTSIDE what the time was fitted on: 64, 128 and 512 chips there: " in text_of_all

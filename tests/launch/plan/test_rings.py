@@ -105,7 +105,7 @@ MESH = {"replica": 1, "fsdp": 4, "tensor": 1}
 BYTES = 16 * 64 * 2
 
 
-def found_in(text: str) -> list[Collective]:
+def collectives_in(text: str) -> list[Collective]:
     program = Program(text)
     return merged(sent_by(program, executed(program), MESH))
 
@@ -113,12 +113,12 @@ def found_in(text: str) -> list[Collective]:
 @pytest.mark.parametrize(
     ("text", "kind", "parts"), [(GATHER, "all-gather", 3), (SCATTER, "reduce-scatter", 5)]
 )
-def test_permutes_round_a_short_ring_are_one_gather_or_scatter(
+def test_permutes_round_a_short_ring_are_a_gather_or_scatter(
     text: str, kind: str, parts: int
 ) -> None:
-    (found,) = found_in(text)
-    assert (found.kind, found.axes, found.group) == (kind, ("fsdp",), 4)
-    assert (found.count, found.bytes, found.where) == (1, parts * BYTES, "model/mlp.py:44")
+    (result,) = collectives_in(text)
+    assert (result.kind, result.axes, result.group) == (kind, ("fsdp",), 4)
+    assert (result.count, result.bytes, result.where) == (1, parts * BYTES, "model/mlp.py:44")
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,11 @@ def test_permutes_round_a_short_ring_are_one_gather_or_scatter(
     ],
 )
 def test_other_permutes_are_their_own(old: str, new: str) -> None:
-    permutes = [one for one in found_in(GATHER.replace(old, new)) if one.kind != "all-gather"]
+    permutes = [
+        each for each in collectives_in(GATHER.replace(old, new)) if each.kind != "all-gather"
+    ]
     changed = 3 if old.startswith("/") else 2
-    assert [(one.kind, one.count, one.bytes) for one in permutes] == [
+    assert [(each.kind, each.count, each.bytes) for each in permutes] == [
         ("collective-permute", changed, changed * BYTES)
     ]
 
@@ -143,8 +145,8 @@ def test_what_is_gathered_so_has_to_be_a_weight() -> None:
     run = preset("tiny")
     data = dataclasses.replace(run.data, sequence_length=16)
     run = dataclasses.replace(run, model=LLAMA, train=TRAIN, data=data)
-    found = work_in(Program(GATHER), MESH)
-    (gather,) = traffic(found, run, MESH).unasked
+    result = work_in(Program(GATHER), MESH)
+    (gather,) = traffic(result, run, MESH).unasked
     assert (gather.kind, gather.bytes) == ("all-gather", 3 * BYTES)
     wide = dataclasses.replace(LLAMA, embed_dim=64, mlp_dim=64)
-    assert traffic(found, dataclasses.replace(run, model=wide), MESH).unasked == []
+    assert traffic(result, dataclasses.replace(run, model=wide), MESH).unasked == []

@@ -26,7 +26,7 @@ def gather(axis: str, group: int, result: float) -> Collective:
     return Collective("all-gather", (axis,), group, 1, result * (group - 1) / group)
 
 
-def test_gather_over_four_chips_of_one_dimension_by_hand() -> None:
+def test_gather_over_four_chips_of_a_dimension_by_hand() -> None:
     """A ring of v5p sends over two links of 100 GB/s: 3/4 of 400 MB take 1.5 ms, on a line, which
     has one, 3 ms."""
     need = work(gather("tensor", 4, 400e6))
@@ -61,8 +61,8 @@ def test_a_sum_that_the_compiler_cut_at_the_border_of_slices_by_hand() -> None:
     assert [part.fast for part in time.communication] == pytest.approx([8e-3])
     assert [part.network for part in time.communication] == pytest.approx([128e-3])
     whole = Collective("all-reduce", ("replica",), 4, 1, 1200e6)
-    told = step_time(work(whole), V5E, two, PEAK).communication[0]
-    assert (told.fast, told.network) == pytest.approx((16e-3, 128e-3))
+    output = step_time(work(whole), V5E, two, PEAK).communication[0]
+    assert (output.fast, output.network) == pytest.approx((16e-3, 128e-3))
 
 
 def test_products_and_memory_run_together_and_waiting_is_added() -> None:

@@ -47,7 +47,7 @@ def test_every_count_has_its_fastest_layout_that_fits(rows: list[Row]) -> None:
     assert seconds == sorted(seconds, reverse=True)
 
 
-def test_a_batch_with_no_more_parts_is_told_with_one_that_is_cut(rows: list[Row]) -> None:
+def test_a_batch_with_no_more_parts_is_refused_with_another_that_is_cut(rows: list[Row]) -> None:
     gaps = [row for row in rows if isinstance(row, NoLayout)]
     assert [gap.chips for gap in gaps] == [512, 1024, 2048, 4096, 8192]
     for gap in gaps:
@@ -58,9 +58,9 @@ def test_a_batch_with_no_more_parts_is_told_with_one_that_is_cut(rows: list[Row]
 
 
 def test_scaling_stops_where_waiting_makes_chips_dear(rows: list[Row]) -> None:
-    found = worth(rows)
-    assert found is not None
-    last, beyond = found
+    ends = worth(rows)
+    assert ends is not None
+    last, beyond = ends
     assert beyond is not None and beyond.time.longest_wait is not None
     cheapest = min(row.totals.chip_hours for row in rows if isinstance(row, BestLayout))
     assert last.totals.chip_hours <= WORTH * cheapest < beyond.totals.chip_hours
@@ -87,9 +87,9 @@ def test_chips_that_would_do_beyond_the_table_are_advised_with_what_tells_of_the
     (gap,) = scaling(run, CHIPS["v6e"], counts=(64,))
     text = " ".join(scaling_text(run, CHIPS["v6e"], [gap]).split())
     assert "32.8 of 28.8 GiB a device" in text
-    found = re.search(r"try --search in place of --elastic, with --on (\S+), (\d+) chips", text)
-    assert found and parse(found[1]).chips == int(found[2]) > 64
-    (row,) = scaling(run, CHIPS["v6e"], counts=(int(found[2]),))
+    ends = re.search(r"try --search in place of --elastic, with --on (\S+), (\d+) chips", text)
+    assert ends and parse(ends[1]).chips == int(ends[2]) > 64
+    (row,) = scaling(run, CHIPS["v6e"], counts=(int(ends[2]),))
     assert isinstance(row, BestLayout)
 
 
@@ -100,29 +100,29 @@ def test_offload_has_no_room_where_full_has_none() -> None:
         rows = nearest_batch(run, topology.devices)
         run = dataclasses.replace(run, train=dataclasses.replace(run.train, batch_size=rows))
         length, packed = run.data.sequence_length, run.data.packing
-        for found in layouts(run, topology.devices):
-            sizes = dataclasses.asdict(found.mesh)
-            if found.model.remat != "full":
+        for ends in layouts(run, topology.devices):
+            sizes = dataclasses.asdict(ends.mesh)
+            if ends.model.remat != "full":
                 continue
-            held = [
+            memory = [
                 step_memory(
-                    dataclasses.replace(found.model, remat=remat, dtype="bfloat16"),
-                    found.train, length, sizes, "tpu", packed=packed,
+                    dataclasses.replace(ends.model, remat=remat, dtype="bfloat16"),
+                    ends.train, length, sizes, "tpu", packed=packed,
                 ).total
                 for remat in ("full", "offload")
             ]  # fmt: skip
-            assert held[1] >= held[0]
+            assert memory[1] >= memory[0]
 
 
-def test_each_number_of_chips_is_held_against_what_was_fitted(rows: list[Row]) -> None:
+def test_each_number_of_chips_is_compared_with_what_was_fitted(rows: list[Row]) -> None:
     lines = scaling_text(small(64), V5E, rows).splitlines()
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
     assert "OUTSIDE what the time was fitted on: 1.1 B parameters; rows of 8,192 tokens; " in text
     assert "64 and 128 chips there: 12 published runs on v5e" in text
-    told = [one["domain"]["outside"] for one in (row.record for row in rows) if "domain" in one]
+    output = [row["domain"]["outside"] for row in (row.record for row in rows) if "domain" in row]
     both = ("parameters", "length")
-    assert told == [(*both, "chips"), (*both, "chips"), both]
+    assert output == [(*both, "chips"), (*both, "chips"), both]
 
 
 def test_command_prints_the_table_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,8 +137,11 @@ def test_command_prints_the_table_of_the_docs(capsys: pytest.CaptureFixture[str]
 def test_json_has_all_digits(capsys: pytest.CaptureFixture[str]) -> None:
     main(["gpt2-124m", "--on", "tpu7x-8", "--elastic", "--json"])
     out, said = capsys.readouterr()
-    told = json.loads(out)
+    output = json.loads(out)
     assert "estimating all layouts on 64 tpu7x chips" in said
-    assert told[0]["chips"] == 64
-    assert told[0]["mesh"]["fsdp"] * told[0]["mesh"]["replica"] * told[0]["mesh"]["tensor"] == 128
-    assert told[0]["waits"].keys() == {"axes", "by", "share"}
+    assert output[0]["chips"] == 64
+    assert (
+        output[0]["mesh"]["fsdp"] * output[0]["mesh"]["replica"] * output[0]["mesh"]["tensor"]
+        == 128
+    )
+    assert output[0]["waits"].keys() == {"axes", "by", "share"}

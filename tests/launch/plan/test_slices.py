@@ -70,7 +70,7 @@ MESH = {"replica": 2, "stage": 1, "fsdp": 2, "tensor": 2}
 GATHERED = 128 * 64 * 2
 
 
-def found_in(text: str, sizes: dict[str, int]) -> list[Collective]:
+def collectives_in(text: str, sizes: dict[str, int]) -> list[Collective]:
     program = Program(text)
     return merged(sent_by(program, executed(program), sizes))
 
@@ -78,7 +78,7 @@ def found_in(text: str, sizes: dict[str, int]) -> list[Collective]:
 def test_slices_sum_over_replica_and_a_chain_of_fusions_gathers_once() -> None:
     line = "model/mlp.py:48"
     half = GATHERED / 2
-    assert sorted(found_in(SLICES, MESH)) == [
+    assert sorted(collectives_in(SLICES, MESH)) == [
         Collective("all-gather", ("fsdp",), 2, 1, half, ""),
         Collective("all-reduce", ("replica",), 2, 1, 2 * half / 2, line, apart=True),
         Collective("reduce-scatter", ("fsdp",), 2, 1, half, line),
@@ -87,19 +87,19 @@ def test_slices_sum_over_replica_and_a_chain_of_fusions_gathers_once() -> None:
 
 def test_groups_are_places_inside_a_slice() -> None:
     whole = SLICES.replace("{{0,2},{1,3}}, use_global_device_ids=true, to_apply", "{}, to_apply")
-    (scattered,) = [one for one in found_in(whole, MESH) if one.kind == "reduce-scatter"]
+    (scattered,) = [each for each in collectives_in(whole, MESH) if each.kind == "reduce-scatter"]
     assert (scattered.axes, scattered.group) == (("fsdp", "tensor"), 4)
 
 
 def test_other_ways_between_chips_are_refused() -> None:
     permuted = SLICES.replace('type="ALL_REDUCE"', 'type="ONE_TO_ONE"')
     with pytest.raises(ValueError, match="send of the compiled program must sum over slices"):
-        found_in(permuted, MESH)
+        collectives_in(permuted, MESH)
     other = SLICES.replace("xla_megascale_runtime", "a_host")
     with pytest.raises(ValueError, match="send of the compiled program must be a collective"):
-        found_in(other, MESH)
+        collectives_in(other, MESH)
 
 
 def test_a_mesh_that_is_not_the_programs_is_refused() -> None:
     with pytest.raises(ValueError, match="must be that of the compiled program"):
-        found_in(SLICES, {"fsdp": 2, "tensor": 3})
+        collectives_in(SLICES, {"fsdp": 2, "tensor": 3})

@@ -31,7 +31,7 @@ READ = """%read (w: bf16[8,4], i: s32[]) -> (bf16[2,4], f32[]) {
 
 """
 ENTRY = "ENTRY %main (p: bf16[2,4], w: bf16[8,4], i: s32[]) -> bf16[8,4] {\n"
-GIVEN = """  %p = bf16[2,4] parameter(0)
+PARAMETERS = """  %p = bf16[2,4] parameter(0)
   %w = bf16[8,4] parameter(1)
   %i = s32[] parameter(2)
   %o = s32[] constant(0)
@@ -40,13 +40,13 @@ GIVEN = """  %p = bf16[2,4] parameter(0)
 """
 
 
-def one(*lines: str) -> Collective:
+def only_collective(*lines: str) -> Collective:
     """The only collective of a program with these lines."""
     body = "".join(f"  {line}\n" for line in lines)
-    (found,) = work_in(
-        Program(HEAD + WRITE + READ + ENTRY + GIVEN + body + "}\n"), {"fsdp": 4}
+    (result,) = work_in(
+        Program(HEAD + WRITE + READ + ENTRY + PARAMETERS + body + "}\n"), {"fsdp": 4}
     ).work.collectives
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,10 @@ def one(*lines: str) -> Collective:
         "fusion(%zeros, %p, %i), kind=kLoop, calls=%write",
     ],
 )
-def test_a_sum_of_arrays_with_a_part_each_is_a_gather_of_twice_the_bytes(made: str) -> None:
-    gather = one(f"%own = bf16[8,4] {made}", f"ROOT %sum = bf16[8,4] all-reduce(%own), {SUM}")
+def test_a_sum_of_arrays_with_a_part_each_is_a_gather_of_twice_the_bytes(maker: str) -> None:
+    gather = only_collective(
+        f"%own = bf16[8,4] {maker}", f"ROOT %sum = bf16[8,4] all-reduce(%own), {SUM}"
+    )
     assert (gather.kind, gather.axes, gather.count) == ("all-gather", ("fsdp",), 1)
     assert gather.bytes == 2 * 8 * 4 * 2 * 3 / 4
 
@@ -73,7 +75,7 @@ def test_a_sum_of_arrays_with_a_part_each_is_a_gather_of_twice_the_bytes(made: s
     ],
 )
 def test_a_sum_of_which_each_chip_reads_a_part_is_a_scatter(lines: tuple[str, ...]) -> None:
-    scatter = one(f"%sum = bf16[8,4] all-reduce(%w), {SUM}", *lines)
+    scatter = only_collective(f"%sum = bf16[8,4] all-reduce(%w), {SUM}", *lines)
     assert (scatter.kind, scatter.bytes) == ("reduce-scatter", 2 * 8 * 4 * 2 * 3 / 4)
 
 
@@ -97,7 +99,7 @@ def test_a_sum_of_which_each_chip_reads_a_part_is_a_scatter(lines: tuple[str, ..
     ],
 )
 def test_other_sums_are_sums(lines: tuple[str, ...]) -> None:
-    assert one(*lines).kind == "all-reduce"
+    assert only_collective(*lines).kind == "all-reduce"
 
 
 def test_a_ratio_out_of_all_measure_fits_its_column() -> None:

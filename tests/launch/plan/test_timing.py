@@ -30,7 +30,7 @@ def test_devices_of_a_chip_share_its_figures() -> None:
     assert device_of(parse("h100x64"))[1] == ()
 
 
-def test_a_chip_of_two_devices_multiplies_as_fast_as_one_of_one() -> None:
+def test_a_chip_of_two_devices_multiplies_as_fast_as_of_a_single_device() -> None:
     topology = parse("tpu7x:4x4x4")
     halves = time_of(run(), {"fsdp": 128}, topology)
     whole = time_of(run(), {"fsdp": 64}, parse("v6e:8x8"))
@@ -61,7 +61,7 @@ def test_table_fits_80_columns_and_says_where_it_comes_from(on: str, sizes: dict
     ("layers", "steps", "unit", "lasting"),
     [(1, 1000, "ms", "minutes"), (32, 10_000, "seconds", "hours")],
 )
-def test_a_short_step_is_told_in_a_smaller_unit(
+def test_a_short_step_is_printed_in_a_smaller_unit(
     layers: int, steps: int, unit: str, lasting: str
 ) -> None:
     config, topology = run(steps=steps, batch_size=64), parse("v5p:4x4x4")
@@ -79,8 +79,8 @@ def test_a_compiled_program_is_asked_before_arithmetic() -> None:
     config, topology = run(), parse("v5p:4x4x4")
     sizes, shares = {"fsdp": 64}, efficiency(parse("v5p:4x4x4").chip)
     gather = Collective("all-gather", ("fsdp",), 64, 1, 600e9)
-    found = ProgramWork(Work(459e12, 0.0, (gather,), "compiler"), [], {})
-    time = time_of(config, sizes, topology, found)
+    result = ProgramWork(Work(459e12, 0.0, (gather,), "compiler"), [], {})
+    time = time_of(config, sizes, topology, result)
     assert time.communication[0].fast == pytest.approx(1 / shares.link)
     assert time.compute == pytest.approx(1 / shares.matmul)
     lines = time_lines(time, totals_of(config, topology, time.seconds), topology)
@@ -90,8 +90,8 @@ def test_a_compiled_program_is_asked_before_arithmetic() -> None:
 
 def test_products_of_closed_kernels_are_counted_by_arithmetic() -> None:
     config, topology, sizes = run(), parse("v5p:4x4x4"), {"fsdp": 64}
-    found = ProgramWork(Work(459e12, 0.0, (), "compiler"), [], {"tpu_custom_call": 32})
-    time = time_of(config, sizes, topology, found)
+    result = ProgramWork(Work(459e12, 0.0, (), "compiler"), [], {"tpu_custom_call": 32})
+    time = time_of(config, sizes, topology, result)
     assert time.compute == time_of(config, sizes, topology).compute
     assert (time.origin, time.products, time.communication) == ("compiler", "arithmetic", ())
     lines = time_lines(time, totals_of(config, topology, time.seconds), topology)

@@ -35,17 +35,17 @@ def program_of(model: DecoderConfig, train: TrainConfig, **sizes: int) -> Progra
     return Program(text)
 
 
-def by_kind(found: ProgramWork, kind: str, *axes: str) -> list[Collective]:
-    rows = found.work.collectives
+def by_kind(program: ProgramWork, kind: str, *axes: str) -> list[Collective]:
+    rows = program.work.collectives
     return [row for row in rows if row.kind == kind and row.axes == axes]
 
 
 def compared(
-    found: ProgramWork, model: DecoderConfig, train: TrainConfig, sizes: dict[str, int]
+    program: ProgramWork, model: DecoderConfig, train: TrainConfig, sizes: dict[str, int]
 ) -> Traffic:
     run = preset("tiny")
     data = dataclasses.replace(run.data, sequence_length=T)
-    return traffic(found, dataclasses.replace(run, model=model, train=train, data=data), sizes)
+    return traffic(program, dataclasses.replace(run, model=model, train=train, data=data), sizes)
 
 
 def expected_flops(model: DecoderConfig, tokens: int) -> float:
@@ -61,9 +61,9 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
     sizes = {"fsdp": 8}
     program = program_of(model, train, **sizes)
-    found = work_in(program, sizes)
+    program = work_in(program, sizes)
     square = 2 * L * 2 * D * D * ITEM * 7 / 8  # micro-batches x layers x gathers
-    gathers = by_kind(found, "all-gather", "fsdp")
+    gathers = by_kind(program, "all-gather", "fsdp")
     assert {row.group for row in gathers} == {8}
     # N H and F are twice D. Tables are the same for both micro-batches: gathered before the loop,
     # once for each use.
@@ -75,19 +75,19 @@ def test_fsdp_gathers_each_matrix_twice_in_every_micro_batch() -> None:
     ]
     assert sum(attention) == 4 * 2 * square
     # XLA's CPU backend sums whole gradients where others scatter them.
-    gradients = sum(row.bytes for row in by_kind(found, "all-reduce", "fsdp"))
+    gradients = sum(row.bytes for row in by_kind(program, "all-reduce", "fsdp"))
     assert gradients // 1000 == 2 * (7 * 2 * square / 2 + 2 * 2 * L * D * ITEM * 7 / 8) // 1000
-    assert found.work.matmul_flops == expected_flops(model, 16 * T // 8)
-    told = compared(found, model, train, sizes)
-    assert told.unasked == [] and told.uncounted == {}
+    assert program.work.matmul_flops == expected_flops(model, 16 * T // 8)
+    comparison = compared(program, model, train, sizes)
+    assert comparison.unasked == [] and comparison.uncounted == {}
 
 
 def test_tensor_sums_activations() -> None:
     model = dataclasses.replace(LAYERS, num_kv_heads=N)
     train = dataclasses.replace(TRAIN, batch_size=16, accumulation=2)
     sizes = {"replica": 1, "fsdp": 2, "tensor": 4}
-    found = work_in(program_of(model, train, **sizes), sizes)
-    rows = by_kind(found, "all-reduce", "tensor")
+    program = work_in(program_of(model, train, **sizes), sizes)
+    rows = by_kind(program, "all-reduce", "tensor")
     hidden = (16 // 2 // 2) * T * D * ITEM * 2 * 3 / 4
     (output,) = [row for row in rows if row.bytes == 2 * L * 2 * hidden and row.count == 2 * L * 2]
     assert output.where.startswith("model/attention/attention.py:")  # w_o, forward and again
@@ -98,15 +98,15 @@ def test_tensor_sums_activations() -> None:
     (logits,) = [row for row in rows if row.where.startswith("train/loss.py:")]
     assert logits.count == 3 * chunks
     assert logits.bytes == 2 * hidden + chunks * 3 * TRAIN.loss_chunk * ITEM * 2 * 3 / 4
-    assert found.work.matmul_flops == expected_flops(model, 16 * T // 2) / 4
-    told = compared(found, model, train, sizes)
-    assert told.unasked == []
-    needed = {need.what: need.bytes for need in told.needs}
+    assert program.work.matmul_flops == expected_flops(model, 16 * T // 2) / 4
+    comparison = compared(program, model, train, sizes)
+    assert comparison.unasked == []
+    needed = {need.what: need.bytes for need in comparison.needs}
     assert needed["activations, forward"] == 2 * (2 * L + 1) * hidden
     assert needed["logits"] == logits.bytes
 
 
-def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
+def test_what_no_layout_asks_for_is_printed_with_its_line() -> None:
     mesh = mesh_of(fsdp=4, tensor=2)
 
     def moved(x: jax.Array, w: jax.Array) -> tuple[jax.Array, ...]:
@@ -124,21 +124,21 @@ def test_what_no_layout_asks_for_is_told_with_its_line() -> None:
         text = lowered.compile().as_text()
     assert text is not None
     sizes = dict(mesh.shape)
-    told = compared(work_in(Program(text), sizes), LAYERS, TRAIN, sizes)
-    assert {(one.kind, *one.axes): one.bytes for one in told.unasked} == {
+    comparison = compared(work_in(Program(text), sizes), LAYERS, TRAIN, sizes)
+    assert {(each.kind, *each.axes): each.bytes for each in comparison.unasked} == {
         ("all-to-all", "fsdp"): 64 * 32 / 4 * ITEM * 3 / 4,
         ("all-gather", "fsdp"): 64 * 32 * ITEM * 3 / 4,
         ("all-gather", "tensor"): D * F // 2 * ITEM * 1 / 2,
     }
-    assert told.excess == [], "which is of sums alone"
+    assert comparison.excess == [], "which is of sums alone"
     # JAX 0.12's compiler does not say where it gathers an argument.
-    lines = [one.where for one in told.unasked if one.where]
+    lines = [each.where for each in comparison.unasked if each.where]
     assert len(lines) >= 2 and all("test_traffic.py:" in line for line in lines)
-    lines = traffic_lines(told)
+    lines = traffic_lines(comparison)
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")
-    assert flagged[1].strip() == told.unasked[0].where
-    assert lines[0].endswith("least is arithmetic") and told.record["origins"]
+    assert flagged[1].strip() == comparison.unasked[0].where
+    assert lines[0].endswith("least is arithmetic") and comparison.record["origins"]
     assert max(map(len, lines)) <= 80
 
 
@@ -174,42 +174,53 @@ NO_AXES = "{{0,1},{2,4},{3,5},{6,7}}"
 
 def sums(*lines: str) -> ProgramWork:
     """Of a program for 8 devices that adds up arrays of these sizes over these groups."""
-    given = "".join(
+    lines_of_sums = "".join(
         f"  %x.{place} = f32[{line.split()[0]}]{{0}} parameter({place})\n"
         f"  %sum.{place} = f32[{line.split()[0]}]{{0}} all-reduce(%x.{place}), to_apply=%add, "
         f'replica_groups={line.split()[1]}, metadata={{source_file="/x/model/mlp.py" '
         f"source_line={place}}}\n"
         for place, line in enumerate(lines)
     )
-    entry = f"ENTRY %main () -> f32[] {{\n{given}  ROOT %o = f32[] constant(0)\n}}\n"
+    entry = f"ENTRY %main () -> f32[] {{\n{lines_of_sums}  ROOT %o = f32[] constant(0)\n}}\n"
     return work_in(Program(f"HloModule sums, num_partitions=8\n\n{entry}"), MESH)
 
 
 def needed_over(axis: str) -> float:
-    told = compared(sums(f"1 {TENSOR}"), LAYERS, TRAIN, MESH)
-    return sum(need.bytes for need in told.needs if (need.kind, need.axis) == ("all-reduce", axis))
+    comparison = compared(sums(f"1 {TENSOR}"), LAYERS, TRAIN, MESH)
+    return sum(
+        need.bytes for need in comparison.needs if (need.kind, need.axis) == ("all-reduce", axis)
+    )
 
 
-def test_sums_far_beyond_what_the_layout_needs_are_told_with_their_lines() -> None:
+def test_sums_far_beyond_what_the_layout_needs_are_printed_with_their_lines() -> None:
     """Over 4 devices an all-reduce of an array sends 3 / 2 of its bytes, over 8 it sends 7 / 4."""
     enough = round(needed_over("tensor") / (ITEM * 3 / 2))
-    told = compared(sums(f"{enough} {TENSOR}", f"{enough // 3} {TENSOR}"), LAYERS, TRAIN, MESH)
-    assert told.excess == [] and told.collectives[0].bytes > told.collectives[0].lower_bound
-    told = compared(sums(f"{enough} {TENSOR}", f"{enough} {TENSOR}", "1 {}"), LAYERS, TRAIN, MESH)
-    ((row, lines),) = told.excess
+    comparison = compared(
+        sums(f"{enough} {TENSOR}", f"{enough // 3} {TENSOR}"), LAYERS, TRAIN, MESH
+    )
+    assert (
+        comparison.excess == []
+        and comparison.collectives[0].bytes > comparison.collectives[0].lower_bound
+    )
+    comparison = compared(
+        sums(f"{enough} {TENSOR}", f"{enough} {TENSOR}", "1 {}"), LAYERS, TRAIN, MESH
+    )
+    ((row, lines),) = comparison.excess
     assert (row.axes, row.runs, row.bytes) == (("tensor",), 2, 2 * enough * ITEM * 3 / 2)
-    assert [(one.where, one.bytes) for one in lines] == [
+    assert [(each.where, each.bytes) for each in lines] == [
         (f"model/mlp.py:{line}", enough * ITEM * 3 / 2) for line in (0, 1)
     ]
-    text = traffic_lines(told)
+    text = traffic_lines(comparison)
     first = text.index("sums far beyond what the layout asks for") + 1
     assert text[first].startswith("all-reduce over tensor") and text[first].endswith("2.00")
-    assert [line.split()[0] for line in text[first + 1 : first + 3]] == [one.where for one in lines]
+    assert [line.split()[0] for line in text[first + 1 : first + 3]] == [
+        each.where for each in lines
+    ]
     assert max(map(len, text)) <= 80
-    assert told.record["excess"][0]["lines"] == [dataclasses.asdict(one) for one in lines]
+    assert comparison.record["excess"][0]["lines"] == [dataclasses.asdict(each) for each in lines]
 
 
-def test_a_sum_over_several_axes_may_stand_for_one_over_each() -> None:
+def test_a_sum_over_several_axes_may_stand_for_a_sum_over_each() -> None:
     over = needed_over("fsdp")
     assert over < needed_over("tensor")
     of_both = round(2 * over / (ITEM * 7 / 4))
@@ -218,38 +229,38 @@ def test_a_sum_over_several_axes_may_stand_for_one_over_each() -> None:
     assert row.axes == ("fsdp", "tensor")
 
 
-def test_sums_that_nothing_needs_are_told_unless_small() -> None:
+def test_sums_that_nothing_needs_are_printed_unless_small() -> None:
     several = [f"4000 {TENSOR}", f"2 {NO_AXES}", f"1 {NO_AXES}"]
     assert compared(sums(*several), LAYERS, TRAIN, MESH).excess == []
     ((row, lines),) = compared(sums(*several, f"9 {NO_AXES}"), LAYERS, TRAIN, MESH).excess
     assert (row.axes, row.bytes, row.lower_bound) == ((), 12 * ITEM, 0)
-    assert [one.bytes for one in lines] == [9 * ITEM, 2 * ITEM, ITEM]
+    assert [each.bytes for each in lines] == [9 * ITEM, 2 * ITEM, ITEM]
 
 
-def test_groups_of_several_sizes_along_an_axis_share_its_least() -> None:
-    told = compared(sums(f"64 {TENSOR}", f"32 {HALVES}"), LAYERS, TRAIN, MESH)
-    (row,) = told.collectives
+def test_groups_of_several_sizes_along_an_axis_share_its_lower_bound() -> None:
+    comparison = compared(sums(f"64 {TENSOR}", f"32 {HALVES}"), LAYERS, TRAIN, MESH)
+    (row,) = comparison.collectives
     assert (row.axes, row.group, row.runs) == (("tensor",), 4, 2)
     assert (row.bytes, row.lower_bound) == (64 * ITEM * 3 / 2 + 32 * ITEM, needed_over("tensor"))
 
 
-def test_replicas_sum_the_gradients_they_hold_once() -> None:
+def test_replicas_sum_their_gradients_once() -> None:
     sizes = {"replica": 2, "fsdp": 4}
-    found = work_in(program_of(LAYERS, TRAIN, **sizes), sizes)
-    held = matrix_parameters(LAYERS) + 2 * V * D
-    rows = by_kind(found, "all-reduce", "replica")
+    program = work_in(program_of(LAYERS, TRAIN, **sizes), sizes)
+    matrices = matrix_parameters(LAYERS) + 2 * V * D
+    rows = by_kind(program, "all-reduce", "replica")
     # The lookup's gradient is summed over replicas before it is cut over fsdp.
-    assert sum(row.bytes for row in rows) == (held / 4 + V * D * 3 / 4) * ITEM * 2 * 1 / 2
+    assert sum(row.bytes for row in rows) == (matrices / 4 + V * D * 3 / 4) * ITEM * 2 * 1 / 2
     assert {row.group for row in rows} == {2}
-    assert {row.group for row in by_kind(found, "all-gather", "fsdp")} == {4}
-    assert found.work.matmul_flops == expected_flops(LAYERS, 8 * T // 8)
-    told = compared(found, LAYERS, TRAIN, sizes)
-    needed = {need.what: need.bytes for need in told.needs}
+    assert {row.group for row in by_kind(program, "all-gather", "fsdp")} == {4}
+    assert program.work.matmul_flops == expected_flops(LAYERS, 8 * T // 8)
+    comparison = compared(program, LAYERS, TRAIN, sizes)
+    needed = {need.what: need.bytes for need in comparison.needs}
     assert needed["layers, forward"] == matrix_parameters(LAYERS) * ITEM * 3 / 4
     norms = (2 * L + 1) * D
-    assert needed["gradients"] == (held / 4 + norms) * ITEM * 2 * 1 / 2
-    gathers = sum(row.bytes for row in by_kind(found, "all-gather", "fsdp"))
-    assert gathers == sum(need.bytes for need in told.needs if need.kind == "all-gather")
-    kept = told.record
-    assert kept["bytes"] == sum(one.bytes for one in found.work.collectives)
+    assert needed["gradients"] == (matrices / 4 + norms) * ITEM * 2 * 1 / 2
+    gathers = sum(row.bytes for row in by_kind(program, "all-gather", "fsdp"))
+    assert gathers == sum(need.bytes for need in comparison.needs if need.kind == "all-gather")
+    kept = comparison.record
+    assert kept["bytes"] == sum(each.bytes for each in program.work.collectives)
     assert kept["lower_bound"] == sum(needed.values())

@@ -67,14 +67,14 @@ MESH = {"replica": 1, "fsdp": 4, "tensor": 2}
 BYTES = 256 * 64 * 2
 
 
-def found_in(text: str) -> list[Collective]:
+def collectives_in(text: str) -> list[Collective]:
     program = Program(text)
     return merged(sent_by(program, executed(program), MESH))
 
 
 def test_permutes_of_a_windowed_product_are_the_gather_they_replace() -> None:
     """Two in each of two trips and the one that the loop begins with; another stays a permute."""
-    assert found_in(WINDOWED) == [
+    assert collectives_in(WINDOWED) == [
         Collective("all-gather", ("fsdp",), 4, 1, (2 * 2 + 1) * BYTES, "model/mlp.py:44"),
         Collective("collective-permute", ("fsdp",), 4, 1, BYTES, ""),
     ]
@@ -87,7 +87,7 @@ def test_what_such_a_loop_ends_with_is_scattered() -> None:
         "collective-permute-start(%ended), channel_id=12",
     )
     ended = f"  %ended = {SHARD} get-tuple-element(%while.1), index=0\n  %start.9"
-    found = found_in(scattered.replace("  %start.9", ended))
-    assert [(one.kind, one.count, one.bytes) for one in found] == [
+    result = collectives_in(scattered.replace("  %start.9", ended))
+    assert [(each.kind, each.count, each.bytes) for each in result] == [
         ("reduce-scatter", 1, (2 * 2 + 2) * BYTES)
     ]
