@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from data.errors import UserError
 from launch.plan.executed import Executed, Scope
@@ -14,14 +15,8 @@ from launch.plan.hlo import Instruction, Program
 from launch.plan.replaced import PERMUTES, origin, ring_part, sum_as, window
 from launch.plan.work import Collective, Kind
 
-KINDS: dict[str, Kind] = {
-    "all-gather": "all-gather",
-    "all-reduce": "all-reduce",
-    "reduce-scatter": "reduce-scatter",
-    "all-to-all": "all-to-all",
-    "ragged-all-to-all": "all-to-all",
-    "collective-permute": "collective-permute",
-}
+KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+KINDS["ragged-all-to-all"] = "all-to-all"
 UNKNOWN = ("send", "recv", "collective-broadcast")
 """Opcodes that move bytes between chips in ways not counted here: refused."""
 BETWEEN_SLICES = "xla_megascale_runtime"
