@@ -1,7 +1,6 @@
 """All that is predicted of a run on a cluster before it is there, in one record; as text and as
 JSON."""
 
-import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +79,10 @@ def make_plan(
 def require_layout(config: RunConfig, topology: Topology) -> None:
     """ValueError if the mesh is that of no flags at all: how a run is cut is what is planned."""
     if config.mesh == MeshConfig() and topology.devices > 1:
-        example = dataclasses.replace(config.mesh, fsdp=topology.devices)
         raise UserError(
             f"mesh.fsdp=-1 must be given with {topology.devices:,} devices, because how the run is "
-            "cut decides what it needs; "
-            f"try --mesh.fsdp {example.fsdp}, with --mesh.tensor or --mesh.replica, or --search"
+            f"cut decides what it needs; try --mesh.fsdp {topology.devices}, with --mesh.tensor or "
+            "--mesh.replica, or --search"
         )
 
 

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launch.config import RunConfig
-from launch.plan.estimate import ROOM, advice, estimates
+from launch.plan.estimate import ROOM, LayoutEstimate, advice, estimates
 from launch.plan.layouts import OFFLOAD, Uncut, nearest_batch
 from launch.plan.published import standing_lines, standing_of
-from launch.plan.roofline import RunTotals, StepTime, device_of, totals_of
+from launch.plan.roofline import RunTotals, device_of, totals_of
 from launch.plan.topology import Topology, sizes_from
 from model.flops import parameter_count
 from train.chips import Chip
@@ -21,12 +21,9 @@ WORTH = 1.5
 
 
 @dataclass(frozen=True)
-class BestLayout:
+class BestLayout(LayoutEstimate):
     """The fastest layout on so many chips."""
 
-    topology: Topology
-    config: RunConfig
-    time: StepTime
     totals: RunTotals
 
     @property
@@ -125,7 +122,7 @@ def _best(config: RunConfig, topology: Topology, price: float | None) -> Row:
         return NoLayout(topology.chips, why, crowded=True)
     best = min(fitting, key=lambda estimate: estimate.time.seconds)
     totals = totals_of(best.config, topology, best.time.seconds, price)
-    return BestLayout(topology, best.config, best.time, totals)
+    return BestLayout(best.config, topology, totals)
 
 
 def worth(rows: Sequence[Row]) -> tuple[BestLayout, BestLayout | None] | None:
