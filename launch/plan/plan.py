@@ -7,9 +7,7 @@ from typing import Any
 
 from data.errors import UserError
 from launch.config import MeshConfig, RunConfig, to_dict
-from launch.plan.compiled import work_in
 from launch.plan.compiler import CompiledStep, compile_step
-from launch.plan.hlo import Program
 from launch.plan.memory import (
     MemoryFit,
     fit_lines,
@@ -18,6 +16,8 @@ from launch.plan.memory import (
     require_possible,
     share_of,
 )
+from launch.plan.program.compiled import work_in
+from launch.plan.program.hlo import Program
 from launch.plan.published import standing_lines, standing_of
 from launch.plan.roofline import RunTotals, StepTime, time_lines, time_of, totals_of
 from launch.plan.topology import Topology

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from launch.config import RunConfig
-from launch.plan.compiled import ProgramWork
 from launch.plan.efficiency import Efficiency, efficiency, fitted_on
 from launch.plan.placement import Placement, place
+from launch.plan.program.compiled import ProgramWork
 from launch.plan.topology import Topology
 from launch.plan.work import Collective, Origin, Work, arithmetic_work
 from model.flops import flops_per_token

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from launch.config import RunConfig
-from launch.plan.collectives import SentCollective, merged
-from launch.plan.compiled import ProgramWork
 from launch.plan.lower_bound import Need, lower_bound
+from launch.plan.program.collectives import SentCollective, merged
+from launch.plan.program.compiled import ProgramWork
 from launch.plan.work import Collective, Kind
 from train.cut import cut
 from train.report.numbers import in_unit

@@ -1,7 +1,7 @@
 """What one train step asks of one chip: products, memory traffic and collectives.
 
-The compiled program says it (`launch.plan.compiled`), or arithmetic from the config alone, which
-is here. One roofline reads either.
+The compiled program says it (`launch.plan.program`), or arithmetic from the config alone, which is
+here. One roofline reads either.
 """
 
 import math

@@ -15,9 +15,9 @@ from tests.command import SMALL, meshloom
 MESHES = """
 from launch.config import MeshConfig
 from launch.process.mesh import make_mesh
-from launch.plan.compile_step import described
+from launch.plan.compile_step import devices_of
 from launch.plan.topology import parse
-devices = described(parse("2xv5e-4"))
+devices = devices_of(parse("2xv5e-4"))
 mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2), devices)
 print([sorted(device.slice_index for device in part.flat) for part in mesh.devices])
 make_mesh(MeshConfig(), devices)

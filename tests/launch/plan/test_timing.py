@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from launch.config import RunConfig
-from launch.plan.compiled import ProgramWork
 from launch.plan.efficiency import efficiency
+from launch.plan.program.compiled import ProgramWork
 from launch.plan.roofline import device_of, time_lines, time_of, totals_of
 from launch.plan.topology import parse
 from launch.plan.work import Collective, Work

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from launch.plan.compiled import ProgramWork, work_in
-from launch.plan.hlo import Program
+from launch.plan.program.compiled import ProgramWork, work_in
+from launch.plan.program.hlo import Program
 from launch.plan.traffic import Traffic, traffic, traffic_lines
 from launch.plan.work import Collective
 from launch.presets.preset import preset

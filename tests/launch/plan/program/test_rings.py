@@ -5,10 +5,10 @@ import dataclasses
 
 import pytest
 
-from launch.plan.collectives import merged, sent_by
-from launch.plan.compiled import work_in
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
+from launch.plan.program.collectives import merged, sent_by
+from launch.plan.program.compiled import work_in
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
 from launch.plan.traffic import traffic
 from launch.plan.work import Collective
 from launch.presets.preset import preset

@@ -1,10 +1,10 @@
 """A product that a TPU overlaps with the gather of its weight: shards go round a ring both ways, in
 a loop that is unrolled once. Shortened from a step of llama3-8b compiled for 64 chips of v5p."""
 
-from launch.plan.collectives import merged, sent_by
-from launch.plan.compiled import work_in
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
+from launch.plan.program.collectives import merged, sent_by
+from launch.plan.program.compiled import work_in
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
 from launch.plan.work import Collective
 
 AHEAD = "source_target_pairs={{0,2},{2,4},{4,6},{6,0},{1,3},{3,5},{5,7},{7,1}}"

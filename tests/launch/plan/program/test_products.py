@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch.plan.compiled import work_in
-from launch.plan.hlo import Program
+from launch.plan.program.compiled import work_in
+from launch.plan.program.hlo import Program
 
 SPLASH = """custom-call(%mask, %mask, %q, %k, %k), custom_call_target="tpu_custom_call", frontend_attributes={{kernel_metadata={{
 "xprof_metadata":"{{\\"block_q\\": 512}}"

@@ -3,9 +3,9 @@ of our train step."""
 
 import pytest
 
-from launch.plan.collectives import merged, sent_by
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
+from launch.plan.program.collectives import merged, sent_by
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
 from launch.plan.work import Collective
 
 SLICES = """HloModule step, is_scheduled=true, num_partitions=4

@@ -2,10 +2,10 @@
 
 import pytest
 
-from launch.plan.compiled import work_in
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
-from launch.plan.memory_traffic import memory_traffic
+from launch.plan.program.compiled import work_in
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
+from launch.plan.program.memory_traffic import memory_traffic
 
 GATHER = (
     "all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={1}, "

@@ -1,7 +1,7 @@
 import pytest
 
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
 
 LOOP = """HloModule loops
 

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from launch.plan.collectives import SentCollective, merged, sent_by
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
-from launch.plan.memory_traffic import memory_traffic
-from launch.plan.products import product_flops
+from launch.plan.program.collectives import SentCollective, merged, sent_by
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
+from launch.plan.program.memory_traffic import memory_traffic
+from launch.plan.program.products import product_flops
 from launch.plan.work import Work
 
 

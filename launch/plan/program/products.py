@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from launch.plan.hlo import Computation, Instruction
+from launch.plan.program.hlo import Computation, Instruction
 
 CUBLAS = ("__cublas$gemm", "__cublas$lt$matmul", "__cublas$lt$matmul$f8")
 CUDNN_ATTENTION = "__cudnn$fmha"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import get_args
 
 from data.errors import UserError
-from launch.plan.executed import Executed, Scope
-from launch.plan.groups import Group, group_of
-from launch.plan.hlo import Instruction, Program
-from launch.plan.replaced import PERMUTES, origin, ring_part, sum_as, window
+from launch.plan.program.executed import Executed, Scope
+from launch.plan.program.groups import Group, group_of
+from launch.plan.program.hlo import Instruction, Program
+from launch.plan.program.replaced import PERMUTES, origin, ring_part, sum_as, window
 from launch.plan.work import Collective, Kind
 
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
@@ -42,9 +42,15 @@ def merged(sent: Iterable[Collective]) -> list[Collective]:
         same[each.kind, each.axes, each.group, each.where, each.apart].append(each)
     rows = [
         Collective(
-            kind, axes, group, sum(e.count for e in all_), sum(e.bytes for e in all_), where, apart
+            kind,
+            axes,
+            group,
+            sum(e.count for e in parts),
+            sum(e.bytes for e in parts),
+            where,
+            apart,
         )
-        for (kind, axes, group, where, apart), all_ in same.items()
+        for (kind, axes, group, where, apart), parts in same.items()
     ]
     return sorted(rows, key=lambda row: -row.bytes)
 

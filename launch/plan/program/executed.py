@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from data.errors import UserError
-from launch.plan.hlo import Computation, Instruction, Program
-from launch.plan.products import products_in
+from launch.plan.program.hlo import Computation, Instruction, Program
+from launch.plan.program.products import products_in
 
 SAME = ("bitcast", "convert", "copy", "copy-done", "copy-start", "reshape")
 """A scalar is the same after these."""

@@ -5,7 +5,7 @@ slice is read and an update written where it is, not the array around it. It is 
 caches are not known, and what the layout pads is left out.
 """
 
-from launch.plan.hlo import HBM, Instruction, item_bytes
+from launch.plan.program.hlo import HBM, Instruction, item_bytes
 
 NOTHING = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",

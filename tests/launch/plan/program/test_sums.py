@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch.plan.compiled import work_in
-from launch.plan.hlo import Program
+from launch.plan.program.compiled import work_in
+from launch.plan.program.hlo import Program
 from launch.plan.traffic import Traffic, TrafficRow, traffic_lines
 from launch.plan.work import Collective
 

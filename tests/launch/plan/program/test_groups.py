@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.plan.groups import Group, group_of, groups_of, turned
+from launch.plan.program.groups import Group, group_of, groups_of, turned
 
 MESH = {"replica": 2, "stage": 1, "fsdp": 4, "tensor": 2}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from launch.plan.executed import executed
-from launch.plan.hlo import Program
-from launch.plan.memory_traffic import memory_traffic
+from launch.plan.program.executed import executed
+from launch.plan.program.hlo import Program
+from launch.plan.program.memory_traffic import memory_traffic
 
 CUBLAS = 'custom-call(%x, %w), custom_call_target="__cublas$lt$matmul"'
 # What a layer reads of all four layers' weights, one fusion deeper, as TPU programs have it.

@@ -6,9 +6,9 @@ of a torus arrays are summed that are zero but for each chip's part, or of which
 part.
 """
 
-from launch.plan.executed import SAME, Scope
-from launch.plan.groups import turned
-from launch.plan.hlo import Instruction
+from launch.plan.program.executed import SAME, Scope
+from launch.plan.program.groups import turned
+from launch.plan.program.hlo import Instruction
 from launch.plan.work import Kind
 
 WINDOWED: dict[str, Kind] = {
