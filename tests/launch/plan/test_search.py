@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.config import MeshConfig, RunConfig
+from launch.config import RunConfig
 from launch.plan.estimate import estimates as estimates_of
 from launch.plan.layouts import OFFLOAD, layouts
 from launch.plan.pictures import draw_search, pareto
@@ -132,12 +132,6 @@ def test_nothing_beats_what_stands_on_the_front() -> None:
         )
     assert min(e.time.seconds for e in estimates) == front[0].time.seconds
     assert min(e.bytes for e in estimates) == front[-1].bytes
-
-
-def test_a_mesh_of_the_users_is_not_searched_for(config: RunConfig, tmp_path: Path) -> None:
-    run = dataclasses.replace(config, mesh=MeshConfig(tensor=2))
-    with pytest.raises(ValueError, match=r"mesh=.*tensor 2 must not be given with --search"):
-        search(run, CHIP, tmp_path, lambda output: None)
 
 
 def test_a_model_too_large_for_every_layout_is_refused_before_the_search(tmp_path: Path) -> None:

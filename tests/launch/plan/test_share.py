@@ -21,14 +21,12 @@ def test_share_of_a_gpu_is_read_as_jax_reads_it(
 
 
 @pytest.mark.parametrize("name", [NAME, OLD])
-@pytest.mark.parametrize("told", ["abc", "0", "-0.5", "1.5", "nan", " "])
-def test_what_is_no_share_is_refused(
-    name: str, output: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("text", ["abc", "0", "-0.5", "1.5", "nan", " "])
+def test_what_is_no_share_is_refused(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(OLD, "")
     monkeypatch.setenv(NAME, "")
-    monkeypatch.setenv(name, output)
-    with pytest.raises(ValueError, match=rf"{name}={output} must .*try {NAME}=0.75"):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match=rf"{name}={text} must .*try {NAME}=0.75"):
         share_of(GPUS)
 
 

@@ -50,7 +50,7 @@ def only_collective(*lines: str) -> Collective:
 
 
 @pytest.mark.parametrize(
-    "made",
+    "maker",
     [
         "dynamic-update-slice(%zeros, %p, %i, %o)",
         "fusion(%zeros, %p, %i), kind=kLoop, calls=%write",
