@@ -29,7 +29,6 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     exits.leave_on_thread_errors()
     code = main(argv)
     if code and "jax" in sys.modules:
-        exits.claim_end()
         exits.leave(code)
     sys.exit(code)
 

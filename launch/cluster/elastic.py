@@ -3,7 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
-from launch.config import MeshConfig, RunConfig
+from launch.config import RunConfig
 
 
 class SmallerJob(NamedTuple):
@@ -29,7 +29,10 @@ def largest_job(
 
     # This process only looks at shapes; accelerators belong to those it starts.
     jax.config.update("jax_platforms", "cpu")
-    mesh, flags = _open_mesh(run.mesh)
+    mesh, flags = run.mesh, []
+    if -1 not in dataclasses.astuple(mesh):
+        axis = "replica" if mesh.replica > 1 else "fsdp"
+        mesh, flags = dataclasses.replace(mesh, **{axis: -1}), [f"--mesh.{axis}=-1"]
     for processes in range(most, fewest - 1, -1):
         try:
             shown = _mesh_of(dataclasses.replace(run, mesh=mesh), processes * devices_per_process)
@@ -37,13 +40,6 @@ def largest_job(
             continue
         return SmallerJob(processes, flags, shown)
     return None
-
-
-def _open_mesh(mesh: MeshConfig) -> tuple[MeshConfig, list[str]]:
-    if -1 in dataclasses.astuple(mesh):
-        return mesh, []
-    axis = "replica" if mesh.replica > 1 else "fsdp"
-    return dataclasses.replace(mesh, **{axis: -1}), [f"--mesh.{axis}=-1"]
 
 
 def _mesh_of(run: RunConfig, devices: int) -> str:

@@ -1,5 +1,7 @@
-"""Which process of an attempt failed first, and how, in words and in the job's exit code."""
+"""Which process of an attempt failed first, and how: in words, in the job's exit code, and on the
+page that says why the job was given up."""
 
+import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ WORDS = {
     HUNG: "its watchdog took it as hung",
 }
 LINES = 30
+ATTEMPTS = 10
+SUMMARY = 8  # last lines of the process that are shown on the terminal
 
 
 class Failure(NamedTuple):
@@ -45,12 +49,12 @@ class Failure(NamedTuple):
     """A line for each of the other processes."""
 
     @property
-    def is_refusal(self) -> bool:
-        return self.code in (REFUSED, USAGE)
-
-    @property
     def step(self) -> int | None:
         return self.heartbeat.get("step")
+
+    @property
+    def clock(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.time))
 
     def reason(self) -> str:
         """Who, how and where, as in `process 2 was killed by SIGKILL at step 37`."""
@@ -68,8 +72,7 @@ def first_failure(members: Sequence[Member], hung: tuple[Member, str] | None) ->
         return _failure(members, hung[0], hung[1], HUNG)
     if all(member.code == 0 for member in members):
         return None
-    own = sorted((m for m in members if not m.killed), key=lambda m: m.ended or 0.0)
-    for member in own:
+    for member in sorted((m for m in members if not m.killed), key=lambda m: m.ended or 0.0):
         code = member.code or 0
         if code:
             return _failure(members, member, ended(code), 128 - code if code < 0 else code)
@@ -92,30 +95,62 @@ def ended(code: int) -> str:
 
 def _failure(members: Sequence[Member], first: Member, how: str, code: int) -> Failure:
     now = first.ended if not first.killed and first.ended else time.monotonic()
-    others = [_other(member, first, now) for member in members if member is not first]
     return Failure(
         number=first.number,
         processes=len(members),
         code=code,
         how=how,
-        silent=first.pulse.last is None and first.killed,
-        heartbeat=first.pulse.last or {},
-        reached=max((m.pulse.last or {}).get("step") or 0 for m in members),
+        silent=not first.pulse.last and first.killed,
+        heartbeat=first.pulse.last,
+        reached=max(member.pulse.last.get("step") or 0 for member in members),
         pid=first.process.pid,
         seconds=now - first.started,
         time=time.time() - (time.monotonic() - now),
         last_lines=first.output.last_lines(LINES),
         log=near(first.log) if first.log else None,
-        others=others,
+        others=[_other(member, now) for member in members if member is not first],
     )
 
 
-def _other(member: Member, first: Member, failed: float) -> str:
-    step = (member.pulse.last or {}).get("step")
+def _other(member: Member, failed: float) -> str:
+    step = member.pulse.last.get("step")
     at = f" at step {step}" if step is not None else ""
-    code = member.code or 0
     if member.killed:
         return f"process {member.number} still ran{at} and was killed"
     later = (member.ended or failed) - failed
     when = f"{later:.1f} s later" if later >= 0 else f"{-later:.1f} s before"
-    return f"process {member.number} {ended(code)}{at}, {when}"
+    return f"process {member.number} {ended(member.code or 0)}{at}, {when}"
+
+
+def page(failures: Sequence[Failure], why: str, resume: Sequence[str], lines: int) -> str:
+    """Why a job was given up: the last failure in full with `lines` last lines of its process, the
+    others as a list."""
+    last, beat = failures[-1], failures[-1].heartbeat
+    place = f"one of {last.processes} processes, " if last.processes > 1 else ""
+    place += f"pid {last.pid}" + (f", on {beat['host']}" if beat.get("host") else "")
+    doing = "not known: it gave no heartbeat"
+    if beat:
+        since = max(0.0, last.time - beat["phase_since"])
+        step = "no step" if last.step is None else f"step {last.step}"
+        doing = f"{beat['phase']}, for {since:.0f} s; {step} was finished"
+    said = last.last_lines[-lines:]
+    log = f" ({last.log})" if last.log else ""
+    first = max(0, len(failures) - ATTEMPTS)
+    text = [
+        f"Given up: {why}.",
+        "",
+        f"failed first  {last.reason()}",
+        f"              {place}",
+        f"when          {last.clock}, {last.seconds:.0f} s after its start",
+        f"doing         {doing}",
+        *(["the others    " + "\n              ".join(last.others)] if last.others else []),
+        f"it said last{'' if said else ' nothing'}{log}:",
+        *(f"  {line}" for line in said),
+        "",
+        "attempts" + (f" (the last {ATTEMPTS})" if first else ""),
+        *(f"  {n}  {f.clock}  {f.reason()}" for n, f in [*enumerate(failures, 1)][first:]),
+        "",
+        f"to continue: {shlex.join(resume)}",
+        "",
+    ]
+    return "\n".join(text)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from launch.cluster.output import HOLD, Output, Terminal, put
+from launch.cluster.output import Complaints, Output, put
 from launch.cluster.pulse import Pulse
+from launch.process.exits import start_thread
 
 Events = queue.SimpleQueue["Member | int"]
 """Members that have ended, and signals that have reached us, in order."""
@@ -38,7 +39,7 @@ class Member:
 
     def is_done(self) -> bool:
         """Whether its heartbeat says that its work was done."""
-        return (self.pulse.last or {}).get("phase") == "finish"
+        return self.pulse.last.get("phase") == "finish"
 
 
 class Gang:
@@ -58,10 +59,9 @@ class Gang:
         all_output: bool = False,
     ) -> None:
         self.members: list[Member] = []
+        self.complaints = Complaints()
         self._events = events
         self._threads: list[threading.Thread] = []
-        self._out = Terminal(sys.stdout, 0)
-        self._err = Terminal(sys.stderr, HOLD)
         try:
             for number, environment in enumerate(environments):
                 self._start(number, command, environment, folder / f"{number}.json", all_output)
@@ -94,13 +94,18 @@ class Gang:
         )
         member = Member(number, process, heartbeat)
         self.members.append(member)
-        if process.stdout is not None and number and all_output:
-            self._read_lines(process.stdout, member)
-        elif process.stdout is not None:
-            self._read(process.stdout, member, None if number else self._out.write)
+
+        def show(data: bytes) -> None:
+            if number == 0:
+                put(sys.stdout, data)
+            elif all_output:
+                put(sys.stdout, f"[{number}] ".encode() + data)
+
+        if process.stdout is not None:
+            self._read(process.stdout, member, show, by_line=all_output)
         if process.stderr is not None:
-            self._read(process.stderr, member, self._err.write)
-        self._in_thread(lambda: self._await(member))
+            self._read(process.stderr, member, self.complaints.write)
+        self._threads.append(start_thread(lambda: self._await(member), "process"))
 
     def running(self) -> list[Member]:
         return [member for member in self.members if member.code is None]
@@ -119,29 +124,16 @@ class Gang:
     def keep_logs(self, folder: Path, name: str) -> None:
         """Write logs `folder/name-process-<number>.log`, from the first line on."""
         for member in self.members:
-            if member.log is None:
-                path = folder / f"{name}-process-{member.number}.log"
-                if member.output.keep_in(path):
-                    member.log = path
-
-    def show(self) -> None:
-        """Pass on what process 0 said, if it was kept back long enough."""
-        self._err.flush()
-
-    def hush(self) -> None:
-        """Show no more of what process 0 complains about."""
-        self._err.mute()
-
-    def unseen(self) -> list[str]:
-        """Lines of process 0's complaint that were not shown."""
-        return self._err.dropped()
+            path = folder / f"{name}-process-{member.number}.log"
+            if member.log is None and member.output.keep_in(path):
+                member.log = path
 
     def close(self) -> None:
         """Kill what still runs, and read everything to its end."""
         self.kill()
         for thread in self._threads:
             thread.join()
-        self._err.flush(everything=True)
+        self.complaints.show(everything=True)
         for member in self.members:
             member.output.close()
 
@@ -157,30 +149,20 @@ class Gang:
         self._events.put(member)
 
     def _read(
-        self, source: IO[bytes], member: Member, show: Callable[[bytes], None] | None
+        self,
+        source: IO[bytes],
+        member: Member,
+        show: Callable[[bytes], None],
+        *,
+        by_line: bool = False,
     ) -> None:
         def copy() -> None:
             with source:
-                while data := os.read(source.fileno(), 1 << 16):
+                while data := source.readline() if by_line else os.read(source.fileno(), 1 << 16):
                     member.output.feed(data)
-                    if show is not None:
-                        show(data)
+                    show(data)
 
-        self._in_thread(copy)
-
-    def _read_lines(self, source: IO[bytes], member: Member) -> None:
-        def copy() -> None:
-            with source:
-                for line in source:
-                    member.output.feed(line)
-                    put(sys.stdout, f"[{member.number}] ".encode() + line)
-
-        self._in_thread(copy)
-
-    def _in_thread(self, target: Callable[[], None]) -> None:
-        thread = threading.Thread(target=target, daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        self._threads.append(start_thread(copy, "output"))
 
 
 def _as_on_a_terminal() -> dict[str, str]:

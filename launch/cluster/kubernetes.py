@@ -1,8 +1,10 @@
 """A run on Kubernetes: renders the JobSet that starts it on every node and restarts it as one."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -14,13 +16,9 @@ from launch.cluster.training import Training, training
 from launch.exit_codes import REFUSED, USAGE
 from launch.run.path import run_path
 
+JOBSET = Path(__file__).with_name("jobset.yaml")
 RUNS = "/runs"  # where the claim is mounted
-USER = 1000  # of the images in containers/
-GRACE = 120  # seconds from SIGTERM until a pod is killed
 PORT = 8476
-CONTAINER, JOB = "train", "workers"
-# Only what is refused or mistyped fails for good; all other codes, and lost nodes, restart the run.
-FINAL = [REFUSED, USAGE]
 
 NOT_TEXT = {"y", "yes", "n", "no", "on", "off", "true", "false", "null"}
 SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035
@@ -123,122 +121,73 @@ def launch_kubernetes(options: KubernetesOptions, command: Sequence[str]) -> Non
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
     Dumper.add_representer(str, quoted)
-    run = training(command)
-    text = yaml.dump(jobset(options, run), Dumper=Dumper, sort_keys=False, width=1000)
+    template = yaml.safe_load(JOBSET.read_text(encoding="utf-8"))
+    jobset = _filled(template, _values(options, training(command)))
+    text = yaml.dump(jobset, Dumper=Dumper, sort_keys=False, width=1000)
     print("# Written by `meshloom launch k8s`, for kubectl apply.\n" + text, end="")
 
 
-def jobset(options: KubernetesOptions, run: Training) -> dict[str, Any]:
-    """The JobSet as plain dicts and lists. Raises ValueError."""
+def _filled(part: Any, values: Mapping[str, object]) -> Any:
+    """A part of JOBSET with values for its $NAMEs; what has none is left out."""
+    if isinstance(part, dict):
+        filled = {name: _filled(value, values) for name, value in part.items()}
+        return {name: value for name, value in filled.items() if value is not None}
+    if isinstance(part, list):
+        return [_filled(value, values) for value in part]
+    return values[part] if isinstance(part, str) and part.startswith("$") else part
+
+
+def _values(options: KubernetesOptions, run: Training) -> dict[str, object]:
+    """What the $NAMEs of JOBSET stand for. Raises ValueError."""
     name = options.name or _as_label(run.options.run.preset)
-    nodes, selector, annotations = options.nodes or 1, {}, {}
+    nodes, selector, annotations = options.nodes or 1, None, None
     resources: dict[str, str] = {}
     environment = {"JAX_PLATFORMS": "cpu"}
     if options.tpu is not None:
-        label, topology, nodes, chips = _slice(options.tpu)
-        selector["cloud.google.com/gke-tpu-accelerator"] = label
-        selector["cloud.google.com/gke-tpu-topology"] = topology
-        annotations["alpha.jobset.sigs.k8s.io/exclusive-topology"] = "cloud.google.com/gke-nodepool"
-        resources["google.com/tpu"] = str(chips)
+        label, topology, nodes = _slice(options.tpu)
+        selector = {
+            "cloud.google.com/gke-tpu-accelerator": label,
+            "cloud.google.com/gke-tpu-topology": topology,
+        }
+        exclusive = "alpha.jobset.sigs.k8s.io/exclusive-topology"
+        annotations = {exclusive: "cloud.google.com/gke-nodepool"}
+        resources["google.com/tpu"] = str(CHIPS_PER_NODE)
         # GKE sets where the workers of a slice are, and JAX reads that.
         environment = {"JAX_PLATFORMS": "tpu,cpu"}
     else:
         if options.gpus_per_node:
             resources["nvidia.com/gpu"] = str(options.gpus_per_node)
             environment = {"JAX_PLATFORMS": "cuda,cpu"}
-        environment["JAX_COORDINATOR_ADDRESS"] = f"{name}-{JOB}-0-0.{name}:{PORT}"
+        environment["JAX_COORDINATOR_ADDRESS"] = f"{name}-workers-0-0.{name}:{PORT}"
         environment["JAX_NUM_PROCESSES"] = str(nodes)
-    longest = 63 - len(f"-{JOB}-0-{nodes - 1}-abcde")
+    of_pods = f"-workers-0-{nodes - 1}-abcde"
+    longest = 63 - len(of_pods)
     if len(name) > longest:
         raise UserError(
             f"name={name} must be at most {longest} letters, because the names of pods, which end "
-            f"in -{JOB}-0-{nodes - 1}-abcde, may have 63; "
-            f"try --name {name[:longest].rstrip('-')}"
+            f"in {of_pods}, may have 63; try --name {name[:longest].rstrip('-')}"
         )
+    tolerations = [{"key": d, "operator": "Exists", "effect": "NoSchedule"} for d in resources]
     if options.cpus_per_node:
         resources["cpu"] = options.cpus_per_node
     if options.memory_per_node:
         resources["memory"] = options.memory_per_node
-    container = {
-        "name": CONTAINER,
-        "image": options.image,
-        "command": ["meshloom"],
-        # Kubernetes would replace $(NAME); $$ stands for $.
-        "args": [word.replace("$", "$$") for word in _words(run, name)],
-        "env": [{"name": n, "value": v} for n, v in environment.items()],
-        "resources": {"requests": resources, "limits": resources} if resources else {},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": "runs", "mountPath": RUNS},
-            {"name": "shm", "mountPath": "/dev/shm"},
-        ],
-    }
-    devices = [name for name in resources if "/" in name]
-    pod: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "nodeSelector": selector,
-        "tolerations": [
-            {"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in devices
-        ],
-        "containers": [container],
-        "volumes": [
-            {"name": "runs", "persistentVolumeClaim": {"claimName": options.claim}},
-            {"name": "shm", "emptyDir": {"medium": "Memory"}},
-        ],
-    }
-    job = {
-        "completionMode": "Indexed",
-        "parallelism": nodes,
-        "completions": nodes,
-        # No pod can continue alone: the first that fails fails the Job, and all are restarted.
-        "backoffLimit": 0,
-        "podFailurePolicy": {
-            "rules": [
-                {
-                    "action": "FailJob",
-                    "onExitCodes": {
-                        "containerName": CONTAINER,
-                        "operator": "In",
-                        "values": FINAL,
-                    },
-                }
-            ]
-        },
-        "template": {"spec": _without_empty(pod)},
-    }
-    metadata = {"name": name, "namespace": options.namespace, "annotations": annotations}
     return {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2",
-        "kind": "JobSet",
-        "metadata": _without_empty(metadata),
-        "spec": {
-            "network": {"enableDNSHostnames": True, "subdomain": name},
-            "failurePolicy": {
-                "maxRestarts": options.max_restarts,
-                "restartStrategy": "BlockingRecreate",
-                "rules": [
-                    {
-                        "name": "refused",
-                        "action": "FailJobSet",
-                        "onJobFailureReasons": ["PodFailurePolicy"],
-                    }
-                ],
-            },
-            "replicatedJobs": [{"name": JOB, "replicas": 1, "template": {"spec": job}}],
-        },
+        "$name": name,
+        "$namespace": options.namespace,
+        "$annotations": annotations,
+        "$restarts": options.max_restarts,
+        "$nodes": nodes,
+        # All other codes, and lost nodes, restart the run.
+        "$final": [REFUSED, USAGE],
+        "$selector": selector,
+        "$tolerations": tolerations or None,
+        "$image": options.image,
+        # Kubernetes would replace $(NAME); $$ stands for $.
+        "$words": [word.replace("$", "$$") for word in _words(run, name)],
+        "$environment": [{"name": n, "value": v} for n, v in environment.items()],
+        "$resources": {"requests": resources, "limits": resources} if resources else {},
+        "$claim": options.claim,
     }
 
 
@@ -259,8 +208,8 @@ def _words(run: Training, name: str) -> list[str]:
     return [*words, *run.again.split()]
 
 
-def _slice(tpu: str) -> tuple[str, str, int, int]:
-    """GKE's label, the topology, the hosts and the chips of each host of a slice."""
+def _slice(tpu: str) -> tuple[str, str, int]:
+    """GKE's label, the topology and the hosts of a slice."""
     kind, _, size = tpu.partition("-")
     if kind not in TPUS:
         raise UserError(
@@ -274,17 +223,12 @@ def _slice(tpu: str) -> tuple[str, str, int, int]:
             f"tpu={tpu!r} must be {kind}- and one of {sizes}, because GKE has slices of these "
             f"sizes with {CHIPS_PER_NODE} chips a node; try --tpu {kind}-{next(iter(topologies))}"
         )
-    chips = 1
-    for side in topologies[int(size)].split("x"):
-        chips *= int(side)
-    return label, topologies[int(size)], chips // CHIPS_PER_NODE, CHIPS_PER_NODE
+    topology = topologies[int(size)]
+    chips = math.prod(map(int, topology.split("x")))
+    return label, topology, chips // CHIPS_PER_NODE
 
 
 def _as_label(text: str) -> str:
     """The nearest name that Kubernetes takes."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:36].strip("-") or "run"
     return name if name[0].isalpha() else f"run-{name}"
-
-
-def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, {}, [])}

@@ -1,16 +1,15 @@
 """A job of several processes on this machine: real jax.distributed over loopback."""
 
 import contextlib
+import itertools
 import os
 import queue
 import signal
 import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 from annotated_types import Interval
@@ -18,12 +17,9 @@ from annotated_types import Interval
 from data.errors import UserError
 from launch.checkout import ROOT
 from launch.cluster.gang import Events, Gang
-from launch.cluster.output import say
-from launch.cluster.restartable import Restartable
-from launch.cluster.supervisor import ONCE, TRAINING, supervise, watch
+from launch.cluster.supervisor import ONCE, watch
 from launch.config import MOST_VIRTUAL
 from launch.process.typed import variables
-from launch.run.arguments import TrainOptions
 from launch.schema import bounds
 
 Processes = Annotated[int, Interval(ge=1, le=1024)]
@@ -84,153 +80,97 @@ class LocalOptions:
         return names
 
 
-def run_local(command: Sequence[str], *, processes: int, devices_per_process: int) -> int:
-    """Run any `command` once, as `processes` processes of one job; return the job's exit code.
+def run_local(command: Sequence[str], options: LocalOptions) -> int:
+    """Run any `command` once, as the processes of one job; return the job's exit code.
 
     Process 0 writes to the terminal, each line of the others begins with their number. The first
     process that fails ends the job with its code (128 + number for a signal). Signals are passed
     on to all; a second one kills those that are left.
     """
-    places = LocalPlaces.of(
-        LocalOptions(processes=processes, devices_per_process=devices_per_process)
-    )
-    return _run_once(command, places)
-
-
-def launch_local(command: Sequence[str], options: LocalOptions, train: TrainOptions | None) -> int:
-    """Run `meshloom COMMAND` as `options` say; a training (`train`: what its arguments say) is
-    supervised and restarted. Returns the job's exit code."""
-    places = LocalPlaces.of(options)
-    if train is None:
-        return _run_once([sys.executable, "-m", "launch", *command], places)
-    with places, _signals(places.events):
-        training = Restartable(command[1:], train, places, options.min_processes)
-        patience = TRAINING._replace(start=train.run.distributed.start_timeout)
-        try:
-            return supervise(
-                training, places.events, say, restarts=options.restarts, patience=patience
-            )
-        finally:
-            training.close()
-
-
-def _run_once(command: Sequence[str], places: "LocalPlaces") -> int:
-    with places, _signals(places.events):
-        gang = places.start_program(command, all_output=True)
-        try:
-            failure, _ = watch(gang, places.events, ONCE, lambda gang: None)
-        finally:
-            gang.close()
+    with LocalPlaces(options) as places:
+        with contextlib.closing(places.start(command, all_output=True)) as gang:
+            failure, _ = watch(gang, places.events, ONCE)
     return failure.code if failure else 0
 
 
 class LocalPlaces:
     """The processes' shares of this machine: CPU devices, or GPUs by their names.
 
-    Inside `with`, there is a folder for their heartbeats and a port for the coordinator.
+    Inside `with`, there is a folder for their heartbeats and a port for the coordinator, and
+    signals to this process become events.
     """
 
-    def __init__(self, options: LocalOptions, gpus: list[list[str]], count: int) -> None:
+    def __init__(self, options: LocalOptions) -> None:
+        self.options = options
         self.events: Events = queue.SimpleQueue()
-        self.devices_per_process = len(gpus[0]) if gpus else options.devices_per_process or 1
-        self._options = options
-        self._gpus = gpus
-        self._count = count
-        self._closing = contextlib.ExitStack()
-        self._folder = Path()
-        self._port: socket.socket | None = None
-
-    @classmethod
-    def of(cls, options: LocalOptions) -> "LocalPlaces":
         gpus = options.gpu_names()
         count = options.processes or len(gpus) or 2
-        share = len(gpus) // count
-        shares = [gpus[n * share : (n + 1) * share] for n in range(count)] if gpus else []
-        return cls(options, shares, count)
+        size = len(gpus) // count
+        self._gpus = [gpus[n * size : (n + 1) * size] for n in range(count)]
+        self.devices_per_process = size or options.devices_per_process or 1
+        self._closing = contextlib.ExitStack()
+        self._folder = Path()
+        self._port = contextlib.ExitStack()
 
     def __enter__(self) -> "LocalPlaces":
         folder = tempfile.TemporaryDirectory(prefix="meshloom-", ignore_cleanup_errors=True)
         self._folder = Path(self._closing.enter_context(folder))
+        for number in SIGNALS:
+            before = signal.signal(number, lambda number, frame: self.events.put(number))
+            self._closing.callback(signal.signal, number, before)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-        if self._port is not None:
-            self._port.close()
+        self._port.close()
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._gpus)
 
-    def start(self, command: Sequence[str]) -> Gang:
-        return self.start_program([sys.executable, "-m", "launch", *command])
-
-    def start_program(self, command: Sequence[str], *, all_output: bool = False) -> Gang:
-        """Start any program on every place; `all_output` as in `Gang`."""
-        if self._port is not None:
-            self._port.close()
-        self._port = _hold_port()
-        coordinator = f"127.0.0.1:{self._port.getsockname()[1]}"
-        environments = [self._environment(coordinator, n) for n in range(self._count)]
+    def start(self, command: Sequence[str], *, all_output: bool = False) -> Gang:
+        """Start a program on every place; `all_output` as in `Gang`."""
+        self._port.close()
+        port = self._port.enter_context(_reserved_port())
+        coordinator = f"127.0.0.1:{port.getsockname()[1]}"
+        environments = [self._environment(coordinator, n) for n in range(len(self))]
         return Gang(
             command, environments, events=self.events, folder=self._folder, all_output=all_output
         )
 
     def keep(self, count: int, without: int) -> None:
-        if self._gpus:
-            del self._gpus[without]
-            del self._gpus[count:]
-        self._count = count
+        """Give up the place of that number, and then the last ones until `count` are left."""
+        del self._gpus[without]
+        del self._gpus[count:]
 
     def launcher(self) -> list[str]:
-        words = ["launch", "local", "--processes", str(self._count)]
-        if self._options.restarts != LocalOptions.restarts:
-            words += ["--restarts", str(self._options.restarts)]
-        if self._options.min_processes is not None:
-            words += ["--min-processes", str(self._options.min_processes)]
-        if self._gpus:
-            return [*words, "--gpus", ",".join(name for share in self._gpus for name in share)]
+        """The words that start the job on these places, from `launch` to the command it runs."""
+        words = ["launch", "local", "--processes", str(len(self))]
+        if self.options.restarts != LocalOptions.restarts:
+            words += ["--restarts", str(self.options.restarts)]
+        if self.options.min_processes is not None:
+            words += ["--min-processes", str(self.options.min_processes)]
+        if gpus := list(itertools.chain(*self._gpus)):
+            return [*words, "--gpus", ",".join(gpus)]
         return [*words, "--devices-per-process", str(self.devices_per_process)]
 
     def _environment(self, coordinator: str, index: int) -> dict[str, str]:
         inherited = os.environ.get("PYTHONPATH")
-        if self._gpus:
+        devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(self.devices_per_process)}
+        if gpus := self._gpus[index]:
             # `cuda` first: JAX then fails where it is missing, in place of using the CPU.
-            devices = {
-                "CUDA_VISIBLE_DEVICES": ",".join(self._gpus[index]),
-                "JAX_PLATFORMS": "cuda,cpu",
-            }
-        else:
-            devices = {
-                "JAX_PLATFORMS": "cpu",
-                "JAX_NUM_CPU_DEVICES": str(self.devices_per_process),
-            }
+            devices = {"JAX_PLATFORMS": "cuda,cpu", "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), *([inherited] if inherited else [])]),
             "JAX_COORDINATOR_ADDRESS": coordinator,
-            "JAX_NUM_PROCESSES": str(self._count),
+            "JAX_NUM_PROCESSES": str(len(self)),
             "JAX_PROCESS_ID": str(index),
             **variables(self.launcher()),
             **devices,
         }
 
 
-@contextlib.contextmanager
-def _signals(events: Events) -> Iterator[None]:
-    """Within, signals to this process become events."""
-
-    def heard(number: int, frame: FrameType | None) -> None:
-        events.put(number)
-
-    previous = {number: signal.signal(number, heard) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _hold_port() -> socket.socket:
+def _reserved_port() -> socket.socket:
     """A socket on a free port of loopback. While it is open no other program gets that port by
     chance, and process 0, which shares it on purpose, can still listen there."""
     port = socket.socket()

@@ -11,7 +11,7 @@ from typing import IO
 
 UNLOGGED = 1 << 20  # bytes kept until there is a folder for the log
 TAIL = 1 << 16
-HOLD = 0.5  # seconds a complaint waits: the death of a peer that explains it may be noticed next
+DELAY = 0.5  # seconds a complaint waits: the death of a peer that explains it may be noticed next
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -20,18 +20,15 @@ class Output:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tail: deque[bytes] = deque()
-        self._tail_size = 0
+        self._tail = bytearray()
         self._early = bytearray()
         self._log: IO[bytes] | None = None
         self._complained = False
 
     def feed(self, data: bytes) -> None:
         with self._lock:
-            self._tail.append(data)
-            self._tail_size += len(data)
-            while self._tail_size - len(self._tail[0]) > TAIL:
-                self._tail_size -= len(self._tail.popleft())
+            self._tail += data
+            del self._tail[:-TAIL]
             if self._log is not None:
                 try:
                     self._log.write(data)
@@ -59,8 +56,7 @@ class Output:
     def last_lines(self, count: int) -> list[str]:
         """The last lines that hold something, as a terminal would show them."""
         with self._lock:
-            said = b"".join(self._tail)
-        return lines_of(said)[-count:]
+            return lines_of(self._tail)[-count:]
 
     def close(self) -> None:
         with self._lock:
@@ -79,16 +75,14 @@ class Output:
         self._log = None
 
 
-class Terminal:
-    """A stream of process 0 on its way to ours; it can be kept back, and dropped.
+class Complaints:
+    """What process 0 writes to stderr, on its way to ours.
 
-    A peer's death makes process 0 complain at length. Kept back for `HOLD` seconds, that can be
-    dropped once the death is known; its log keeps it.
+    A peer's death makes it complain at length. Delayed by `DELAY` seconds, that can be dropped once
+    the death is known; its log keeps it.
     """
 
-    def __init__(self, target: IO[str], hold: float) -> None:
-        self._target = target
-        self._hold = hold
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._mute = False
@@ -97,23 +91,23 @@ class Terminal:
     def write(self, data: bytes) -> None:
         with self._lock:
             self._waiting.append((time.monotonic(), data))
-        self.flush()
 
-    def flush(self, *, everything: bool = False) -> None:
-        """Show what was kept back long enough, or all of it, unless it was muted."""
+    def show(self, *, everything: bool = False) -> None:
+        """Show what has waited long enough, or all of it, unless it was muted."""
         now = time.monotonic()
         with self._lock:
-            while self._waiting and (everything or now - self._waiting[0][0] >= self._hold):
+            while self._waiting and (everything or now - self._waiting[0][0] >= DELAY):
                 data = self._waiting.popleft()[1]
                 if self._mute:
-                    self._dropped = (self._dropped + data)[-TAIL:]
+                    self._dropped += data
+                    del self._dropped[:-TAIL]
                 else:
-                    put(self._target, data)
+                    put(sys.stderr, data)
 
     def mute(self) -> None:
-        with self._lock:
-            self._mute = True
-        self.flush(everything=True)
+        """Show no more of it."""
+        self._mute = True
+        self.show(everything=True)
 
     def dropped(self) -> list[str]:
         """The last lines that were never shown."""

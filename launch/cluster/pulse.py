@@ -16,8 +16,9 @@ class Pulse:
     """One process's heartbeat. All times are of `time.monotonic`."""
 
     def __init__(self, path: Path, pid: int, now: float) -> None:
-        self.last: dict[str, Any] | None = None
-        """The newest heartbeat: process, pid, host, phase, phase_since, step, time."""
+        self.last: dict[str, Any] = {}
+        """The newest heartbeat: process, pid, host, phase, phase_since, step, time. Empty
+        before the first."""
         self._path = path
         self._pid = pid
         self._beat = now
@@ -43,7 +44,7 @@ class Pulse:
         if now - self._beat > SUSPECT * STILL and _waits_for_disk(self._pid):
             self.forgive(since)
         silent = now - self._beat
-        if self.last is None:
+        if not self.last:
             if silent > start_timeout:
                 return f"gave no sign of life in {start_timeout:.0f} s from its start"
             return None
@@ -55,20 +56,19 @@ class Pulse:
 
 def _waits_for_disk(pid: int) -> bool:
     """Whether a thread waits for a disk: if it holds Python's lock, no other can beat meanwhile."""
-    # A thread, or the whole process, may end while it is looked at.
+    # The whole process may end while it is looked at.
     with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
-                if stat.rpartition(")")[2].split()[0] == "D":
-                    return True
+        return any(_stat(f"{pid}/task/{t}")[:1] == ["D"] for t in os.listdir(f"/proc/{pid}/task"))
     return False
 
 
 def _cpu_seconds(pid: int) -> float:
     """Processor time a process has used; 0 where there is no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, _stat(str(pid))[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(task: str) -> list[str]:
+    """What Linux knows of a process or thread, from its state on; empty if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{task}/stat").read_text().rpartition(")")[2].split()
+    return []

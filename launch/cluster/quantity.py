@@ -11,18 +11,20 @@ QUANTITY = re.compile(
 POWERS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 BINARY = {name: 2 ** (10 * n) for n, name in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
 
-MILLI = Fraction(1, 1000)
-SMALLEST = {"cpus_per_node": Fraction(1, 10), "memory_per_node": Fraction(2**29)}
-LARGEST = {"cpus_per_node": Fraction(65_536), "memory_per_node": Fraction(2**50)}
-RANGE = {
-    "cpus_per_node": "from 100m to 65536, not finer than 1m",
-    "memory_per_node": "from 512Mi to 1Pi",
+LIMITS = {
+    "cpus_per_node": (
+        Fraction(1, 10),
+        65_536,
+        "from 100m to 65536, not finer than 1m, because Kubernetes reads it as CPUs, and a process "
+        "on fewer hardly begins; try --cpus-per-node 8",
+    ),
+    "memory_per_node": (
+        2**29,
+        2**50,
+        "from 512Mi to 1Pi, because Kubernetes reads it as bytes, and Python with JAX alone takes "
+        "512Mi; try --memory-per-node 64Gi",
+    ),
 }
-WHY = {
-    "cpus_per_node": "Kubernetes reads it as CPUs, and a process on fewer hardly begins",
-    "memory_per_node": "Kubernetes reads it as bytes, and Python with JAX alone takes 512Mi",
-}
-EXAMPLE = {"cpus_per_node": "8", "memory_per_node": "64Gi"}
 
 
 def require_quantity(name: str, text: str | None) -> None:
@@ -30,13 +32,12 @@ def require_quantity(name: str, text: str | None) -> None:
     begin with."""
     if text is None:
         return
+    smallest, largest, words = LIMITS[name]
     value = quantity(text)
-    fine = name == "cpus_per_node" and value is not None and value % MILLI != 0
-    if value is None or fine or not SMALLEST[name] <= value <= LARGEST[name]:
+    fine = name == "cpus_per_node" and value is not None and value * 1000 % 1 != 0
+    if value is None or fine or not smallest <= value <= largest:
         raise UserError(
-            f"{name}={text!r} must be a number, with a unit such as m, M or Gi or without, "
-            f"{RANGE[name]}, because {WHY[name]}; "
-            f"try --{name.replace('_', '-')} {EXAMPLE[name]}"
+            f"{name}={text!r} must be a number, with a unit such as m, M or Gi or without, {words}"
         )
 
 

@@ -2,40 +2,30 @@
 
 import contextlib
 import shlex
+import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 from data import system
 from launch.cluster.elastic import largest_job
-from launch.cluster.failure import Failure
-from launch.cluster.failure_page import SUMMARY, page
+from launch.cluster.failure import SUMMARY, Failure, page
 from launch.cluster.gang import Gang
+from launch.cluster.local import LocalOptions, LocalPlaces
 from launch.cluster.output import say
+from launch.cluster.supervisor import TRAINING, supervise
 from launch.process.typed import near, program
 from launch.run.arguments import TrainOptions
 from launch.run.directory import RunDirectory, check_flags, new_directory
 from train.checkpoint.manifest import MANIFEST
 
 
-class Places(Protocol):
-    """Where the processes of a job run; one place each."""
-
-    devices_per_process: int
-
-    def __len__(self) -> int: ...
-
-    def start(self, command: Sequence[str]) -> Gang:
-        """Start `meshloom COMMAND` on every place."""
-        ...
-
-    def keep(self, count: int, without: int) -> None:
-        """Give up the place of that number, and then the last ones until `count` are left."""
-        ...
-
-    def launcher(self) -> list[str]:
-        """The words that start the job on these places, from `launch` to the command it runs."""
-        ...
+def train_local(arguments: Sequence[str], train: TrainOptions, options: LocalOptions) -> int:
+    """Supervise `meshloom train ARGUMENTS`, which say `train`, as a job on this machine; return
+    the job's exit code."""
+    patience = TRAINING._replace(start=train.run.distributed.start_timeout)
+    with LocalPlaces(options) as places:
+        with contextlib.closing(Restartable(arguments, train, places)) as job:
+            return supervise(job, places.events, say, restarts=options.restarts, patience=patience)
 
 
 class Restartable:
@@ -45,15 +35,10 @@ class Restartable:
     """
 
     def __init__(
-        self,
-        arguments: Sequence[str],
-        options: TrainOptions,
-        places: Places,
-        min_processes: int | None = None,
+        self, arguments: Sequence[str], options: TrainOptions, places: LocalPlaces
     ) -> None:
         self._options = options
         self._places = places
-        self._min_processes = min_processes
         self._mesh: list[str] = []
         self._first = ["train", *arguments]
         path = options.run_dir
@@ -68,7 +53,7 @@ class Restartable:
 
     def start(self, attempt: int) -> Gang:
         self._name = f"{self._stamp}-attempt-{attempt}"
-        return self._places.start(self._again() if self._is_open() else self._first)
+        return self._places.start([sys.executable, "-m", "launch", *self._words()])
 
     def look(self, gang: Gang) -> None:
         if self._is_open():
@@ -84,16 +69,15 @@ class Restartable:
         return None
 
     def shrink(self, failure: Failure) -> bool:
-        most = len(self._places) - 1
-        if self._min_processes is None or most < self._min_processes:
+        most, fewest = len(self._places) - 1, self._places.options.min_processes
+        if fewest is None or most < fewest:
             return False
-        fit = largest_job(
-            self._options.run, most, self._min_processes, self._places.devices_per_process
-        )
+        run = self._options.run
+        fit = largest_job(run, most, fewest, self._places.devices_per_process)
         if fit is None:
             say(
-                f"{self._min_processes} to {most} processes cannot hold the run at "
-                f"train.batch_size={self._options.run.train.batch_size}, so all are kept"
+                f"{fewest} to {most} processes cannot hold the run at "
+                f"train.batch_size={run.train.batch_size}, so all are kept"
             )
             return False
         dropped = f"process {failure.number}"
@@ -136,14 +120,13 @@ class Restartable:
         return status.st_ino, status.st_mtime_ns
 
     def _resume_command(self) -> list[str]:
-        return [
-            *program(),
-            *self._places.launcher(),
-            *(self._again() if self._is_open() else self._first),
-        ]
+        return [*program(), *self._places.launcher(), *self._words()]
 
-    def _again(self) -> list[str]:
-        """The run's own config says all; the trace of a profile is of its first attempt."""
+    def _words(self) -> list[str]:
+        """`train ...` from here on. The run's own config says all once the run is open; the trace
+        of a profile is of its first attempt."""
+        if not self._is_open():
+            return self._first
         no_profile = ["--profile", "None"] if self._options.run.profile else []
         run = ["train", "--run-dir", near(self._run.path), "--resume"]
         return [*run, *no_profile, *self._mesh]

@@ -4,6 +4,7 @@ It knows no command line and no machine; what is `Supervised` starts the process
 they are.
 """
 
+import contextlib
 import queue
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from launch.cluster.failure import Failure, first_failure
 from launch.cluster.gang import Events, Gang, Member
-from launch.exit_codes import DONE, STOPPED
+from launch.exit_codes import DONE, REFUSED, STOPPED, USAGE
 from launch.process.interrupt import SAME
 
 TICK = 0.25
@@ -31,11 +32,9 @@ class Supervised(Protocol):
 
     def look(self, gang: Gang) -> None:
         """Called a few times a second while they run."""
-        ...
 
     def saved_step(self) -> int | None:
         """The newest checkpoint; None if there is none."""
-        ...
 
     def shrink(self, failure: Failure) -> bool:
         """Continue without the place of the process that failed, if that is wanted and possible."""
@@ -43,11 +42,9 @@ class Supervised(Protocol):
 
     def stopped(self) -> None:
         """Print how to continue, after a signal to us has ended it."""
-        ...
 
     def give_up(self, failures: Sequence[Failure], why: str) -> None:
         """Print why the job ends."""
-        ...
 
 
 class Patience(NamedTuple):
@@ -64,14 +61,6 @@ class Patience(NamedTuple):
 TRAINING = Patience(start=300.0, early=5.0, stop=float("inf"))
 ONCE = Patience(start=float("inf"), early=float("inf"), stop=10.0)
 """For commands that give no heartbeat and need not end together."""
-
-
-class Watched(NamedTuple):
-    """How an attempt ended."""
-
-    failure: Failure | None
-    signals: list[int]
-    """Signals that reached us; with one or more the job is to end."""
 
 
 def supervise(
@@ -92,25 +81,20 @@ def supervise(
     attempt, fruitless = 1, 0
     failures: list[Failure] = []
     while True:
-        gang = job.start(attempt)
-        try:
+        with contextlib.closing(job.start(attempt)) as gang:
             failure, signals = watch(gang, events, patience, job.look)
-        finally:
-            gang.close()
         if failure is None:
             return DONE
-        if failure.is_refusal:
-            if lines := failure.last_lines if failure.number else gang.unseen():
+        if failure.code in (REFUSED, USAGE):
+            if lines := failure.last_lines if failure.number else gang.complaints.dropped():
                 say("\n".join([f"{failure.reason()}:", *lines]))
             return failure.code
         if signals:
+            code = STOPPED if failure.code == 128 + signals[0] else failure.code
             if len(signals) > 1:
                 code = 128 + signals[1]
-            elif failure.code in (STOPPED, 128 + signals[0]):
-                code = STOPPED
-            else:
+            elif code != STOPPED:
                 say(failure.reason())
-                code = failure.code
             job.stopped()
             return code
         saved = job.saved_step() or 0
@@ -125,21 +109,30 @@ def supervise(
         if (again or failure.silent) and job.shrink(failure):
             fruitless = 0
         if fruitless > restarts:
-            job.give_up(failures, _fruitless(fruitless, best_reached))
+            why = f"{fruitless} failures in a row, and none came beyond step {best_reached}"
+            job.give_up(failures, why)
             return failure.code
         attempt += 1
-        pause = _pause(fruitless)
-        say(_restart_line(failure, attempt, job.saved_step(), pause))
-        if stopped := _sleep(pause, events):
-            say(f"stopped by {signal.Signals(stopped).name} before attempt {attempt}")
+        # None at first, then twice as long each time.
+        pause = 0.0 if fruitless <= 1 else min(LONGEST_PAUSE, 2.0 ** (fruitless - 1))
+        step = job.saved_step()
+        place = f"from step {step}" if step is not None else "from the start"
+        when = f" in {pause:.0f} s" if pause else ""
+        took = f"after {failure.seconds:.0f} s"
+        say(f"{failure.reason()}, {took}; attempt {attempt} {place}{when}")
+        if number := _sleep(pause, events):
+            say(f"stopped by {signal.Signals(number).name} before attempt {attempt}")
             job.stopped()
             return STOPPED
 
 
-def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang], None]) -> Watched:
+def watch(
+    gang: Gang, events: Events, patience: Patience, look: Callable[[Gang], None] = lambda gang: None
+) -> tuple[Failure | None, list[int]]:
     """Wait until every process has ended; once one has failed, end the others.
 
-    The first signal is passed on to every process, the second kills them, unless it comes so soon
+    Returns the failure and the signals that reached us; with one or more the job is to end. The
+    first signal is passed on to every process, the second kills them, unless it comes so soon
     that it is the same one, sent twice.
     """
     signals: list[int] = []
@@ -159,7 +152,7 @@ def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang],
             event.pulse.look(now)
             deadline = min(deadline, now + _grace(event, patience, bool(signals)))
             if event.number and event.code and not signals:
-                gang.hush()
+                gang.complaints.mute()
         for member in gang.running():
             member.pulse.look(now)
             if now - before > 10 * TICK:
@@ -167,15 +160,15 @@ def watch(gang: Gang, events: Events, patience: Patience, look: Callable[[Gang],
             trouble = member.pulse.trouble(now, patience.start)
             if trouble is not None and deadline > now:
                 hung, deadline = hung or (member, trouble), now
-                gang.hush()
+                gang.complaints.mute()
         if now >= deadline:
             gang.kill()
         look(gang)
-        gang.show()
+        gang.complaints.show()
         before = now
     for member in gang.members:
         member.pulse.look(time.monotonic())
-    return Watched(first_failure(gang.members, hung), signals)
+    return first_failure(gang.members, hung), signals
 
 
 def _grace(member: Member, patience: Patience, stopping: bool) -> float:
@@ -185,11 +178,6 @@ def _grace(member: Member, patience: Patience, stopping: bool) -> float:
     if member.code != DONE:
         return GRACE
     return FINISHING if member.is_done() else patience.early
-
-
-def _pause(fruitless: int) -> float:
-    """Seconds before the next start: none at first, then twice as long each time."""
-    return 0.0 if fruitless <= 1 else min(LONGEST_PAUSE, 2.0 ** (fruitless - 1))
 
 
 def _next(events: Events, seconds: float) -> "Member | int | None":
@@ -206,13 +194,3 @@ def _sleep(seconds: float, events: Events) -> int | None:
         event = _next(events, max(0.0, end - time.monotonic()))
         if event is None or isinstance(event, int):
             return event
-
-
-def _fruitless(fruitless: int, best: int) -> str:
-    return f"{fruitless} failures in a row, and none came beyond step {best}"
-
-
-def _restart_line(failure: Failure, attempt: int, step: int | None, pause: float) -> str:
-    place = f"from step {step}" if step is not None else "from the start"
-    when = f" in {pause:.0f} s" if pause else ""
-    return f"{failure.reason()}, after {failure.seconds:.0f} s; attempt {attempt} {place}{when}"

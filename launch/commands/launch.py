@@ -1,5 +1,6 @@
 """The command `meshloom launch`: picks the launcher, and splits its flags from its command."""
 
+import sys
 from collections.abc import Callable
 
 from launch.commands.table import require_command
@@ -31,25 +32,26 @@ def main(arguments: list[str]) -> int | None:
 
 
 def _local(arguments: list[str]) -> int:
-    from launch.cluster.local import LocalOptions, launch_local
+    from launch.cluster.local import LocalOptions, run_local
+    from launch.cluster.restartable import train_local
 
     own, command = split_command(arguments, LocalOptions)
     options = parse(LocalOptions, own, prog="meshloom launch local")
     if not command:
         raise UsageError(f"meshloom launch local needs a command to start\n{USAGE}")
     require_command(command[0])
-    train = train_options(command[1:]) if command[0] == "train" else None
-    return launch_local(command, options, train)
+    if command[0] == "train":
+        return train_local(command[1:], train_options(command[1:]), options)
+    return run_local([sys.executable, "-m", "launch", *command], options)
 
 
 def _slurm(arguments: list[str]) -> None:
-    from launch.cluster.slurm import SlurmOptions, launch_slurm
+    from launch.cluster.slurm import launch_slurm, launch_workers
+    from launch.cluster.slurm_options import SlurmOptions
 
     own, command = split_command(arguments, SlurmOptions)
     options = parse(SlurmOptions, own, prog="meshloom launch slurm")
     if options.workers is not None or command[:1] == ["ladder"]:
-        from launch.cluster.slurm_workers import launch_workers
-
         launch_workers(options, command)
     else:
         launch_slurm(options, command)

@@ -17,39 +17,45 @@ MOST_PORT = 65_535
 HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]")
 
 
-def bind_address(
-    coordinator: str,
-    environment: Mapping[str, str] = os.environ,
-    say: Callable[[str], None] = print,
-) -> str | None:
+def bind_address(coordinator: str, environment: Mapping[str, str] = os.environ) -> str | None:
     """ADDRESS:PORT on which process 0 listens, so that no other interface of its machine does.
 
     That is the address which the coordinator's name means to everybody. None, for all interfaces,
-    which is said, where that cannot be known: the name leads to several addresses, to none of this
-    machine (behind NAT or a service), or to loopback here alone. JAX_COORDINATOR_BIND_ADDRESS wins.
+    which is printed, where that cannot be known: the name leads to several addresses, to none of
+    this machine (behind NAT or a service), or to loopback here alone. JAX_COORDINATOR_BIND_ADDRESS
+    wins.
     """
     if address := environment.get("JAX_COORDINATOR_BIND_ADDRESS"):
         return address
     host, _, port = coordinator.rpartition(":")
-    host = host.strip("[]")
-    try:
-        entries = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        return _everywhere(say, port, f"{host} cannot be looked up here: {error}")
-    families = [socket.AF_INET, socket.AF_INET6]
-    addresses = next(
-        names
-        for family in [*families, None]
-        if (names := sorted({str(a[4][0]) for a in entries if family in (a[0], None)}))
-    )
-    if len(addresses) > 1:
-        return _everywhere(say, port, f"{host} has the addresses {', '.join(addresses)}")
-    address = addresses[0]
-    if ipaddress.ip_address(address.partition("%")[0]).is_loopback and not _says_loopback(host):
-        return _everywhere(say, port, f"{host} is {address} here, and something else elsewhere")
-    if not _is_own(address):
-        return _everywhere(say, port, f"{host} is {address}, which is not an address of this host")
+    address, why = _own_address(host.strip("[]"), int(port))
+    if address is None:
+        print(
+            f"the coordinator listens on all interfaces, port {port}, because {why}; "
+            "let a firewall keep others out, or set JAX_COORDINATOR_BIND_ADDRESS"
+        )
+        return None
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _own_address(host: str, port: int) -> tuple[str | None, str]:
+    """The address of this machine that a name means everywhere, or None and why there is none."""
+    try:
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return None, f"{host} cannot be looked up here: {error}"
+    version_4 = [entry for entry in entries if entry[0] == socket.AF_INET]
+    address, *more = sorted({str(entry[4][0]) for entry in version_4 or entries})
+    if more:
+        return None, f"{host} has the addresses {', '.join([address, *more])}"
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback and not _says_loopback(host):
+        return None, f"{host} is {address} here, and something else elsewhere"
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return None, f"{host} is {address}, which is not an address of this host"
+    return address, ""
 
 
 def tls_arguments(
@@ -99,39 +105,25 @@ def check_port_free(coordinator: str) -> None:
     """Raise ValueError if the coordinator's port is taken on this machine."""
     check_address(coordinator)
     host, _, port = coordinator.rpartition(":")
-    with _listener() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", int(port)))
-        except OSError as error:
-            if error.errno == errno.EACCES:
-                raise UserError(
-                    f"distributed.coordinator={coordinator} must name a port that this user may "
-                    "listen on, because process 0 does, but that is refused; "
-                    f"try --distributed.coordinator {host}:8476"
-                ) from error
-            if error.errno != errno.EADDRINUSE:
-                raise
-            near = int(port) + 1 if int(port) < MOST_PORT else int(port) - 1
-            raise UserError(
-                f"distributed.coordinator={coordinator} must name a free port, because process 0 "
-                f"listens there, but {port} is in use; "
-                f"try --distributed.coordinator {host}:{near}"
-            ) from error
-
-
-def _listener() -> socket.socket:
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        return socket.socket(socket.AF_INET6)
-    except OSError:  # a kernel without IPv6
-        return socket.socket(socket.AF_INET)
-
-
-def _everywhere(say: Callable[[str], None], port: str, why: str) -> None:
-    say(
-        f"the coordinator listens on all interfaces, port {port}, because {why}; "
-        "let a firewall keep others out, or set JAX_COORDINATOR_BIND_ADDRESS"
-    )
+        socket.create_server(("", int(port)), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        if error.errno == errno.EACCES:
+            raise UserError(
+                f"distributed.coordinator={coordinator} must name a port that this user may "
+                "listen on, because process 0 does, but that is refused; "
+                f"try --distributed.coordinator {host}:8476"
+            ) from error
+        if error.errno != errno.EADDRINUSE:
+            raise
+        near = int(port) + 1 if int(port) < MOST_PORT else int(port) - 1
+        raise UserError(
+            f"distributed.coordinator={coordinator} must name a free port, because process 0 "
+            f"listens there, but {port} is in use; "
+            f"try --distributed.coordinator {host}:{near}"
+        ) from error
 
 
 def _says_loopback(host: str) -> bool:
@@ -139,13 +131,3 @@ def _says_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _is_own(address: str) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True

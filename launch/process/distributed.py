@@ -18,16 +18,6 @@ from train.processes import coordination, decided
 KUBERNETES_PORT = 8476
 SHUTDOWN_TIMEOUT = 10  # seconds; JAX's 300 leave the peers of a failed process hanging that long
 
-_WANTED = {
-    "explicit": "--distributed.coordinator, --distributed.num-processes and "
-    "--distributed.process-id, or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
-    "slurm": "SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_STEP_NODELIST and SLURM_JOB_ID, "
-    "which `srun` sets",
-    "kubernetes": "JOB_COMPLETION_INDEX, JAX_NUM_PROCESSES, and JAX_COORDINATOR_ADDRESS or "
-    "JOBSET_NAME with REPLICATED_JOB_NAME",
-    "tpu": "TPU_WORKER_HOSTNAMES, /dev/accel0, or /dev/vfio with libtpu installed",
-}
-
 
 class Membership(NamedTuple):
     """One process's place in a job; None where JAX detects it (TPU)."""
@@ -44,30 +34,21 @@ def detect(config: DistributedConfig, environment: Mapping[str, str]) -> Members
 
     ValueError if `config.start` names a kind of job whose settings or variables are missing.
     """
-    finders: dict[str, Callable[[DistributedConfig, Mapping[str, str]], Membership | None]] = {
-        "explicit": _explicit,
-        "slurm": _slurm,
-        "kubernetes": _kubernetes,
-        "tpu": _tpu,
-    }
     if config.start == "none":
         return None
-    if config.start != "auto":
-        job = finders[config.start](config, environment)
-        if job is None:
-            raise UserError(
-                f"distributed.start={config.start} must find its settings, because the processes "
-                f"meet by them, but they are not all there: {_WANTED[config.start]}; "
-                "try --distributed.start auto"
-            )
-        return job
-    for finder in finders.values():
-        if (job := finder(config, environment)) is not None:
+    for kind in KINDS if config.start == "auto" else [config.start]:
+        if (job := KINDS[kind][0](config, environment)) is not None:
             return job
+    if config.start != "auto":
+        raise UserError(
+            f"distributed.start={config.start} must find its settings, because the processes "
+            f"meet by them, but they are not all there: {KINDS[config.start][1]}; "
+            "try --distributed.start auto"
+        )
     if (config.coordinator, config.num_processes, config.process_id) != (None, None, None):
         raise UserError(
             "distributed.coordinator, num_processes and process_id must be given together, because "
-            f"the missing ones are not known from elsewhere; try {_WANTED['explicit']}"
+            f"the missing ones are not known from elsewhere; try {KINDS['explicit'][1]}"
         )
     return None
 
@@ -137,9 +118,7 @@ def _explicit(config: DistributedConfig, environment: Mapping[str, str]) -> Memb
     coordinator = config.coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
     count = _number(config.num_processes, environment, "JAX_NUM_PROCESSES")
     index = _number(config.process_id, environment, "JAX_PROCESS_ID")
-    if coordinator is None or count is None or index is None:
-        return None
-    return _checked(Membership("explicit", coordinator, count, index))
+    return _complete(Membership("explicit", coordinator, count, index))
 
 
 def _slurm(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
@@ -147,36 +126,37 @@ def _slurm(config: DistributedConfig, environment: Mapping[str, str]) -> Members
     index = _number(config.process_id, environment, "SLURM_PROCID")
     job_id = _number(None, environment, "SLURM_JOB_ID")
     nodes = environment.get("SLURM_STEP_NODELIST")
-    if count is None or index is None or job_id is None or nodes is None:
+    if job_id is None or nodes is None:
         return None
     coordinator = config.coordinator or f"{_first_host(nodes)}:{61440 + job_id % 4096}"
-    return _checked(Membership("slurm", coordinator, count, index, _slurm_devices(environment)))
+    return _complete(Membership("slurm", coordinator, count, index, _slurm_devices(environment)))
 
 
 def _kubernetes(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     count = _number(config.num_processes, environment, "JAX_NUM_PROCESSES")
-    pod = _number(None, environment, "JOB_COMPLETION_INDEX")
+    index = _number(None, environment, "JOB_COMPLETION_INDEX")
     coordinator = config.coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
     if coordinator is None and {"JOBSET_NAME", "REPLICATED_JOB_NAME"} <= environment.keys():
         name = environment["JOBSET_NAME"]
         coordinator = f"{name}-{environment['REPLICATED_JOB_NAME']}-0-0.{name}"
-    if count is None or pod is None or coordinator is None:
+    if index is None or coordinator is None:
         return None
     if ":" not in coordinator:
         coordinator = f"{coordinator}:{KUBERNETES_PORT}"
-    job = _number(None, environment, "JOB_INDEX") or 0
-    pods = _number(None, environment, "PODS_PER_JOB") or 0
-    index = job * pods + pod if config.process_id is None else config.process_id
-    return _checked(Membership("kubernetes", coordinator, count, index))
+    if config.process_id is not None:
+        index = config.process_id
+    elif job := _number(None, environment, "JOB_INDEX"):
+        index += job * (_number(None, environment, "PODS_PER_JOB") or 0)
+    return _complete(Membership("kubernetes", coordinator, count, index))
 
 
 def _tpu(config: DistributedConfig, environment: Mapping[str, str]) -> Membership | None:
     if "tpu" not in environment.get("JAX_PLATFORMS", "tpu"):
         return None
     several = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-    if several or "MEGASCALE_COORDINATOR_ADDRESS" in environment or has_tpu(Path("/dev")):
-        return Membership("tpu", config.coordinator, config.num_processes, config.process_id)
-    return None
+    if not (several or "MEGASCALE_COORDINATOR_ADDRESS" in environment or has_tpu(Path("/dev"))):
+        return None
+    return Membership("tpu", config.coordinator, config.num_processes, config.process_id)
 
 
 def has_tpu(devices: Path) -> bool:
@@ -219,10 +199,11 @@ def _number(setting: int | None, environment: Mapping[str, str], name: str) -> i
     return int(environment[name])
 
 
-def _checked(job: Membership) -> Membership:
-    assert job.num_processes is not None and job.process_id is not None
-    if job.coordinator is not None:
-        check_address(job.coordinator)
+def _complete(job: Membership) -> Membership | None:
+    """The job, checked; None if a part of it is not known."""
+    if job.coordinator is None or job.num_processes is None or job.process_id is None:
+        return None
+    check_address(job.coordinator)
     if not 0 <= job.process_id < job.num_processes:
         raise UserError(
             f"distributed.process_id={job.process_id} must be from 0 to {job.num_processes - 1}, "
@@ -230,3 +211,25 @@ def _checked(job: Membership) -> Membership:
             "try numbering from 0"
         )
     return job
+
+
+Finder = Callable[[DistributedConfig, Mapping[str, str]], Membership | None]
+KINDS: dict[str, tuple[Finder, str]] = {
+    "explicit": (
+        _explicit,
+        "--distributed.coordinator, --distributed.num-processes and --distributed.process-id, or "
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    ),
+    "slurm": (
+        _slurm,
+        "SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_STEP_NODELIST and SLURM_JOB_ID, which `srun` "
+        "sets",
+    ),
+    "kubernetes": (
+        _kubernetes,
+        "JOB_COMPLETION_INDEX, JAX_NUM_PROCESSES, and JAX_COORDINATOR_ADDRESS or JOBSET_NAME with "
+        "REPLICATED_JOB_NAME",
+    ),
+    "tpu": (_tpu, "TPU_WORKER_HOSTNAMES, /dev/accel0, or /dev/vfio with libtpu installed"),
+}
+"""How each kind of job is detected, and the settings by which its processes meet."""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import faulthandler
+import functools
 import os
 import sys
 import threading
@@ -17,8 +18,8 @@ from launch.exit_codes import HUNG, REFUSED, UNEXPECTED
 
 THREADS = "meshloom"
 """What the names of this program's threads begin with."""
-PEERS_REPORT = 1.0  # seconds
-PEERS_REFUSE = 20  # seconds
+PEERS_REPORT = 1.0  # seconds until peers have said how they hang; the end of one ends the others
+PEERS_REFUSE = 20  # seconds until peers have refused what one of them refuses
 PEER_ENDED = ("by peer", "Broken pipe", "remote process exited")
 """Parts of what JAX says when a connection of a collective is gone: by gloo, and by NCCL
 (github.com/jax-ml/jax/issues/19307)."""
@@ -36,28 +37,28 @@ def claim_end() -> None:
     _ending.acquire()
 
 
-def report_end(why: str) -> None:
-    """Call those in `on_end`, after `claim_end`; one that waits for a disk is left alone."""
-    for report in on_end:
-        thread = threading.Thread(target=report, args=(why,), daemon=True)
+def leave(code: int, why: str = "") -> NoReturn:
+    """End the process, whose only end this is from here on: nothing is closed.
+
+    `why` goes to those in `on_end`; one that waits for a disk is left alone. Peers are waited for
+    if they may be about to end in the same way.
+    """
+    claim_end()
+    for report in on_end if why else ():
         with contextlib.suppress(RuntimeError):  # no thread starts when Python itself is ending
-            thread.start()
-            thread.join(REPORT_SECONDS)
-
-
-def leave(code: int) -> NoReturn:
-    """End the process, after `claim_end`: nothing is closed. Peers are waited for if it refuses, as
-    they may be about to refuse too."""
+            start_thread(functools.partial(report, why), "report").join(REPORT_SECONDS)
     for stream in sys.stdout, sys.stderr:
         say("", stream, end="")
+    if code == HUNG:
+        time.sleep(PEERS_REPORT)  # they hang in the same step
     if code == REFUSED and _has_peers():
         _leave_job()
     os._exit(code)
 
 
 def _leave_job() -> None:
-    """Disconnect once all peers do, for which they have `PEERS_REFUSE`: JAX aborts a process whose
-    coordinator, process 0, has gone, and its exit code would not be that of a refusal."""
+    """Disconnect from the peers, if all do: JAX aborts a process that loses its coordinator, which
+    is process 0, and then its exit code is not that of a refusal."""
     from launch.process.distributed import shutdown
 
     def disconnect() -> None:
@@ -85,8 +86,7 @@ def fail(error: BaseException) -> NoReturn:
             traceback.print_exc()
         else:
             print_error(message)
-    report_end(summary(error))
-    leave(UNEXPECTED if message is None else REFUSED)
+    leave(UNEXPECTED if message is None else REFUSED, summary(error))
 
 
 def leave_hung(where: str, what: str) -> NoReturn:
@@ -96,10 +96,7 @@ def leave_hung(where: str, what: str) -> NoReturn:
         sys.stderr.write(f"hung: {where}: {what}; stacks of all threads:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback()
-    report_end(f"hung: {what}")
-    # Peers hang in the same step: let them report it before this end ends them.
-    time.sleep(PEERS_REPORT)
-    leave(HUNG)
+    leave(HUNG, f"hung: {what}")
 
 
 @contextlib.contextmanager
@@ -183,10 +180,7 @@ def leave_on_thread_errors() -> None:
         with contextlib.suppress(OSError, ValueError):
             other(failure)
         if failure.thread is not None and failure.thread.name.startswith(THREADS):
-            claim_end()
-            report_end(
-                summary(failure.exc_value) if failure.exc_value else failure.exc_type.__name__
-            )
-            leave(UNEXPECTED)
+            error = failure.exc_value
+            leave(UNEXPECTED, summary(error) if error else failure.exc_type.__name__)
 
     threading.excepthook = hook

@@ -99,9 +99,7 @@ class Stop:
         now = time.monotonic()
         if self._signaled_at is not None:
             if now - self._signaled_at >= SAME:
-                exits.claim_end()
-                exits.report_end(f"ended by a second signal, {number.name}")
-                exits.leave(128 + number)
+                exits.leave(128 + number, f"ended by a second signal, {number.name}")
             return
         self._signaled_at = now
         self.asked = number.name
@@ -114,7 +112,6 @@ class Stop:
             return
         with self._lock:
             if self._polls == 0 and not self._over:
-                exits.claim_end()
                 self._leave_before_first_step()
             self._stop_at = self._polls + 1
         self._announce()
@@ -145,8 +142,7 @@ class Stop:
             exits.claim_end()
             text = f"error: the processes could not agree where to stop: {error}"
             exits.say(text, sys.stderr)
-            exits.report_end("no agreement where to stop")
-            exits.leave(UNEXPECTED)
+            exits.leave(UNEXPECTED, "no agreement where to stop")
         if latest == 0:
             if job.is_first:
                 time.sleep(0.5)  # its end ends the others, which are leaving now by themselves
@@ -157,8 +153,8 @@ class Stop:
         return f"; to continue: {self.resume_command}" if self.resume_command else ""
 
     def _leave_before_first_step(self) -> NoReturn:
+        exits.claim_end()
         if self._job is None or self._job.is_first:
             text = f"stopped by {self.asked} before the first step: nothing to save{self.hint()}"
             exits.say(text, sys.stdout)
-        exits.report_end(f"stopped by {self.asked} before a step")
-        exits.leave(STOPPED)
+        exits.leave(STOPPED, f"stopped by {self.asked} before a step")

@@ -144,7 +144,7 @@ def test_no_import_circle() -> None:
     assert not circles
 
 
-def test_a_class_name_means_one_thing() -> None:
+def test_class_names_are_unique() -> None:
     classes = Counter(
         name
         for folder in (*ROOMS, "tests")

@@ -143,16 +143,16 @@ def test_two_processes_go_back_to_the_beginning_when_there_is_no_checkpoint(
         "from launch.cli import program\n"
         "read = Rows.batch\n"
         "def batch(rows, numbers):\n"
-        "    found = read(rows, numbers)\n"
-        "    found.weights[np.asarray(numbers) == 10] = np.nan\n"
-        "    return found\n"
+        "    examples = read(rows, numbers)\n"
+        "    examples.weights[np.asarray(numbers) == 10] = np.nan\n"
+        "    return examples\n"
         "Rows.batch = batch\n"
         "program(['train', *sys.argv[1:]])\n"
     )
     launcher = (
-        "import sys; from launch.cluster.local import run_local\n"
+        "import sys; from launch.cluster.local import LocalOptions, run_local\n"
         "command = [sys.executable, '-c', *sys.argv[1:]]\n"
-        "sys.exit(run_local(command, processes=2, devices_per_process=1))"
+        "sys.exit(run_local(command, LocalOptions(processes=2, devices_per_process=1)))"
     )
     run = tmp_path / "run"
     flags = ["--train.steps", "4", "--train.bad-numbers.non-finite", "rollback"]

@@ -70,7 +70,7 @@ def on_a_single_device(kind: str) -> tuple[float, dict[str, np.ndarray]]:
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("shape", MESHES)
 @pytest.mark.usefixtures("compiled_again")
-def test_loss_and_gradients_are_those_of_one_device(
+def test_loss_and_gradients_are_those_of_a_single_device(
     kind: str, shape: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loss, grads = loss_and_gradients(kind, MESHES[shape])

@@ -55,7 +55,7 @@ def _flat(tree, prefix=""):
             yield prefix + name, np.asarray(node)
 
 
-def test_two_processes_go_on_with_the_rows_one_would_have_read(
+def test_two_processes_go_on_with_the_rows_of_a_single_process(
     finished: Path, killed: Path, tmp_path: Path
 ) -> None:
     """Rows decide the losses, so equal losses are equal rows; their order by number is in
@@ -114,7 +114,7 @@ def test_changed_text_is_refused_by_its_digest(tmp_path: Path) -> None:
     assert "data digest=" in meshloom("evaluate", run, expect=1).stderr
 
 
-def test_an_edited_config_is_held_against_the_checkpoint(killed: Path, tmp_path: Path) -> None:
+def test_an_edited_config_is_compared_with_the_checkpoint(killed: Path, tmp_path: Path) -> None:
     run = copied(killed, tmp_path)
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("beta1: 0.9", "beta1: 0.5"))
@@ -122,7 +122,7 @@ def test_an_edited_config_is_held_against_the_checkpoint(killed: Path, tmp_path:
     assert "train.optimizer.beta1: was 0.9, now 0.5" in error
 
 
-def test_fewer_steps_than_made_and_a_profile_of_none_are_refused(
+def test_fewer_steps_than_done_and_a_profile_of_none_are_refused(
     finished: Path, tmp_path: Path
 ) -> None:
     run = copied(finished, tmp_path)
@@ -137,7 +137,7 @@ def contents(run: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
+def test_a_damaged_checkpoint_is_set_aside_and_its_predecessor_taken(
     finished: Path, tmp_path: Path
 ) -> None:
     run = copied(finished, tmp_path)

@@ -86,7 +86,7 @@ def trained_until(step: int, run: Path) -> Callable[[], bool]:
     return holds
 
 
-def test_two_tasks_train_as_one_process_does(undisturbed: Path, tmp_path: Path) -> None:
+def test_two_tasks_train_as_a_single_process_does(undisturbed: Path, tmp_path: Path) -> None:
     assert "2 processes" in log_of(undisturbed)
     meshloom(*TRAIN, "--run-dir", str(tmp_path))
     alone, together = losses(tmp_path), losses(undisturbed)
@@ -121,7 +121,7 @@ def test_refused_training_ends_the_job(cluster: Cluster, tmp_path: Path) -> None
     assert "mesh" in log_of(run)
 
 
-def test_job_that_makes_no_progress_is_given_up(cluster: Cluster, tmp_path: Path) -> None:
+def test_job_that_makes_no_progress_ends(cluster: Cluster, tmp_path: Path) -> None:
     run = tmp_path / "run"
     job = submit_stub(cluster, run, "exit 70")
     ended = cluster.wait(job, "FAILED", restarts=2)
@@ -173,7 +173,7 @@ def test_job_continues_with_the_nodes_that_are_there(cluster: Cluster, tmp_path:
         cluster.run("scontrol", "update", f"nodename={NODES[1]}", "state=resume")
 
 
-def test_each_task_takes_one_gpu_of_its_node(cluster: Cluster, tmp_path: Path) -> None:
+def test_each_task_takes_a_gpu_of_its_node(cluster: Cluster, tmp_path: Path) -> None:
     program = "import os; from launch.config import DistributedConfig; "
     program += "from launch.process.distributed import detect; "
     program += "print(detect(DistributedConfig(), os.environ))"

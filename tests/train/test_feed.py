@@ -80,9 +80,9 @@ def test_two_processes_share_the_rows_of_a_batch(tmp_path: Path) -> None:
         "    feed.close()\n"
     )
     launcher = (
-        "import sys; from launch.cluster.local import run_local\n"
+        "import sys; from launch.cluster.local import LocalOptions, run_local\n"
         "command = [sys.executable, '-c', *sys.argv[1:]]\n"
-        "sys.exit(run_local(command, processes=2, devices_per_process=2))"
+        "sys.exit(run_local(command, LocalOptions(processes=2, devices_per_process=2)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", launcher, program, str(tmp_path)],

@@ -16,9 +16,8 @@ from tests.programs import gone
 
 
 def run(program: str, processes: int = 3, devices: int = 2) -> int:
-    return local.run_local(
-        [sys.executable, "-c", program], processes=processes, devices_per_process=devices
-    )
+    options = local.LocalOptions(processes=processes, devices_per_process=devices)
+    return local.run_local([sys.executable, "-c", program], options)
 
 
 def test_every_process_gets_its_place_and_its_own_prefix(
@@ -90,8 +89,8 @@ threading.Event().wait()
 """
     launcher = f"""
 import sys
-from launch.cluster.local import run_local
-print("code", run_local([sys.executable, "-c", {child!r}], processes=2, devices_per_process=1))
+from launch.cluster.local import LocalOptions, run_local
+print("code", run_local([sys.executable, "-c", {child!r}], LocalOptions()))
 """
     with subprocess.Popen(
         [sys.executable, "-c", launcher],
@@ -153,7 +152,7 @@ def test_training_continues_bit_for_bit_after_a_process_was_killed(
 
 def places(options: local.LocalOptions) -> list[dict[str, str | None]]:
     """What each process's environment says of its devices."""
-    here = local.LocalPlaces.of(options)
+    here = local.LocalPlaces(options)
     names = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
     return [
         {name: here._environment("127.0.0.1:1", index).get(name) for name in names}
@@ -176,7 +175,7 @@ def test_gpus_are_shared_out_and_never_replaced_by_the_cpu(
 
 
 def test_the_gpus_of_a_lost_process_are_left_alone() -> None:
-    here = local.LocalPlaces.of(local.LocalOptions(gpus="0,1,2,3,4,5,6,7", processes=4))
+    here = local.LocalPlaces(local.LocalOptions(gpus="0,1,2,3,4,5,6,7", processes=4))
     here.keep(2, without=1)
     assert here.launcher()[-4:] == ["--processes", "2", "--gpus", "0,1,4,5"]
 

@@ -24,7 +24,7 @@ sys.stdin.read()
 """
 
 
-def test_log_on_a_full_disk_is_given_up_and_reported_once(
+def test_log_on_a_full_disk_is_closed_and_reported_once(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     output = Output()

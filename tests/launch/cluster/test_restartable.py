@@ -17,7 +17,7 @@ FAILURE = Failure(
 
 def restartable(*words: str) -> Restartable:
     options: TrainOptions = training(["train", "tiny", *words], []).options
-    return Restartable(["tiny", *words], options, LocalPlaces.of(LocalOptions(processes=2)))
+    return Restartable(["tiny", *words], options, LocalPlaces(LocalOptions(processes=2)))
 
 
 def test_the_page_is_shown_though_it_cannot_be_written(

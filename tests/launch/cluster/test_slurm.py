@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster.slurm import SlurmOptions, launch_slurm
-from launch.cluster.slurm_workers import launch_workers
+from launch.cluster.slurm import launch_slurm, launch_workers
+from launch.cluster.slurm_options import SlurmOptions
 from launch.schema.command_line import UsageError, parse
 from tests.advice import followed
 from tests.command import SMALL, meshloom, records
@@ -189,7 +189,7 @@ def test_missing_sbatch_is_said_before_anything_is_written(
 
 
 @pytest.mark.parametrize("words", [["train", "tiny"], ["train", "tiny", "--run-dir", "a/b"]])
-def test_a_job_that_slurm_refuses_leaves_nothing_and_the_corrected_one_is_taken(
+def test_a_job_that_slurm_refuses_leaves_nothing_and_its_correction_is_taken(
     words: list[str],
     here: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cluster import gang, pulse, supervisor
+from launch.cluster import output, pulse, supervisor
 from tests.programs import Programs, gone, hurry
 
 
@@ -42,7 +42,7 @@ def test_a_process_that_fails_is_named_and_all_start_again(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_given_up_after_restarts_without_progress_with_the_last_code(
+def test_ended_after_restarts_without_progress_with_the_last_code(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "SAVING", 0.2)
@@ -102,7 +102,7 @@ def test_a_refusal_is_passed_on_and_not_tried_again(code: int, tmp_path: Path) -
 def test_a_refusal_of_all_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gang, "HOLD", 60.0)
+    monkeypatch.setattr(output, "DELAY", 60.0)
     program = """
 first = os.environ["HERE"] + "/first"
 if rank == 0:
@@ -118,8 +118,8 @@ os._exit(1)
 """
     job = Programs(program, tmp_path)
     assert job.run() == 1
-    output = "\n".join([*job.said, *capfd.readouterr()])
-    assert output.count("error: no") == output.count("a step") == 1
+    said = "\n".join([*job.said, *capfd.readouterr()])
+    assert said.count("error: no") == said.count("a step") == 1
 
 
 def test_a_death_that_makes_others_refuse_is_still_the_cause(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_no_heartbeat_at_all_is_a_failure_and_costs_the_place(tmp_path: Path) ->
     assert "process 1 gave no sign of life in 3 s from its start" in job.said[0]
 
 
-def test_the_same_one_twice_without_progress_costs_the_place(tmp_path: Path) -> None:
+def test_the_same_process_twice_without_progress_costs_the_place(tmp_path: Path) -> None:
     job = Programs("beat_on(1)\nif attempt < 3:\n  others_wait()\n  os._exit(70)", tmp_path)
     assert job.run(fewest=2) == 0
     assert job.started == [3, 3, 2]

@@ -67,7 +67,7 @@ def signalled(job: Programs, folder: Path, *numbers: int) -> int:
 @pytest.mark.parametrize(
     ("code", "said"), [(75, []), (70, ["process 0 ended with 70 (an unexpected exception)"])]
 )
-def test_one_signal_sent_twice_is_one_and_the_code_tells_whether_all_saved(
+def test_a_signal_sent_twice_counts_once_and_the_code_says_whether_all_saved(
     code: int, said: list[str], tmp_path: Path
 ) -> None:
     program = f"""

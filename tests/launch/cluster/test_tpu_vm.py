@@ -66,7 +66,7 @@ def test_unfit_name_is_refused(field: str, value: str) -> None:
         *(("--project", value) for value in ("lab", "9lab-one", "a" * 31)),
     ],
 )
-def test_a_name_that_google_cloud_has_not_is_refused_with_one_that_it_could_have(
+def test_a_name_that_google_cloud_does_not_take_is_refused_with_an_example(
     flag: str, value: str
 ) -> None:
     def read(words: list[str]) -> TpuVmOptions:

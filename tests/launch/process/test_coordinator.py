@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from launch.cluster.local import run_local
+from launch.cluster.local import LocalOptions, run_local
 from launch.config import DistributedConfig
 from launch.process.coordinator import bind_address, check_port_free, tls_arguments
 from launch.process.distributed import Membership, detect
@@ -41,11 +41,6 @@ distributed.from_first_process(lambda: "seen")
 """
 
 
-def bound(coordinator: str, **environment: str) -> tuple[str | None, list[str]]:
-    said: list[str] = []
-    return bind_address(coordinator, environment, said.append), said
-
-
 @pytest.mark.parametrize(
     ("coordinator", "address"),
     [
@@ -54,16 +49,23 @@ def bound(coordinator: str, **environment: str) -> tuple[str | None, list[str]]:
         ("[::1]:80", "[::1]:80"),
     ],
 )
-def test_one_address_of_this_host_is_bound_in_silence(coordinator: str, address: str) -> None:
-    assert bound(coordinator) == (address, [])
+def test_an_address_of_this_host_is_bound_in_silence(
+    coordinator: str, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bind_address(coordinator, {}) == address
+    assert capsys.readouterr().out == ""
 
 
-def test_all_interfaces_are_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    address, said = bound("192.0.2.1:80")
-    assert address is None
-    assert "on all interfaces, port 80" in said[0] and "not an address of this host" in said[0]
-    address, said = bound("no-such-host.invalid:80")
-    assert address is None and "cannot be looked up" in said[0]
+def test_all_interfaces_are_said_aloud(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(coordinator: str) -> str:
+        assert bind_address(coordinator, {}) is None
+        return capsys.readouterr().out
+
+    text = said("192.0.2.1:80")
+    assert "on all interfaces, port 80" in text and "not an address of this host" in text
+    assert "cannot be looked up" in said("no-such-host.invalid:80")
     answers: list[str] = []
 
     def look_up(host: str, port: int, **_: object) -> list[tuple]:
@@ -71,21 +73,17 @@ def test_all_interfaces_are_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     answers[:] = ["127.0.1.1"]
-    address, said = bound("node1:80")
-    assert address is None and "node1 is 127.0.1.1 here, and something else elsewhere" in said[0]
+    assert "node1 is 127.0.1.1 here, and something else elsewhere" in said("node1:80")
     answers[:] = ["127.0.0.1", "127.0.0.2"]
-    address, said = bound("node1:80")
-    assert address is None and "has the addresses 127.0.0.1, 127.0.0.2" in said[0]
+    assert "has the addresses 127.0.0.1, 127.0.0.2" in said("node1:80")
 
 
 def test_the_user_has_the_last_word_on_the_interface() -> None:
-    assert bound("node:80", JAX_COORDINATOR_BIND_ADDRESS="[::]:80") == ("[::]:80", [])
+    assert bind_address("node:80", {"JAX_COORDINATOR_BIND_ADDRESS": "[::]:80"}) == "[::]:80"
 
 
 def listening(script: Path, capfd: pytest.CaptureFixture[str], *files: Path) -> str:
-    code = run_local(
-        [sys.executable, str(script), *map(str, files)], processes=2, devices_per_process=1
-    )
+    code = run_local([sys.executable, str(script), *map(str, files)], LocalOptions())
     shown = capfd.readouterr()
     assert code == 0, shown
     return next(line for line in shown.out.splitlines() if line.startswith("listening on"))
@@ -128,7 +126,7 @@ def test_mtls_files_must_be_there(tmp_path: Path) -> None:
     assert tls_arguments(None, initialize) == {}
 
 
-def test_port_in_use_is_refused_and_a_free_one_is_not() -> None:
+def test_port_in_use_is_refused_and_a_free_port_is_not() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -87,7 +87,7 @@ print(jax.process_index(), jax.process_count(), jax.device_count(), ascii(text),
         (DistributedConfig(), {"SLURM_JOB_ID": "5000", "SLURM_PROCID": "0"}, None),
     ],
 )
-def test_job_is_found(
+def test_job_is_detected(
     config: DistributedConfig, environment: dict[str, str], job: Membership | None
 ) -> None:
     assert detect(config, environment) == job
@@ -217,11 +217,13 @@ def test_taken_port_that_no_user_chose_is_no_refusal() -> None:
 def test_two_real_processes_get_the_decision_of_the_first(
     argument: str, first: str, second: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from launch.cluster.local import run_local
+    from launch.cluster.local import LocalOptions, run_local
 
     script = tmp_path / "decided.py"
     script.write_text(DECIDED_BY_FIRST)
-    code = run_local([sys.executable, str(script), argument], processes=2, devices_per_process=2)
+    code = run_local(
+        [sys.executable, str(script), argument], LocalOptions(processes=2, devices_per_process=2)
+    )
     lines = capfd.readouterr().out.splitlines()
     assert code == 0
     assert any(line.startswith("0 2 4 ") and first in line for line in lines)
@@ -247,7 +249,7 @@ program(["train", "tiny", *sys.argv[1:]])
 """
 
 
-def test_processes_that_are_done_wait_for_the_one_that_still_writes(tmp_path: Path) -> None:
+def test_processes_that_are_done_wait_for_the_last_to_write(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"

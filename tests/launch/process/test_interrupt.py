@@ -63,7 +63,7 @@ def test_a_process_saves_its_last_step_and_resumes_bit_equal(
     assert losses(run) == straight
 
 
-def test_two_processes_stop_at_one_step(tmp_path: Path) -> None:
+def test_two_processes_stop_at_the_same_step(tmp_path: Path) -> None:
     run = tmp_path / "run"
     processes = job(run, "tiny", *SMALL, *STEPS)
     lines_until(AFTER_3, processes[0])
@@ -113,10 +113,10 @@ import jax
 class FakeJob:
     is_first = True
     def get(self, key):
-        told.wait()
+        asked.wait()
         return 'SIGINT'
     def set(self, key, value):
-        told.set()
+        asked.set()
     def publish(self, folder, value):
         pass
     def barrier(self, name, seconds):
@@ -124,7 +124,7 @@ class FakeJob:
             raise jax.errors.JaxRuntimeError('the coordinator is gone')
     def published(self, folder):
         return ['0', '0']
-exits.leave_on_thread_errors(); told = threading.Event()
+exits.leave_on_thread_errors(); asked = threading.Event()
 stop = interrupt.Stop(); stop.agree_over(FakeJob())"""
 
 

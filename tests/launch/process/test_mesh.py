@@ -12,7 +12,7 @@ from tests.advice import followed
 
 
 @given(replica=st.integers(1, 8), fsdp=st.integers(1, 8), tensor=st.integers(1, 8))
-def test_minus_one_fills_any_axis(replica: int, fsdp: int, tensor: int) -> None:
+def test_minus_1_fills_any_axis(replica: int, fsdp: int, tensor: int) -> None:
     sizes = {"replica": replica, "fsdp": fsdp, "tensor": tensor}
     for name in sizes:
         config = MeshConfig(**{**sizes, name: -1})

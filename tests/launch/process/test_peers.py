@@ -105,7 +105,7 @@ program(["train", *sys.argv[1:]])
 """
 
 
-def test_a_refusal_is_that_of_every_process_though_one_is_late(
+def test_a_refusal_is_that_of_every_process_though_a_peer_is_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "released")

@@ -48,7 +48,7 @@ def test_a_pipe_gets_whole_lines_with_the_seconds_so_far() -> None:
     assert not {"\r", "\x1b"} & set("".join(lines))
 
 
-def test_a_terminal_gets_one_line_that_counts_and_stays_when_done() -> None:
+def test_a_terminal_gets_a_line_that_counts_and_stays_when_done() -> None:
     said = written(True, "compiling", "compiling 21 s")
     first, second, *_ = said.split("\n")
     shown = first.replace("\r", "").split("\x1b[K")

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from launch.cluster.local import run_local
+from launch.cluster.local import LocalOptions, run_local
 from launch.process.runtime import (
     is_known_cache_writer,
     keep_programs_of_every_process,
@@ -71,7 +71,7 @@ def test_every_process_reads_its_programs_at_the_next_start(
     hits = []
     for _ in range(2):
         command = [sys.executable, "-c", TWICE]
-        assert run_local(command, processes=2, devices_per_process=1) == 0
+        assert run_local(command, LocalOptions(processes=2, devices_per_process=1)) == 0
         out = capfd.readouterr().out
         hits.append([int(line.split()[-1]) for line in out.splitlines() if "hits" in line])
     assert hits[0] == [0, 0] and min(hits[1]) > 0

@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from launch.cluster.restartable import Restartable
-from launch.cluster.slurm import SlurmOptions, launch_slurm
+from launch.cluster.slurm import launch_slurm
+from launch.cluster.slurm_options import SlurmOptions
 from launch.cluster.tpu_vm import TpuVmOptions, gcloud
 from launch.cluster.training import training
 from launch.commands.verify_resume import VerifyResumeOptions, verify_resume

@@ -168,9 +168,9 @@ def test_processes_that_find_different_text_are_refused(tmp_path: Path) -> None:
         "program(['train', 'tiny', '--data.sources', text, *sys.argv[2:]])\n"
     )
     launcher = (
-        "import sys; from launch.cluster.local import run_local\n"
+        "import sys; from launch.cluster.local import LocalOptions, run_local\n"
         "command = [sys.executable, '-c', *sys.argv[1:]]\n"
-        "sys.exit(run_local(command, processes=2, devices_per_process=1))"
+        "sys.exit(run_local(command, LocalOptions(processes=2, devices_per_process=1)))"
     )
     words = [*SMALL, *FEW, "--train.eval-batches", "0", "--run-dir", str(tmp_path / "run")]
     result = subprocess.run(
