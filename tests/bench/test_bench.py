@@ -33,7 +33,7 @@ SIZES = BaselineSizes(
 
 
 @pytest.fixture(autouse=True)
-def one_device():
+def single_device():
     with jax.set_mesh(make_mesh(MeshConfig(), jax.devices()[:1])):
         yield
 
@@ -91,7 +91,7 @@ def with_parameters(state: TrainState, params: baseline.Tree) -> TrainState:
     return state
 
 
-def test_all_parts_but_startup_tell_times_and_ratios(
+def test_all_parts_but_startup_print_times_and_ratios(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """Step, fit, input and saving run at a tiny size and name their bars."""
@@ -134,7 +134,7 @@ def test_calls_take_turns_after_a_warm_up():
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
 
 
-def test_ratios_tell_medians_minimums_and_rounds():
+def test_ratios_show_medians_minimums_and_rounds():
     """A slow round of both changes the ratio by round least."""
     assert timing.ratio([1.0, 2.0, 30.0], [2.0, 4.0, 10.0]) == {
         "of_medians": 0.5,

@@ -37,7 +37,7 @@ def test_axes_that_do_not_fit_are_refused(axes: tuple, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("packing", [True, False])
-def test_shapes_of_a_batch_hold_no_memory(packing: bool) -> None:
+def test_shapes_of_a_batch_take_no_memory(packing: bool) -> None:
     batch = DataConfig(sequence_length=2**20, packing=packing).batch_shapes(2**20)
     assert (batch.positions is not None) == (batch.segment_ids is not None) == packing
     assert all(field.strides == (0, 0) for field in batch if field is not None)

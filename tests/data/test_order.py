@@ -22,7 +22,7 @@ def members(skipped: Ranges) -> set[int]:
 
 
 @given(skipped=ranges(), more=pairs)
-def test_joined_ranges_hold_the_same_rows_in_order_and_apart(
+def test_joined_ranges_have_the_same_rows_in_order_and_apart(
     skipped: Ranges, more: tuple[int, int]
 ) -> None:
     actual = joined(skipped, *more)

@@ -62,7 +62,7 @@ def test_tokens_index_and_record_agree(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_names_of_files_may_hold_any_bytes() -> None:
+def test_names_of_files_may_have_any_bytes() -> None:
     names = ["a", "\u00e4 \n", os.fsdecode(b"\xff")]
     assert unpack_names(pack_names(names)) == names
 

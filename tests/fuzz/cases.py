@@ -6,9 +6,7 @@ Commands and their flags are read from the program itself, so that a new one is 
 import functools
 import random
 import re
-import resource
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,7 @@ from typing import NamedTuple
 from launch.commands.table import COMMANDS
 from tests.fuzz.child import Setting, run
 from tests.fuzz.inputs import NAMES, PLACES, YAML, Origin, damage, source
+from tests.fuzz.settings import strange_setting
 
 WEIGHTS = {
     **dict.fromkeys(
@@ -99,7 +98,7 @@ def case(command: str, choose: random.Random, material: Material, folder: Path) 
     if choose.random() < 0.15:
         built = _with_wrong_word(built, choose)
     if choose.random() < 0.4:
-        strange = _setting(choose, folder)
+        strange = strange_setting(choose, folder)
         variables = {**built.setting.variables, **strange.variables}
         built = replace(built, setting=replace(strange, variables=variables), sound=False)
     return built
@@ -285,37 +284,3 @@ def _with_wrong_word(built: FuzzCase, choose: random.Random) -> FuzzCase:
     how = choose.randrange(3)
     argv[place : place + 1] = ([], argv[place : place + 1] * 2, [choose.choice(GARBAGE)])[how]
     return replace(built, argv=argv, source=None, sound=False)
-
-
-def _setting(choose: random.Random, folder: Path) -> Setting:
-    """Strange surroundings."""
-    (folder / "file").touch()
-    nowhere = choose.choice(
-        ("/nowhere/x", str(folder / "file"), "", "relative", "/proc", "\udcff", "x" * 300)
-    )
-    options: list[Callable[[], Setting]] = [
-        lambda: Setting(variables={"HOME": None}),
-        lambda: Setting(variables={"HOME": nowhere}),
-        lambda: Setting(variables={"HOME": nowhere}, sealed=True),
-        lambda: Setting(sealed=True),
-        lambda: Setting(variables={"TMPDIR": nowhere}),
-        lambda: Setting(variables={"JAX_COMPILATION_CACHE_DIR": nowhere}),
-        lambda: Setting(variables={"TFDS_DATA_DIR": nowhere, "MPLCONFIGDIR": nowhere}),
-        lambda: Setting(variables={"MESHLOOM_CHECKPOINT_KEY_FILE": nowhere}),
-        lambda: Setting(variables={"MESHLOOM_HEARTBEAT": nowhere}),
-        lambda: Setting(variables={"COLUMNS": choose.choice(("0", "1", "-5", "x", "9" * 9, ""))}),
-        lambda: Setting(variables={"TERM": choose.choice(("dumb", "", "xterm-256color"))}),
-        lambda: Setting(variables={"XLA_FLAGS": ""}),
-        lambda: Setting(
-            variables={choose.choice(("JAX_NUM_PROCESSES", "SLURM_PROCID", "SLURM_JOB_ID")): "x"}
-        ),
-        lambda: Setting(encoding="ascii"),
-        lambda: Setting(encoding=choose.choice(("latin-1", "cp1252"))),
-        lambda: Setting(stdout="full"),
-        lambda: Setting(stdout="closed"),
-        lambda: Setting(stdout="gone"),
-        lambda: Setting(limits={resource.RLIMIT_FSIZE: choose.choice((0, 10, 300, 5000))}),
-        lambda: Setting(limits={resource.RLIMIT_NOFILE: choose.choice((8, 16, 40))}),
-        lambda: Setting(without_directory=True),
-    ]
-    return choose.choice(options)()

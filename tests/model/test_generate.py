@@ -108,7 +108,7 @@ def test_the_side_of_the_padding_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "banded"])
-def test_a_mesh_writes_what_one_device_writes(family: str) -> None:
+def test_a_mesh_writes_what_a_single_device_writes(family: str) -> None:
     actual = written(family, GREEDY, replica=2, fsdp=2, tensor=2)
     np.testing.assert_array_equal(actual, greedy(family))
 
@@ -184,7 +184,7 @@ def test_top_k_draws_among_the_k_likeliest_in_proportion(logits: np.ndarray, k: 
 
 @given(logits=LOGITS, p=st.sampled_from([0.1, 0.45, 0.8, 1.0]))
 @settings(max_examples=8)
-def test_top_p_draws_among_the_fewest_that_hold_p(logits: np.ndarray, p: float) -> None:
+def test_top_p_draws_among_the_fewest_that_have_p(logits: np.ndarray, p: float) -> None:
     order = np.argsort(-logits)
     reached = np.cumsum(softmax(logits)[order])
     count = min(int(np.searchsorted(reached, p)) + 1, 6)

@@ -65,7 +65,7 @@ def test_norms_compute_in_float32() -> None:
 
 
 @pytest.mark.parametrize("sizes", [{"fsdp": 2, "tensor": 2}, {"tensor": 2}, {"fsdp": 2}, {}])
-def test_sharded_lookup_is_the_plain_one(sizes: dict[str, int]) -> None:
+def test_sharded_lookup_is_the_plain_lookup(sizes: dict[str, int]) -> None:
     tokens, pull = rng.integers(0, 29, (4, 8)).astype(np.int32), np.asarray(normal(4, 8, 16))
     with jax.set_mesh(mesh_of(**sizes)):
         embedding = jax.jit(lambda: Embedding(param, jax.random.key(0), 32, 16, std=0.3))()

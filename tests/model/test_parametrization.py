@@ -51,7 +51,7 @@ def factors(config: DecoderConfig) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("family", ["gpt", "llama", "palm"])
-def test_at_the_base_the_train_step_is_the_standard_one(family: str) -> None:
+def test_at_the_base_the_train_step_is_the_standard_step(family: str) -> None:
     """Not one operation differs, so that not one bit can."""
 
     def program(config: DecoderConfig) -> str:
@@ -111,7 +111,7 @@ def test_standard_deviations_at_the_base_and_beyond() -> None:
     assert (grown.matrix_std, grown.residual_std) == (0.15, 0.15 / math.sqrt(2 * 2))
 
 
-def test_scaling_keeps_the_type_and_by_one_is_no_operation() -> None:
+def test_scaling_keeps_the_type_and_by_1_is_no_operation() -> None:
     x = jnp.full((2, 3), 100.0, jnp.bfloat16)
     assert scaled(x, 1.0) is x
     third = scaled(x, 1 / 3)

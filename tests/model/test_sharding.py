@@ -50,7 +50,7 @@ def used(entries: PartitionSpec) -> list[str]:
 
 
 @given(sizes=SIZES, logical=st.sampled_from([*MESH_AXES, None]))
-def test_spec_names_the_axes_above_size_one_and_no_others(
+def test_spec_names_the_axes_above_size_1_and_no_others(
     sizes: dict[str, int], logical: str | None
 ) -> None:
     with use(abstract_mesh(**sizes)):
@@ -78,7 +78,7 @@ def test_spec_refuses_a_mesh_axis_used_twice(pair: tuple[str, str]) -> None:
         assert spec(*pair) == PartitionSpec(None, None)
 
 
-def test_unknown_logical_axis_is_refused_with_the_known_ones() -> None:
+def test_unknown_logical_axis_is_refused_with_the_known_axes() -> None:
     with use(abstract_mesh()), pytest.raises(ValueError, match=r"'width' must be one of batch, "):
         mesh_axes("width")
 

@@ -27,7 +27,7 @@ def test_a_damaged_checkpoint_is_tried_counted_and_not_tried_again(tmp_path: Pat
     assert len(out.read_text().splitlines()) == 1
 
 
-def test_what_does_not_hold_is_kept_and_counted(
+def test_what_fails_is_kept_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def harm(folder: Path, chance: random.Random) -> dict[str, float | int | str]:

@@ -45,7 +45,7 @@ def test_loss_falls_and_the_state_counts() -> None:
     assert all(m.updated == 1 for m in metrics)
 
 
-def test_accumulation_gives_the_loss_and_gradient_of_one_large_batch() -> None:
+def test_accumulation_gives_the_loss_and_gradient_of_a_large_batch() -> None:
     batch = batch_of()
     with jax.set_mesh(mesh_of(fsdp=2)):
         model = fresh(TRAIN).model

@@ -12,54 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.batch import TokenRows
 from data.config import DataConfig
 from data.order import joined
-from data.rows.rows import Split
-from data.rows.tokens import TokenWindows, open_windows
+from data.rows.tokens import TokenWindows
 from data.tokenizer import ByteTokenizer, load_tokenizer
-from tests.vocabularies import byte_fallback, byte_level
+from tests.data.rows.token_windows import T, documents_in, quietly, stream_of, write
 
-T = 16
 END = ByteTokenizer.end.id
-
-
-def quietly(config: DataConfig, split: Split = "train") -> TokenWindows:
-    return open_windows(config, split, lambda line: None)
-
-
-def write(path: Path, texts: list[str]) -> str:
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return f"jsonl:{path}"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rows")
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    """Documents shorter and longer than a row, each byte naming its document."""
-    return [f"<{i}>" * (i % 23 + 1) for i in range(120)]
-
-
-@pytest.fixture(scope="module")
-def config(folder: Path, texts: list[str]) -> DataConfig:
-    source = write(folder / "a.jsonl", texts)
-    cache = str(folder / "cache")
-    return DataConfig(sources=(source,), sequence_length=T, held_out=0.2, cache_dir=cache)
-
-
-@pytest.fixture(scope="module")
-def rows(config: DataConfig) -> TokenWindows:
-    return quietly(config)
-
-
-@pytest.fixture(scope="module")
-def mixed(folder: Path, config: DataConfig) -> DataConfig:
-    other = write(folder / "b.jsonl", [f"[{i}]" * 9 for i in range(60)])
-    return replace(config, sources=(*config.sources, other))
 
 
 def first(rows: TokenWindows, count: int, batch_size: int, start: int = 0) -> np.ndarray:
@@ -76,19 +35,6 @@ def test_each_window_comes_once_an_epoch_in_another_order(rows: TokenWindows) ->
         assert sorted(epoch) == list(range(rows.num_rows))
     assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
     assert not np.array_equal(epochs[0], np.arange(rows.num_rows))
-
-
-def stream_of(rows: TokenWindows) -> np.ndarray:
-    """Inputs and targets of all rows of one source, in the order of the text, [2, rows * T]."""
-    batch = rows.batch(np.arange(rows.num_rows))
-    order = np.argsort(rows.examples(np.arange(rows.num_rows)))
-    return np.stack([batch.tokens[order].ravel(), batch.targets[order].ravel()])
-
-
-def documents_in(rows: TokenWindows, targets: np.ndarray) -> list[str]:
-    """The text between the ends of documents; the last may be cut."""
-    end = rows.tokenizer.end.id
-    return rows.tokenizer.decode_batch(np.split(targets, np.flatnonzero(targets == end) + 1))
 
 
 def test_each_token_is_a_target_once(rows: TokenWindows, config: DataConfig) -> None:
@@ -192,13 +138,6 @@ def test_packing_keeps_documents_apart(rows: TokenWindows) -> None:
     assert [np.asarray(array).dtype.name for array in batch] == ["int32"] * 4 + ["float32"]
 
 
-@pytest.fixture(scope="module")
-def vocabularies(folder: Path) -> list[str]:
-    """Tokenizers whose documents begin with another token than they end with, and with the same."""
-    framed = byte_fallback(folder / "framed.json", ("<s>",))
-    return ["bytes", str(framed), str(byte_level(folder / "level.json", "<eos>"))]
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     documents=st.lists(st.text("ab \u65e5", min_size=1, max_size=30), min_size=1, max_size=12),
@@ -261,37 +200,6 @@ def test_without_packing_it_is_a_plain_stream(config: DataConfig, rows: TokenWin
     assert plain.digest != rows.digest
 
 
-def documents_of(rows: TokenWindows) -> set[str]:
-    return set(documents_in(rows, stream_of(rows)[1]))
-
-
-def test_held_out_documents_are_never_trained_on(config: DataConfig, rows: TokenWindows) -> None:
-    evaluated = quietly(config, "held_out")
-    assert rows.num_documents + evaluated.num_documents == 120 and evaluated.num_documents > 5
-    assert evaluated.digest == rows.digest
-    names = [{text.split(">")[0] for text in documents_of(r) if text} for r in (rows, evaluated)]
-    assert len(names[1]) > 5 and not names[0] & names[1]
-
-
-def test_held_out_rows_come_once_and_are_filled_up(config: DataConfig) -> None:
-    evaluated = quietly(config, "held_out")
-    size = evaluated.num_rows - 3
-    batches = list(evaluated.batches(0, size, np.arange(size)))
-    assert len(batches) == 2
-    last = batches[1]
-    assert last.segment_ids is not None
-    assert (last.weights[3:] == 0).all() and (last.segment_ids[3:] == 0).all()
-    assert (last.segment_ids[:3] > 0).all()
-    joined = np.concatenate([b.tokens for b in batches])[: evaluated.num_rows]
-    order = evaluated.examples(np.arange(evaluated.num_rows)).tolist()
-    assert order != sorted(order) and sorted(order) == list(range(evaluated.num_rows))
-    later: TokenRows = next(evaluated.batches(2, 4, np.arange(4)))
-    np.testing.assert_array_equal(later.tokens, joined[2:6])
-    assert list(evaluated.batches(evaluated.num_rows, size, np.arange(size))) == []
-    mine = np.array([size - 1])
-    assert [b.weights.sum() > 0 for b in evaluated.batches(0, size, mine)] == [True, False]
-
-
 @pytest.mark.parametrize("packing", [True, False])
 def test_shapes_known_beforehand_are_those_of_batches(config: DataConfig, packing: bool) -> None:
     config = replace(config, packing=packing)
@@ -303,35 +211,6 @@ def test_shapes_known_beforehand_are_those_of_batches(config: DataConfig, packin
             assert (field.shape, field.dtype) == (shape.shape, shape.dtype)
 
 
-def test_held_out_rows_are_not_mixed_by_weight(mixed: DataConfig) -> None:
-    evaluated = quietly(replace(mixed, weights=(1.0, 9.0)), "held_out")
-    examples = evaluated.examples(np.arange(evaluated.num_rows))
-    assert sorted(examples) == list(range(evaluated.num_rows))
-
-
-@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 9.0)])
-def test_mixtures_hit_their_weights(mixed: DataConfig, weights: tuple[float, ...]) -> None:
-    both = quietly(replace(mixed, weights=weights))
-    alone = [quietly(replace(mixed, sources=(source,))).num_rows for source in mixed.sources]
-    assert both.num_rows == sum(alone)
-    count = 20 * both.num_rows
-    ids = both.examples(np.arange(count))
-    assert np.mean(ids < alone[0]) == pytest.approx(weights[0] / sum(weights), abs=0.01)
-    for low, high in ((0, alone[0]), (alone[0], both.num_rows)):
-        mine = ids[(ids >= low) & (ids < high)]
-        for epoch in range(len(mine) // (high - low)):
-            part = mine[epoch * (high - low) : (epoch + 1) * (high - low)]
-            assert sorted(part) == list(range(low, high))
-
-
-def test_without_weights_all_sources_make_one_epoch(mixed: DataConfig) -> None:
-    both = quietly(mixed)
-    ids = both.examples(np.arange(both.num_rows))
-    assert sorted(ids) == list(range(both.num_rows))
-    texts = {both.origin(i).rpartition("/")[2].split()[0] for i in range(60)}
-    assert texts == {"a.jsonl", "b.jsonl"}
-
-
 def test_origin_is_where_a_row_begins(rows: TokenWindows, config: DataConfig) -> None:
     content = Path(config.sources[0].removeprefix("jsonl:")).read_bytes()
     for i in range(20):
@@ -339,31 +218,3 @@ def test_origin_is_where_a_row_begins(rows: TokenWindows, config: DataConfig) ->
         assert f"jsonl:{file}" == config.sources[0]
         text = json.loads(content[int(place) :].split(b"\n")[0])["text"]
         assert rows.text(i)[0] in text
-
-
-def test_the_digest_covers_every_setting(
-    config: DataConfig, mixed: DataConfig, vocabularies: list[str]
-) -> None:
-    configs = [
-        config,
-        mixed,
-        replace(mixed, weights=(1.0, 1.0)),
-        replace(mixed, weights=(1.0, 2.0)),
-        replace(config, sequence_length=T + 1),
-        replace(config, packing=False),
-        replace(config, held_out=0.3),
-        replace(config, seed=1),
-        replace(config, tokenizer=vocabularies[1]),
-        replace(config, tokenizer=vocabularies[1], begin_token="</s>"),
-        replace(config, tokenizer=vocabularies[1], end_token="<s>"),
-    ]
-    digests = [quietly(c).digest for c in configs]
-    assert len(set(digests)) == len(configs)
-
-
-def test_near_seeds_share_no_epoch(config: DataConfig) -> None:
-    def epoch(seed: int, number: int) -> tuple[int, ...]:
-        rows = quietly(replace(config, seed=seed))
-        return tuple(rows.examples(np.arange(rows.num_rows) + number * rows.num_rows))
-
-    assert len({epoch(seed, number) for seed in range(3) for number in range(3)}) == 9

@@ -162,7 +162,7 @@ def test_no_packed_file_is_empty(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["[" * 20_000 + "]" * 20_000, "7" * 5000, "-" + "7" * 5000, "NaN"])
-def test_json_that_python_alone_cannot_hold(tmp_path: Path, line: str) -> None:
+def test_json_beyond_what_python_alone_can_read(tmp_path: Path, line: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(f'{{"meta": {line}, "text": "] \\" {{", "id": [{{"text": 1}}]}}\n')
     assert read_jsonl(path) == [('] " {', 0)]

@@ -63,14 +63,14 @@ def test_every_kind_of_parquet_string_is_read(tmp_path: Path) -> None:
         (pa.array([1 << 60], pa.timestamp("ms")), "row 0 cannot be read"),
     ],
 )
-def test_parquet_columns_that_hold_no_text(tmp_path: Path, column: pa.Array, message: str) -> None:
+def test_parquet_columns_without_text(tmp_path: Path, column: pa.Array, message: str) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": column}), path)
     with pytest.raises(Unreadable, match=message):
         read_parquet(path)
 
 
-def test_two_parquet_columns_of_one_name(tmp_path: Path) -> None:
+def test_two_parquet_columns_of_the_same_name(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     texts = pa.array(TEXTS)
     pq.write_table(pa.table([texts, texts], names=["text", "text"]), path)

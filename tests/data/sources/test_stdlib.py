@@ -19,7 +19,7 @@ def test_sources_and_texts_without_tests() -> None:
     assert files == sorted(files, key=str)
 
 
-def test_every_file_is_one_record(tmp_path: Path) -> None:
+def test_every_file_is_a_record(tmp_path: Path) -> None:
     folder = prepare_stdlib(tmp_path)
     pieces = divide_records(folder)
     texts = [text for piece in pieces for text, _, _ in read_records(piece, "text")]

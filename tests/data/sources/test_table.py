@@ -18,7 +18,7 @@ from tests.outside.source import NumbersData
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_each_kind_is_there_and_its_example_is_one(kind: str) -> None:
+def test_each_kind_is_there_and_its_example_is_of_it(kind: str) -> None:
     source = source_of(kind)
     assert isinstance(source, Source) and source.kind == kind
     source_of(source.example).check()

@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
         return prepare_named("weather_notes")
 
 
-def test_records_come_once_and_name_the_bad_one(folder: str) -> None:
+def test_records_come_once_and_a_bad_record_is_named(folder: str) -> None:
     (piece,) = divide_records(folder)
     assert (piece.start, piece.stop) == (0, 21)
     texts = []

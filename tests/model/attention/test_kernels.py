@@ -34,7 +34,7 @@ def program(kernel: str, kind: MaskKind) -> Any:
     return run if kernel == "xla" else jax.jit(run, compiler_options=QUICK)
 
 
-def hold_to_the_formula(kernel: str, kind: MaskKind, seed: int) -> None:
+def require_the_formula(kernel: str, kind: MaskKind, seed: int) -> None:
     """Queries that see nothing are left out."""
     mask, rng = small_mask(kind, seed), np.random.default_rng(seed)
     visible = seen(mask)
@@ -55,17 +55,17 @@ def hold_to_the_formula(kernel: str, kind: MaskKind, seed: int) -> None:
 def test_values_and_gradients_are_those_of_the_formula(kernel: str, examples: int) -> None:
     @given(kind=st.sampled_from(KINDS), seed=st.integers(0, 2**32 - 1))
     @settings(max_examples=examples)
-    def hold(kind: MaskKind, seed: int) -> None:
-        hold_to_the_formula(kernel, kind, seed)
+    def agrees(kind: MaskKind, seed: int) -> None:
+        require_the_formula(kernel, kind, seed)
 
-    hold()
+    agrees()
 
 
 @pytest.mark.parametrize("kind", SPLASH, ids=str)
 def test_splash_is_the_formula_too(kind: MaskKind, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreted = functools.partial(model.attention.splash.splash_attention, interpret=True)
     monkeypatch.setattr(model.attention.splash, "splash_attention", interpreted)
-    hold_to_the_formula("splash", kind, seed=1)
+    require_the_formula("splash", kind, seed=1)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in SPLASH], ids=str)
@@ -91,7 +91,7 @@ def test_a_bidirectional_mask_on_the_cpus_own_choice_sees_later_keys() -> None:
         "auto", dtype="float32", head_dim=H, masks=[BIDIRECTIONAL], backend="cpu"
     )
     for kind in (BIDIRECTIONAL, MaskKind(causal=False, segments=True)):
-        hold_to_the_formula(kernel, kind, seed=0)
+        require_the_formula(kernel, kind, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def plain_block(block, config: DecoderConfig, x: jax.Array) -> jax.Array:
 @pytest.mark.parametrize(
     "config", [GPT, PALM, LLAMA, VASWANI], ids=["gpt", "palm", "llama", "sines"]
 )
-def test_the_stack_is_its_blocks_one_after_another(config: DecoderConfig) -> None:
+def test_the_stack_is_its_blocks_in_order(config: DecoderConfig) -> None:
     tokens = np.random.default_rng(0).integers(0, 29, (1, 6))
     with jax.set_mesh(mesh_of()):
         model = fresh_model(config)

@@ -10,48 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from flax import nnx
 from jax.sharding import PartitionSpec
 
+from tests.train.checkpoint.small_state import State, init, mesh
 from train.checkpoint import arrays
 from train.checkpoint.checkpointer import Checkpointer
 from train.checkpoint.manifest import MANIFEST, Fault
 from train.config import CheckpointConfig
 
 EACH_STEP = CheckpointConfig(every_steps=1, keep_latest=3)
-
-
-class Model(nnx.Module):
-    def __init__(self, width: int) -> None:
-        key = jax.random.key(0)
-        spec = PartitionSpec("fsdp", "tensor")
-        self.up = nnx.Param(jax.random.normal(key, (8, width), out_sharding=spec))
-        self.bias = nnx.Param(jax.random.normal(key, (width,)).astype(jnp.bfloat16))
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class State:
-    step: jax.Array
-    model: Model
-    optimizer: optax.OptState
-    average: Model | None
-
-
-def init(width: int = 4) -> State:
-    model = Model(width)
-    params: Any = model
-    optimizer = optax.adamw(1e-3).init(params)
-    return State(step=jnp.int32(7), model=model, optimizer=optimizer, average=None)
-
-
-def mesh(fsdp: int, tensor: int) -> jax.sharding.Mesh:
-    devices = jax.devices()[: fsdp * tensor]
-    return jax.make_mesh((fsdp, tensor), ("fsdp", "tensor"), devices=devices)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +65,7 @@ def test_restores_the_same_bits_onto_any_mesh(
     assert restored.model.up.sharding.spec == PartitionSpec("fsdp", "tensor")
 
 
-def test_state_and_meta_are_one_commit(tmp_path: Path, state: State) -> None:
+def test_state_and_meta_are_committed_together(tmp_path: Path, state: State) -> None:
     meta = {"examples_seen": 64, "skipped": [[0, 8]], "config": {"train": {"steps": 5}}}
     with closing(Checkpointer(tmp_path, EACH_STEP)) as checkpointer:
         checkpointer.save(1, state, meta, metrics={"eval_loss": 0.5})
@@ -192,7 +161,7 @@ def test_another_models_checkpoint_is_refused_by_names_and_shapes(
     assert "and 1 more" in str(refusal.value)
 
 
-def test_unreadable_checkpoint_names_itself_and_an_earlier_one(
+def test_unreadable_checkpoint_names_itself_and_its_predecessor(
     tmp_path: Path, state: State
 ) -> None:
     checkpointer = saved(tmp_path, state, 1, 2)

@@ -96,7 +96,7 @@ def pair(path: Path, task: str) -> Iterator[list[subprocess.Popen[str]]]:
             child.communicate()
 
 
-def test_two_processes_save_together_when_the_clock_of_one_says_so(tmp_path: Path) -> None:
+def test_two_processes_save_together_when_a_clock_of_theirs_says_so(tmp_path: Path) -> None:
     with pair(tmp_path, "run") as children:
         said = [child.communicate(timeout=100)[0].splitlines()[-1] for child in children]
     assert said == ["[8] [30, 60, 90]"] * 2
@@ -110,7 +110,7 @@ def test_two_processes_save_together_when_the_clock_of_one_says_so(tmp_path: Pat
         assert np.array_equal(restored["w"], jax.jit(init)()["w"])
 
 
-def test_a_step_that_one_process_could_not_write_does_not_exist(tmp_path: Path) -> None:
+def test_a_step_that_a_process_could_not_write_does_not_exist(tmp_path: Path) -> None:
     with pair(tmp_path, "fail") as (first, second):
         said = second.communicate(timeout=100)[0]
         assert "saving step 20 failed: File too large (step 10 is the last good one)" in said

@@ -70,7 +70,7 @@ def test_a_terminal_gets_a_bar_and_evaluations_above_it() -> None:
         ({"tokens_per_second": 912.0}, "912 tok/s  MFU 45.7%  data wait 5%  left 0:20"),
     ],
 )
-def test_one_line_says_loss_speed_and_time_left(changes: dict, text: str) -> None:
+def test_a_line_says_loss_speed_and_time_left(changes: dict, text: str) -> None:
     record = {k: v for k, v in {**TRAINING, **changes}.items() if v is not None}
     line = describe(record, steps_left=10)
     assert line.startswith("loss 3.1416  ")

@@ -84,7 +84,7 @@ def test_each_record_is_in_the_file_when_write_returns(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_resume_keeps_earlier_records_and_writes_later_ones_once(tmp_path: Path) -> None:
+def test_resume_keeps_earlier_records_and_repeats_none(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     evaluation: Record = {"step": 4, "eval_loss": 0.5}
     write(path, [*steps(1, 4), evaluation, *steps(5, 9)])
@@ -159,7 +159,7 @@ def test_tensorboard_hides_what_a_resumed_run_writes_again(tmp_path: Path) -> No
     assert starts == [11]
 
 
-def test_event_files_of_one_second_do_not_take_each_others_place(
+def test_event_files_of_the_same_second_do_not_replace_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.5)
@@ -200,7 +200,7 @@ class Wandb:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=6))
-def test_wandb_has_one_run_for_a_life_and_each_step_once(
+def test_wandb_has_a_single_run_for_a_life_and_each_step_once(
     tmp_path_factory: pytest.TempPathFactory, starts: list[tuple[int, int, bool]]
 ) -> None:
     """Each start goes back some steps, makes some more, and is killed or comes to its end."""
