@@ -23,6 +23,7 @@ from train.checkpoint import manifest
 from train.checkpoint.folder import CheckpointFolder, kept_steps
 from train.checkpoint.manifest import MANIFEST, Fault, check, fault_list
 from train.config import CheckpointConfig
+from train.report.numbers import in_unit
 
 WIDTH = 80
 LONG = 300
@@ -33,13 +34,7 @@ B = Annotated[Whole, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
 
 def main(arguments: list[str]) -> int | None:
     """Run `meshloom checkpoint list|verify|show|diff|prune`."""
-    commands = {
-        "list": list_steps,
-        "verify": verify,
-        "show": show,
-        "diff": diff,
-        "prune": prune,
-    }
+    commands = {"list": list_steps, "verify": verify, "show": show, "diff": diff, "prune": prune}
     return run_subcommand(
         commands,
         arguments,
@@ -80,23 +75,21 @@ def verify(
 
     Args:
         run: Run directory.
-        step: Checkpoint to verify; all of them if not given.
+        step: Checkpoint to verify; all of them by default.
         sizes_only: Compare the sizes of the files, not their bytes.
         json: Print JSON, one object a checkpoint, in place of text.
     """
     folder, key = _folder(run), signing_key()
     steps = [item.step for item in folder.items() if item.kind == "step"]
     rows = []
-    for each in [_one(folder, steps, step)] if step is not None or not steps else steps:
+    if step is not None or not steps:
+        steps = [_existing(folder, steps, step)]
+    for each in steps:
         began = time.monotonic()
         faults = check(folder.of(each), sizes_only=sizes_only, key=key)
         seconds = time.monotonic() - began
         if faults and not folder.of(each).exists():
             continue  # a training that goes on has deleted it meanwhile
-        size, files = 0, 0
-        if not faults:
-            held = manifest.read(folder.of(each))
-            size, files = held.size, len(held.files)
         rows.append({"step": each, "good": not faults, "faults": [f._asdict() for f in faults]})
         if json:
             continue
@@ -104,31 +97,32 @@ def verify(
             print(f"step {each} is bad:")
             print("\n".join(f"  {fault.file}: {fault.what}" for fault in faults))
         else:
-            speed = f", {_bytes(size / max(seconds, 1e-6))}/s" if not sizes_only else ""
-            print(f"step {each} is good: {files} files, {_bytes(size)}{speed}")
+            written = manifest.read(folder.of(each))
+            speed = f", {_bytes(written.size / max(seconds, 1e-6))}/s" if not sizes_only else ""
+            print(f"step {each} is good: {len(written.files)} files, {_bytes(written.size)}{speed}")
     if json:
         _print_json(rows)
     return int(not all(row["good"] for row in rows))
 
 
 def show(run: Run, step: Whole | None = None, json: bool = False) -> None:
-    """Tell what a checkpoint holds: its meta, and the form of each array.
+    """Show what is in a checkpoint: its meta, and shape and type of each array.
 
     Args:
         run: Run directory.
-        step: Checkpoint to show; the latest if not given.
+        step: Checkpoint to show; the latest by default.
         json: Print JSON in place of text.
     """
     folder = _folder(run)
-    step = _one(folder, folder.steps(), step)
-    held, meta = _read(folder, step)
+    step = _existing(folder, folder.steps(), step)
+    contents, meta = _read(folder, step)
     arrays = [
         {"name": name, "dtype": dtype, "shape": list(shape), "bytes": _array_bytes(dtype, shape)}
-        for name, (dtype, shape) in held.arrays.items()
+        for name, (dtype, shape) in contents.arrays.items()
     ]
     if json:
-        return _print_json({"step": step, "bytes": held.size, "meta": meta, "arrays": arrays})
-    print(f"step {step}: {len(held.files)} files, {_bytes(held.size)} on disk")
+        return _print_json({"step": step, "bytes": contents.size, "meta": meta, "arrays": arrays})
+    print(f"step {step}: {len(contents.files)} files, {_bytes(contents.size)} on disk")
     for name, value in meta.items():
         text = f"{name}: {_joined(value) or 'none' if isinstance(value, dict) else value}"
         if len(text) > LONG:
@@ -145,19 +139,19 @@ def show(run: Run, step: Whole | None = None, json: bool = False) -> None:
 
 
 def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) -> None:
-    """Tell which arrays of two checkpoints differ, and by how much.
+    """Show which arrays of two checkpoints differ, and by how much.
 
     Args:
         run: Run directory.
         a: Step of the checkpoint to compare.
         b: Step of the one to compare it with.
-        other: Run directory that holds the second one, if it is another run.
+        other: Run directory of the second one, if it is another run.
         json: Print JSON, one object an array, in place of a table.
     """
     pair = []
     for directory, step in ((run, a), (other or run, b)):
         folder = _folder(directory)
-        step = _one(folder, folder.steps(), step, flag="")
+        step = _existing(folder, folder.steps(), step, flag="")
         _require_good(folder, step, check(folder.of(step), key=signing_key()))
         pair.append(folder.of(step))
     from train.checkpoint.difference import compared
@@ -179,7 +173,7 @@ def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) ->
 
 
 def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bool = False) -> None:
-    """Delete old checkpoints, not damaged ones; without --yes only tell which.
+    """Delete old checkpoints, but none that is damaged; without --yes only print which.
 
     Args:
         run: Run directory.
@@ -209,16 +203,14 @@ def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bo
     print(f"kept: step {', '.join(map(str, sorted(keep))) or 'none'}")
     freed = _bytes(sum(sizes[step] for step in doomed))
     if doomed:
-        print(
-            f"{freed} freed" if yes else f"{freed} would be freed; nothing is deleted but by --yes"
-        )
+        print(f"{freed} freed" if yes else f"{freed} would be freed; add --yes to delete them")
 
 
 def _folder(run: Path) -> CheckpointFolder:
     return open_run(run).checkpoints
 
 
-def _one(
+def _existing(
     folder: CheckpointFolder, steps: list[int], step: int | None, flag: str = "--step "
 ) -> int:
     """The step asked for, by `flag`, or the latest; ValueError if it is not there."""
@@ -259,17 +251,13 @@ def _joined(values: dict[str, Any]) -> str:
 
 
 def _bytes(count: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"
+    number, unit = in_unit(count, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)))
+    return f"{number:.3g} {unit}" if unit else f"{count:.0f} B"
 
 
 def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    number, unit = in_unit(seconds, (("d", 86400), ("h", 3600), ("min", 60)))
+    return f"{number:.3g} {unit}" if unit else f"{max(seconds, 0):.0f} s"
 
 
 def _print_json(value: object) -> None:

@@ -23,7 +23,7 @@ def described(item: Item) -> dict[str, Any]:
         row["examples_seen"] = meta.get("examples_seen")
         row["eval_loss"] = meta.get("metrics", {}).get("eval_loss")
     except (OSError, ValueError, AttributeError):
-        pass  # What is missing is told by its state.
+        pass  # Its state says what is missing.
     row["state"] = {"saving": "unfinished", "deleting": "being deleted"}.get(item.kind, "set aside")
     if item.kind == "step":
         row["why"] = fault_list(check(item.path, sizes_only=True, key=signing_key()))

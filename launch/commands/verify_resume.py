@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -112,7 +112,7 @@ def verify_resume(options: VerifyResumeOptions, words: Sequence[str]) -> int:
     if not any(0 < kill.saved < max(undisturbed.losses) for kill in kills):
         raise UserError(
             f"kills={options.kills} must come after a checkpoint and before the last at least "
-            "once, because no step was made after a resume otherwise; try more --train.steps, "
+            "once, because otherwise no step follows a resume; try more --train.steps, "
             f"--train.checkpoint.every-steps {max(1, len(undisturbed.losses) // 10)}, "
             "or more --kills"
         )
@@ -123,15 +123,11 @@ def _undisturbed(
     options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
 ) -> Undisturbed:
     began = time.monotonic()
-    process = _start(options, words, run)
-    try:
+    with _running(options, words, run) as process:
         _wait(process, lambda: bool(losses_of(run)))
         start = time.monotonic() - began
         process.wait()
-    finally:
-        _kill(process)
-    if process.returncode:
-        raise _failed(run, process.returncode)
+    _require_done(run, process)
     return Undisturbed(losses_of(run), start, time.monotonic() - began)
 
 
@@ -150,37 +146,27 @@ def _killed(
     targets = sorted(chance.randrange(steps) for _ in range(options.kills))
     jitter = (undisturbed.seconds - undisturbed.start) / steps
     kills: list[Kill] = []
-    while True:
-        began = time.monotonic()
-        process = _start(options, words, run)
-        try:
-            if len(kills) < len(targets):
-                target = targets[len(kills)]
-                if target > _newest(run):
-                    now = time.time()
-                    # Records of the attempt before stand until this one has restored.
-                    _wait(
-                        process, lambda now=now, target=target: target in losses_of(run, since=now)
-                    )
-                    delay = chance.uniform(0, 2 * jitter)
-                else:
-                    delay = chance.uniform(0, undisturbed.start)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(delay)
-            else:
-                process.wait()
+    for target in [*targets, None]:
+        began, delay = time.monotonic(), None
+        with _running(options, words, run) as process:
+            if target is not None and target > _newest(run):
+                now = time.time()
+                # Records of the attempt before stand until this one has restored.
+                _wait(process, lambda now=now, target=target: target in losses_of(run, since=now))
+                delay = chance.uniform(0, 2 * jitter)
+            elif target is not None:
+                delay = chance.uniform(0, undisturbed.start)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(delay)
             ended = process.poll() is not None
-        finally:
-            _kill(process)
         if ended:
+            _require_done(run, process)
             break
         kills.append(Kill(max(losses_of(run), default=0), _newest(run)))
         print(
             f"kill {len(kills)} of {options.kills}, {time.monotonic() - began:.1f} s after its "
             f"start: step {kills[-1].recorded} was recorded, step {kills[-1].saved} saved"
         )
-    if process.returncode:
-        raise _failed(run, process.returncode)
     print(f"at its end, after {len(kills)} kill{'s' * (len(kills) != 1)}")
     return kills
 
@@ -216,10 +202,12 @@ def verdict(
     return int(bool(apart or unequal))
 
 
-def _start(
+@contextlib.contextmanager
+def _running(
     options: VerifyResumeOptions, words: Sequence[str], run: RunDirectory
-) -> "subprocess.Popen[bytes]":
-    """Start the run, or continue it; its output goes into a file next to it."""
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """The process of the run, started or continued, its output in a file next to the run; at the
+    end signal 9 to it and all it has started."""
     command = [sys.executable, "-m", "launch"]
     if options.processes > 1:
         command += ["launch", "local", "--processes", str(options.processes)]
@@ -230,23 +218,22 @@ def _start(
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
     with run.path.with_suffix(".txt").open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env={**os.environ, "PYTHONPATH": path},
         )
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Signal 9 to the process and all it has started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid)
-        for member in [family, *family.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-    process.wait()
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(process.pid)
+            for member in [family, *family.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+        process.wait()
 
 
 def losses_of(run: RunDirectory, since: float = 0.0) -> dict[int, float]:
@@ -260,9 +247,9 @@ def _newest(run: RunDirectory) -> int:
     return max(CheckpointFolder(run.checkpoints).steps(), default=0)
 
 
-def _failed(run: RunDirectory, code: int) -> UserError:
-    output = run.path.with_suffix(".txt")
-    return UserError(
-        f"the run in {run.path} must finish, because two whole runs are compared, but it "
-        f"ended with {code}; try {output}, where it says why"
-    )
+def _require_done(run: RunDirectory, process: "subprocess.Popen[bytes]") -> None:
+    if process.returncode:
+        raise UserError(
+            f"the run in {run.path} must finish, because two whole runs are compared, but it ended "
+            f"with {process.returncode}; try {run.path.with_suffix('.txt')}, where it says why"
+        )

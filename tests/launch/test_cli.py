@@ -192,7 +192,7 @@ def test_resume_of_a_directory_that_holds_no_run(
     assert f"run={tmp_path / 'none'} must be a run directory" in capsys.readouterr().err
 
 
-def test_our_refusal_is_one_clean_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_refusal_is_a_clean_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("train", "--config", "absent.yaml") == 1
     shown = capsys.readouterr().err
     assert shown.startswith("error: config=absent.yaml must be a readable YAML file")

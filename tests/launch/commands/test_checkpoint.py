@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: object, expect: int = 0) -> str:
+def output(capsys: pytest.CaptureFixture[str], *words: object, expect: int = 0) -> str:
     """What `meshloom checkpoint WORDS` prints; an error if it must fail."""
     assert main(["checkpoint", *map(str, words)]) == expect
     shown = capsys.readouterr()
@@ -52,14 +52,14 @@ def told(capsys: pytest.CaptureFixture[str], *words: object, expect: int = 0) ->
     return text
 
 
-def test_list_tells_sizes_losses_and_states(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(capsys, "list", run).splitlines()
+def test_list_prints_sizes_losses_and_states(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output(capsys, "list", run).splitlines()
     states = [line.split()[-1] for line in lines if line.split()[0].isdecimal()]
     assert states == ["good", "bad", "aside", "good", "unfinished"]
     assert "2,001     0.5000  good" in lines[1]
     assert lines[3].strip() == "state/commit_success.txt: missing"
     assert lines[5].strip() == "state/d/0123: checksum differs"
-    rows = json.loads(told(capsys, "list", run, "--json"))
+    rows = json.loads(output(capsys, "list", run, "--json"))
     assert [row["name"] for row in rows] == ["2", "4", "5.bad", "6", "8.saving"]
     assert [row["examples_seen"] for row in rows] == [2001, 4000, 5000, 6000, None]
 
@@ -67,26 +67,26 @@ def test_list_tells_sizes_losses_and_states(run: Path, capsys: pytest.CaptureFix
 def test_verify_names_the_bad_files_and_fails(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = told(capsys, "verify", run, expect=1)
+    text = output(capsys, "verify", run, expect=1)
     assert "step 2 is bad:\n  meta.json: checksum differs\n" in text
     assert "step 4 is bad:\n  state/commit_success.txt: missing\n" in text
     assert "step 6 is good: " in text
-    assert "step 2 is good" in told(capsys, "verify", run, "--step", 2, "--sizes-only")
-    assert "step 6 is good" in told(capsys, "verify", run, "--step", 6)
-    absent = told(capsys, "verify", run, "--step", 5, expect=1)
+    assert "step 2 is good" in output(capsys, "verify", run, "--step", 2, "--sizes-only")
+    assert "step 6 is good" in output(capsys, "verify", run, "--step", 6)
+    absent = output(capsys, "verify", run, "--step", 5, expect=1)
     assert "must hold step 5, because" in absent and "; try --step 2 or 4 or 6\n" in absent
-    rows = json.loads(told(capsys, "verify", run, "--json", expect=1))
+    rows = json.loads(output(capsys, "verify", run, "--json", expect=1))
     assert [row["good"] for row in rows] == [False, False, True]
 
 
 def test_show_lists_meta_and_arrays(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = told(capsys, "show", run)
+    text = output(capsys, "show", run)
     assert re.match(r"step 6: \d+ files, \S+ k?B on disk\n", text)
     assert text.endswith("3 arrays, 80 B in memory\n")
     assert "examples_seen: 6000\n" in text and "long: long, see --json\n" in text
     (row,) = (line for line in text.splitlines() if line.startswith("model/w"))
     assert row.split() == ["model/w", "8,4", "bfloat16", "64", "B"]
-    shown = json.loads(told(capsys, "show", run, "--step", 6, "--json"))
+    shown = json.loads(output(capsys, "show", run, "--step", 6, "--json"))
     assert shown["arrays"][-1] == {"name": "step", "dtype": "int32", "shape": [], "bytes": 4}
     assert shown["meta"]["examples_seen"] == 6000
 
@@ -96,13 +96,13 @@ def test_diff_measures_what_differs(
 ) -> None:
     (run / "checkpoints" / "5.bad").rename(run / "checkpoints" / "5")
     (run / "checkpoints" / "5" / "REASON.json").unlink()
-    rows = {row["name"]: row for row in json.loads(told(capsys, "diff", run, 5, 6, "--json"))}
+    rows = {row["name"]: row for row in json.loads(output(capsys, "diff", run, 5, 6, "--json"))}
     assert rows["model/same"]["what"] == "equal"
     assert rows["model/w"] | {"max_abs": 1.0, "relative": 0.2} == rows["model/w"]
-    assert "1 of 3 arrays are equal" in told(capsys, "diff", run, 5, 6)
-    assert "3 of 3 arrays are equal" in told(capsys, "diff", run, 6, 6, "--other", run)
-    assert "commit_success.txt: missing" in told(capsys, "diff", run, 4, 6, expect=1)
-    absent = told(capsys, "diff", run, 5, 7, expect=1)
+    assert "1 of 3 arrays are equal" in output(capsys, "diff", run, 5, 6)
+    assert "3 of 3 arrays are equal" in output(capsys, "diff", run, 6, 6, "--other", run)
+    assert "commit_success.txt: missing" in output(capsys, "diff", run, 4, 6, expect=1)
+    absent = output(capsys, "diff", run, 5, 7, expect=1)
     assert "must hold step 7, because its files are to be read; try 2 or 4 or 5 or 6\n" in absent
 
     (other := tmp_path / "other").mkdir()
@@ -111,26 +111,26 @@ def test_diff_measures_what_differs(
     with closing(Checkpointer(other / "checkpoints", config)) as checkpointer:
         state = {"model": {"w": jnp.ones((8, 5)), "new": jnp.ones((3,))}, "step": jnp.int32(6)}
         checkpointer.save(6, state, {"empty": {}})
-    lines = told(capsys, "diff", run, 6, 6, "--other", other).splitlines()
-    assert "\nempty: none\n" in told(capsys, "show", other)
-    found = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
-    assert found["model/same"] == "only in the first"
-    assert found["model/new"] == "only in the second"
-    assert found["model/w"] == "bfloat16[8,4] and float32[8,5]"
+    lines = output(capsys, "diff", run, 6, 6, "--other", other).splitlines()
+    assert "\nempty: none\n" in output(capsys, "show", other)
+    differences = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert differences["model/same"] == "only in the first"
+    assert differences["model/new"] == "only in the second"
+    assert differences["model/w"] == "bfloat16[8,4] and float32[8,5]"
 
 
-def test_prune_deletes_good_ones_and_only_when_told(
+def test_prune_deletes_only_good_checkpoints_and_only_with_yes(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(path.name for path in (run / "checkpoints").iterdir())
-    text = told(capsys, "prune", run, "--keep-latest", 1)
+    text = output(capsys, "prune", run, "--keep-latest", 1)
     assert text.startswith("would delete step 2, ") and "kept: step 6\n" in text
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before
-    kept = told(capsys, "prune", run, "--keep-latest", 1, "--keep-every", 2, "--yes")
+    kept = output(capsys, "prune", run, "--keep-latest", 1, "--keep-every", 2, "--yes")
     assert kept == "kept: step 2, 6\n"
-    assert "deleting step 2, " in told(capsys, "prune", run, "--keep-latest", 1, "--yes")
+    assert "deleting step 2, " in output(capsys, "prune", run, "--keep-latest", 1, "--yes")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before[1:]
-    assert "keep_latest=0 must" in told(capsys, "prune", run, "--keep-latest", 0, expect=2)
+    assert "keep_latest=0 must" in output(capsys, "prune", run, "--keep-latest", 0, expect=2)
 
 
 def test_prune_deletes_nothing_if_what_would_stay_is_damaged(
@@ -139,16 +139,16 @@ def test_prune_deletes_nothing_if_what_would_stay_is_damaged(
     meta = run / "checkpoints" / "6" / "meta.json"
     meta.write_text(meta.read_text().replace("6000", "6001"))
     for words in ((), ("--yes",)):
-        refused = told(capsys, "prune", run, "--keep-latest", 1, *words, expect=1)
+        refused = output(capsys, "prune", run, "--keep-latest", 1, *words, expect=1)
         assert f"meta.json: checksum differs; try moving it out of {run / 'checkpoints'}" in refused
     assert (run / "checkpoints" / "2").is_dir()
 
 
 def test_a_run_without_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "must be a run directory" in told(capsys, "list", tmp_path, expect=1)
+    assert "must be a run directory" in output(capsys, "list", tmp_path, expect=1)
     save(preset("tiny"), tmp_path / "config.yaml")
-    assert told(capsys, "list", tmp_path) == "there are no checkpoints yet\n"
-    assert "must hold a checkpoint" in told(capsys, "verify", tmp_path, expect=1)
+    assert output(capsys, "list", tmp_path) == "there are no checkpoints yet\n"
+    assert "must hold a checkpoint" in output(capsys, "verify", tmp_path, expect=1)
 
 
 def test_what_reads_no_arrays_imports_no_jax(run: Path) -> None:

@@ -31,7 +31,7 @@ def test_prepare_then_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert output.err == ""
 
 
-def test_show_of_one_document_tells_that_none_is_held_out(
+def test_show_of_a_single_document_says_that_nothing_is_left_for_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "one.txt").write_text("One document of some length. " * 40)

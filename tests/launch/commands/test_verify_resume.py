@@ -29,7 +29,7 @@ def test_a_killed_run_is_bit_equal(proved: tuple[Path, str]) -> None:
     assert said.endswith("resume is exact\n")
 
 
-def test_another_loss_is_found(
+def test_another_loss_is_noticed(
     proved: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     straight, killed = (RunDirectory(proved[0] / name) for name in ("straight", "killed"))

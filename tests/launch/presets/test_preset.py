@@ -37,7 +37,7 @@ ROUNDED = {
 }
 
 
-def test_every_published_preset_is_held_to_its_figure() -> None:
+def test_every_published_preset_has_a_figure() -> None:
     assert set(PRESETS) == {"tiny", *EXACT, *ROUNDED}
 
 
@@ -51,7 +51,7 @@ def test_parameters_match_the_paper(name: str) -> None:
     assert parameter_count(preset(name).model) == pytest.approx(ROUNDED[name] * 1e6, rel=0.01)
 
 
-def test_tiny_is_between_one_and_five_million() -> None:
+def test_tiny_has_a_few_million_parameters() -> None:
     assert 1e6 <= parameter_count(preset("tiny").model) <= 5e6
 
 
