@@ -1,4 +1,4 @@
-"""What one run is: RunConfig, made of the rooms' configs, and its YAML form. Imports no jax."""
+"""What a run is: RunConfig, composed of the rooms' configs, and its YAML form. Imports no jax."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -200,7 +200,7 @@ def require_resumable(old: Mapping[str, Any], new: RunConfig) -> None:
     if lines:
         raise UserError(
             "resume must go on with the same model, data and optimizer, because the checkpoint "
-            "was made with them; these differ:\n  "
+            "was written with them; these differ:\n  "
             + "\n  ".join(lines)
             + "\ntry --resume without a preset, which takes the run's own values, and without the "
             "flags that change them, or start a new run without --resume"

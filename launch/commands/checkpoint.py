@@ -89,7 +89,7 @@ def verify(
         faults = check(folder.of(each), sizes_only=sizes_only, key=key)
         seconds = time.monotonic() - began
         if faults and not folder.of(each).exists():
-            continue  # a training that goes on has deleted it meanwhile
+            continue  # the run, which still trains, has deleted it meanwhile
         rows.append({"step": each, "good": not faults, "faults": [f._asdict() for f in faults]})
         if json:
             continue

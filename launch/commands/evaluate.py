@@ -38,13 +38,6 @@ def main(arguments: list[str]) -> None:
     from launch.run.evaluate import evaluate
     from train.report.console import describe_evaluation
 
-    step, measures = evaluate(
-        options.run,
-        step=options.step,
-        batches=options.batches,
-        data=options.data,
-        mesh=options.mesh,
-        distributed=options.distributed,
-    )
+    step, measures = evaluate(**vars(options))
     if jax.process_index() == 0:
         print(f"step {step}  {describe_evaluation(measures)}")

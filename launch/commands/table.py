@@ -14,7 +14,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train", "train a preset, or continue a run"),
     "evaluate": Command("evaluate", "loss and perplexity of a checkpoint on held-out text"),
-    "generate": Command("generate", "let a checkpoint write"),
+    "generate": Command("generate", "continue a text with a checkpoint"),
     "checkpoint": Command("checkpoint", "list, verify, compare and prune a run's checkpoints"),
     "goodput": Command("goodput", "show where the wall time of a run went"),
     "data": Command("data", "prepare token stores and tokenizers"),

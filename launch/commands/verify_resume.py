@@ -179,7 +179,7 @@ def _wait(process: "subprocess.Popen[bytes]", come: Callable[[], bool]) -> None:
 def verdict(
     straight: RunDirectory, killed: RunDirectory, expected: dict[int, float], kills: list[Kill]
 ) -> int:
-    """Print what of the two runs is equal; 0 if all is. `expected` are the losses of `straight`."""
+    """Print what is equal in the two runs; 0 if all is. `expected` are the losses of `straight`."""
     from train.checkpoint.difference import compared
 
     actual = losses_of(killed)
@@ -195,9 +195,11 @@ def verdict(
     )
     if apart:
         step = apart[0]
-        print(f"first other loss: step {step}: {actual.get(step)} instead of {expected.get(step)}")
+        print(
+            f"first different loss: step {step}: {actual.get(step)} instead of {expected.get(step)}"
+        )
     if unequal:
-        print(f"first other array: {unequal[0]}")
+        print(f"first different array: {unequal[0]}")
     print("resume is NOT exact" if apart or unequal else "resume is exact")
     return int(bool(apart or unequal))
 

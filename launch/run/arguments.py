@@ -109,20 +109,16 @@ def starting_config(name: str | None, start: StartOptions, command: str) -> RunC
 def _of_directory(start: DirectoryOptions, help: bool) -> RunConfig:
     """The config of the run in --run-dir that is to be continued; for help also without one."""
     directory = start.run_dir
-    if directory is not None and start.resume:
+    exists = directory is not None and RunDirectory.at(directory).has_run()
+    if directory is not None and (start.resume or (start.resume_or_start and exists)):
         return open_run(directory).config
     if help:
         return preset("tiny")
-    if directory is None:
-        raise UsageError(NO_PRESET)
-    exists = RunDirectory.at(directory).has_run()
-    if exists and start.resume_or_start:
-        return open_run(directory).config
     if exists:
         raise UsageError(
             f"meshloom train needs a preset, or --resume to continue the run in {directory}"
         )
-    if start.resume_or_start:
+    if directory is not None and start.resume_or_start:
         raise UsageError(
             f"meshloom train needs a preset to start the run, because there is none in {directory} "
             f"to continue; try meshloom train tiny --run-dir {directory} --resume-or-start"

@@ -118,7 +118,7 @@ def _take_back(
             folder.rmdir()
     if aside is not None and not run.path.exists():
         aside.rename(run.path)
-        print(f"the run that was in {run.path} is there again")
+        print(f"the run that was in {run.path} has been put back")
 
 
 def check_flags(path: Path | None, *, resume: bool, overwrite: bool) -> None:

@@ -1,6 +1,5 @@
 """Generating: a run's checkpoint writes on from a prompt."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from data.errors import UserError
 from data.text import TextStream
 from data.tokenizer import Tokenizer, visible
 from launch.config import MeshConfig, RunConfig
-from launch.run.saved import MovedTokenizer
+from launch.run.saved import MovedTokenizer, open_saved
 from model.generate import Sampling
 from model.generate import generate as decode
 from model.sharding import axis_size, spec
@@ -40,8 +39,6 @@ def generate(
     `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
     when there is no such run, or its model does not write.
     """
-    from launch.run.saved import open_saved
-
     for prompt in prompts:
         _require_text(prompt)
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -63,7 +60,7 @@ def _require_text(prompt: str) -> None:
     except UnicodeEncodeError as error:
         raise UserError(
             f"prompt={prompt!a} must be text, because a model goes on from text, but its character "
-            f"{error.start} is none; try a terminal in UTF-8, or without it"
+            f"{error.start} is not; try a terminal in UTF-8, or without it"
         ) from error
 
 
@@ -93,7 +90,7 @@ def continuations(
         real[row, P - len(part) :] = True
     sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", None))
     placed = [
-        jax.make_array_from_callback(array.shape, sharding, functools.partial(_part, array))
+        jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
         for array in (tokens, real)
     ]
     written = jax.jit(decode, static_argnames=("new", "sampling", "end"))(
@@ -101,21 +98,12 @@ def continuations(
     )
     rows = multihost_utils.process_allgather(written, tiled=True)
     return [
-        _written(tokenizer, prompt, _until(row, end))
-        for prompt, row in zip(encoded, rows, strict=False)
+        _written(tokenizer, prompt, row, end) for prompt, row in zip(encoded, rows, strict=False)
     ]
 
 
-def _written(tokenizer: Tokenizer, prompt: np.ndarray, new: np.ndarray) -> str:
+def _written(tokenizer: Tokenizer, prompt: np.ndarray, row: np.ndarray, end: int) -> str:
+    """The text of a row up to its first `end`."""
     text = TextStream(tokenizer, prompt)
-    return visible(text.add(new) + text.close())
-
-
-def _part(array: np.ndarray, index: tuple[slice, ...] | None) -> np.ndarray:
-    assert index is not None
-    return array[index]
-
-
-def _until(row: np.ndarray, end: int) -> np.ndarray:
     ends = np.flatnonzero(row == end)
-    return row[: ends[0]] if len(ends) else row
+    return visible(text.add(row[: ends[0]] if len(ends) else row) + text.close())

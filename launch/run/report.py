@@ -72,8 +72,7 @@ class Report:
         self.say(f"{kernel}compute in {model.dtype}")
         for line in rows.describe():
             self.say(line)
-        note = mfu_note(device.device_kind)
-        if note:
+        if note := mfu_note(device.device_kind):
             self.say(note)
         self.say(f"run: {near(run.path)}")
 

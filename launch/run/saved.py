@@ -75,8 +75,8 @@ class OpenedRun(NamedTuple):
                 f"{known[:16]}, because {self.directory.path} was trained with that tokenizer, and "
                 "its ids, or the tokens between documents, mean something else in this one (begin "
                 f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with "
-                "the path where that one lies now, and --data.begin-token and --data.end-token as "
-                "they were"
+                "the path where that tokenizer is now, and --data.begin-token and --data.end-token "
+                "as they were"
             )
 
 

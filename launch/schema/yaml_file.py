@@ -14,7 +14,7 @@ def load_dict(
     path: Path, name: str = "config", example: str = "the config.yaml of a run directory"
 ) -> dict[str, Any]:
     """The YAML of a config as plain values, not yet checked against today's fields. ValueError if
-    it cannot be read, holds no mapping, or its aliases make more than LARGEST values of it."""
+    it cannot be read, is no mapping, or its aliases make more than LARGEST values of it."""
     import yaml
 
     try:
@@ -25,7 +25,7 @@ def load_dict(
         if isinstance(error, OSError | RecursionError):
             what = system.said(error)
         elif not isinstance(error, UnicodeError | yaml.YAMLError):
-            what = f"a value in it is none that YAML has ({type(error).__name__}: {error})"
+            what = f"one of its values is not valid in YAML ({type(error).__name__}: {error})"
         raise UserError(
             f"{name}={path} must be a readable YAML file, but: {what}; try {example}"
         ) from error
@@ -43,7 +43,7 @@ def load_dict(
 
 
 def _exceeds(values: Any, most: int) -> bool:
-    """Whether there are more values than that; one that holds itself counts without an end."""
+    """Whether there are more values than that; one that contains itself counts without an end."""
     left, count = [values], 0
     while left and count <= most:
         value = left.pop()

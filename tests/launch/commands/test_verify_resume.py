@@ -37,7 +37,7 @@ def test_another_loss_is_noticed(
     expected[17] = math.nextafter(expected[17], 0)
     assert verdict(straight, killed, expected, [Kill(recorded=12, saved=10)]) == 1
     said = capsys.readouterr().out
-    assert "losses:  29 of 30 bit-equal" in said and "first other loss: step 17" in said
+    assert "losses:  29 of 30 bit-equal" in said and "first different loss: step 17" in said
     assert "repeated: at most 2 steps" in said and "resume is NOT exact" in said
 
 

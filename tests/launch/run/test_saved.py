@@ -155,7 +155,7 @@ def test_another_tokenizer_at_the_old_path_is_refused(
     digest = json.loads((here / "run/checkpoints/2/meta.json").read_text())["tokenizer_digest"]
     assert f"data.tokenizer='{path}' has the digest " in error
     assert f"must be {digest[:16]}, because " in error
-    assert "try --data.tokenizer with the path where that one lies now" in error
+    assert "try --data.tokenizer with the path where that tokenizer is now" in error
 
 
 def test_a_run_of_relative_paths_goes_on_from_anywhere(trained: Path, tmp_path: Path) -> None:
