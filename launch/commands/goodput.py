@@ -59,7 +59,7 @@ def table(seconds: dict[str, float], starts: list[Attempt]) -> list[str]:
     """What `meshloom goodput` prints, at most 80 columns wide."""
     wall = max(sum(seconds.values()), 1e-9)
     lines = [f"goodput {seconds['steps'] / wall:.1%} of {lasted(wall)}", ""]
-    for kind, meaning in KINDS.items():
+    for kind, (meaning, _) in KINDS.items():
         if seconds[kind] > 0:
             lines.append(f"  {meaning:<42}{lasted(seconds[kind]):>10}{seconds[kind] / wall:>8.1%}")
     lines += ["", f"  {'start':<21}{'lasted':>9}   {'steps':<15}{'ended'}"]

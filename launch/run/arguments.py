@@ -18,10 +18,6 @@ from launch.run.directory import RunDirectory
 from launch.run.saved import open_run
 from launch.schema.command_line import UsageError, parse, parse_known, wants_help
 
-NO_PRESET = (
-    "meshloom train needs a preset, as in `meshloom train tiny` (`meshloom presets` lists all)"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class StartOptions:
@@ -123,4 +119,6 @@ def _of_directory(start: DirectoryOptions, help: bool) -> RunConfig:
             f"meshloom train needs a preset to start the run, because there is none in {directory} "
             f"to continue; try meshloom train tiny --run-dir {directory} --resume-or-start"
         )
-    raise UsageError(NO_PRESET)
+    raise UsageError(
+        "meshloom train needs a preset, as in `meshloom train tiny` (`meshloom presets` lists all)"
+    )

@@ -7,20 +7,27 @@ from typing import NamedTuple
 
 from launch.run.timeline import Span
 
+
+class TimeKind(NamedTuple):
+    """What a second of a run is counted as: in the table, and in the picture."""
+
+    meaning: str
+    color: str
+
+
 KINDS = {
-    "steps": "steps that count",
-    "data_wait": "those steps waited for data",
-    "evaluate": "evaluation",
-    "save": "saves, while steps stood still",
-    "start": "start: processes, devices, data",
-    "compile": "compiling",
-    "restore": "verifying and reading checkpoints",
-    "profile": "writing profiles",
-    "finish": "finish: last save, picture, sample",
-    "lost": "lost: steps that had to be repeated",
-    "down": "down: no process ran",
+    "steps": TimeKind("steps that count", "#1f5fa8"),
+    "data_wait": TimeKind("those steps waited for data", "#8fb3d9"),
+    "evaluate": TimeKind("evaluation", "#6a9f58"),
+    "save": TimeKind("saves, while steps stood still", "#d9b44a"),
+    "start": TimeKind("start: processes, devices, data", "#9aa3a8"),
+    "compile": TimeKind("compiling", "#5b6770"),
+    "restore": TimeKind("verifying and reading checkpoints", "#7d6b9e"),
+    "profile": TimeKind("writing profiles", "#c08497"),
+    "finish": TimeKind("finish: last save, picture, sample", "#c9ced1"),
+    "lost": TimeKind("lost: steps that had to be repeated", "#d1495b"),
+    "down": TimeKind("down: no process ran", "#f3d3d7"),
 }
-"""What every second of a run is counted as."""
 
 
 class Stretch(NamedTuple):

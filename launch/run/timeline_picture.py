@@ -10,24 +10,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 from data import durable
-from launch.run.goodput import attempts, counting, parts, totals
+from launch.run.goodput import KINDS, attempts, counting, parts, totals
 from launch.run.timeline import Span
 
-COLORS = {
-    "steps": "#1f5fa8",
-    "data_wait": "#8fb3d9",
-    "evaluate": "#6a9f58",
-    "save": "#d9b44a",
-    "start": "#9aa3a8",
-    "compile": "#5b6770",
-    "restore": "#7d6b9e",
-    "profile": "#c08497",
-    "finish": "#c9ced1",
-    "lost": "#d1495b",
-    "down": "#f3d3d7",
-}
 UNITS = ((172_800, 86_400, "days"), (7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
-"""From so many seconds on, the unit of so many seconds."""
+"""From how many seconds on, the unit of time, its seconds and its name."""
 GAP = (math.nan, math.nan)
 
 
@@ -40,7 +27,7 @@ def draw(title: str, spans: Sequence[Span], picture: Path) -> None:
     steps, band = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     _draw_steps(steps, spans, begin, scale)
     for kind, first, last in parts(spans):
-        band.axvspan((first - begin) / scale, (last - begin) / scale, color=COLORS[kind], lw=0)
+        band.axvspan((first - begin) / scale, (last - begin) / scale, color=KINDS[kind].color, lw=0)
     band.set_yticks([])
     band.set_xlim(0, (end - begin) / scale)
     band.set_xlabel(f"{unit} since the first start")
@@ -63,7 +50,7 @@ def _draw_steps(axes: Axes, spans: list[Span], begin: float, scale: float) -> No
         turn = (span.begin + share * (span.end - span.begin), first + share * (last - first))
         kept += [(span.begin, first), turn, GAP]
         lost += [turn, (span.end, last), GAP]
-    for points, color in ((kept, COLORS["steps"]), (lost, COLORS["lost"])):
+    for points, color in ((kept, KINDS["steps"].color), (lost, KINDS["lost"].color)):
         times, steps = zip(*points, strict=True) if points else ((), ())
         axes.plot([(at - begin) / scale for at in times], steps, color=color, lw=1.6)
     for attempt in attempts(spans):
@@ -80,7 +67,7 @@ def _legend(figure: Figure, seconds: dict[str, float]) -> None:
     wall = max(sum(seconds.values()), 1e-9)
     present = {kind: spent / wall for kind, spent in seconds.items() if spent > 0}
     patches = [
-        Patch(color=COLORS[kind], label=f"{kind.replace('_', ' ')} {share:.1%}")
+        Patch(color=KINDS[kind].color, label=f"{kind.replace('_', ' ')} {share:.1%}")
         for kind, share in present.items()
     ]
     figure.legend(handles=patches, loc="outside right center", frameon=False, fontsize=8)
