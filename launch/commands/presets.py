@@ -7,6 +7,7 @@ from typing import Any
 
 from launch.presets.preset import PRESETS, preset, source
 from launch.schema.command_line import parse
+from train.report.numbers import COUNTS, in_unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,6 @@ def main(arguments: list[str]) -> None:
 
 
 def _short(count: int) -> str:
-    """Four digits: 886.0K, 124.4M, 1.236B."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if count >= size:
-            return f"{count / size:.4g}{unit}"
-    return str(count)
+    """Four digits: 886K, 124.4M, 1.236B."""
+    number, unit = in_unit(count, COUNTS[1:])
+    return f"{number:.4g}{unit}"

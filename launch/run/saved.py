@@ -154,6 +154,8 @@ def open_saved(
         shapes = jax.eval_shape(build.fresh_state(config.model, config.train))
         shapes = dataclasses.replace(shapes, optimizer=None)
         state, meta = _verified(checkpointer, shapes, step)
+        # A run that goes on may have saved its first checkpoint since it was opened.
+        run._replace(meta=meta).require_tokenizer(tokenizer, config.data)
         yield Saved(config, state, int(state.step), meta, tokenizer)
 
 
