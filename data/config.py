@@ -80,9 +80,9 @@ class DataConfig(DataKind):
     """
 
     sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
-    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `parquet:GLOB`, `tfds:NAME`,
-    `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library. Paths may be
-    local, gs:// or s3://."""
+    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `csv:GLOB`, `parquet:GLOB`,
+    `tfds:NAME`, `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library.
+    Paths may be local, gs:// or s3://."""
     weights: tuple[Annotated[float, Interval(ge=1e-15, le=1e15)], ...] = ()
     """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
     text_field: str = "text"

@@ -173,13 +173,13 @@ def diff(run: Run, a: A, b: B, other: Path | None = None, json: bool = False) ->
 
 
 def prune(run: Run, keep_latest: Count, keep_every: Count | None = None, yes: bool = False) -> None:
-    """Delete old checkpoints, but none that is damaged; without --yes only print which.
+    """Delete old checkpoints, never a damaged one; without --yes only list them.
 
     Args:
         run: Run directory.
         keep_latest: How many of the newest to keep.
         keep_every: Also keep those whose step is a multiple of this.
-        yes: Delete.
+        yes: Delete them.
     """
     folder = _folder(run)
     sizes = {

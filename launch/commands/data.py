@@ -51,7 +51,7 @@ def tokenizer(
     Args:
         output: The tokenizer.json to write.
         data: The data to learn from.
-        vocab_size: Token ids, the 256 bytes and the end of document among them.
+        vocab_size: Number of token ids, with the 256 bytes and the end of a document.
     """
     from data.train_tokenizer import train_tokenizer
 

@@ -53,8 +53,8 @@ def check_batch(config: TrainConfig, length: int, model: FamilyConfig) -> None:
     if config.batch_size % parts:
         raise UserError(
             f"train.batch_size={config.batch_size} must be a multiple of {parts}, because each of "
-            f"train.accumulation={config.accumulation} micro-batches is cut over {shards} shards "
-            "(mesh.replica x mesh.fsdp); "
+            f"train.accumulation={config.accumulation} micro-batches is cut over "
+            f"{shards} shard{'s' * (shards != 1)} (mesh.replica x mesh.fsdp); "
             f"try --train.batch-size {-(-config.batch_size // parts) * parts}"
         )
     if model.longest_row is not None and length > model.longest_row:
