@@ -79,7 +79,9 @@ def open_run_directory(
     place = RUNS.absolute() / "new" if path is None else run_path("run_dir", path)
     created = [folder for folder in place.parents if not folder.exists()]
     run = RunDirectory(new_directory(config.preset) if path is None else place)
-    aside = None if resume or path is None else _vacate(run, overwrite=overwrite)
+    aside = None
+    if path is not None and not resume and require_free(run, overwrite=overwrite):
+        aside = _set_aside(run)
     if path is None or not run.path.exists():
         created.insert(0, run.path)
     run.path.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
@@ -180,13 +182,12 @@ def _entries(run: RunDirectory) -> list[Path]:
     return [*run.path.iterdir(), *(run.path / "tensorboard").glob("*")]
 
 
-def _vacate(run: RunDirectory, *, overwrite: bool) -> Path | None:
-    """Make `run.path` free for a new run, or raise ValueError and change nothing; where the run
-    that was there is now, if there was one."""
+def require_free(run: RunDirectory, *, overwrite: bool) -> bool:
+    """Raise ValueError if no new run may be there; else whether an old one must be set aside."""
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"run_dir={run.path} must be a directory, but is a file; try another path")
     if not run.path.is_dir() or not any(map(_is_of_a_run, run.path.iterdir())):
-        return None
+        return False
     if not run.has_run():
         raise UserError(
             f"run_dir={run.path} must be new, empty or a run directory, because files of others "
@@ -200,6 +201,11 @@ def _vacate(run: RunDirectory, *, overwrite: bool) -> Path | None:
             f"run_dir={run.path} must not hold a run already, because it would be mixed with this "
             f"one; try {ways}"
         )
+    return True
+
+
+def _set_aside(run: RunDirectory) -> Path:
+    """Rename the directory of the run that is there; where it is now."""
     aside = next(
         aside
         for number in itertools.count(1)

@@ -29,7 +29,7 @@ def train(
     """
     # What hears a signal, and shows that this process lives, starts before slow imports.
     from launch.process.heartbeat import Heartbeat
-    from launch.run.directory import RunDirectory, check_flags, open_run_directory
+    from launch.run.directory import RunDirectory, check_flags, open_run_directory, require_free
     from launch.run.timeline import Timeline
     from train.report.phases import Phases
 
@@ -57,10 +57,13 @@ def train(
 
             job = coordination()
             stop.agree_over(job)
-            if resume_or_start and run_dir is not None and not resume:
-                # Others may look when process 0 has just started the run.
+            if run_dir is not None and not resume:
+                # By process 0 alone: others may look when it has just started the run.
                 run = RunDirectory.at(run_dir)
-                resume = bool(from_first_process(lambda: "yes" if run.has_run() else ""))
+                if resume_or_start:
+                    resume = bool(from_first_process(lambda: "yes" if run.has_run() else ""))
+                if not resume:
+                    from_first_process(lambda: str(require_free(run, overwrite=overwrite)))
         heartbeat.process = jax.process_index()
         exits.on_end[:] = [timeline.end]
         watchdog = start_watchdog(phases, config.train.watchdog, jax.process_index())

@@ -105,6 +105,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     assert not path.exists()
 
 
+def test_a_directory_with_a_run_is_refused_before_any_data_is_read(run: tuple[Path, str]) -> None:
+    words = ["--run-dir", str(run[0]), "--data.sources", "text:/nowhere/*.txt"]
+    error = meshloom("train", "tiny", *SMALL, *FEW, *words, expect=1).stderr
+    assert f"run_dir={run[0]} must not hold a run already" in error
+
+
 NO_WANDB = f"import sys; sys.modules['wandb'] = None\n{TRAIN}"
 
 
