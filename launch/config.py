@@ -175,11 +175,11 @@ def load(path: Path, like: RunConfig | None = None) -> RunConfig:
 def resume_differences(old: Mapping[str, Any], new: Any, prefix: str = "") -> list[str]:
     """Lines `field: was X, now Y` for every field that must match on resume and does not.
 
-    `old` is `to_dict` of the config the checkpoint was written under. Fields whose metadata is
+    `old` is `to_dict` of the config the checkpoint was written under. Fields whose metadata has
     `FREE` (or that lie inside such a field) may differ. A field that is younger than the old run
     had its default there, as a new field's default changes nothing.
     """
-    fields = {f.name: f for f in dataclasses.fields(new) if f.metadata != FREE}
+    fields = {f.name: f for f in dataclasses.fields(new) if not FREE.items() <= f.metadata.items()}
     free = {f.name for f in dataclasses.fields(new)} - fields.keys()
     lines = []
     for name in sorted((old.keys() | fields.keys()) - free):
