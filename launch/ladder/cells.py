@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +11,10 @@ from typing import Any
 
 from data.errors import UserError
 from launch.config import RunConfig
-from launch.ladder.study import Row, Study, is_aside
+from launch.ladder.study import GridRow, Study, is_aside
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 
-LEAST_STEPS = 20
+MIN_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Cell:
 
     config: RunConfig
     held_out: bool
-    """Whether it is foretold before it is trained."""
+    """Whether it is predicted before it is trained."""
 
     @cached_property
     def digest(self) -> str:
@@ -100,17 +101,22 @@ def _deciding(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def cells_of(study: Study) -> list[Cell]:
     """All cells, the cheapest first, those held out last; ValueError if one cannot be built, or is
     asked for twice."""
-    found = list(_cells(study))
-    named: dict[str, Cell] = {}
-    for cell in found:
-        if cell.digest in named:
+    cells = [
+        Cell(_config(study, row, width, seed), held_out)
+        for rows, held_out in ((study.grid, False), (study.held_out, True))
+        for row in rows
+        for width in row.widths
+        for seed in row.seeds
+    ]
+    counts = Counter(cell.digest for cell in cells)
+    for cell in cells:
+        if counts[cell.digest] > 1:
             raise UserError(
                 f"grid and held_out must not ask for the same cell twice, because each is trained "
                 f"once, but both hold {cell.name}; try leaving width {cell.width} out of one row"
             )
-        named[cell.digest] = cell
-    found = sorted(found, key=lambda cell: (cell.held_out, cell.flops, cell.seed))
-    return [_with_branch_points(cell, found) for cell in found]
+    cells.sort(key=lambda cell: (cell.held_out, cell.flops, cell.seed))
+    return [_with_branch_points(cell, cells) for cell in cells]
 
 
 def predecessor(cell: Cell, cells: list[Cell]) -> Cell | None:
@@ -138,35 +144,23 @@ def _with_branch_points(cell: Cell, cells: list[Cell]) -> Cell:
     return dataclasses.replace(cell, config=dataclasses.replace(cell.config, train=train))
 
 
-def _cells(study: Study) -> Iterator[Cell]:
-    for rows, held_out in ((study.grid, False), (study.held_out, True)):
-        for row in rows:
-            for width in row.widths:
-                for seed in row.seeds:
-                    yield Cell(_config(study, row, width, seed), held_out)
-
-
-def _config(study: Study, row: Row, width: int, seed: int) -> RunConfig:
+def _config(study: Study, row: GridRow, width: int, seed: int) -> RunConfig:
     model = study.base.model.of_width(width, study.family)
     data = dataclasses.replace(study.base.data, seed=seed)
     size = parameter_count(model) - embedding_parameters(model)
+    field = "tokens_per_parameter" if row.flops is None else "flops"
+    asked = getattr(row, field)
     cost = flops_per_token(model, data.sequence_length)
-    if row.flops is not None:
-        tokens, asked = row.flops / cost, f"flops={row.flops:g}"
-    else:
-        assert row.tokens_per_parameter is not None
-        tokens = row.tokens_per_parameter * size
-        asked = f"tokens_per_parameter={row.tokens_per_parameter:g}"
+    tokens = asked * size if row.flops is None else asked / cost
     rows = max(1, round(study.batch_tokens.at(size, tokens) / data.sequence_length))
-    steps = round(tokens / (rows * data.sequence_length))
-    least = max(LEAST_STEPS, 2 * study.base.train.optimizer.warmup_steps)
-    if steps < least:
-        enough = 1.1 * least / max(tokens / (rows * data.sequence_length), 1e-9)
+    bought = tokens / (rows * data.sequence_length)
+    fewest = max(MIN_STEPS, 2 * study.base.train.optimizer.warmup_steps)
+    if (steps := round(bought)) < fewest:
+        enough = asked * 1.1 * fewest / max(bought, 1e-9)
         raise UserError(
-            f"{asked} must buy at least {least} steps at width {width}, because a run needs "
-            f"{LEAST_STEPS} and twice its warm-up, but it buys {steps} of {rows} rows; try "
-            f"{asked.partition('=')[0]}={float(asked.partition('=')[2]) * enough:.2g}, a smaller "
-            "batch or warm-up, or leaving that width out"
+            f"{field}={asked:g} must buy at least {fewest} steps at width {width}, because a run "
+            f"needs {MIN_STEPS} and twice its warm-up, but it buys {steps} of {rows} rows; try "
+            f"{field}={enough:.2g}, a smaller batch or warm-up, or leaving that width out"
         )
     optimizer = dataclasses.replace(
         study.base.train.optimizer, learning_rate=study.learning_rate.at(size, tokens)

@@ -1,35 +1,56 @@
 """What speaks against the runs themselves, whatever is fitted to them: numbers, units, too few of
-them, costs of two kinds, and runs that the others contradict."""
+them, costs of two kinds, and runs that the others contradict; and what only bends a law of them."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.stats import t
 
-from launch.ladder.runs import SHOWN, Run, Table, budgets, cells, cost_of, named
-from launch.ladder.surface import NOISE, Surface, fit_huber, fit_squares, fit_without
+from launch.ladder.backtest import prediction_error, spread
+from launch.ladder.runs import (
+    SHOWN,
+    ScalingRun,
+    Table,
+    budgets,
+    cells,
+    cost_of,
+    counted,
+    named,
+    table,
+)
+from launch.ladder.surface import MIN_CELLS, Surface, fit_huber, fit_squares
 
-LEAST_CELLS, LEAST_SIZES = 8, 4
+MIN_SIZES = 4
 MOST_LOSS = 14.0
 """Nats a token that a guess among a million tokens costs."""
 ALARM = 1e-4
 """Share of sets of sound runs in which noise alone may make one look like an outlier."""
 CONVENTION = 0.08
 """Share by which FLOPs may differ from one law of sizes and tokens."""
+EPOCHS = 4.0
+"""Repeated text is worth nearly as much as fresh text up to so many times (Muennighoff et al. 2023,
+arXiv:2305.16264)."""
+DRIFT = 0.05
+"""Share by which FLOPs / 6 N D may change from the smallest to the largest size, unsaid."""
 
 
-def reasons(runs: Sequence[Run], columns: Table) -> Iterator[str]:
-    """Why these runs cannot be trusted to tell the best size; nothing if they can."""
-    found = list(_bad_rows(runs)) or list(_units(columns))[:1] or list(_too_few(columns))
-    if not found:
-        found = list(_conventions(runs, columns)) or list(_outliers(runs, columns))
-    found = found or list(_unforetold(runs, columns))
-    yield from found[:SHOWN]
-    if len(found) > SHOWN:
-        yield f"the same is so of {len(found) - SHOWN} more"
+def reasons(runs: Sequence[ScalingRun], columns: Table) -> Iterator[str]:
+    """Why these runs cannot be trusted to show the best size; nothing if they can."""
+    checks = (
+        lambda: list(_bad_rows(runs)),
+        lambda: list(_units(columns))[:1],
+        lambda: list(_too_few(columns)),
+        lambda: list(_conventions(runs, columns)),
+        lambda: list(_outliers(runs, columns)),
+        lambda: list(_contradicted(runs, columns)),
+    )
+    against = next(filter(None, (check() for check in checks)), [])
+    yield from against[:SHOWN]
+    if len(against) > SHOWN:
+        yield f"the same is so of {len(against) - SHOWN} more"
 
 
-def _bad_rows(runs: Sequence[Run]) -> Iterator[str]:
+def _bad_rows(runs: Sequence[ScalingRun]) -> Iterator[str]:
     for run in runs:
         for field, value in run._asdict().items():
             known = field == "unique" or (field != "name" and np.isfinite(value))
@@ -38,10 +59,10 @@ def _bad_rows(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _units(runs: Table) -> Iterator[str]:
-    for field, least, most in (("params", 1e3, 1e14), ("tokens", 1e5, 1e16)):
+    for field, low, high in (("params", 1e3, 1e14), ("tokens", 1e5, 1e16)):
         middle = float(np.median(getattr(runs, field)))
-        if not least <= middle <= most:
-            hint = "millions or billions" if middle < least else "thousandths or less"
+        if not low <= middle <= high:
+            hint = "millions or billions" if middle < low else "thousandths or less"
             yield f"{field} are {middle:.3g} in the median, as if counted in {hint}"
     ratio = float(np.median(runs.tokens / runs.params))
     if not 1e-2 <= ratio <= 1e6:
@@ -55,25 +76,25 @@ def _units(runs: Table) -> Iterator[str]:
 
 
 def _too_few(runs: Table) -> Iterator[str]:
-    if (count := len(cells(runs))) < LEAST_CELLS:
+    if (count := len(cells(runs))) < MIN_CELLS:
         yield (
-            f"{count} different pairs of size and tokens are fewer than the {LEAST_CELLS} that "
+            f"{count} different pairs of size and tokens are fewer than the {MIN_CELLS} that "
             "five constants and a check of them need"
         )
     for field in ("params", "tokens"):
         count = len(np.unique(np.round(np.log(getattr(runs, field)), 2)))
-        if count < LEAST_SIZES:
-            yield f"{count} different {field} are fewer than the {LEAST_SIZES} that are needed"
+        if count < MIN_SIZES:
+            yield f"{count} different {field} are fewer than the {MIN_SIZES} that are needed"
 
 
-def _conventions(runs: Sequence[Run], columns: Table) -> Iterator[str]:
+def _conventions(runs: Sequence[ScalingRun], columns: Table) -> Iterator[str]:
     law = cost_of(columns)
     expected = law.factor * columns.params ** (1 + law.exponent) * columns.tokens
     apart = columns.flops / expected
     odd = np.flatnonzero(np.abs(np.log(apart)) > CONVENTION)
     if odd.size and _bends(columns):
         ends = int(columns.params.argmin()), int(columns.params.argmax())
-        small, large = (f"{_per_token(columns)[row]:.2f}" for row in ends)
+        small, large = (f"{columns.flops_ratio[row]:.2f}" for row in ends)
         yield (
             f"FLOPs are {small} of 6 N D at the smallest size ({runs[ends[0]].name}) and {large} "
             f"at the largest ({runs[ends[1]].name}), by no power of the size: params count "
@@ -95,21 +116,16 @@ def _conventions(runs: Sequence[Run], columns: Table) -> Iterator[str]:
         )
 
 
-def _per_token(runs: Table) -> np.ndarray:
-    """FLOPs over 6 N D; (runs,)."""
-    return runs.flops / (6 * runs.params * runs.tokens)
-
-
 def _bends(runs: Table) -> bool:
     """Whether FLOPs for a parameter and token depend on the size alone, and in one direction."""
     order = np.argsort(runs.params, kind="stable")
-    steps = np.diff(np.log(_per_token(runs))[order])
+    steps = np.diff(np.log(runs.flops_ratio)[order])
     return bool((steps >= -CONVENTION).all() or (steps <= CONVENTION).all())
 
 
-def _outliers(runs: Sequence[Run], columns: Table) -> Iterator[str]:
+def _outliers(runs: Sequence[ScalingRun], columns: Table) -> Iterator[str]:
     residual = columns.loss - fit_huber(columns).loss(columns.params, columns.tokens)
-    sigma = max(NOISE, spread(residual))
+    sigma = spread(residual)
     far = np.flatnonzero(np.abs(residual) > _far(columns, len(residual)) * sigma)
     for row in far[np.argsort(-np.abs(residual[far]))]:
         yield (
@@ -119,71 +135,74 @@ def _outliers(runs: Sequence[Run], columns: Table) -> Iterator[str]:
         )
 
 
-def _unforetold(runs: Sequence[Run], columns: Table) -> Iterator[str]:
-    """The run, or the runs of a budget, that are farthest off what all others foretell of them: at
+def _contradicted(runs: Sequence[ScalingRun], columns: Table) -> Iterator[str]:
+    """The run, or the runs of a budget, that are farthest off what all others predict of them: at
     the corners of the sizes and tokens tried a surface bends to a single bad run."""
     groups = [
         (f"the budget of {budget.flops:.3g} FLOPs", budget.rows)
         for budget in budgets(columns.flops)
+        if len(budget.rows) > 1
     ]
-    groups = [(name, rows) for name, rows in groups if len(rows) > 1]
     groups += [(run.name, np.array([row])) for row, run in enumerate(runs)]
-    surfaces = fit_without(columns, [rows for _, rows in groups], fit_squares(columns))
-    told = [
-        (name, rows, *_off(columns, rows, surface, len(groups)))
-        for (name, rows), surface in zip(groups, surfaces, strict=True)
-    ]
-    name, rows, off, deviations, limit = max(told, key=lambda one: one[3] / one[4])
-    if deviations > limit:
+    of_all, worst = fit_squares(columns), (1.0, "")
+    for name, rows in groups:
+        rest, asked = columns.without(rows), columns.take(rows)
+        if len(cells(rest)) < MIN_CELLS:
+            continue
+        surface = fit_squares(rest, of_all)
+        off = float((asked.loss - surface.loss(asked.params, asked.tokens)).mean())
+        deviations = abs(off) / prediction_error(rest, surface, asked)
         whose = f": {named(runs, rows)}" if len(rows) > 1 else ""
-        yield (
-            f"{name} lies {off:+.4f} off what the others foretell ({deviations:.0f} standard "
+        reason = (
+            f"{name} lies {off:+.4f} off what the others predict ({deviations:.0f} standard "
             f"deviations){whose}"
         )
-
-
-def _off(runs: Table, rows: np.ndarray, surface: Surface, tried: int) -> tuple[float, float, float]:
-    """Mean loss of these runs above the surface of the others; the same in standard deviations, and
-    how many are too many."""
-    rest, asked = runs.take(np.delete(np.arange(len(runs.loss)), rows)), runs.take(rows)
-    if len(cells(rest)) < LEAST_CELLS:
-        return 0.0, 0.0, 1.0
-    off = float((asked.loss - surface.loss(asked.params, asked.tokens)).mean())
-    return off, abs(off) / foretold_error(rest, surface, asked), _far(rest, tried)
+        worst = max(worst, (deviations / _far(rest, len(groups)), reason))
+    if worst[1]:
+        yield worst[1]
 
 
 def _far(known: Table, tried: int) -> float:
-    """Standard deviations that are too many for one of so many, when these cells tell the noise."""
+    """Standard deviations that are too many for any of so many, when these cells show the noise."""
     free = len(cells(known)) - len(Surface._fields)
     return float(t.isf(ALARM / 2 / tried, free))
 
 
-def spread(residual: np.ndarray) -> float:
-    """Standard deviation by the median of the residuals' sizes, without the smallest five: the
-    surface has five constants, so that it goes through as many runs or nearly so."""
-    return float(1.4826 * np.median(np.sort(np.abs(residual))[len(Surface._fields) :]))
+def epochs_unknown(runs: Sequence[ScalingRun]) -> bool:
+    """Whether it is not known of every run how often it read its text."""
+    return any(run.epochs == 0 for run in runs)
 
 
-def foretold_error(known: Table, surface: Surface, asked: Table) -> float:
-    """Standard error of the mean loss foretold for those asked, noise of these included."""
-    residual = known.loss - surface.loss(known.params, known.tokens)
-    sigma = max(NOISE, spread(residual))
-    slopes, mean = _slopes(surface, known), _slopes(surface, asked).mean(axis=0)
-    solved = np.linalg.lstsq(slopes.T @ slopes, mean, rcond=None)[0]
-    return float(sigma * np.sqrt(mean @ solved + 1 / len(asked.loss)))
+def warnings(runs: Sequence[ScalingRun]) -> list[str]:
+    """What the runs' tokens and FLOPs say against a law of them."""
+    return [*_repeated(runs), *_drift(table(runs))]
 
 
-def _slopes(surface: Surface, runs: Table) -> np.ndarray:
-    """Of the loss by each constant, the factors by their logarithms: (runs, 5)."""
-    of_params = surface.of_params * runs.params**-surface.alpha
-    of_tokens = surface.of_tokens * runs.tokens**-surface.beta
-    return np.stack(
-        [
-            np.ones_like(of_params),
-            of_params,
-            of_tokens,
-            -of_params * np.log(runs.params),
-            -of_tokens * np.log(runs.tokens),
-        ],
-        axis=1,
+def _repeated(runs: Sequence[ScalingRun]) -> Iterator[str]:
+    if rows := [row for row, run in enumerate(runs) if run.epochs > EPOCHS]:
+        yield (
+            f"REPEATED TEXT: {counted(len(rows))} read text more than {EPOCHS:g} times, up to "
+            f"{max(run.epochs for run in runs):.3g} times: {named(runs, rows)}. The law takes all "
+            "tokens as fresh, and repeated ones are worth less, so that long runs look worse than "
+            "they would on more text."
+        )
+
+
+def _drift(runs: Table) -> Iterator[str]:
+    small, large = (
+        float(np.median(runs.flops_ratio[runs.params == end]))
+        for end in (runs.params.min(), runs.params.max())
+    )
+    if abs(large / small - 1) <= DRIFT:
+        return
+    cause = (
+        "params seem to count embeddings that FLOPs leave out; small models then look larger than "
+        "they are, which bends the law"
+        if small < large
+        else "FLOPs count more than 6 for each parameter, as those of attention or of an output "
+        "matrix that params leave out; these weigh most in small models, and N takes no account"
+    )
+    yield (
+        f"N AND FLOPS DISAGREE: FLOPs are {small:.2f} of 6 N D at the smallest size and "
+        f"{large:.2f} at the largest: {cause}."
     )

@@ -1,7 +1,7 @@
 """Who works on which cell, by files of a directory that workers of several machines may share.
 
 A worker keeps `workers/NAME.json` fresh as long as it lives. A claim is `CELL/claims/N.json`, which
-only one worker can create; the highest N holds until `N.released` stands beside it or its worker
+only one worker can create; the highest N counts until `N.released` lies next to it or its worker
 is silent. Nothing is ever deleted or renamed, so that no two can take the same claim.
 """
 
@@ -48,10 +48,10 @@ class Worker:
         return self._beat.stat().st_mtime
 
     def claim(self, cell: Path) -> "Claim | None":
-        """The claim of a cell for this worker, or None if another that lives holds it."""
+        """The claim of a cell for this worker, or None if it is that of another that lives."""
         folder = cell / "claims"
         folder.mkdir(exist_ok=True)
-        # Before its holder is looked for: a claim made meanwhile has the number that is tried then.
+        # Before its holder is looked for: a claim of meanwhile has the number that is tried then.
         last = _last(folder)
         if holder(cell, self._folder.parent, self.now) is not None:
             return None
@@ -81,7 +81,7 @@ class Claim:
         return int(self._path.stem)
 
     @property
-    def holds(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether no other worker took the cell, which it may when this one was silent."""
         return _last(self._path.parent) == self.number
 
@@ -91,7 +91,7 @@ class Claim:
 
 
 def holder(cell: Path, study: Path, now: float) -> str | None:
-    """The living worker that holds a cell."""
+    """The living worker whose claim of a cell counts."""
     folder = cell / "claims"
     last = _last(folder)
     if not last or (folder / f"{last}.released").exists():
@@ -138,8 +138,8 @@ def _last(folder: Path) -> int:
 
 
 def _boot() -> str:
-    """What tells this start of this machine, and this container's numbers of processes, from
-    others; empty where the system has none."""
+    """What distinguishes this start of this machine, and this container's numbers of processes;
+    empty where the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

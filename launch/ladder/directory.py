@@ -8,7 +8,7 @@ cells/NAME/log.txt       what training printed
 cells/NAME/result.json   how it ended; the same bits however often it was killed
 cells/NAME/failed.json   why it was given up
 workers/               who works on it
-forecast.json          what was foretold
+forecast.json          what was predicted
 """
 
 import json
@@ -27,6 +27,8 @@ from launch.run.path import run_path
 from train.report.writers import read_jsonl
 
 State = Literal["done", "failed", "running", "waiting"]
+OURS = re.compile(r"cells|workers|logs|job\.sbatch|study\.yaml\..*")
+"""What another worker that creates the same study just now may have written already."""
 
 
 class Known(NamedTuple):
@@ -34,7 +36,7 @@ class Known(NamedTuple):
 
     cell: Cell
     state: State
-    told: str
+    why: str
     """By whom it is run, why it failed, or for which cell it waits; empty else."""
     result: dict[str, Any] | None
 
@@ -52,12 +54,12 @@ class StudyDirectory:
 
     def runs_of(self, cell: Cell) -> list[Path]:
         """A cell's run directories, the last is that of the worker that has it."""
-        found = (self.of(cell) / "runs").glob("*")
-        return sorted((path for path in found if path.name.isdecimal()), key=number_of)
+        folders = (self.of(cell) / "runs").glob("*")
+        return sorted((path for path in folders if path.name.isdecimal()), key=number_of)
 
     def run_of(self, cell: Cell) -> Path:
         """The last of `runs_of`; a directory that is not there, if it was never begun."""
-        return self.runs_of(cell)[-1] if self.runs_of(cell) else self.of(cell) / "runs" / "0"
+        return next(reversed(self.runs_of(cell)), self.of(cell) / "runs" / "0")
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """How a finished cell ended."""
@@ -93,7 +95,7 @@ class StudyDirectory:
         return None if before is None or self.ended(before) else before
 
     def known(self, cell: Cell, now: float) -> Known:
-        """What its files tell; `now` is the Unix time by which workers are silent."""
+        """What its files say; `now` is the Unix time by which workers are silent."""
         if result := self.result(cell):
             return Known(cell, "done", "", result)
         if failure := self.failure(cell):
@@ -110,31 +112,29 @@ class StudyDirectory:
 
     def last_step(self, cell: Cell) -> int:
         """The last step that a cell's run has recorded."""
-        records = self.records(cell)
-        return int(records[-1]["step"]) if records else 0
+        return next((int(record["step"]) for record in reversed(self.records(cell))), 0)
 
 
 def open_study(path: Path) -> StudyDirectory:
     """The study that a directory holds; ValueError if it holds none."""
     path = system.local_path("dir", path)
-    if (study := _kept(path)) is None:
+    if (study := _stored(path)) is None:
         raise UserError(
             f"dir={path} must hold a study, because its study.yaml is read; try the directory that "
-            "`meshloom ladder run` was given"
+            "`meshloom ladder run` wrote"
         )
     return StudyDirectory(path, study)
 
 
 def make_study(path: Path, study: Study) -> StudyDirectory:
-    """The directory of a study, made if it is not there; its grid may have changed since.
+    """The directory of a study, created if it is not there; its grid may have changed since.
 
     ValueError if it holds another study or files of others, or cannot be written.
     """
     path = run_path("dir", path)
-    made = StudyDirectory(path, study)
-    before = _kept(path)
-    changed = differences(before, study) if before else []
-    if changed:
+    directory = StudyDirectory(path, study)
+    before = _stored(path)
+    if changed := differences(before, study) if before else []:
         raise UserError(
             f"study must be the one of {path} but for its grid, because cells that were trained "
             "otherwise cannot be compared, but these differ:\n  "
@@ -148,40 +148,25 @@ def make_study(path: Path, study: Study) -> StudyDirectory:
                 f"dir={path} must be new, empty or a study's directory, because files of others "
                 "are never touched; try another --dir"
             )
-        (path / "cells").mkdir(parents=True, exist_ok=True)
-        (path / "workers").mkdir(exist_ok=True)
-        for cell in made.cells:
-            (made.of(cell) / "runs").mkdir(parents=True, exist_ok=True)
+        (path / "workers").mkdir(parents=True, exist_ok=True)
+        for cell in directory.cells:
+            (directory.of(cell) / "runs").mkdir(parents=True, exist_ok=True)
         if before != study:
-            _keep(study, path)
+            save(study, path / "study.yaml")  # several workers may do so at once
     except OSError as error:
         raise UserError(
             f"dir={path} must be writable, because cells and claims are written into it, but "
             f"{error.strerror}: {error.filename}; try another --dir"
         ) from error
-    return made
+    return directory
 
 
-OURS = re.compile(r"cells|workers|logs|job\.sbatch|study\.yaml\..*")
-"""What another worker that makes the same study just now may have made already."""
-
-
-def _kept(path: Path) -> Study | None:
+def _stored(path: Path) -> Study | None:
     """The study that a directory holds."""
     file = path / "study.yaml"
-    try:
-        held = file.is_file()
-    except OSError as error:
-        raise UserError(
-            f"dir={path} must be readable, because a study is kept there, but {error.strerror}; "
-            "try another --dir"
-        ) from error
-    return from_dict(load_dict(file, "study", "another directory"), str(file)) if held else None
-
-
-def _keep(study: Study, path: Path) -> None:
-    """Write study.yaml; several workers may do so at once."""
-    save(study, path / "study.yaml")
+    with system.usable(f"dir={path}", "a study is kept there", always=True):
+        there = file.is_file()
+    return from_dict(load_dict(file, "study", "another directory"), str(file)) if there else None
 
 
 def number_of(run: Path) -> int:

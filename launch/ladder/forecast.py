@@ -1,163 +1,154 @@
-"""What is foretold before it is trained: an artifact with the hash of its inputs, and afterwards
+"""What is predicted before it is trained: an artifact with the hash of its inputs, and afterwards
 how it compares."""
 
 import bisect
-import json
 import math
 import statistics
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from data.errors import UserError
+from launch.ladder.backtest import EXTRAPOLATION, Backtest, lever
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory, read_json, write_json
-from launch.ladder.fit import Fit, Missed, fit, foretell, lever, missed, optimum
-from launch.ladder.interval import Estimate
-from launch.ladder.notes import EXTRAPOLATION, failed
-from launch.ladder.results import digest_of, loss_of, run_of, runs_of
+from launch.ladder.fit import ScalingFit, fit, predict
+from launch.ladder.interval import Estimated, plain
+from launch.ladder.results import digest_of, runs_of
 from launch.ladder.study import Study
+from launch.ladder.summary import WIDTH, optimum_facts, optimum_lines
 from model.flops import embedding_parameters, flops_per_token, parameter_count
 
 
-class Target(NamedTuple):
-    """Held-out cells that differ in their seed alone."""
-
-    cells: list[Cell]
-
-    @property
-    def name(self) -> str:
-        cell = self.cells[0]
-        return f"w{cell.width}-n{cell.config.train.steps}"
-
-
-def targets_of(study: StudyDirectory) -> list[Target]:
-    """The held-out cells, by what they are."""
-    groups: dict[tuple[int, int], list[Cell]] = {}
+def targets_of(study: StudyDirectory) -> dict[str, list[Cell]]:
+    """The held-out cells by what they are; those of one name differ in their seed alone."""
+    targets: dict[str, list[Cell]] = {}
     for cell in study.cells:
         if cell.held_out:
-            groups.setdefault((cell.width, cell.config.train.steps), []).append(cell)
-    return [Target(cells) for cells in groups.values()]
+            targets.setdefault(f"w{cell.width}-n{cell.config.train.steps}", []).append(cell)
+    return targets
 
 
-def forecast(study: StudyDirectory, flops: Sequence[float]) -> dict[str, Any]:
+def forecast_of(study: StudyDirectory, flops: Sequence[float]) -> dict[str, Any]:
     """The forecast of a study: made and written, or read if there is one.
 
-    ValueError if the runs tell nothing, if its inputs have changed since, or if what it would
-    foretell is known already.
+    ValueError if the runs show no law, if its inputs have changed since, or if what it would
+    predict is known already.
     """
-    path = study.path / "forecast.json"
-    if (made := read_json(path)) is not None:
-        return _checked(study, path, made, flops)
-    begun = [c for t in targets_of(study) for c in t.cells if study.ended(c) or study.runs_of(c)]
-    if begun:
+    if (forecast := written_forecast(study, flops)) is not None:
+        return forecast
+    held_out = [cell for cells in targets_of(study).values() for cell in cells]
+    if begun := [cell for cell in held_out if study.ended(cell) or study.runs_of(cell)]:
         raise UserError(
             "forecast.json must be written before held-out cells are trained, because afterwards "
             f"it is none, but {begun[0].name} was begun; try a study with other held-out cells"
         )
-    found = fit(runs_of(study))
-    if found.refused:
+    law_fit = fit(runs_of(study))
+    if law_fit.refused:
         raise UserError(
             f"dir={study.path} must hold runs that show where the best size lies, because nothing "
-            "is foretold on a guess, but " + "; ".join(found.refused) + "; try more cells"
+            "is predicted on a guess, but " + "; ".join(law_fit.refused) + "; try more cells"
         )
-    made = _made(study, found, flops)
-    write_json(path, made)
-    return made
+    forecast = _forecast(study, law_fit, flops)
+    write_json(_path(study), forecast)
+    return forecast
 
 
-def require_forecast(study: StudyDirectory) -> None:
-    """ValueError unless the held-out cells are foretold, from the results that are there."""
-    path = study.path / "forecast.json"
-    if (made := read_json(path)) is None:
+def _path(study: StudyDirectory) -> Path:
+    return study.path / "forecast.json"
+
+
+def _read(study: StudyDirectory) -> dict[str, Any] | None:
+    forecast = read_json(_path(study))
+    if forecast is not None and "made" in forecast:
+        forecast["written"] = forecast.pop("made")  # its name in older versions
+    return forecast
+
+
+def written_forecast(study: StudyDirectory, flops: Sequence[float] = ()) -> dict[str, Any] | None:
+    """The forecast that was written, None without one.
+
+    ValueError if it is not of the cells that are held out, of the results that are there, or of
+    computes that are asked for; a grid may have grown since.
+    """
+    if (forecast := _read(study)) is None:
+        return None
+    predicted = [name for target in forecast["held_out"] for name in target["cells"]]
+    asked = [cell.name for cells in targets_of(study).values() for cell in cells]
+    if predicted != asked:
         raise UserError(
-            "held_out=True must come after a forecast, because what is known cannot be foretold; "
-            f"try `meshloom ladder forecast {study.path}` first"
+            f"held_out={', '.join(asked) or 'nothing'} must be what {_path(study)} predicts, "
+            "because a forecast is compared with what came of it, but that is "
+            f"{', '.join(predicted)}; try the rows of held_out that it was made with"
         )
-    _checked(study, path, made, ())
-
-
-def _checked(
-    study: StudyDirectory, path: Path, made: dict[str, Any], flops: Sequence[float]
-) -> dict[str, Any]:
-    """The forecast, if it is of the cells that are held out and of the results that are there; a
-    grid may have grown since."""
-    foretold = [name for told in made["held_out"] for name in told["cells"]]
-    asked = [cell.name for target in targets_of(study) for cell in target.cells]
-    if foretold != asked:
+    if not _of_these_results(study, forecast):
         raise UserError(
-            f"held_out={', '.join(asked) or 'nothing'} must be what {path} foretells, because a "
-            f"forecast is compared with what came of it, but that is {', '.join(foretold)}; try "
-            "the rows of held_out that it was made with"
+            f"forecast={_path(study)} must be of the results that are there, because it is "
+            "compared with what came of them, but they have changed since it was written; try "
+            "bringing the results of its cells back"
         )
-    if made["inputs"] != digest_of(study, made["cells"]):
-        raise UserError(
-            f"forecast={path} must be of the results that are there, because it is compared with "
-            "what came of them, but they have changed since it was written; try bringing the "
-            "results of its cells back"
-        )
-    known = [at["flops"] for at in made["at"]]
+    known = [at["flops"] for at in forecast["at"]]
     if unknown := [compute for compute in flops if compute not in known]:
         raise UserError(
             f"flops={unknown[0]:g} must be of the forecast that was written, because that is not "
-            f"changed, but it tells of {', '.join(f'{c:g}' for c in known) or 'none'}; try "
+            f"changed, but it has {', '.join(f'{c:g}' for c in known) or 'none'}; try "
             f"`meshloom ladder fit {study.path} --flops {unknown[0]:g}`"
         )
-    return made
+    return forecast
 
 
-def _made(study: StudyDirectory, found: Fit, flops: Sequence[float]) -> dict[str, Any]:
-    law = found.surface.law
-    assert law is not None
-    names = [run.name for run in found.runs]
+def require_forecast(study: StudyDirectory) -> None:
+    """ValueError unless the held-out cells are predicted, from the results that are there."""
+    if written_forecast(study) is None:
+        raise UserError(
+            "held_out=True must come after a forecast, because what is known cannot be predicted; "
+            f"try `meshloom ladder forecast {study.path}` first"
+        )
+
+
+def _of_these_results(study: StudyDirectory, forecast: dict[str, Any]) -> bool:
+    return forecast["inputs"] == digest_of(study, forecast["cells"])
+
+
+def _forecast(study: StudyDirectory, law_fit: ScalingFit, flops: Sequence[float]) -> dict[str, Any]:
+    names = [run.name for run in law_fit.runs]
     return {
         "inputs": digest_of(study, names),
         "cells": names,
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "runs": len(found.runs),
-        "approach": found.surface.name,
-        "law": law._asdict(),
-        "undetermined": found.surface.undetermined,
-        "failed_backtests": failed(found.missed),
-        "noise": found.noise,
-        "held_out": [_target(found, target) for target in targets_of(study)],
-        "at": [_at(study.study, found, compute) for compute in flops],
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "runs": len(law_fit.runs),
+        "approach": law_fit.surface.name,
+        "law": plain(law_fit.surface.law),
+        "undetermined": law_fit.surface.undetermined,
+        "failed_backtests": [miss.warning for miss in law_fit.missed],
+        "noise": law_fit.noise,
+        "held_out": [_target(law_fit, name, cells) for name, cells in targets_of(study).items()],
+        "at": [_at(study.study, law_fit, compute) for compute in flops],
     }
 
 
-def _target(found: Fit, target: Target) -> dict[str, Any]:
-    cell = target.cells[0]
-    asked = run_of(cell, math.nan)
-    loss = foretell(found, asked.params, asked.tokens, seeds=len(target.cells))
+def _target(law_fit: ScalingFit, name: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    cell = cells[0]
+    loss = predict(law_fit, cell.flops_per_token / 6, cell.tokens, seeds=len(cells))
     return {
-        "name": target.name,
+        "name": name,
         "width": cell.width,
         "parameters": cell.parameters,
         "tokens": cell.tokens,
         "flops": cell.flops,
-        "seeds": len(target.cells),
-        "cells": [cell.name for cell in target.cells],
-        "loss": loss._asdict(),
+        "seeds": len(cells),
+        "cells": [cell.name for cell in cells],
+        "loss": plain(loss),
     }
 
 
-def _at(study: Study, found: Fit, flops: float) -> dict[str, Any]:
-    told = optimum(found, found.surface, flops)
-    if isinstance(told, str):
-        return {"flops": flops, "reason": told}
-    assert told.loss is not None
-    return {
-        "flops": flops,
-        "extrapolates": told.extrapolates,
-        "params": told.params._asdict(),
-        "tokens": told.tokens._asdict(),
-        "loss": told.loss._asdict(),
-        "model": _nearest(study, told.params.value),
-    }
+def _at(study: Study, law_fit: ScalingFit, flops: float) -> dict[str, Any]:
+    best = optimum_facts(law_fit, law_fit.surface, flops)
+    return best if "reason" in best else best | {"model": _nearest(study, best["params"]["value"])}
 
 
 def _nearest(study: Study, params: float) -> dict[str, int]:
@@ -180,87 +171,86 @@ def _nearest(study: Study, params: float) -> dict[str, int]:
     }
 
 
-def measured(study: StudyDirectory, target: Target) -> list[float]:
-    """Losses of a target's cells that are done."""
-    return [loss_of(study, cell) for cell in target.cells if study.result(cell)]
-
-
-def tested(study: StudyDirectory) -> list[Missed]:
-    """Held-out cells that are all trained, and came to lie outside of what was foretold of them;
-    none if no forecast was written, or if results have changed since."""
-    made = read_json(study.path / "forecast.json")
-    if made is None or made["inputs"] != digest_of(study, made["cells"]):
-        return []
+def backtests_of(study: StudyDirectory, forecast: dict[str, Any]) -> list[Backtest]:
+    """The held-out cells as they are predicted, and what they came to as far as it is known."""
     grid = np.array([cell.flops for cell in study.cells if not cell.held_out])
-    targets = {target.name: target for target in targets_of(study)}
-    misses = []
-    for told in made["held_out"]:
-        losses = measured(study, targets[told["name"]]) if told["name"] in targets else []
-        if losses and len(losses) == told["seeds"]:
-            name, at = f"held out {told['name']}", lever(told["flops"], grid)
-            misses += missed(name, Estimate(**told["loss"]), statistics.mean(losses), at)
-    return misses
+    targets, tests = targets_of(study), []
+    for target in forecast["held_out"]:
+        cells, flops = targets.get(target["name"], []), target["flops"]
+        losses = [result["loss"] for cell in cells if (result := study.result(cell))]
+        measured = statistics.mean(losses) if len(losses) == target["seeds"] else None
+        name, loss = f"held out {target['name']}", Estimated(**target["loss"])
+        at = lever(flops, grid)
+        tests.append(Backtest(name, target["seeds"], flops, loss, losses, measured, at))
+    return tests
 
 
-def with_measured(study: StudyDirectory, made: dict[str, Any]) -> str:
-    """The forecast as JSON, and the losses of held-out cells that are trained."""
-    came = {target.name: measured(study, target) for target in targets_of(study)}
-    held_out = [told | {"measured": came[told["name"]]} for told in made["held_out"]]
-    failures = [*made.get("failed_backtests", []), *failed(tested(study))]
-    told = {"failed_backtests": failures, **made, "held_out": held_out}
-    return json.dumps(told | {"failed_backtests": failures}, indent=2)
+def known_backtests(study: StudyDirectory) -> list[Backtest]:
+    """The same of the forecast that was written; none without one, or if results have changed
+    since."""
+    forecast = _read(study)
+    if forecast is None or not _of_these_results(study, forecast):
+        return []
+    return backtests_of(study, forecast)
 
 
-def as_text(study: StudyDirectory, made: dict[str, Any]) -> str:
-    """The forecast, and what came of it as far as it is known; 80 columns."""
-    failures = [*made.get("failed_backtests", []), *(misses := failed(tested(study)))]
-    lines = [line for told in failures for line in textwrap.wrap(told, 80)]
-    if misses:
-        remedy = f"A forecast is not changed: `meshloom ladder fit {study.path}` tells wider ones."
-        lines += textwrap.wrap(remedy, 80, break_on_hyphens=False, break_long_words=False)
-    lines += [
-        *([""] if failures else []),
-        f"forecast of {made['runs']} runs, written {made['made']}, by {made['approach']}",
-        f"inputs {made['inputs'][:16]}; intervals hold 95 of 100 times",
+def compared(study: StudyDirectory, forecast: dict[str, Any]) -> dict[str, Any]:
+    """The forecast with the losses of held-out cells that are trained."""
+    tests = backtests_of(study, forecast)
+    facts = {"failed_backtests": [], **forecast}
+    warnings = [test.warning for test in tests if test.failed]
+    facts["failed_backtests"] = [*facts["failed_backtests"], *warnings]
+    facts["held_out"] = [
+        target | {"measured": test.losses}
+        for target, test in zip(forecast["held_out"], tests, strict=True)
     ]
-    by_name = {target.name: target for target in targets_of(study)}
-    for told in made["held_out"]:
-        loss = Estimate(**told["loss"])
-        lines += [
+    return facts
+
+
+def as_text(study: StudyDirectory, forecast: dict[str, Any]) -> str:
+    """The forecast, and what came of it as far as it is known; in lines of WIDTH."""
+    return "\n".join(_lines(study, forecast))
+
+
+def _lines(study: StudyDirectory, forecast: dict[str, Any]) -> Iterator[str]:
+    tests = backtests_of(study, forecast)
+    failures = compared(study, forecast)["failed_backtests"]
+    yield from (line for warning in failures for line in textwrap.wrap(warning, WIDTH))
+    if any(test.failed for test in tests):
+        remedy = f"A forecast is not changed: `meshloom ladder fit {study.path}` has wider ones."
+        yield from textwrap.wrap(remedy, WIDTH, break_on_hyphens=False, break_long_words=False)
+    yield from [""] if failures else []
+    yield (
+        f"forecast of {forecast['runs']} runs, written {forecast['written']}, by "
+        f"{forecast['approach']}"
+    )
+    yield f"inputs {forecast['inputs'][:16]}; intervals hold 95 of 100 times"
+    for target, test in zip(forecast["held_out"], tests, strict=True):
+        yield from (
             "",
-            f"held out: {told['name']}, {told['parameters']:,} parameters, "
-            f"{told['tokens']:,} tokens, {told['flops']:.3g} FLOPs",
-            f"  foretold {loss.value:.4f}, from {loss.low:.4f} to {loss.high:.4f} "
-            f"(mean of {told['seeds']})",
-            f"  {_compared(measured(study, by_name[told['name']]), loss, told['seeds'])}",
-        ]
-    for at in made["at"]:
-        marked = [f"  {EXTRAPOLATION}"] if failures and at.get("extrapolates") else []
-        lines += ["", f"at {at['flops']:.4g} FLOPs:", *marked, *_best(at)]
-    return "\n".join(lines)
+            f"held out: {target['name']}, {target['parameters']:,} parameters, "
+            f"{target['tokens']:,} tokens, {target['flops']:.3g} FLOPs",
+            f"  predicted {test.predicted.value:.4f}, from {test.predicted.ends()} "
+            f"(mean of {test.runs})",
+            f"  {_measured(test)}",
+        )
+    for best in forecast["at"]:
+        yield from ("", f"at {best['flops']:.4g} FLOPs:")
+        if failures and best.get("extrapolates"):
+            yield f"  {EXTRAPOLATION}"
+        reason = {"reason": f"none, because {best.get('reason')}"}
+        yield from optimum_lines(reason if "reason" in best else best)
+        if model := best.get("model"):
+            yield (
+                f"  nearest model: width {model['width']}, {model['layers']} layers, "
+                f"{model['parameters']:,} parameters"
+            )
 
 
-def _compared(losses: list[float], foretold: Estimate, seeds: int) -> str:
-    if len(losses) < seeds:
-        return f"measured: {len(losses)} of {seeds} are trained"
-    mean = statistics.mean(losses)
-    where = "inside" if foretold.low <= mean <= foretold.high else "OUTSIDE"
-    each = ", ".join(f"{loss:.4f}" for loss in losses)
-    apart = foretold.value / mean - 1
-    return f"measured {mean:.4f} ({each}): foretold {apart:+.2%} off, {where} the interval"
-
-
-def _best(at: dict[str, Any]) -> list[str]:
-    if "reason" in at:
-        because = textwrap.wrap(f"not told, because {at['reason']}", 76)
-        return [f"  {line}" for line in because]
-    lines = [
-        f"  {name:<7}{at[name]['value']:<10.4g} {at[name]['low']:.4g} to {at[name]['high']:.4g}"
-        for name in ("params", "tokens", "loss")
-    ]
-    model = at["model"]
-    return [
-        *lines,
-        f"  nearest model: width {model['width']}, {model['layers']} layers, "
-        f"{model['parameters']:,} parameters",
-    ]
+def _measured(test: Backtest) -> str:
+    if test.measured is None:
+        return f"measured: {len(test.losses)} of {test.runs} are trained"
+    where = "OUTSIDE" if test.failed else "inside"
+    each = ", ".join(f"{loss:.4f}" for loss in test.losses)
+    apart = f"predicted {test.off:+.2%} off, {where} the interval"
+    return f"measured {test.measured:.4f} ({each}): {apart}"

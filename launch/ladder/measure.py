@@ -1,24 +1,24 @@
 """What one step of a cell takes on the devices at hand: compiled as training would, and timed."""
 
+import itertools
 import math
-import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from launch.config import RunConfig
 from launch.ladder.cells import Cell
+from launch.ladder.short import Report, ShortRun
 from launch.process import runtime
-from launch.run import build
-from tests.bench.batch import random_batch
-from train.feed import local_rows, replicated, to_global
-from train.guard.spikes import NO_CEILING
+from launch.run.room import device_memory
+from train.feed import local_rows, to_global
 
 UNTIMED, TIMED = 2, 10
-LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0
+MIN_SECONDS, MAX_SECONDS = 1.0, 20.0
 
 
 class Step(NamedTuple):
@@ -29,62 +29,43 @@ class Step(NamedTuple):
     room: int
     """Memory that the device has."""
     seconds: float
-    """Median of a few steps on random tokens; NaN if they do not fit. Evaluation, saving and
-    starting are not counted."""
+    """Median of a few steps, whose time is that of any tokens; NaN if they do not fit. Evaluation,
+    saving and starting are not counted."""
 
 
-def measure(cells: Sequence[Cell]) -> Iterator[Step]:
-    """Compile the train step of each cell for this machine's devices and time it, each shape once,
-    in order."""
+def measure(cells: Sequence[Cell], report: Report) -> list[Step]:
+    """Compile the train step of each cell for the devices here and time it, each shape once."""
     base = cells[0].config
     mesh = runtime.start(base.mesh, base.distributed, cache_dir=base.data.cache_dir)
     known: dict[object, Step] = {}
-    for cell in cells:
-        shape = (cell.config.model, cell.config.train.batch_size)
+    shapes = [(cell.config.model, cell.config.train.batch_size) for cell in cells]
+    for cell, shape in zip(cells, shapes, strict=True):
         if shape not in known:
+            report(f"compiling and timing a step of width {cell.width}")
             with jax.set_mesh(mesh):
                 known[shape] = _measure(cell.config)
-        yield known[shape]
+    return [known[shape] for shape in shapes]
 
 
 def _measure(config: RunConfig) -> Step:
-    model = config.model.resolve(jax.default_backend())
-    train = build.resolve_train(config.train, model, jax.default_backend())
-    length = config.data.sequence_length
-    build.check_batch(train, length, model)
-    fresh = build.fresh_state(model, train)
-    packed = config.data.packing
-    tokens = random_batch(train.batch_size, length, model.vocabulary or 1, packed=packed)
-    step, _ = build.compile_train_step(jax.eval_shape(fresh), train, tokens)
-    memory = step.memory_analysis()
-    assert memory is not None, "CPU, GPU and TPU compilers tell it"
-    size = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    size += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    if size > _room():
-        return Step(size, _room(), math.nan)
-    rows = local_rows(train.batch_size)
-    batch = to_global(tokens, rows, train.batch_size)
-    rate, ceiling = replicated(0.0), replicated(NO_CEILING)
-    state = build.make_fresh_state(fresh)
+    run = ShortRun(config)
+    if run.bytes > device_memory():
+        return Step(run.bytes, device_memory(), math.nan)
+    size = config.train.batch_size
+    shapes = config.data.batch_shapes(size)
+    ones = jax.tree.map(lambda part: np.ones(part.shape, part.dtype), shapes)
+    batch = to_global(ones, local_rows(size), size)
+    rate = config.train.optimizer.learning_rate
     seconds: list[float] = []
-    while sum(seconds) < (LEAST_SECONDS if len(seconds) >= UNTIMED + TIMED else MOST_SECONDS):
+    states = run.states(itertools.repeat(batch), rate, config.train.seed)
+    next(states)
+    while sum(seconds) < (MIN_SECONDS if len(seconds) >= UNTIMED + TIMED else MAX_SECONDS):
         began = time.perf_counter()
-        state, metrics = step(state, batch, rate, ceiling)
-        jax.block_until_ready((state, metrics))
+        jax.block_until_ready(next(states))
         seconds.append(time.perf_counter() - began)
-    return Step(size, _room(), statistics.median(seconds[UNTIMED:] or seconds))
+    return Step(run.bytes, device_memory(), statistics.median(seconds[UNTIMED:] or seconds))
 
 
 def room() -> int:
     """Bytes of memory that all devices have together."""
-    cpu = jax.default_backend() == "cpu"
-    return _room() * (1 if cpu else jax.local_device_count())
-
-
-def _room() -> int:
-    """Bytes of memory that a device has; of a CPU, the machine's."""
-    device = jax.local_devices()[0]
-    told = device.memory_stats()
-    if told and "bytes_limit" in told:
-        return told["bytes_limit"]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return device_memory() * jax.local_device_count()

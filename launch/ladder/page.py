@@ -1,12 +1,8 @@
-"""One page of HTML as a tree of elements, so that no text can become markup: nothing in it is
-loaded from elsewhere."""
+"""One page of HTML, so that no text can become markup: nothing in it is loaded from elsewhere."""
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
-from xml.etree.ElementTree import Element
-
-Node = Element | str
+from html import escape
 
 CSS = """
 :root { --ink: #1d252c; --soft: #5d6972; --line: #dfe4e8; --back: #f6f7f8; --blue: #1f5fa8; }
@@ -33,7 +29,6 @@ section, .card { background: #fff; border: 1px solid var(--line); border-radius:
 .refused li { overflow-wrap: anywhere; }
 figure { margin: 0; max-width: 620px; }
 svg { display: block; width: 100%; height: auto; }
-svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figcaption, .note { font-size: .88rem; margin-top: .6em; }
 .wide { overflow-x: auto; margin-top: .8em; }
 table { border-collapse: collapse; font-size: .88rem; width: 100%;
@@ -54,58 +49,62 @@ code { overflow-wrap: anywhere; font-size: .88em; }
 """
 
 
-def element(tag: str, *children: Node, **attributes: str) -> Element:
-    """An element; `class_` stands for the attribute class, and aria_label for aria-label."""
-    made = Element(tag, {name.rstrip("_").replace("_", "-"): v for name, v in attributes.items()})
-    for child in children:
-        if isinstance(child, str):
-            if len(made):
-                made[-1].tail = (made[-1].tail or "") + child
-            else:
-                made.text = (made.text or "") + child
-        else:
-            made.append(child)
-    return made
+class Markup(str):
+    """HTML; any other text is escaped where it is put into an element."""
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Node]], words: frozenset[int]) -> Element:
+def element(tag: str, *children: str, **attributes: str) -> Markup:
+    """An element; `class_` stands for the attribute class."""
+    inner = "".join(c if isinstance(c, Markup) else escape(c, quote=False) for c in children)
+    names = "".join(f' {name.rstrip("_")}="{escape(v)}"' for name, v in attributes.items())
+    return Markup(f"<{tag}{names}>{inner}</{tag}>")
+
+
+def section(title: str, *children: str, **attributes: str) -> Markup:
+    """A part of the page under its title."""
+    return element("section", element("h2", title), *children, **attributes)
+
+
+def note(text: str) -> Markup:
+    """Small words below a table."""
+    return element("p", text, class_="note")
+
+
+def listed(texts: Iterable[str], tag: str = "li") -> Markup:
+    """A list; each text may be in an element of its own."""
+    return element("ul", *(element("li", t if tag == "li" else element(tag, t)) for t in texts))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: frozenset[int]) -> Markup:
     """Rows under a head; columns are numbers but for those of `words`."""
 
-    def cell(tag: str, column: int, node: Node) -> Element:
-        return element(tag, node, class_="w" if column in words else "n")
-
-    def line(tag: str, row: Sequence[Node]) -> Element:
-        return element("tr", *(cell(tag, column, node) for column, node in enumerate(row)))
+    def line(tag: str, row: Sequence[str]) -> Markup:
+        kinds = ["w" if column in words else "n" for column in range(len(row))]
+        return element(
+            "tr", *(element(tag, text, class_=kind) for text, kind in zip(row, kinds, strict=True))
+        )
 
     body = element("tbody", *(line("td", row) for row in rows))
-    made = element("table", element("thead", line("th", head)), body)
-    return element("div", made, class_="wide", tabindex="0")
+    whole = element("table", element("thead", line("th", head)), body)
+    return element("div", whole, class_="wide", tabindex="0")
 
 
-def drawing(svg: str, name: str, alt: str) -> Element:
+def drawing(svg: str, name: str, label: str) -> Markup:
     """A picture of matplotlib's as part of the page; its ids begin with `name`, as those of other
     pictures are the same."""
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg[svg.index("<svg") :])
+    svg = svg.replace("xlink:href", "href")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    root = ET.fromstring(svg)
-    for parent in root.iter():
-        for child in [child for child in parent if child.tag.endswith("}style")]:
-            parent.remove(child)
-    for each in root.iter():
-        each.tag = each.tag.rpartition("}")[2]
-        each.attrib = {key.rpartition("}")[2]: value for key, value in each.attrib.items()}
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": alt}
-    return root
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1))
 
 
-def whole(title: str, *children: Node) -> str:
-    """The page; ASCII."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", CSS),
+def page(title: str, *children: str) -> str:
+    """The whole; ASCII."""
+    head = (
+        '<meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"{element('title', title)}<style>{CSS}</style>"
     )
-    page = element("html", head, element("body", element("main", *children)), lang="en")
-    text = ET.tostring(page, encoding="us-ascii", method="html").decode("ascii")
-    return f"<!DOCTYPE html>\n{text}\n"
+    body = element("body", element("main", *children))
+    text = element("html", element("head", Markup(head)), body, lang="en")
+    return f"<!DOCTYPE html>\n{text}\n".encode("ascii", "xmlcharrefreplace").decode()

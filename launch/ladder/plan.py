@@ -1,17 +1,25 @@
 """`meshloom ladder plan`: every cell of a study with its size, cost, memory and hours."""
 
+import os
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data.errors import UserError
+from launch.checkout import ROOT
 from launch.ladder.cells import Cell, cells_of, predecessor
-from launch.ladder.digits import short
 from launch.ladder.study import Study
+from launch.process.progress import Progress
+from train.report.numbers import short
 
 if TYPE_CHECKING:
     from launch.ladder.measure import Step
 
+GRADIENT = 4
+"""Bytes of a parameter's gradient, in float32."""
+SURE = 2**26
+"""Parameters that any device can train."""
 HEAD = f"{'cell':<20}{'params':>8}{'w/o emb':>8}{'L':>3}{'FLOPs':>9}{'steps':>9}{'tokens':>8}"
 MEASURED = f"{'memory':>7}{'hours':>8}"
 
@@ -19,24 +27,23 @@ MEASURED = f"{'memory':>7}{'hours':>8}"
 def show(study: Study, *, measure: bool) -> None:
     """Print the table and the sums. ValueError, after the table, if cells do not fit the device."""
     cells = cells_of(study)
+    steps: Sequence[Step | None] = _measured(cells) if measure else [None] * len(cells)
     head = HEAD + (MEASURED if measure else "")
     print(head + "\n" + "-" * len(head))
-    steps = _measured(cells) if measure else [None] * len(cells)
     hours, large = 0.0, []
     for cell, step in zip(cells, steps, strict=True):
-        told = ""
+        measured = ""
         if step:
             own = (1 - shared(cell, cells)) * cell.config.train.steps * step.seconds / 3600
             fits = step.bytes <= step.room
             hours += own if fits else 0.0
-            told = f"{short(step.bytes):>7}" + (f"{own:>8.2g}" if fits else f"{'-':>8}")
+            measured = f"{short(step.bytes):>7}" + (f"{own:>8.2g}" if fits else f"{'-':>8}")
             if not fits:
                 large.append((cell, step))
         print(
             f"{_name(cell):<20}{short(cell.parameters):>8}"
             f"{short(cell.parameters_without_embeddings):>8}{cell.config.model.depth:>3}"
-            f"{cell.flops:>9.3g}{cell.config.train.steps:>9,}{short(cell.tokens):>8}{told}",
-            flush=True,
+            f"{cell.flops:>9.3g}{cell.config.train.steps:>9,}{short(cell.tokens):>8}{measured}"
         )
     _sums(cells, hours if measure else None)
     if large:
@@ -49,32 +56,53 @@ def show(study: Study, *, measure: bool) -> None:
         )
 
 
+def require_room(cells: Sequence[Cell]) -> None:
+    """Raise ValueError if the state of the largest cell alone is larger than all devices.
+
+    The devices are asked by a process of its own, as who asks holds an accelerator's memory until
+    it ends.
+    """
+    largest = max(cells, key=lambda cell: cell.parameters)
+    if largest.parameters < SURE:
+        return
+    from train.optimizer.memory import state_bytes  # slow to import
+
+    run = largest.config
+    size = (GRADIENT + state_bytes(run.train.optimizer, run.model)) * largest.parameters
+    printed = subprocess.run(
+        [sys.executable, "-c", "from launch.ladder.measure import room; print(room())"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    if size > (room := int(printed.split()[-1])):
+        raise UserError(
+            f"width {largest.width} must fit the devices, because it is trained on them, but its "
+            f"{largest.parameters:,} parameters with gradient and optimizer take {size:.3g} bytes, "
+            f"and there are {room:.3g}; try leaving that width out, or more devices"
+        )
+
+
+def _measured(cells: Sequence[Cell]) -> "list[Step]":
+    from launch.ladder.measure import measure
+
+    with Progress() as report:
+        return measure(cells, report)
+
+
 def shared(cell: Cell, cells: list[Cell]) -> float:
     """The share of a cell's steps that it takes over from a shorter one."""
     before = predecessor(cell, cells)
     return before.branching / cell.config.train.steps if before else 0.0
 
 
-def _measured(cells: Sequence[Cell]) -> "Iterator[Step]":
-    from launch.ladder.measure import measure
-
-    terminal = sys.stderr.isatty()
-    steps = measure(cells)
-    for cell in cells:
-        if terminal:
-            print(f"compiling width {cell.width} ...", end="\r", file=sys.stderr, flush=True)
-        step = next(steps)
-        if terminal:
-            print("\033[2K", end="\r", file=sys.stderr, flush=True)
-        yield step
-
-
 def _sums(cells: list[Cell], hours: float | None) -> None:
     total = sum(cell.flops for cell in cells)
     saved = sum(shared(cell, cells) * cell.flops for cell in cells)
     held_out = sum(cell.held_out for cell in cells)
-    told = f", {held_out} of them held out (*)" if held_out else ""
-    print(f"\n{len(cells)} cells{told}: {total:.3g} FLOPs")
+    starred = f", {held_out} of them held out (*)" if held_out else ""
+    print(f"\n{len(cells)} cells{starred}: {total:.3g} FLOPs")
     if saved:
         print(
             f"{saved:.3g} of these ({saved / total:.0%}) are saved, "

@@ -10,11 +10,13 @@ from typing import TextIO
 
 from data import system
 from data.errors import UserError
-from launch.ladder.runs import Run
+from launch.ladder.runs import ScalingRun
 
 FIELDS = ("params", "tokens", "flops", "loss", "unique")
 SHOWN = 8
-"""Columns told of at most."""
+"""Columns that are named at most."""
+Rows = Mapping[int, Mapping[str, object]]
+"""By the lines they stand in."""
 
 
 def columns_of(text: str) -> dict[str, str]:
@@ -39,11 +41,18 @@ def columns_of(text: str) -> dict[str, str]:
     )
 
 
-def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -> list[Run]:
-    """The file's runs but for the lines to exclude, each named by its line; where tokens or FLOPs
-    are not told, they follow from 6 N D (Kaplan et al. 2020)."""
-    runs = []
-    rows = dict(_rows(path))
+def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -> list[ScalingRun]:
+    """The file's runs but for the lines to exclude, each named by its line; tokens or FLOPs that it
+    does not hold follow from 6 N D (Kaplan et al. 2020)."""
+    try:
+        system.require_regular(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = dict(_objects(file) if path.suffix == ".jsonl" else _records(file))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(
+            f"csv={path} must be a readable CSV with a header, or JSON lines named .jsonl, because "
+            f"runs are read from it, but {system.said(error)}; try another file"
+        ) from error
     if unknown := sorted(exclude - set(rows)):
         lines = " ".join(map(str, sorted(exclude & set(rows))))
         raise UserError(
@@ -51,15 +60,7 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
             f"out, but runs stand in lines {min(rows, default=0)} to {max(rows, default=0)}; "
             f"try {f'--exclude {lines}' if lines else 'without --exclude'}"
         )
-    for line in sorted(set(rows) - exclude):
-        row = rows[line]
-        _require_columns(path, line, rows, columns)
-        values = {name: _number(path, line, row, column) for name, column in columns.items()}
-        if "flops" not in values:
-            values["flops"] = 6 * values["params"] * values["tokens"]
-        if "tokens" not in values:
-            values["tokens"] = values["flops"] / (6 * values["params"] or float("nan"))
-        runs.append(Run(f"line {line}", **values))
+    runs = [_run(path, line, rows, columns) for line in sorted(set(rows) - exclude)]
     if not runs:
         raise UserError(
             f"csv={path} must hold runs, because these are fitted, but "
@@ -67,18 +68,6 @@ def read_runs(path: Path, columns: Mapping[str, str], exclude: frozenset[int]) -
             + "; try another file, or fewer lines after --exclude"
         )
     return runs
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    try:
-        system.require_regular(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _objects(file) if path.suffix == ".jsonl" else _records(file)
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise UserError(
-            f"csv={path} must be a readable CSV with a header, or JSON lines named .jsonl, because "
-            f"runs are read from it, but {system.said(error)}; try another file"
-        ) from error
 
 
 def _objects(file: TextIO) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -99,26 +88,37 @@ def _records(file: TextIO) -> Iterator[tuple[int, Mapping[str, object]]]:
         yield reader.line_num, row
 
 
-def _require_columns(
-    path: Path, line: int, rows: Mapping[int, Mapping[str, object]], columns: Mapping[str, str]
-) -> None:
-    """Raise ValueError if a line lacks one; the flag to type is whole, where names come near."""
+def _run(path: Path, line: int, rows: Rows, columns: Mapping[str, str]) -> ScalingRun:
+    """ValueError if a line lacks a column, or a number in it."""
     row = rows[line]
-    missing = [name for name, theirs in columns.items() if theirs not in row]
-    if not missing:
-        return
-    names = [name for name in row if isinstance(name, str)]  # not cells beyond the header
-    remedy = f"mending that line, or --exclude {line}"
-    if not all(any(columns[name] in other for other in rows.values()) for name in missing):
-        remedy = f"--columns {_near(names, missing, columns)}"
-    raise UserError(
-        f"columns={columns[missing[0]]!r} must be a column of {path}, because {missing[0]} is read "
-        f"from it, but line {line} has only {_listed(names)}; try {remedy}"
-    )
+    if missing := [name for name, theirs in columns.items() if theirs not in row]:
+        names = [name for name in row if isinstance(name, str)]  # not cells beyond the header
+        remedy = f"mending that line, or --exclude {line}"
+        if not all(any(columns[name] in other for other in rows.values()) for name in missing):
+            remedy = f"--columns {_near(names, missing, columns)}"
+        listed = ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
+        raise UserError(
+            f"columns={columns[missing[0]]!r} must be a column of {path}, because {missing[0]} is "
+            f"read from it, but line {line} has only {listed}; try {remedy}"
+        )
+    values: dict[str, float] = {}
+    for name, column in columns.items():
+        try:
+            values[name] = float(str(row[column]).strip())
+        except ValueError as error:
+            raise UserError(
+                f"{column}={row[column]!r} in line {line} of {path} must be a number, because it "
+                "is fitted; try mending or leaving out that line"
+            ) from error
+    if "flops" not in values:
+        values["flops"] = 6 * values["params"] * values["tokens"]
+    if "tokens" not in values:
+        values["tokens"] = values["flops"] / (6 * values["params"] or float("nan"))
+    return ScalingRun(f"line {line}", **values)
 
 
 def _near(names: list[str], missing: list[str], columns: Mapping[str, str]) -> str:
-    """The flag's value with those of the file's names that come nearest to what is missing."""
+    """The flag's whole value, with the names of the file nearest to what is missing."""
     mapped = {name: theirs for name, theirs in columns.items() if name not in missing}
     free = {c.lower(): c for c in names if c and c.strip() == c and "," not in c}
     for name in missing:
@@ -132,19 +132,5 @@ def _near(names: list[str], missing: list[str], columns: Mapping[str, str]) -> s
                 break
         else:
             mapped[name] = "COLUMN"
-    said = shlex.quote(",".join(f"{name}={mapped[name]}" for name in FIELDS if name in mapped))
-    return f"{said} with a name for each COLUMN" if "COLUMN" in mapped.values() else said
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
-
-
-def _number(path: Path, line: int, row: Mapping[str, object], column: str) -> float:
-    try:
-        return float(str(row[column]).strip())
-    except ValueError as error:
-        raise UserError(
-            f"{column}={row[column]!r} in line {line} of {path} must be a number, because it is "
-            "fitted; try mending or leaving out that line"
-        ) from error
+    flag = shlex.quote(",".join(f"{name}={mapped[name]}" for name in FIELDS if name in mapped))
+    return f"{flag} with a name for each COLUMN" if "COLUMN" in mapped.values() else flag

@@ -2,91 +2,70 @@
 
 import math
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from data import durable
 from data.errors import UserError
-from launch.ladder import chart, records, sections
-from launch.ladder.backtest import backtests
-from launch.ladder.digits import power
-from launch.ladder.forecast_picture import forecasts
-from launch.ladder.isoflop_picture import best_size, isoflop
-from launch.ladder.page import drawing, element, whole
+from launch.ladder import chart, pictures, sections
+from launch.ladder.page import Markup, drawing, element, page, section
 from launch.ladder.runs import budgets, table
-from launch.ladder.subject import Subject
-from launch.ladder.surface_picture import residuals, surface
+from launch.ladder.subject import BEYOND, Subject
 from launch.process.typed import near
 
-PICTURES = "report"
-BEYOND = 10.0
-"""The law is drawn at least to so many times the largest compute of the runs."""
+FOLDER = "report"
 
 
 def write(subject: Subject, folder: Path) -> None:
     """Write report.html and report/*.png and .svg into a directory; ValueError if it cannot be
     written."""
-    page = folder / "report.html"
+    file = folder / "report.html"
     try:
-        (folder / PICTURES).mkdir(parents=True, exist_ok=True)
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
         with chart.styled():
-            durable.write(page, _page(subject, folder))
+            durable.write(file, _page(subject, folder))
     except OSError as error:
         raise UserError(
             f"out={folder} must be writable, because the page and its pictures are written into "
             f"it, but {error.strerror}: {error.filename}; try another --out"
         ) from error
-    print(f"report: {near(page)}, pictures beside it in {PICTURES}/")
+    print(f"report: {near(file)}, pictures next to it in {FOLDER}/")
 
 
 def _page(subject: Subject, folder: Path) -> str:
-    drawn = [
-        element("section", element("h2", picture.title), _figure(picture, folder))
-        for picture in _of_runs(subject)
-    ]
-    tests = backtests(subject.found, subject.foretold)
-    made = [
+    drawn = [section(each.title, _figure(each, folder)) for each in _of_runs(subject)]
+    tests = subject.backtests
+    return page(
+        f"Scaling study: {subject.name}",
         *sections.opening(subject),
         element("div", *drawn, class_="pictures"),
-        *sections.foretold(subject, [_figure(forecasts(tests), folder)] if tests else []),
-        *sections.best(subject, _computes(subject)),
+        *sections.predicted(subject, [_figure(pictures.forecasts(tests), folder)] if tests else []),
+        *sections.best(subject),
         *sections.law(subject),
-        *records.runs(subject),
-        *records.origin(subject),
-    ]
-    return whole(f"Scaling study: {subject.name}", *made)
+        *sections.runs(subject),
+        *sections.origin(subject),
+    )
 
 
 def _of_runs(subject: Subject) -> list[chart.Picture]:
     """Pictures of the runs, as far as these allow them."""
-    runs, found = table(subject.runs), subject.found
+    runs, law_fit = table(subject.runs), subject.fit
     if not all(((0 < column) & (column < math.inf)).all() for column in runs):
         return []  # all are on logarithmic axes; the page says which run it is
     drawn = []
     if any(len(budget.rows) > 1 for budget in budgets(runs.flops)):
-        drawn.append(isoflop(runs, found))
-    if found:
-        reach = max([BEYOND * float(runs.flops.max()), *_computes(subject)])
-        drawn += [surface(runs, found, subject.foretold, reach)]
-        drawn += [best_size(runs, found, reach), residuals(runs, found)]
+        drawn.append(pictures.isoflop(runs, law_fit))
+    if law_fit:
+        reach = max([BEYOND * float(runs.flops.max()), *subject.computes])
+        drawn.append(pictures.surface(runs, law_fit, subject.held_out, reach))
+        drawn.append(pictures.best_size(runs, law_fit, reach))
+        drawn.append(pictures.residuals(runs, law_fit))
     return drawn
 
 
-def _computes(subject: Subject) -> list[float]:
-    """Where the best size is told: what was asked of the forecast, or beyond the runs."""
-    asked = [at["flops"] for at in subject.forecast["at"]] if subject.forecast else []
-    held_out = {row.cell.flops for row in subject.known if row.cell.held_out}
-    if asked or held_out:
-        # Whole steps never cost exactly what was asked: what reads the same is told once.
-        return sorted({power(flops): flops for flops in (*held_out, *asked)}.values())
-    largest = max(run.flops for run in subject.runs)
-    return [BEYOND * largest, BEYOND**2 * largest]
-
-
-def _figure(picture: chart.Picture, folder: Path) -> Element:
-    svg = chart.save(picture.figure, folder / PICTURES, picture.name)
-    links = [
-        element("a", kind.upper(), href=f"{PICTURES}/{picture.name}.{kind}")
+def _figure(picture: chart.Picture, folder: Path) -> Markup:
+    svg = chart.save(picture.figure, folder / FOLDER, picture.name)
+    links = (
+        element("a", kind.upper(), href=f"{FOLDER}/{picture.name}.{kind}")
         for kind in ("png", "svg")
-    ]
-    caption = element("figcaption", picture.caption, " ", links[0], " ", links[1])
-    return element("figure", drawing(svg, picture.name, picture.alt), caption)
+    )
+    caption = element("figcaption", picture.caption, *(part for at in links for part in (" ", at)))
+    return element("figure", drawing(svg, picture.name, picture.title), caption)

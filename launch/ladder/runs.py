@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+Amount = TypeVar("Amount", float, np.ndarray)
 
-class Run(NamedTuple):
+
+class ScalingRun(NamedTuple):
     """A finished training run."""
 
     name: str
@@ -32,11 +34,16 @@ SHOWN = 6
 """Runs that are named one by one; of more, the rest is counted."""
 
 
-def named(runs: Sequence[Run], rows: Iterable[int]) -> str:
+def named(runs: Sequence[ScalingRun], rows: Iterable[int]) -> str:
     """Those runs by name, the first few and how many more."""
     names = [runs[row].name for row in rows]
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + rest
+
+
+def counted(runs: int) -> str:
+    """1 run, 4 runs."""
+    return f"{runs} run" + ("" if runs == 1 else "s")
 
 
 class Table(NamedTuple):
@@ -51,8 +58,17 @@ class Table(NamedTuple):
         """Those rows, by index or mask."""
         return Table(*(column[rows] for column in self))
 
+    def without(self, rows: np.ndarray) -> "Table":
+        """All but those rows, by index."""
+        return Table(*(np.delete(column, rows) for column in self))
 
-def table(runs: Sequence[Run]) -> Table:
+    @property
+    def flops_ratio(self) -> np.ndarray:
+        """FLOPs over 6 N D; (runs,)."""
+        return self.flops / (6 * self.params * self.tokens)
+
+
+def table(runs: Sequence[ScalingRun]) -> Table:
     """The runs' numbers as columns."""
     rows = np.array([run[1:5] for run in runs], dtype=np.float64).reshape(-1, 4)
     return Table(*rows.T)
@@ -64,13 +80,10 @@ class Cost(NamedTuple):
     factor: float
     exponent: float
 
-    @overload
-    def tokens(self, flops: float, params: float) -> float: ...
-    @overload
-    def tokens(self, flops: float, params: np.ndarray) -> np.ndarray: ...
-    def tokens(self, flops: float, params: Any) -> Any:
+    def tokens(self, flops: float, params: Amount) -> Amount:
         """Tokens that this compute buys for a model of this size."""
-        return flops / (self.factor * params ** (1 + self.exponent))
+        of_token: Any = self.factor * params ** (1 + self.exponent)
+        return flops / of_token
 
 
 SIX = Cost(6.0, 0.0)
@@ -88,8 +101,16 @@ def cost_of(runs: Table) -> Cost:
     return Cost(math.exp(float(np.median(ratio - exponent * logs))), exponent)
 
 
+def cells(runs: Table) -> list[np.ndarray]:
+    """Indices of the runs of each size and number of tokens: those of a cell differ by seed."""
+    groups: dict[tuple[float, float], list[int]] = {}
+    for row, cell in enumerate(zip(runs.params.tolist(), runs.tokens.tolist(), strict=True)):
+        groups.setdefault(cell, []).append(row)
+    return [np.array(rows) for rows in groups.values()]
+
+
 class Budget(NamedTuple):
-    """Runs that were given the same compute."""
+    """Runs of the same compute."""
 
     flops: float
     """Geometric mean."""
@@ -97,26 +118,17 @@ class Budget(NamedTuple):
     """Indices of the runs."""
 
 
-def cells(runs: Table) -> list[np.ndarray]:
-    """Indices of the runs of each size and number of tokens: those of a cell differ by seed."""
-    found: dict[tuple[float, float], list[int]] = {}
-    for row, cell in enumerate(zip(runs.params.tolist(), runs.tokens.tolist(), strict=True)):
-        found.setdefault(cell, []).append(row)
-    return [np.array(rows) for rows in found.values()]
-
-
 BUDGET_WIDTH = 0.1
-"""Compute of one budget's runs lies within this share of the least: sizes and steps are whole
+"""Compute of one budget's runs lies within this share of the smallest: sizes and steps are whole
 numbers, so that no two runs cost exactly the same."""
 
 
 def budgets(flops: np.ndarray) -> list[Budget]:
     """Runs grouped by compute, the smallest first."""
-    order = np.argsort(flops)
     groups: list[list[int]] = []
-    for row in order:
+    for row in np.argsort(flops).tolist():
         if groups and flops[row] <= flops[groups[-1][0]] * (1 + BUDGET_WIDTH):
-            groups[-1].append(int(row))
+            groups[-1].append(row)
         else:
-            groups.append([int(row)])
+            groups.append([row])
     return [Budget(math.exp(np.log(flops[rows]).mean()), np.array(rows)) for rows in groups]

@@ -1,25 +1,33 @@
 """What a report says in words and tables; every figure with its number of runs and its interval."""
 
+import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
-from xml.etree.ElementTree import Element
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from scipy.stats import chi2, t
+import yaml
+from scipy.stats import chi2
 
-from launch.ladder.backtest import Backtest, backtests
-from launch.ladder.digits import constant, loss, power, runs, share, short, two, within
-from launch.ladder.fit import Fit, optimum
-from launch.ladder.interval import LEVEL, Estimate
-from launch.ladder.notes import EXTRAPOLATION, epochs_unknown, failed, warnings
-from launch.ladder.page import Node, element, table
-from launch.ladder.show import constants_of
+from data import system
+from launch.config import to_dict
+from launch.ladder.backtest import EXTRAPOLATION, Backtest
+from launch.ladder.checks import epochs_unknown, warnings
+from launch.ladder.directory import Known, StudyDirectory
+from launch.ladder.fit import ScalingFit
+from launch.ladder.interval import TAIL, Estimated, four, students
+from launch.ladder.page import Markup, element, listed, note, section, table
+from launch.ladder.results import digest_of, run_of
+from launch.ladder.runs import ScalingRun, counted
+from launch.ladder.runs import table as columns_of
 from launch.ladder.subject import Subject
 from launch.ladder.surface import Surface
+from launch.run.directory import RunDirectory
+from launch.run.environment import environment
+from train.report.numbers import constant, power, short
 
-TAIL = (1 + LEVEL) / 2
-LEAST_BEND = 5e-4
-"""Exponent of the size, beyond one, from which on a law of FLOPs tells it."""
-SYMBOLS = {
+MIN_BEND = 5e-4
+"""Exponent of the size, beyond one, from which on a law of FLOPs shows it."""
+CONSTANTS = {
     "irreducible": "E, loss of endless parameters and tokens",
     "of_params": "A, of parameters",
     "of_tokens": "B, of tokens",
@@ -30,95 +38,159 @@ SYMBOLS = {
 }
 
 
-def opening(subject: Subject) -> list[Element]:
+def opening(subject: Subject) -> Iterator[Markup]:
     """The title, the figures that matter most, and what speaks against the rest."""
-    what = f"A table of {runs(len(subject.runs))}"
+    yield element("h1", f"Scaling study: {subject.name}")
+    what = f"A table of {counted(len(subject.runs))}"
     if subject.known:
         what = ", ".join(
             f"{Counter(row.state for row in rows)['done']} of {len(rows)} {kind}"
             for kind, held_out in (("cells of the grid done", False), ("held out", True))
             if (rows := [row for row in subject.known if row.cell.held_out == held_out])
         )
-    title = element("h1", f"Scaling study: {subject.name}")
-    made = [title, element("p", what, class_="soft"), *_failed(subject), _cards(subject)]
+    yield element("p", what, class_="soft")
+    if subject.fit:
+        if misses := [miss.warning for miss in subject.fit.missed]:
+            yield section("A backtest failed", listed(misses), class_="refused")
+        if bends := warnings(subject.runs):
+            yield section("What bends the law", listed(bends), class_="refused")
+    yield element("div", *_cards(subject), class_="cards")
     if subject.why:
-        head = element("h2", "No law is told from these runs")
-        why = element("ul", *(element("li", reason) for reason in subject.why))
-        made.append(element("section", head, why, *_lacking(subject), class_="refused"))
+        lacking = [
+            f"{row.cell.name}: {row.state}" + (f", {row.why}" if row.why else "")
+            for row in subject.known
+            if not row.cell.held_out and row.result is None
+        ]
+        cells = [element("h3", "Cells that lack"), listed(lacking)] if lacking else []
+        title = "No law follows from these runs"
+        yield section(title, listed(subject.why), *cells, class_="refused")
     if subject.stale:
-        head = element("h2", "The forecast is not compared")
-        made.append(element("section", head, element("p", subject.stale), class_="refused"))
-    return made
+        stale = element("p", subject.stale)
+        yield section("The forecast is not compared", stale, class_="refused")
 
 
-def _failed(subject: Subject) -> list[Element]:
-    """Backtests that failed, before all else, and what else speaks against the law."""
-    if not (found := subject.found):
-        return []
-    made = []
-    for title, told in (
-        ("A backtest failed", failed(found.missed)),
-        ("What bends the law", warnings(found.runs)),
-    ):
-        listed = element("ul", *(element("li", text) for text in told))
-        made += [element("section", element("h2", title), listed, class_="refused")] if told else []
-    return made
-
-
-def _cards(subject: Subject) -> Element:
-    cards = []
+def _cards(subject: Subject) -> Iterator[Markup]:
+    count = counted(len(subject.runs))
     if subject.runs:
         sizes, computes = zip(*((run.params, run.flops) for run in subject.runs), strict=True)
-        cards.append(
-            _card(
-                runs(len(subject.runs)),
-                f"N of {short(min(sizes))} to {short(max(sizes))}, "
-                f"{power(min(computes))} to {power(max(computes))} FLOPs",
-            )
+        yield _card(
+            count,
+            f"N of {short(min(sizes))} to {short(max(sizes))}, "
+            f"{power(min(computes))} to {power(max(computes))} FLOPs",
         )
-    for test in backtests(subject.found, subject.foretold):
-        if test.mean is not None:
-            came = f"{loss(test.mean)}, mean of {runs(test.runs)}, {_where(test)} the interval"
-            told = f"foretold {loss(test.loss.value)} ({within(test.loss)}), measured {came}"
-            cards.append(_card(share(test.off), f"{test.name}: {told}"))
-    if found := subject.found:
-        noise = noise_of(found)
-        about = f"spread of a run about the law, {within(noise, two)}; "
-        about += runs(len(subject.runs))
-        cards.append(_card(f"{two(noise.value)} nats", about))
-    return element("div", *cards, class_="cards")
+    for test in subject.backtests:
+        if test.measured is not None:
+            yield _card(
+                f"{test.off:+.2%}",
+                f"{test.name}: predicted {four(test.predicted.value)} ({test.predicted.ends()}), "
+                f"measured {four(test.measured)}, mean of {counted(test.runs)}, {_where(test)} the "
+                "interval",
+            )
+    if law_fit := subject.fit:
+        noise = noise_of(law_fit)
+        about = f"spread of a run about the law, {noise.ends(_two)}; {count}"
+        yield _card(f"{_two(noise.value)} nats", about)
 
 
-def _card(figure: str, text: str) -> Element:
+def _card(figure: str, text: str) -> Markup:
     return element("div", element("b", figure), element("span", text), class_="card")
 
 
+def _two(value: float) -> str:
+    return f"{value:#.2g}".rstrip(".")
+
+
 def _where(test: Backtest) -> str:
-    return "inside" if test.inside else "OUTSIDE"
+    return "OUTSIDE" if test.failed else "inside"
 
 
-def _lacking(subject: Subject) -> list[Element]:
-    """Cells of the grid that are not done."""
-    rows = [row for row in subject.known if not row.cell.held_out and row.result is None]
-    if not rows:
-        return []
-    told = (f"{row.cell.name}: {row.state}" + (f", {row.told}" if row.told else "") for row in rows)
-    return [element("h3", "Cells that lack"), element("ul", *(element("li", of) for of in told))]
-
-
-def noise_of(found: Fit) -> Estimate:
+def noise_of(law_fit: ScalingFit) -> Estimated:
     """Standard deviation of a run about the law, with the interval of normal noise."""
-    free = len(found.runs) - len(Surface._fields)
-    low, high = (found.noise * (free / float(chi2.ppf(p, free))) ** 0.5 for p in (TAIL, 1 - TAIL))
-    return Estimate(found.noise, low, high)
+    free = len(law_fit.runs) - len(Surface._fields)
+    ends = (law_fit.noise * (free / float(chi2.ppf(p, free))) ** 0.5 for p in (TAIL, 1 - TAIL))
+    return Estimated(law_fit.noise, *ends)
 
 
-def law(subject: Subject) -> list[Element]:
+def predicted(subject: Subject, drawn: Sequence[Markup]) -> Iterator[Markup]:
+    """What was predicted before it was known, and what came; under its picture, if there is one."""
+    parts, tests = [*drawn], subject.backtests
+    if tests:
+        head = ["what", "FLOPs", "runs", "predicted", "95 % interval", "measured"]
+        head += ["95 % interval of it", "predicted off by", "lies"]
+        parts.append(table(head, map(_compared, tests), frozenset({0, 8})))
+    if subject.fit and not subject.fit.left_out:
+        parts.append(note("Without the largest compute too few cells are left for a law."))
+    if at := subject.forecast:
+        parts.append(
+            note(
+                f"Written {at['written']} from {at['runs']} runs by {at['approach']}, before "
+                f"held-out cells were trained; inputs {at['inputs'][:16]}."
+            )
+        )
+    elif any(row.cell.held_out for row in subject.known) and not subject.stale:
+        parts.append(note("No forecast of the held-out cells has been written."))
+    if parts:
+        yield section("Predicted and measured", *parts)
+
+
+def _compared(test: Backtest) -> list[str]:
+    came = ["not yet", "", "", ""]
+    if test.measured is not None:
+        came = [four(test.measured), _of_seeds(test), f"{test.off:+.2%}", _where(test)]
+    elif test.losses:
+        came[0] = f"{len(test.losses)} of {test.runs} done"
+    law = [four(test.predicted.value), test.predicted.ends()]
+    return [test.name, power(test.flops), str(test.runs), *law, *came]
+
+
+def _of_seeds(test: Backtest) -> str:
+    """The interval of the mean of runs that differ by their seed alone."""
+    if (count := len(test.losses)) < 2:
+        return ""
+    mean = statistics.mean(test.losses)
+    half = students(count - 1) * statistics.stdev(test.losses) / count**0.5
+    return Estimated(mean, mean - half, mean + half).ends()
+
+
+def best(subject: Subject) -> Iterator[Markup]:
+    """The best size, tokens and loss at computes, by every approach."""
+    if not (law_fit := subject.fit):
+        return
+    rows, below = [], [note(f"From {counted(len(law_fit.runs))}; in parentheses 95 % intervals.")]
+    for place, flops in enumerate(map(power, subject.computes)):
+        for approach in subject.approaches:
+            at = approach["optimum"][place] if "optimum" in approach else {}
+            if "params" in at:
+                sizes = (_both(at[key], short) for key in ("params", "tokens"))
+                loss = _both(at["loss"], four) if at["loss"] else ""
+                rows.append([flops, approach["name"], *sizes, loss])
+            elif at:
+                why = f"{approach['name']} at {flops} FLOPs has none: {at['reason']}."
+                below.append(note(why))
+    for at in (subject.forecast or {}).get("at", []):
+        if model := at.get("model"):
+            text = (
+                f"At {power(at['flops'])} FLOPs the family's nearest model has width "
+                f"{model['width']}, {model['layers']} layers and {model['parameters']:,} "
+                "parameters."
+            )
+            below.append(element("p", text))
+    beyond = max(subject.computes) > max(run.flops for run in law_fit.runs)
+    marked = [note(EXTRAPOLATION)] if law_fit.missed and beyond else []
+    head = ["FLOPs", "approach", "N", "tokens", "loss of one run"]
+    yield section("The best size for a compute", *marked, table(head, rows, frozenset({1})), *below)
+
+
+def _both(estimated: dict[str, float], digits: Callable[[float], str]) -> str:
+    estimate = Estimated(**estimated)
+    return f"{digits(estimate.value)} ({estimate.ends(digits)})"
+
+
+def law(subject: Subject) -> Iterator[Markup]:
     """The constants of every approach, or why it has none."""
-    found = subject.found
-    if not found:
-        return []
-    surface = found.surface.law
+    if not (law_fit := subject.fit):
+        return
+    surface = law_fit.surface.law
     assert isinstance(surface, Surface)
     formula = element(
         "p",
@@ -128,114 +200,100 @@ def law(subject: Subject) -> list[Element]:
         element("sup", constant(surface.beta)),
         "; N: size in parameters, D: tokens, loss in nats a token.",
     )
-    rows: list[list[Node]] = []
-    count = str(len(found.runs))
-    for approach in found.approaches:
-        if approach.law is None:
-            rows.append([approach.name, f"none, because {approach.reason}", "", "", count])
-        for place, (name, told) in enumerate(constants_of(approach).items()):
-            of = "" if place else approach.name
-            lies = within(told, constant)
-            if why := approach.undetermined.get(name):
-                lies = f"not determined: {why}"
-            rows.append([of, SYMBOLS[name], constant(told.value), lies, count])
-    constants = table(
-        ["approach", "constant", "value", "95 % interval", "runs"], rows, frozenset({0, 1})
-    )
-    cost = found.cost
-    grows = f"^{1 + cost.exponent:.3f}" if abs(cost.exponent) > LEAST_BEND else ""
-    note = f"FLOPs = {cost.factor:.4g} N{grows} D in these runs."
+    rows, count = [], str(len(law_fit.runs))
+    for facts in subject.approaches:
+        name = facts["name"]
+        if "reason" in facts:
+            rows.append([name, f"none, because {facts['reason']}", "", "", count])
+        for key, of in facts.get("constants", {}).items():
+            if of["interval"]:
+                lies = " to ".join(map(constant, of["interval"]))
+            else:
+                lies = f"not determined: {of['undetermined']}"
+            rows.append([name, CONSTANTS[key], constant(of["value"]), lies, count])
+            name = ""
+    cost = law_fit.cost
+    grows = f"^{1 + cost.exponent:.3f}" if abs(cost.exponent) > MIN_BEND else ""
+    text = f"FLOPs = {cost.factor:.4g} N{grows} D in these runs."
     if subject.known:
-        note += (
+        text += (
             " N is a cell's training FLOPs a token over six, so that embeddings and attention are"
             " counted; the parameters themselves stand in the table of cells."
         )
-    if epochs_unknown(found.runs):
-        note += " It takes all tokens as fresh, read once."
-    return [_section("The law", formula, constants, _note(note))]
+    if epochs_unknown(law_fit.runs):
+        text += " It takes all tokens as fresh, read once."
+    head = ["approach", "constant", "value", "95 % interval", "runs"]
+    yield section("The law", formula, table(head, rows, frozenset({0, 1})), note(text))
 
 
-def best(subject: Subject, computes: Sequence[float]) -> list[Element]:
-    """The best size, tokens and loss at computes, by every approach."""
-    found = subject.found
-    if not found:
-        return []
-    rows: list[list[Node]] = []
-    reasons: list[str] = []
-    for flops in computes:
-        for approach in found.approaches:
-            told = optimum(found, approach, flops)
-            if not isinstance(told, str):
-                one_run = _both(told.loss) if told.loss else ""
-                sizes = [_both(told.params, short), _both(told.tokens, short), one_run]
-                rows.append([power(flops), approach.name, *sizes])
-            elif approach.law is not None:
-                reasons.append(f"{approach.name} at {power(flops)} FLOPs tells none: {told}.")
-    head = ["FLOPs", "approach", "N", "tokens", "loss of one run"]
-    made = table(head, rows, frozenset({1}))
-    beyond = any(flops > max(run.flops for run in found.runs) for flops in computes)
-    marked = [_note(EXTRAPOLATION)] if found.missed and beyond else []
-    note = _note(f"From {runs(len(found.runs))}; in parentheses 95 % intervals.")
-    why = [_note(reason) for reason in reasons]
-    return [_section("The best size for a compute", *marked, made, note, *why, *_models(subject))]
-
-
-def _models(subject: Subject) -> list[Element]:
-    """The family's models nearest to the best sizes that were asked of the forecast."""
-    told = [at for at in (subject.forecast or {}).get("at", []) if "model" in at]
-    return [
-        element(
-            "p",
-            f"At {power(at['flops'])} FLOPs the family's nearest model has width "
-            f"{at['model']['width']}, {at['model']['layers']} layers and "
-            f"{at['model']['parameters']:,} parameters.",
+def runs(subject: Subject) -> Iterator[Markup]:
+    """Every cell of a study, or every run of a table."""
+    text = "One run each; without a law their losses have no interval."
+    if law_fit := subject.fit:
+        half = students(law_fit.surface.free) * law_fit.noise
+        text = (
+            f"One run each. Another seed lies within {half:.2g} nats of the law 95 of 100 times; "
+            "the last column has the standard deviations by which a run lies off it."
         )
-        for at in told
+    if subject.known:
+        title, words = "Cells", frozenset({0, 1, 9})
+        head = ["cell", "state", "parameters", "without embeddings", "tokens", "FLOPs", "steps"]
+        head += ["loss", "off the law", ""]
+        rows = [_cell(row, law_fit) for row in subject.known]
+    else:
+        title, words = "Runs", frozenset({0})
+        head = ["run", "N", "tokens", "FLOPs", "loss", "off the law"]
+        rows = [_run(run, law_fit) for run in subject.runs]
+    yield section(title, table(head, rows, words), note(text), class_="long")
+
+
+def _cell(row: Known, law_fit: ScalingFit | None) -> list[str]:
+    cell = row.cell
+    ended = _run(run_of(cell, row.result), law_fit)[-2:] if row.result else ["", ""]
+    return [
+        element("code", cell.name),
+        f"{row.state}, held out" if cell.held_out else row.state,
+        f"{cell.parameters:,}",
+        f"{cell.parameters_without_embeddings:,}",
+        f"{cell.tokens:,}",
+        power(cell.flops),
+        f"{cell.config.train.steps:,}",
+        *ended,
+        row.why,
     ]
 
 
-def _both(estimate: Estimate, digits: Callable[[float], str] = loss) -> str:
-    return f"{digits(estimate.value)} ({within(estimate, digits)})"
+def _run(run: ScalingRun, law_fit: ScalingFit | None) -> list[str]:
+    off = f"{law_fit.residual(columns_of([run]))[0]:+.1f}" if law_fit else ""
+    sizes = [f"{run.params:,.0f}", f"{run.tokens:,.0f}", power(run.flops)]
+    return [run.name, *sizes, four(run.loss), off]
 
 
-def foretold(subject: Subject, drawn: Sequence[Element]) -> list[Element]:
-    """What was told before it was known, and what came; under its picture, if there is one."""
-    rows: list[list[Node]] = []
-    for test in backtests(subject.found, subject.foretold):
-        came = ["not yet", "", "", ""]
-        if test.mean is not None:
-            came = [loss(test.mean), _of_seeds(test), share(test.off), _where(test)]
-        elif test.losses:
-            came[0] = f"{len(test.losses)} of {test.runs} done"
-        told = [loss(test.loss.value), within(test.loss)]
-        rows.append([test.name, power(test.flops), str(test.runs), *told, *came])
-    head = ["what", "FLOPs", "runs", "foretold", "95 % interval", "measured"]
-    head += ["95 % interval of it", "foretold off by", "lies"]
-    made = [*drawn, table(head, rows, frozenset({0, 8}))] if rows else []
-    if subject.found and not subject.found.left_out:
-        made.append(_note("Without the largest compute too few cells are left for a law."))
-    if subject.forecast:
-        at = subject.forecast
-        note = f"Written {at['made']} from {at['runs']} runs by {at['approach']}, before held-out "
-        made.append(_note(f"{note}cells were trained; inputs {at['inputs'][:16]}."))
-    elif subject.study and any(row.cell.held_out for row in subject.known) and not subject.stale:
-        made.append(_note("No forecast of the held-out cells has been written."))
-    return [_section("Foretold and measured", *made)] if made else []
+def origin(subject: Subject) -> Iterator[Markup]:
+    """Versions, digests and settings."""
+    lines, settings = [f"This page: {_versions(environment())}"], []
+    if study := subject.study:
+        lines += [f"Cells: {versions}" for versions in sorted(set(_environments(study)))]
+        digests = {row.result["data_digest"] for row in subject.known if row.result}
+        lines += [f"Data digest {digest}" for digest in sorted(digests)]
+        grid = [cell.name for cell in study.cells if not cell.held_out]
+        lines.append(f"Digest of the results that the law is fitted to: {digest_of(study, grid)}")
+        text = yaml.safe_dump(to_dict(study.study), sort_keys=False)
+        summary = element("summary", "Settings of the study")
+        settings.append(element("details", summary, element("pre", text)))
+    yield section("Made with", listed(lines, "code"), *settings, class_="long")
 
 
-def _of_seeds(test: Backtest) -> str:
-    """The interval of the mean of runs that differ by their seed alone."""
-    if len(test.losses) < 2:
-        return ""
-    count = len(test.losses)
-    reach = float(t.ppf(TAIL, count - 1)) * test.deviation / count**0.5
-    assert test.mean is not None
-    return within(Estimate(test.mean, test.mean - reach, test.mean + reach))
+def _environments(study: StudyDirectory) -> Iterator[str]:
+    """Versions that cells were trained with; none of a file that is not there or is damaged, as no
+    result needs it."""
+    for path in (run for cell in study.cells for run in study.runs_of(cell)):
+        try:
+            yield from map(_versions, system.read_json(RunDirectory(path).environment))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
 
 
-def _section(title: str, *children: Node) -> Element:
-    return element("section", element("h2", title), *children)
-
-
-def _note(text: str) -> Element:
-    return element("p", text, class_="note")
+def _versions(start: dict[str, Any]) -> str:
+    versions = {"python": start["python"], **start["versions"]}
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,29 +1,29 @@
-"""Short runs of one model in this process, for checks that compare models of several widths."""
+"""Short runs of one model in this process, to time its steps and to compare models of several
+widths."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 
 from data.batch import Batch
 from launch.config import RunConfig
 from launch.run import build
+from launch.run.room import step_bytes
 from train.feed import local_rows, replicated, to_global
 from train.guard.spikes import NO_CEILING
 from train.state import TrainState, init_state
 
 Report = Callable[[str], None]
-"""Told of what is done."""
+"""Called with a line for each thing that is done."""
 
 
 class ShortRun:
-    """A model compiled once on the current mesh, to be trained on the same rows again and again."""
+    """A model compiled once on the current mesh, to be trained from the start again and again."""
 
-    def __init__(self, config: RunConfig, batches: Sequence[Batch]) -> None:
+    def __init__(self, config: RunConfig) -> None:
         backend = jax.default_backend()
-        self.batches = batches
         self.model = config.model.resolve(backend)
         self.train = build.resolve_train(config.train, self.model, backend)
         length, optimizer = config.data.sequence_length, self.train.optimizer
@@ -36,17 +36,26 @@ class ShortRun:
         shapes = config.data.batch_shapes(self.train.batch_size)
         self._step, _ = build.compile_train_step(state, self.train, shapes)
 
-    def states(self, rate: float, seed: int) -> Iterator[tuple[TrainState, float]]:
+    @property
+    def bytes(self) -> int:
+        """Memory of a device that a step takes, by the compiler."""
+        size = step_bytes(self._step)
+        assert size is not None, "the compilers of CPU, GPU and TPU have it"
+        return size
+
+    def states(
+        self, batches: Iterable[Batch], rate: float, seed: int
+    ) -> Iterator[tuple[TrainState, float]]:
         """The initial state, then that after every step with the loss that the step began with.
 
-        `rate` is the peak of the schedule. A state is given up once the next one is asked for.
+        `rate` is the peak of the schedule. A state is given up once the next is asked for.
         """
         optimizer = dataclasses.replace(self.train.optimizer, learning_rate=rate)
         rates = build.schedule(dataclasses.replace(self.train, optimizer=optimizer), 1)
         ceiling = replicated(NO_CEILING)
         state = self._fresh(jax.random.key(seed))
         yield state, math.nan
-        for number, batch in enumerate(self.batches):
+        for number, batch in enumerate(batches):
             state, metrics = self._step(state, batch, replicated(rates(number)), ceiling)
             yield state, float(metrics.loss)
 
@@ -57,25 +66,15 @@ def batches_of(config: RunConfig) -> list[Batch]:
     rows.check(config.model)
     size = config.train.batch_size
     own = local_rows(size)
-    found = rows.batches(0, size, own)
     return [
         to_global(batch, own, size)
-        for _, batch in zip(range(config.train.steps), found, strict=False)
+        for _, batch in zip(range(config.train.steps), rows.batches(0, size, own), strict=False)
     ]
 
 
-class Compared(NamedTuple):
-    """One of the runs that differ in width and parametrization."""
-
-    parametrization: str
-    width: int
-    config: RunConfig
-
-
-def compared(base: RunConfig, widths: Sequence[int]) -> list[Compared]:
+def short_runs(base: RunConfig, widths: Sequence[int]) -> Iterator[tuple[str, int, ShortRun]]:
     """`base` at every width under the standard parametrization, and then under muP."""
-    return [
-        Compared(kind, width, dataclasses.replace(base, model=base.model.widened(width, kind)))
-        for kind in ("standard", "mup")
-        for width in widths
-    ]
+    for kind in ("standard", "mup"):
+        for width in widths:
+            model = base.model.widened(width, kind)
+            yield kind, width, ShortRun(dataclasses.replace(base, model=model))

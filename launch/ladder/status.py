@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from launch.ladder import chart
 from launch.ladder.cells import Cell, predecessor
 from launch.ladder.claims import clock
 from launch.ladder.directory import Known, StudyDirectory
@@ -17,37 +18,36 @@ from launch.ladder.runs import budgets
 from launch.process.typed import near
 
 COLORS = {"done": "#3b7a57", "running": "#e0a030", "failed": "#b3262f", "waiting": "#b8bec4"}
-BESIDE = 1.06
+SEEDS_APART = 1.06
 """Ratio of the places of two seeds of a cell in the picture."""
 HEAD = f"{'cell':<28}{'FLOPs':>9}{'state':>9}{'step':>16}{'loss':>9}"
 
 
+@chart.styled()
 def show(study: StudyDirectory) -> None:
     """Print the table, with reasons below their cells, and draw status.png."""
     now = clock(study.path)
     known = [study.known(cell, now) for cell in study.cells]
     print(HEAD + "\n" + "-" * len(HEAD))
     for row in known:
-        cell = row.cell
+        cell, steps = row.cell, row.cell.config.train.steps
         name = cell.name + ("*" if cell.held_out else "")
-        steps = cell.config.train.steps
         done = steps if row.result else study.last_step(cell)
         loss = f"{row.result['loss']:.4f}" if row.result else ""
         line = f"{name:<28}{cell.flops:>9.3g}{row.state:>9}{f'{done:,}/{steps:,}':>16}{loss:>9}"
         print(line.rstrip())
-        if row.told:
-            indent = " " * 4
-            print(textwrap.fill(row.told, 80, initial_indent=indent, subsequent_indent=indent))
+        for line in textwrap.wrap(row.why, 76):
+            print(f"    {line}")
     counts = Counter(row.state for row in known)
     print("\n" + ", ".join(f"{counts[state]} {state}" for state in COLORS if counts[state]))
     if (hours := hours_left(study, known)) is not None:
         print(f"about {in_words(hours)} of training are left, one cell at a time")
     if any(row.cell.held_out for row in known):
-        print("* held out: trained once it is foretold")
+        print("* held out: trained once it is predicted")
     if counts["failed"]:
         print(study.remedy)
     picture = study.path / "status.png"
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
+    figure = Figure(figsize=(7.2, 4.2), dpi=150)
     draw(figure.subplots(), known)
     try:
         figure.savefig(picture)
@@ -75,14 +75,14 @@ def hours_left(study: StudyDirectory, known: list[Known]) -> float | None:
     left = [row.cell for row in known if row.state in ("running", "waiting")]
     if not paces or not left:
         return None
-    return sum(_seconds(study, cell, paces) for cell in left) / 3600
 
+    def seconds_of(cell: Cell) -> float:
+        width = min(paces, key=lambda width: abs(math.log(width / cell.width)))
+        before = predecessor(cell, study.cells)
+        done = max(study.last_step(cell), before.branching if before else 0)
+        return (1 - done / cell.config.train.steps) * cell.flops * median(paces[width])
 
-def _seconds(study: StudyDirectory, cell: Cell, paces: dict[int, list[float]]) -> float:
-    width = min(paces, key=lambda width: abs(math.log(width / cell.width)))
-    before = predecessor(cell, study.cells)
-    done = max(study.last_step(cell), before.branching if before else 0)
-    return (1 - done / cell.config.train.steps) * cell.flops * median(paces[width])
+    return sum(map(seconds_of, left)) / 3600
 
 
 def draw(axes: Axes, known: list[Known]) -> None:
@@ -93,7 +93,7 @@ def draw(axes: Axes, known: list[Known]) -> None:
         seeds.setdefault((row.cell.parameters, row.cell.flops), []).append(row)
     for state, color in COLORS.items():
         places = [
-            (parameters * BESIDE ** (place - (len(rows) - 1) / 2), flops)
+            (parameters * SEEDS_APART ** (place - (len(rows) - 1) / 2), flops)
             for (parameters, flops), rows in seeds.items()
             for place, row in enumerate(rows)
             if row.state == state
@@ -102,26 +102,14 @@ def draw(axes: Axes, known: list[Known]) -> None:
             label = f"{len(places)} {state}"
             axes.scatter(*zip(*places, strict=True), s=80, color=color, label=label, zorder=2)
     for place, rows in seeds.items():
-        losses = [row.result["loss"] for row in rows if row.result]
-        if losses:
-            axes.annotate(
-                f"{mean(losses):.3f}",
-                place,
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                size=7,
-            )
+        if losses := [row.result["loss"] for row in rows if row.result]:
+            above = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{mean(losses):.3f}", place, **above, size=7)
     sizes = sorted({row.cell.parameters for row in known})
     computes = budgets(np.array([row.cell.flops for row in known]))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="training FLOPs")
     axes.set_xticks(sizes, [EngFormatter(places=0, sep="")(size) for size in sizes], rotation=45)
     axes.set_yticks([at.flops for at in computes], [f"{at.flops:.2g}" for at in computes])
     axes.minorticks_off()
     axes.margins(0.12)
-    axes.set_xlabel("parameters")
-    axes.set_ylabel("training FLOPs")
-    axes.grid(color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)

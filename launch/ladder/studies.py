@@ -7,7 +7,7 @@ from pathlib import Path
 from data import system
 from data.config import DataConfig
 from launch.config import RunConfig, load_dict
-from launch.ladder.study import Power, Row, Study, from_dict
+from launch.ladder.study import GridRow, Power, Study, from_dict
 from launch.presets.preset import preset
 from model.families.family import Proportions
 from train.config import CheckpointConfig
@@ -24,14 +24,14 @@ def smoke() -> Study:
         learning_rate=Power(factor=4e-3),
         batch_tokens=Power(factor=512),
         grid=(
-            Row(widths=(16, 32), flops=1e10),
-            Row(widths=(16, 32), flops=2e10),
+            GridRow(widths=(16, 32), flops=1e10),
+            GridRow(widths=(16, 32), flops=2e10),
         ),
     )
 
 
 def laptop() -> Study:
-    """27 cells of 33 K to 409 K parameters on Python's standard library, and one to foretell.
+    """27 cells of 33 K to 409 K parameters on Python's standard library, and one to predict.
 
     Widths 32 to 80 at depth width / 16, over budgets from 5e11 to 4e12 FLOPs; the held-out cell,
     width 80, has eight times the compute of the largest. All are trained with three seeds, in
@@ -48,12 +48,12 @@ def laptop() -> Study:
         learning_rate=Power(factor=0.15, params=-0.32),
         batch_tokens=Power(factor=512),
         grid=(
-            Row(widths=(32,), flops=5e11, seeds=seeds),
-            Row(widths=(32, 48), flops=1e12, seeds=seeds),
-            Row(widths=(32, 48, 64), flops=2e12, seeds=seeds),
-            Row(widths=(48, 64, 80), flops=4e12, seeds=seeds),
+            GridRow(widths=(32,), flops=5e11, seeds=seeds),
+            GridRow(widths=(32, 48), flops=1e12, seeds=seeds),
+            GridRow(widths=(32, 48, 64), flops=2e12, seeds=seeds),
+            GridRow(widths=(48, 64, 80), flops=4e12, seeds=seeds),
         ),
-        held_out=(Row(widths=(80,), flops=3.2e13, seeds=seeds),),
+        held_out=(GridRow(widths=(80,), flops=3.2e13, seeds=seeds),),
     )
 
 

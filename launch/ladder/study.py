@@ -30,8 +30,8 @@ digest, wherever they lie."""
 REPLACED = (
     "data.seed train.steps train.batch_size train.seed train.optimizer.learning_rate"
 ).split()
-"""Fields of RunConfig that each cell has of its own, by its row and the rules, beside those of the
-model that follow from its width."""
+"""Fields of RunConfig that each cell has of its own, by its row and the rules, next to those of
+the model that follow from its width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Power:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class GridRow:
     """Widths that are trained for the same FLOPs, or the same tokens a parameter."""
 
     widths: tuple[Size, ...]
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Cells to train, and those to foretell."""
+    """Cells to train, and those to predict."""
 
     base: RunConfig
     """What all cells have in common; sizes, steps, batch, rate and seeds are replaced."""
@@ -90,10 +90,10 @@ class Study:
     """Peak learning rate."""
     batch_tokens: Power
     """Tokens of a batch; rounded to whole rows, at least one."""
-    grid: tuple[Row, ...]
+    grid: tuple[GridRow, ...]
     """The cells the law is fitted to."""
-    held_out: tuple[Row, ...] = field(default=())
-    """Cells that are foretold before they are trained."""
+    held_out: tuple[GridRow, ...] = field(default=())
+    """Cells that are predicted before they are trained."""
 
     def __post_init__(self) -> None:
         if not self.grid:
@@ -134,8 +134,8 @@ def from_dict(values: Mapping[str, Any], where: str) -> Study:
 
 
 def differences(old: Study, new: Study) -> list[str]:
-    """Lines `field: was X, now Y` for all that differs beside the grid, which may grow, and what
-    has no part in a result."""
+    """Lines `field: was X, now Y` for all that differs but the grid, which may grow, and what has
+    no part in a result."""
     before, now = (dict(leaves(to_dict(study))) for study in (old, new))
     return [
         f"{name}: was {before.get(name, 'absent')}, now {now.get(name, 'absent')}"

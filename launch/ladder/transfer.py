@@ -1,12 +1,16 @@
 """Learning-rate transfer: whether the best rate of a narrow model is that of a wide one."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from launch.config import RunConfig
-from launch.ladder.short import Report, ShortRun, batches_of, compared
+from launch.ladder import chart
+from launch.ladder.short import Report, batches_of, short_runs
 
 TAIL = 8
 """The loss of a run is the mean over its last steps, one in so many; each saw its rows once."""
@@ -42,16 +46,15 @@ def check(
     """A curve for each width under both parametrizations; muP is based on the model of `base`. It
     runs on the current mesh."""
     batches, last = batches_of(base), max(1, base.train.steps // TAIL)
-    found = []
-    for kind, width, config in compared(base, widths):
-        run = ShortRun(config, batches)
+    curves = []
+    for kind, width, run in short_runs(base, widths):
         losses = np.zeros(len(rates))
         for number, rate in enumerate(rates):
-            seen = [[loss for _, loss in run.states(rate, seed)] for seed in range(seeds)]
-            losses[number] = np.mean([loss[-last:] for loss in seen])
+            states = (run.states(batches, rate, seed) for seed in range(seeds))
+            losses[number] = np.mean([[loss for _, loss in of][-last:] for of in states])
             report(f"{kind} of width {width} at {rate:.2g}: {losses[number]:.4f}")
-        found.append(Curve(kind, width, np.array(rates), losses))
-    return found
+        curves.append(Curve(kind, width, np.array(rates), losses))
+    return curves
 
 
 def moved(curves: Sequence[Curve]) -> float | None:
@@ -63,27 +66,31 @@ def moved(curves: Sequence[Curve]) -> float | None:
     return float(np.log(last.best / first.best) / np.log(first.rates[1] / first.rates[0]))
 
 
+def by_kind(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """The curves of each parametrization."""
+    return [list(own) for _, own in groupby(curves, lambda curve: curve.parametrization)]
+
+
 def verdict(curves: Sequence[Curve]) -> str:
     """The losses as a table, the best rates, and whether they transfer."""
     lines = []
-    for parametrization in dict.fromkeys(curve.parametrization for curve in curves):
-        own = [curve for curve in curves if curve.parametrization == parametrization]
+    for own in by_kind(curves):
         rates = "".join(f"{rate:>9.2g}" for rate in own[0].rates)
-        lines.append(f"{parametrization:<12}{rates}     best")
+        lines.append(f"{own[0].parametrization:<12}{rates}     best")
         for curve in own:
             losses = "".join(f"{loss:>9.4f}" for loss in curve.losses)
             best = "not in the grid" if curve.best is None else f"{curve.best:.2g}"
             lines.append(f"{f'width {curve.width}':<12}{losses}  {best:>7}")
-        lines.append(f"{parametrization}: {_told(own)}\n")
+        lines.append(f"{own[0].parametrization}: {_conclusion(own)}\n")
     return "\n".join(lines).rstrip()
 
 
-def _told(curves: Sequence[Curve]) -> str:
+def _conclusion(curves: Sequence[Curve]) -> str:
     far = moved(curves)
     if far is None:
         lost = next(curve for curve in (curves[0], curves[-1]) if curve.best is None)
         return (
-            f"not told, because the best rate of width {lost.width} is not inside the grid; "
+            f"not known, because the best rate of width {lost.width} is not inside the grid; "
             "try --lowest and --octaves that reach beyond it"
         )
     word = "transfers" if abs(far) < 1 else "does not transfer"
@@ -91,3 +98,25 @@ def _told(curves: Sequence[Curve]) -> str:
         f"the best rate {word}: from width {curves[0].width} to {curves[-1].width} it moves by "
         f"{far:+.2f} steps of the grid"
     )
+
+
+@chart.styled()
+def draw(curves: Sequence[Curve], folder: Path) -> None:
+    """Loss over learning rate, a panel for each parametrization, a curve for each width."""
+    figure = Figure(figsize=(9, 4.2))
+    kinds = by_kind(curves)
+    losses = np.concatenate([curve.losses for curve in curves])
+    low, high = float(np.nanmin(losses)), float(np.nanmax(losses))
+    for own, axes in zip(kinds, figure.subplots(1, len(kinds), sharey=True), strict=True):
+        for curve, color in zip(own, chart.in_order(len(own)), strict=True):
+            label = f"width {curve.width}"
+            axes.plot(curve.rates, curve.losses, "o-", ms=3, lw=1.4, color=color, label=label)
+            if curve.best is not None:
+                axes.axvline(curve.best, color=color, lw=1, ls=":")
+        chart.doubling(axes, curves[0].rates)
+        axes.set_xlabel("peak learning rate (dotted: the best)")
+        axes.set_title(chart.PARAMETRIZATIONS[own[0].parametrization], fontsize=11)
+        axes.set_ylim(low - 0.05, min(low + 1.2, high + 0.05))
+        axes.legend()
+    figure.axes[0].set_ylabel("loss at the end, nats a token")
+    chart.save_and_name(figure, folder, "transfer")

@@ -61,13 +61,19 @@ def require_room(state: TrainState, available: int, besides: float | None = None
     )
 
 
-def compiled_size(compiled: jax.stages.Compiled, available: int) -> str:
-    """What the compiler gives the step against what a device has, in words; nothing if it does not
-    say. Its peak is not taken: on CPU it leaves the temporaries out."""
+def step_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Bytes of a device that the step takes by the compiler, None if it does not say. Its peak is
+    not taken: on CPU it leaves the temporaries out."""
     analysis = compiled.memory_analysis()
     if analysis is None:
+        return None
+    size = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    return size + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+
+
+def compiled_size(compiled: jax.stages.Compiled, available: int) -> str:
+    """`step_bytes` against what a device has, in words; nothing if the compiler does not say."""
+    if (peak := step_bytes(compiled)) is None:
         return ""
-    peak = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    peak += analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     more = ", more than there is" if peak > available else ""
     return f"; it takes {size(peak)} of a device (compiler){more}"

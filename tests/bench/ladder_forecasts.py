@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from launch.ladder.fit import Fit, fit, foretell, optimum
-from launch.ladder.notes import failed, warnings
+from launch.ladder.checks import warnings
+from launch.ladder.fit import ScalingFit, fit, optimum, predict
 from launch.ladder.runs import Table, cost_of
 from launch.ladder.surface import Surface, fit_squares
 from tests.bench.ladder_runs import SPAN, TRUTH, ladder, named, shifted
@@ -42,21 +42,21 @@ def coverage(sets: int | None) -> Iterator[str]:
 def _covered(
     budgets: int, sizes: int, seeds: int, noise: float, chance: np.random.Generator
 ) -> tuple[float, float, float, float] | None:
-    """Whether the loss lay inside, whether the size did (NaN if none was told), half the interval
+    """Whether the loss lay inside, whether the size did (NaN if there was none), half the interval
     over the loss, and whether the backtest failed; None if refused."""
     cells = ladder(np.geomspace(1e18, 1e20, budgets), sizes)
     runs = cells.take(np.repeat(np.arange(budgets * sizes), seeds))
-    found = fit(named(runs._replace(loss=runs.loss + chance.normal(0, noise, len(runs.loss)))))
-    if found.refused:
+    law_fit = fit(named(runs._replace(loss=runs.loss + chance.normal(0, noise, len(runs.loss)))))
+    if law_fit.refused:
         return None
     flops = BEYOND * float(runs.flops.max())
     size = TRUTH.optimal_params(flops)
-    told = foretell(found, size, flops / (6 * size), SEEDS)
+    loss = predict(law_fit, size, flops / (6 * size), SEEDS)
     came = TRUTH.loss(size, flops / (6 * size)) + chance.normal(0, noise, SEEDS).mean()
-    best = optimum(found, found.surface, flops)
-    held = math.nan if isinstance(best, str) else best.params.low < size < best.params.high
-    half = (told.high - told.low) / 2 / told.value
-    return told.low < came < told.high, held, half, bool(found.missed)
+    best = optimum(law_fit, law_fit.surface, flops)
+    sized = math.nan if isinstance(best, str) else best.params.low < size < best.params.high
+    half = (loss.high - loss.low) / 2 / loss.value
+    return loss.low < came < loss.high, sized, half, bool(law_fit.missed)
 
 
 BENDS = (-0.004, -0.0024, 0.004)
@@ -70,27 +70,27 @@ def bent(sets: int | None) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     cells = ladder(np.geomspace(1e18, 1e20, 4), 4)
     for bend in BENDS:
-        chance, held = np.random.default_rng(0), []
+        chance, inside = np.random.default_rng(0), []
         for _ in range(sets):
             noise = chance.normal(0, 0.004, len(cells.loss)) + _bend(bend, cells.flops)
-            found = fit(named(shifted(cells, np.arange(16), noise)))
-            if found.missed:
-                both = found, found._replace(missed=[])
-                held.append([_inside(of, beyond, bend) for beyond in (8, 100) for of in both])
-        counts = np.sum(held, axis=0) if held else [0] * 4
-        yield f"| {bend} | {len(held)} | {' | '.join(map(str, counts))} |"
+            law_fit = fit(named(shifted(cells, np.arange(16), noise)))
+            if law_fit.missed:
+                both = law_fit, law_fit._replace(missed=[])
+                inside.append([_inside(of, beyond, bend) for beyond in (8, 100) for of in both])
+        counts = np.sum(inside, axis=0) if inside else [0] * 4
+        yield f"| {bend} | {len(inside)} | {' | '.join(map(str, counts))} |"
 
 
 def _bend(bend: float, flops: np.ndarray) -> np.ndarray:
     return bend / 2 * np.log(flops / 1e18) ** 2
 
 
-def _inside(found: Fit, beyond: float, bend: float) -> bool:
-    flops = beyond * max(run.flops for run in found.runs)
+def _inside(law_fit: ScalingFit, beyond: float, bend: float) -> bool:
+    flops = beyond * max(run.flops for run in law_fit.runs)
     size = TRUTH.optimal_params(flops)
-    told = foretell(found, size, flops / (6 * size))
+    loss = predict(law_fit, size, flops / (6 * size))
     true = TRUTH.loss(size, flops / (6 * size)) + float(_bend(bend, np.array(flops)))
-    return told.low < true < told.high
+    return loss.low < true < loss.high
 
 
 SMALL = Surface(1.3, 28.0, 165.0, 0.30, 0.36)
@@ -103,12 +103,12 @@ BARE = 12 * np.maximum(1, WIDTHS // 64) * WIDTHS**2.0
 
 def embeddings(_: int | None) -> Iterator[str]:
     """Runs whose loss follows SMALL in parameters without embeddings, while those of VOCABULARY
-    tokens, tied to the output, are counted or not; without noise. What a fit would tell if it told
-    it in any case, and what is said."""
+    tokens, tied to the output, are counted or not; without noise. What a fit would say if it were
+    not refused, and what is said."""
     yield "| N counts them, FLOPs | budgets | size, loss at 8 x | at 100 x | what is said |"
     yield "|---|---|---|---|---|"
-    for least in (1e15, 1e17, 1e19):
-        budgets = np.geomspace(least, 1000 * least, 5)
+    for lowest in (1e15, 1e17, 1e19):
+        budgets = np.geomspace(lowest, 1000 * lowest, 5)
         rows = [
             (bare, width, flops)
             for flops in budgets
@@ -118,7 +118,7 @@ def embeddings(_: int | None) -> Iterator[str]:
         bare, width, flops = np.array(rows).T
         tokens = flops / (6 * bare)
         full, losses = bare + VOCABULARY * width, SMALL.loss(bare, tokens)
-        span = f"{least:.0e} to {1000 * least:.0e}".replace("+", "")
+        span = f"{lowest:.0e} to {1000 * lowest:.0e}".replace("+", "")
         for name, runs in {
             "no, 6 N D": Table(bare, tokens, flops, losses),
             "yes, 6 N D": Table(full, tokens, 6 * full * tokens, losses),
@@ -130,14 +130,19 @@ def embeddings(_: int | None) -> Iterator[str]:
 
 def _biased(runs: Table, largest: float, counted: int) -> str:
     surface, cost = fit_squares(runs), cost_of(runs)
-    told = []
+    biases = []
     for beyond in (8, 100):
         best = SMALL.optimal_params(beyond * largest)
         size = best + counted * float(np.interp(best, BARE, WIDTHS))
         tokens = beyond * largest / (6 * best)
         flops = cost.factor * size ** (1 + cost.exponent) * tokens
         off = surface.loss(size, tokens) / SMALL.loss(best, tokens) - 1
-        told.append(f"{surface.optimal_params(flops, cost) / size - 1:+.0%}, {off:+.2%}")
-    found = fit(named(runs))
-    said = [*found.refused, *failed(found.missed), *warnings(found.runs), "nothing"][0]
-    return " | ".join([*told, textwrap.shorten(said, 60, placeholder=" ...")])
+        biases.append(f"{surface.optimal_params(flops, cost) / size - 1:+.0%}, {off:+.2%}")
+    law_fit = fit(named(runs))
+    said = [
+        *law_fit.refused,
+        *(miss.warning for miss in law_fit.missed),
+        *warnings(law_fit.runs),
+        "nothing",
+    ][0]
+    return " | ".join([*biases, textwrap.shorten(said, 60, placeholder=" ...")])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from launch.ladder.runs import Run, Table
+from launch.ladder.runs import ScalingRun, Table
 from launch.ladder.surface import Surface
 
 TRUTH = Surface(1.69, 406.4, 410.7, 0.34, 0.28)
@@ -36,13 +36,13 @@ def shifted(runs: Table, rows: np.ndarray, by: float | np.ndarray) -> Table:
     return runs._replace(loss=loss)
 
 
-def short(runs: Table, rows: np.ndarray, share: float, *, told: bool) -> Table:
-    """Those runs stopped at a share of their tokens; `told` if the table has the tokens they saw,
-    beside the compute they were planned for."""
+def short(runs: Table, rows: np.ndarray, share: float, *, known: bool) -> Table:
+    """Those runs stopped at a share of their tokens; `known` if the table has the tokens they saw,
+    next to the compute they were planned for."""
     seen = runs.tokens.copy()
     seen[rows] *= share
     apart = TRUTH.loss(runs.params, seen) - TRUTH.loss(runs.params, runs.tokens)
-    return runs._replace(loss=runs.loss + apart, tokens=seen if told else runs.tokens)
+    return runs._replace(loss=runs.loss + apart, tokens=seen if known else runs.tokens)
 
 
 def upside_down(runs: Table) -> Table:
@@ -55,6 +55,6 @@ def only(runs: Table, *sizes: int) -> Table:
     return runs.take(np.isin(np.arange(len(runs.loss)) % SIZES, sizes))
 
 
-def named(runs: Table) -> list[Run]:
+def named(runs: Table) -> list[ScalingRun]:
     rows = zip(*runs, strict=True)
-    return [Run(f"run {n}", *map(float, row)) for n, row in enumerate(rows)]
+    return [ScalingRun(f"run {n}", *map(float, row)) for n, row in enumerate(rows)]

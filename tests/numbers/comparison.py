@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-RENAMED: dict[str, str] = {"least": "lower_bound", "held_back": "not_fitted"}
+RENAMED: dict[str, str] = {
+    "foretold": "predicted",
+    "least": "lower_bound",
+    "held_back": "not_fitted",
+}
 """Keys of the old side by their names on the new one; a key may be several with dots between."""
 ADDED: dict[str, Any] = {"model.kind": "decoder"}
 """Ends of names that the new side alone has, as fields are that are younger than the old one, with

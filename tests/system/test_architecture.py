@@ -40,9 +40,6 @@ HEAVY = ("jax", "flax", "grain", "orbax", "tensorflow_datasets", "optax")
 FORBIDDEN = ("utils.py", "common.py", "helpers.py", "misc.py")
 LONGEST = 300
 
-# To be emptied.
-TWICE = ["Run"]
-
 
 def name_of(path: Path) -> str:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -151,7 +148,7 @@ def test_class_names_are_unique() -> None:
         for path in (ROOT / folder).rglob("*.py")
         for name in re.findall(r"^ *class (\w+)", path.read_text(encoding="utf-8"), re.M)
     )
-    assert not {name for name, count in classes.items() if count > 1} - {*TWICE}
+    assert not {name for name, count in classes.items() if count > 1}
 
 
 def test_every_code_folder_is_in_the_package_list() -> None:

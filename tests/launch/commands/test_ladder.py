@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from launch.cli import main
-from launch.ladder.isoflop import Unfit, valley
+from launch.ladder.power_law import Unfit, valley
 from launch.ladder.runs import Table, budgets
 from launch.ladder.surface import Surface
 from tests.bench.ladder_runs import TARGET, TRUTH, sound
@@ -30,16 +30,16 @@ def written(path: Path, noise: float, spoilt: float = 0.0) -> str:
     return str(path)
 
 
-def test_a_sound_table_tells_the_true_size(
+def test_a_sound_table_shows_the_true_size(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(tmp_path / "runs.csv", 0.005)
     words = ["ladder", "fit", "--csv", path, "--columns", NAMED]
     assert main([*words, "--flops", str(TARGET), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    left = told["largest_left_out"]
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    left = facts["largest_left_out"]
     assert left["low"] < left["measured"] < left["high"] < left["low"] + 0.1
-    squares, _, parabola, envelope = told["approaches"]
+    squares, _, parabola, envelope = facts["approaches"]
     for approach in (squares, parabola):
         size = approach["optimum"][0]["params"]
         assert size["low"] < TRUTH.optimal_params(TARGET) < size["high"] < 2 * size["low"]
@@ -120,7 +120,7 @@ def published_table(path: Path) -> Table:
     return Table(params, flops / (6 * params), flops, loss)
 
 
-def test_the_guides_command_fits_a_table_like_the_published_one(
+def test_the_guides_command_fits_a_table_like_what_was_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     guide = (ROOT / "docs" / "ladder.md").read_text(encoding="utf-8")
@@ -136,14 +136,14 @@ def test_the_guides_command_fits_a_table_like_the_published_one(
     assert main(words[: words.index("--exclude")]) == 1
     assert set(re.findall(r"line (\d+) has a loss", capsys.readouterr().err)) <= set(words[-8:])
     assert main([*words, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["runs"] == 237
-    for approach in told["approaches"][:2]:
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["runs"] == 237
+    for approach in facts["approaches"][:2]:
         for name, constant in approach["constants"].items():
             low, high = constant["interval"]
             assert low < getattr(PUBLISHED, name) < high, (approach["name"], name)
         assert "params" in approach["optimum"][0]
-    assert re.search(r"parabola.*\(line \d+", told["approaches"][2]["reason"])
+    assert re.search(r"parabola.*\(line \d+", facts["approaches"][2]["reason"])
     assert main(words) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
@@ -164,16 +164,16 @@ def test_a_failed_backtest_is_said_first_and_marks_what_lies_beyond(
     words = ["ladder", "fit", "--csv", path, "--columns", NAMED, "--flops", "1e19", "1e21"]
     assert main(words) == 0
     text = capsys.readouterr().out
-    assert text.startswith("FAILED BACKTEST: the largest compute, left out: foretold ")
+    assert text.startswith("FAILED BACKTEST: the largest compute, left out: predicted ")
     assert max(map(len, text.splitlines())) <= 80
     mark = "  EXTRAPOLATION OF A LAW THAT FAILED ITS BACKTEST"
     assert text.count(mark) == 1 and f"at 1e+21 FLOPs, with 95 % intervals:\n{mark}" in text
     assert main([*words, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert next(iter(told)) == "failed_backtests" and not told["largest_left_out"]["inside"]
-    (miss,) = told["failed_backtests"]
+    facts = json.loads(capsys.readouterr().out)
+    assert next(iter(facts)) == "failed_backtests" and not facts["largest_left_out"]["inside"]
+    (miss,) = facts["failed_backtests"]
     assert not miss["low"] <= miss["measured"] <= miss["high"]
-    within, beyond = (at["loss"] for at in told["approaches"][0]["optimum"])
+    within, beyond = (at["loss"] for at in facts["approaches"][0]["optimum"])
     off = abs(miss["off"])
     assert within["high"] - within["low"] > 2 * off * within["value"]
     assert beyond["high"] - beyond["low"] > 4 * off * beyond["value"]
@@ -192,14 +192,14 @@ def test_text_that_was_repeated_is_named(
     (tmp_path / "runs.csv").write_text("N,D,final,text\n" + "".join(lines))
     words = ["ladder", "fit", "--csv", str(tmp_path / "runs.csv"), "--columns"]
     assert main([*words, f"{NAMED},unique=text"]) == 0
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     often = [n for n, tokens in enumerate(runs.tokens, 2) if tokens > 4 * 1.7e10]
     assert 1 <= len(often) <= 6
-    assert f"REPEATED TEXT: {len(often)} run" in told and "as fresh; with unique=" not in told
-    assert all(f"line {line}" in told for line in often)
+    assert f"REPEATED TEXT: {len(often)} run" in text and "as fresh; with unique=" not in text
+    assert all(f"line {line}" in text for line in often)
     assert main([*words, NAMED]) == 0
-    told = capsys.readouterr().out
-    assert "REPEATED" not in told and "it takes all tokens as fresh" in told
+    text = capsys.readouterr().out
+    assert "REPEATED" not in text and "it takes all tokens as fresh" in text
 
 
 def test_flops_that_sizes_do_not_follow_are_said(
@@ -212,7 +212,7 @@ def test_flops_that_sizes_do_not_follow_are_said(
     (tmp_path / "runs.csv").write_text("N,D,C,final\n" + "".join(lines))
     words = ["ladder", "fit", "--csv", str(tmp_path / "runs.csv"), "--columns"]
     assert main([*words, f"{NAMED},flops=C"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "N AND FLOPS DISAGREE: FLOPs are 0.76 of 6 N D at the smallest size and 1.00" in told
+    text = " ".join(capsys.readouterr().out.split())
+    assert "N AND FLOPS DISAGREE: FLOPs are 0.76 of 6 N D at the smallest size and 1.00" in text
     assert main([*words, NAMED]) == 0
     assert "DISAGREE" not in capsys.readouterr().out

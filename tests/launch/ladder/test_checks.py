@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from launch.ladder.checks import reasons
-from launch.ladder.runs import Run, Table
+from launch.ladder.runs import ScalingRun, Table
 from tests.bench.ladder import CASES, fitted
 from tests.bench.ladder_runs import NOISE, only, shifted, sound
 
@@ -16,8 +16,8 @@ REASONS = {
     "one loss 0.3 too high": "run 9 has a loss of .* which lies [+]0.[23]",
     "one run diverged, 3 too high": "run 9 has a loss of .* which lies [+](2.9|3.0)",
     "one loss is NaN": "run 9 has loss=nan, which is no positive number",
-    "the largest budget stopped half way, tokens told": "FLOPs of 7 runs .* unfinished",
-    "the largest budget stopped half way, not told": "run 3[0-4] has a loss of .* lies [+]0.1",
+    "the largest budget stopped half way, tokens known": "FLOPs of 7 runs .* unfinished",
+    "the largest budget stopped half way, unknown": "run 3[0-4] has a loss of .* lies [+]0.1",
     "the largest budget's parabola opens down": "run .* lies|opens downwards",
     "one size a budget": "5 different pairs of size and tokens are fewer than the 8",
     "FLOPs of every second run counted with recomputation": "FLOPs are counted in two ways",
@@ -27,7 +27,7 @@ REASONS = {
 
 def refused(runs: Table) -> str:
     rows = zip(*runs, strict=True)
-    named = [Run(f"run {number}", *map(float, row)) for number, row in enumerate(rows)]
+    named = [ScalingRun(f"run {number}", *map(float, row)) for number, row in enumerate(rows)]
     return "; ".join(reasons(named, runs))
 
 
@@ -72,31 +72,33 @@ def test_units_and_numbers_of_runs(runs: Table, reason: str) -> None:
 
 
 def test_all_rows_that_are_bad_are_named_or_counted() -> None:
-    found = refused(CLEAN._replace(loss=np.where(np.arange(35) < 20, np.nan, CLEAN.loss)))
-    assert all(f"run {row} has loss=nan" in found for row in range(6))
-    assert "the same is so of 14 more" in found
+    reason = refused(CLEAN._replace(loss=np.where(np.arange(35) < 20, np.nan, CLEAN.loss)))
+    assert all(f"run {row} has loss=nan" in reason for row in range(6))
+    assert "the same is so of 14 more" in reason
 
 
 @pytest.mark.parametrize("counted", [np.sqrt(4e8 / CLEAN.params) + 1, 1 / (1 + 3e6 / CLEAN.params)])
-def test_sizes_that_count_what_flops_do_not_are_told_from_two_ways_of_counting(
+def test_sizes_that_count_what_flops_do_not_are_not_two_ways_of_counting(
     counted: np.ndarray,
 ) -> None:
     """By their FLOPs of a token, which change with the size in one direction."""
-    found = refused(CLEAN._replace(flops=CLEAN.flops * counted))
-    assert re.search(r"at the smallest size \(run 0\) and .* \(run 34\), by no power", found), found
+    reason = refused(CLEAN._replace(flops=CLEAN.flops * counted))
+    assert re.search(r"at the smallest size \(run 0\) and .* \(run 34\), by no power", reason), (
+        reason
+    )
     mixed = np.where(np.arange(35) % 3, 1, 1.5)
-    found = refused(CLEAN._replace(flops=CLEAN.flops * counted * mixed))
-    assert "FLOPs are counted in two ways" in found and "run 3 (" in found
+    reason = refused(CLEAN._replace(flops=CLEAN.flops * counted * mixed))
+    assert "FLOPs are counted in two ways" in reason and "run 3 (" in reason
 
 
 def test_a_budget_that_is_off_as_a_whole_is_named() -> None:
-    found = refused(shifted(NOISY, np.arange(28, 35), 0.02))
-    assert "the budget of 1e+20 FLOPs lies" in found and "deviations): run 28, run 29" in found
-    assert found.endswith("run 33 and 1 more")
+    reason = refused(shifted(NOISY, np.arange(28, 35), 0.02))
+    assert "the budget of 1e+20 FLOPs lies" in reason and "deviations): run 28, run 29" in reason
+    assert reason.endswith("run 33 and 1 more")
 
 
 @pytest.mark.parametrize("row", range(12))
-def test_one_bad_run_of_twelve_is_named_wherever_it_is(row: int) -> None:
+def test_a_bad_run_of_twelve_is_named_wherever_it_is(row: int) -> None:
     """At the corners a surface goes through it."""
     few = only(NOISY, 1, 3, 5).take(np.arange(3, 15))
     assert refused(few) == ""
@@ -108,5 +110,5 @@ def test_sound_runs_are_hardly_ever_refused() -> None:
     small = only(CLEAN, 1, 3, 5).take(np.arange(3, 15))
     noises = chance.normal(0, NOISE, (8, 12))
     assert not [
-        found for noise in noises if (found := refused(shifted(small, np.arange(12), noise)))
+        reason for noise in noises if (reason := refused(shifted(small, np.arange(12), noise)))
     ]

@@ -32,19 +32,19 @@ def silent(worker: Worker, study: Path, seconds: float) -> None:
     os.utime(beat, (at, at))
 
 
-def test_a_cell_is_held_until_it_is_released(cell: Path, tmp_path: Path) -> None:
+def test_a_cell_is_claimed_until_it_is_released(cell: Path, tmp_path: Path) -> None:
     first, second = Worker(tmp_path), Worker(tmp_path)
     claim = first.claim(cell)
-    assert claim is not None and claim.holds and claim.number == 1
+    assert claim is not None and claim.is_valid and claim.number == 1
     assert holder(cell, tmp_path, second.now) == first.name
     assert second.claim(cell) is None and first.claim(cell) is None
     claim.release()
     assert holder(cell, tmp_path, second.now) is None
     taken = second.claim(cell)
-    assert taken is not None and taken.number == 2 and not claim.holds
+    assert taken is not None and taken.number == 2 and not claim.is_valid
 
 
-def test_of_many_that_want_a_cell_at_once_one_gets_it(
+def test_a_single_worker_of_many_gets_a_cell(
     cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers = [Worker(tmp_path) for _ in range(8)]
@@ -52,9 +52,9 @@ def test_of_many_that_want_a_cell_at_once_one_gets_it(
 
     def look(*place: Any) -> str | None:
         """Nobody takes the cell before all have seen that it is free."""
-        found = holder(*place)
+        name = holder(*place)
         together.wait()
-        return found
+        return name
 
     def want(worker: Worker) -> None:
         if claim := worker.claim(cell):
@@ -81,7 +81,7 @@ def test_a_silent_worker_loses_its_cell_and_knows_it(cell: Path, tmp_path: Path)
     assert second.claim(cell) is None
     silent(first, tmp_path, 10)
     taken = second.claim(cell)
-    assert taken is not None and taken.holds and not claim.holds
+    assert taken is not None and taken.is_valid and not claim.is_valid
     claim.release()
     assert holder(cell, tmp_path, second.now) == second.name
 

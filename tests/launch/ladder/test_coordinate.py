@@ -9,7 +9,6 @@ import pytest
 
 from launch.config import RunConfig
 from launch.ladder import coordinate, transfer
-from launch.ladder.width_pictures import draw_curves, draw_sizes
 from launch.presets.preset import preset
 from model.families.decoder_config import DecoderConfig
 from tests.models import mesh_of
@@ -39,10 +38,10 @@ def base(tmp_path: Path) -> RunConfig:
 def test_activations_are_flat_under_mup_and_are_not_under_the_standard(
     base: RunConfig, tmp_path: Path
 ) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     with jax.set_mesh(mesh_of()):
-        standard, mup = coordinate.check(base, WIDTHS, 3e-2, 1, told.append)
-    assert told == [f"{kind} of width {w}" for kind in ("standard", "mup") for w in WIDTHS]
+        standard, mup = coordinate.check(base, WIDTHS, 3e-2, 1, lines.append)
+    assert lines == [f"{kind} of width {w}" for kind in ("standard", "mup") for w in WIDTHS]
     assert mup.flat and not standard.flat
     assert (standard.slopes[1:4] > 2 * coordinate.TOLERANCE).all()
     # The base itself is the same model under both; logits have changed after a step, not before.
@@ -52,25 +51,25 @@ def test_activations_are_flat_under_mup_and_are_not_under_the_standard(
     text = coordinate.verdict([standard, mup])
     assert "standard: not all activations are flat" in text
     assert "mup: all activations are flat" in text
-    draw_sizes([standard, mup], tmp_path)
+    coordinate.draw([standard, mup], tmp_path)
     assert (tmp_path / "coordinate.png").read_bytes().startswith(b"\x89PNG")
     assert "change of logits" in (tmp_path / "coordinate.svg").read_text(encoding="utf-8")
 
 
 def test_curves_are_those_of_the_runs(base: RunConfig, tmp_path: Path) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     rates = [1e-4, 1e-2]
     with jax.set_mesh(mesh_of()):
-        curves = transfer.check(base, WIDTHS, rates, 1, told.append)
+        curves = transfer.check(base, WIDTHS, rates, 1, lines.append)
     assert [(c.parametrization, c.width) for c in curves] == [
         (kind, width) for kind in ("standard", "mup") for width in WIDTHS
     ]
-    assert len(told) == 8 and told[0].startswith("standard of width 16 at 0.0001: 5.")
+    assert len(lines) == 8 and lines[0].startswith("standard of width 16 at 0.0001: 5.")
     for curve in curves:
         assert curve.losses[1] < curve.losses[0] - 0.01, "a higher rate learns more in three steps"
     np.testing.assert_array_equal(curves[0].losses, curves[2].losses)
     assert (curves[1].losses != curves[3].losses).all()
-    draw_curves(curves, tmp_path)
+    transfer.draw(curves, tmp_path)
     assert (tmp_path / "transfer.png").read_bytes().startswith(b"\x89PNG")
     assert "width 64" in (tmp_path / "transfer.svg").read_text(encoding="utf-8")
 

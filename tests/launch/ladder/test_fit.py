@@ -1,4 +1,4 @@
-"""What the approaches tell together: optima, forecasts and their intervals."""
+"""What the approaches give together: optima, forecasts and their intervals."""
 
 import json
 import math
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launch.ladder.fit import Fit, fit, foretell, lever, missed, optimum, symbol
-from launch.ladder.interval import Estimate
+from launch.ladder.backtest import Backtest, lever
+from launch.ladder.fit import SYMBOLS, ScalingFit, fit, optimum, predict
+from launch.ladder.interval import Estimated
 from launch.ladder.runs import Table
-from launch.ladder.show import as_json, as_text
+from launch.ladder.summary import as_text, facts_of
 from launch.ladder.surface import undetermined
 from tests.bench.ladder_runs import TARGET, TRUTH, named, only, sound, upside_down
 
@@ -21,25 +22,25 @@ SMALL = only(NOISY, 1, 3, 5).take(np.arange(3, 15))
 
 
 @pytest.fixture(scope="module")
-def found() -> Fit:
+def law_fit() -> ScalingFit:
     return fit(named(NOISY))
 
 
-def test_intervals_hold_the_truth_and_are_narrow(found: Fit) -> None:
+def test_intervals_contain_the_truth_and_are_narrow(law_fit: ScalingFit) -> None:
     params = TRUTH.optimal_params(TARGET)
     tokens = TARGET / (6 * params)
-    for approach in found.approaches[:3]:
-        told = optimum(found, approach, TARGET)
-        assert not isinstance(told, str)
-        assert told.params.low < params < told.params.high < 1.3 * told.params.low
-        assert told.tokens.low < tokens < told.tokens.high < 1.3 * told.tokens.low
-        if told.loss:
-            assert told.loss.low < TRUTH.loss(params, tokens) < told.loss.high
-    assert 0.003 < found.noise < 0.007
-    assert found.left_out and found.left_out.low < found.left_out.measured < found.left_out.high
+    for approach in law_fit.approaches[:3]:
+        best = optimum(law_fit, approach, TARGET)
+        assert not isinstance(best, str)
+        assert best.params.low < params < best.params.high < 1.3 * best.params.low
+        assert best.tokens.low < tokens < best.tokens.high < 1.3 * best.tokens.low
+        if best.loss:
+            assert best.loss.low < TRUTH.loss(params, tokens) < best.loss.high
+    assert 0.003 < law_fit.noise < 0.007
+    assert law_fit.left_out and not law_fit.left_out.failed and not law_fit.missed
 
 
-def test_a_loss_that_tokens_do_not_move_tells_no_size() -> None:
+def test_a_loss_that_tokens_do_not_move_has_no_best_size() -> None:
     sizes, tokens = np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6))
     noise = np.random.default_rng(0).normal(0, 0.01, 36)
     params, seen = sizes.ravel(), tokens.ravel()
@@ -50,11 +51,13 @@ def test_a_loss_that_tokens_do_not_move_tells_no_size() -> None:
         assert isinstance(optimum(only_size, approach, TARGET), str)
 
 
-def test_neither_the_order_of_runs_nor_a_second_copy_moves_the_estimate(found: Fit) -> None:
+def test_neither_the_order_of_runs_nor_a_second_copy_moves_the_estimate(
+    law_fit: ScalingFit,
+) -> None:
     rows = np.random.default_rng(1).permutation(np.tile(np.arange(35), 2))
     again = fit(named(NOISY.take(rows)))
-    for ours, theirs in zip(found.approaches[:3], again.approaches[:3], strict=True):
-        first, second = optimum(found, ours, TARGET), optimum(again, theirs, TARGET)
+    for ours, theirs in zip(law_fit.approaches[:3], again.approaches[:3], strict=True):
+        first, second = optimum(law_fit, ours, TARGET), optimum(again, theirs, TARGET)
         assert not isinstance(first, str) and not isinstance(second, str)
         assert second.params.value == pytest.approx(first.params.value, rel=1e-4)
         # A copy of a run is no news.
@@ -62,26 +65,24 @@ def test_neither_the_order_of_runs_nor_a_second_copy_moves_the_estimate(found: F
         assert width == pytest.approx(math.log(first.params.high / first.params.low), rel=0.2)
 
 
-def test_twelve_cells_foretell_a_larger_one_with_seeds() -> None:
+def test_twelve_cells_predict_a_larger_cell_with_seeds() -> None:
     """Eight times the compute of the largest."""
     small = fit(named(SMALL))
     assert not small.refused
     params = TRUTH.optimal_params(8 * SMALL.flops.max())
     tokens = 8 * SMALL.flops.max() / (6 * params)
-    one, three = foretell(small, params, tokens), foretell(small, params, tokens, seeds=3)
+    once, three = predict(small, params, tokens), predict(small, params, tokens, seeds=3)
     truth = TRUTH.loss(params, tokens)
     assert three.low < truth < three.high
-    assert one.low < three.low and three.high < one.high
+    assert once.low < three.low and three.high < once.high
     assert 0.003 < (three.high - three.low) / truth < 0.04
 
 
-def test_more_seeds_of_each_cell_narrow_the_interval() -> None:
+def test_more_seeds_of_each_cell_narrow_the_interval(law_fit: ScalingFit) -> None:
     seeds = sound(np.zeros(35)).take(np.repeat(np.arange(35), 3))
     noise = np.random.default_rng(2).normal(0, 0.005, 105)
-    once = optimum(found := fit(named(NOISY)), found.surface, TARGET)
-    many = optimum(
-        found := fit(named(seeds._replace(loss=seeds.loss + noise))), found.surface, TARGET
-    )
+    of_seeds = fit(named(seeds._replace(loss=seeds.loss + noise)))
+    once, many = (optimum(of, of.surface, TARGET) for of in (law_fit, of_seeds))
     assert not isinstance(once, str) and not isinstance(many, str)
     assert many.params.high / many.params.low < once.params.high / once.params.low
 
@@ -91,14 +92,14 @@ def test_what_is_refused_has_no_law() -> None:
     assert refused.refused and not refused.approaches
 
 
-def test_a_size_that_is_known_no_better_than_tenfold_is_not_told() -> None:
+def test_a_size_that_is_known_no_better_than_tenfold_has_no_optimum() -> None:
     noise = np.random.default_rng(0).normal(0, 0.05, 12)
     vague = fit(named(SMALL._replace(loss=SMALL.loss + noise)))
-    told = optimum(vague, vague.surface, 1e6 * SMALL.flops.max())
-    assert isinstance(told, str) and "these runs do not tell it" in told
+    best = optimum(vague, vague.surface, 1e6 * SMALL.flops.max())
+    assert isinstance(best, str) and "these runs do not determine it" in best
 
 
-def beside(share: float) -> Table:
+def aside(share: float) -> Table:
     """Runs whose sizes all lie to one side of the best."""
     clean = sound(np.zeros(35))
     params, tokens = clean.params * share, clean.tokens / share
@@ -108,14 +109,14 @@ def beside(share: float) -> Table:
 
 @pytest.mark.parametrize(("share", "side"), [(0.1, "largest"), (6.0, "smallest")])
 def test_what_speaks_against_parabolas_leaves_the_surfaces(share: float, side: str) -> None:
-    found = fit(named(beside(share)))
-    parabola = found.approaches[2]
+    law_fit = fit(named(aside(share)))
+    parabola = law_fit.approaches[2]
     assert f"beyond the {side} of its sizes (run 0, run 1," in parabola.reason
     assert "run 5 and 1 more)" in parabola.reason
-    for approach in found.approaches[:2]:
-        told = optimum(found, approach, 1e20)
-        assert not isinstance(told, str)
-        assert told.params.low < TRUTH.optimal_params(1e20) < told.params.high
+    for approach in law_fit.approaches[:2]:
+        best = optimum(law_fit, approach, 1e20)
+        assert not isinstance(best, str)
+        assert best.params.low < TRUTH.optimal_params(1e20) < best.params.high
 
 
 def test_a_budget_of_few_sizes_is_named_with_the_number_of_others() -> None:
@@ -140,21 +141,22 @@ def test_a_constant_at_the_edge_of_its_search_is_not_determined(constant: str) -
     """It has no interval in JSON and text, and no best size follows."""
     noise = np.random.default_rng(0).normal(0, 0.003, 35)
     runs = NOISY._replace(loss=EDGES[constant](NOISY.params, NOISY.tokens) + noise)
-    found = fit(named(runs))
-    assert not found.refused
-    told = json.loads(as_json(found, (TARGET,)))
-    for approach, as_told in zip(found.approaches[:2], told["approaches"][:2], strict=True):
-        # Where E cannot be below zero it bends instead, and ends at the least that is tried.
+    law_fit = fit(named(runs))
+    assert not law_fit.refused
+    facts = facts_of(law_fit, (TARGET,))
+    assert json.loads(json.dumps(facts, allow_nan=False))
+    for approach, shown in zip(law_fit.approaches[:2], facts["approaches"][:2], strict=True):
+        # Where E cannot be below zero it bends instead, and ends at the lowest that is tried.
         assert constant in approach.undetermined or approach.name.startswith("surface, Huber")
         assert approach.undetermined
-        for name, of in as_told["constants"].items():
+        for name, of in shown["constants"].items():
             assert (of["interval"] is None) == (name in approach.undetermined)
             assert of["interval"] is None or of["interval"][0] < of["interval"][1]
-        reason = optimum(found, approach, TARGET)
+        reason = optimum(law_fit, approach, TARGET)
         assert isinstance(reason, str) and "not determined" in reason
-        assert as_told["optimum"][0]["reason"] == reason
-    text = as_text(found, (TARGET,))
-    assert f"    {symbol(constant):<7}not determined: " in text
+        assert shown["optimum"][0]["reason"] == reason
+    text = as_text(law_fit, facts)
+    assert f"    {SYMBOLS.get(constant, constant):<7}not determined: " in text
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -175,22 +177,25 @@ def test_what_stands_at_a_bound_or_vanishes_is_known_for_it(at: tuple[str, float
     assert name in undetermined(TRUTH._replace(**{name: value}), NOISY)
 
 
-def test_a_missed_backtest_widens_all_forecasts_and_more_the_farther_away() -> None:
-    sound_fit, held_out = fit(named(NOISY)), Estimate(2.0, 1.99, 2.01)
-    assert not sound_fit.missed
-    at = lever(1e21, NOISY.flops)
-    (miss,) = missed("held out", held_out, 2.02, at)
-    assert missed("held out", held_out, 2.005, at) == []
-    wide_fit = fit(named(NOISY), [miss])
+def test_a_missed_backtest_widens_all_forecasts_and_more_the_farther_away(
+    law_fit: ScalingFit,
+) -> None:
+    def backtest(measured: float) -> Backtest:
+        predicted, at = Estimated(2.0, 1.99, 2.01), lever(1e21, NOISY.flops)
+        return Backtest("held out", 1, 1e21, predicted, [measured], measured, at)
+
+    miss = backtest(2.02)
+    wide_fit = fit(named(NOISY), [backtest(2.005), miss])
+    assert wide_fit.missed == [miss]
     halves = []
     for flops in (1e19, 1e21, 1e22):
         for place in range(3):
-            narrow = optimum(sound_fit, sound_fit.approaches[place], flops)
+            narrow = optimum(law_fit, law_fit.approaches[place], flops)
             wide = optimum(wide_fit, wide_fit.approaches[place], flops)
             assert not isinstance(narrow, str) and not isinstance(wide, str)
             assert wide.params.low < narrow.params.low < narrow.params.high < wide.params.high
             assert wide.extrapolates == (flops > NOISY.flops.max())
-        wide, narrow = (optimum(of, of.surface, flops) for of in (wide_fit, sound_fit))
+        wide, narrow = (optimum(of, of.surface, flops) for of in (wide_fit, law_fit))
         assert not isinstance(narrow, str) and not isinstance(wide, str)
         assert wide.loss and narrow.loss
         halves.append((wide.loss.high - narrow.loss.high) / wide.loss.value)

@@ -14,12 +14,12 @@ from launch.config import save
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory, make_study, write_json
 from launch.ladder.studies import smoke
-from launch.ladder.study import Row, Study
+from launch.ladder.study import GridRow, Study
 
 STUDY = dataclasses.replace(
     smoke(),
-    grid=tuple(Row(widths=(32, 48, 64, 80, 96), flops=1e12 * 4**n) for n in range(3)),
-    held_out=(Row(widths=(96,), flops=2e14, seeds=(0, 1)),),
+    grid=tuple(GridRow(widths=(32, 48, 64, 80, 96), flops=1e12 * 4**n) for n in range(3)),
+    held_out=(GridRow(widths=(96,), flops=2e14, seeds=(0, 1)),),
 )
 FLOPS = "1e15"
 
@@ -40,18 +40,18 @@ def finish(study: StudyDirectory, *, held_out: bool, above: float = 0.0) -> None
 
 
 @pytest.fixture(scope="module")
-def foretold(tmp_path_factory: pytest.TempPathFactory) -> StudyDirectory:
-    """A study whose grid is trained, and what is held out foretold."""
-    study = make_study(tmp_path_factory.mktemp("foretold"), STUDY)
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> StudyDirectory:
+    """A study whose grid is trained, and what is held out predicted."""
+    study = make_study(tmp_path_factory.mktemp("predicted"), STUDY)
     finish(study, held_out=False)
     assert main(["ladder", "forecast", str(study.path), "--flops", FLOPS]) == 0
     return study
 
 
 @pytest.fixture
-def study(foretold: StudyDirectory, tmp_path: Path) -> StudyDirectory:
+def study(predicted: StudyDirectory, tmp_path: Path) -> StudyDirectory:
     """A copy of it, to be changed."""
-    shutil.copytree(foretold.path, tmp_path / "study")
+    shutil.copytree(predicted.path, tmp_path / "study")
     return StudyDirectory(tmp_path / "study", STUDY)
 
 
@@ -96,7 +96,7 @@ def test_a_forecast_needs_the_whole_grid(
     ("field", "message"),
     [("data_digest", "have 2 data digests"), ("dtype", "there are bfloat16 and float32")],
 )
-def test_cells_that_can_not_be_compared_are_not_fitted(
+def test_cells_that_cannot_be_compared_are_not_fitted(
     field: str, message: str, study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place, cell in enumerate(study.cells[:15]):
@@ -116,8 +116,8 @@ def test_a_forecast_is_compared_with_what_came(
     finish(study, held_out=True)
     assert main(["ladder", "forecast", str(study.path)]) == 0
     after = capsys.readouterr().out
-    found = r"measured \d\.\d{4} .*: foretold [+-]0\.\d\d% off, inside the interval"
-    assert re.search(found, after)
+    line = r"measured \d\.\d{4} .*: predicted [+-]0\.\d\d% off, inside the interval"
+    assert re.search(line, after)
     assert max(map(len, after.splitlines())) <= 80
     assert main(["ladder", "forecast", str(study.path), "--json"]) == 0
     (target,) = json.loads(capsys.readouterr().out)["held_out"]
@@ -139,8 +139,8 @@ def test_a_held_out_cell_outside_its_interval_is_said_first_and_widens_what_is_f
     assert f"meshloom ladder fit {study.path}" in " ".join(after.split())
     assert "at 1e+15 FLOPs:\n  EXTRAPOLATION OF A LAW THAT FAILED ITS BACKTEST" in after
     assert main(["ladder", "forecast", str(study.path), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["failed_backtests"]
-    assert told.startswith("FAILED BACKTEST: held out w96-n")
+    (warning,) = json.loads(capsys.readouterr().out)["failed_backtests"]
+    assert warning.startswith("FAILED BACKTEST: held out w96-n")
     assert main(fitted) == 0
     later = json.loads(capsys.readouterr().out)
     assert not before["failed_backtests"] and len(later["failed_backtests"]) == 1
@@ -160,9 +160,9 @@ def test_cells_that_read_their_text_often_are_named(
         unique = int(cell.tokens / often)
         write_json(file, json.loads(file.read_text()) | {"unique_tokens": unique})
     assert main(["ladder", "fit", str(study.path), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["warnings"]
-    assert told.startswith("REPEATED TEXT: 1 run read text") and study.cells[1].name in told
-    assert study.cells[0].name not in told and "up to 4.5 times" in told
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith("REPEATED TEXT: 1 run read text") and study.cells[1].name in warning
+    assert study.cells[0].name not in warning and "up to 4.5 times" in warning
 
 
 def test_a_forecast_of_other_results_is_refused(
@@ -175,7 +175,7 @@ def test_a_forecast_of_other_results_is_refused(
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (7, 8)])
-def test_what_is_held_out_stays_what_was_foretold(
+def test_what_is_held_out_stays_what_was_predicted(
     seeds: tuple[int, ...],
     study: StudyDirectory,
     tmp_path: Path,
@@ -188,6 +188,17 @@ def test_what_is_held_out_stays_what_was_foretold(
     assert "must be what" in refusal(capsys, "forecast", str(study.path))
 
 
+def test_a_forecast_of_an_older_version_is_read(
+    study: StudyDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = study.path / "forecast.json"
+    forecast = json.loads(file.read_text())
+    forecast["made"] = forecast.pop("written")
+    write_json(file, forecast)
+    assert main(["ladder", "forecast", str(study.path)]) == 0
+    assert f"written {forecast['made']}, by" in capsys.readouterr().out
+
+
 def test_a_grid_may_change_after_its_forecast(
     study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +208,7 @@ def test_a_grid_may_change_after_its_forecast(
     assert "inside the interval" in capsys.readouterr().out
 
 
-def test_a_held_out_cell_that_was_begun_can_not_be_foretold(
+def test_a_held_out_cell_that_was_begun_cannot_be_predicted(
     study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (study.path / "forecast.json").unlink()
@@ -207,14 +218,14 @@ def test_a_held_out_cell_that_was_begun_can_not_be_foretold(
 
 
 @pytest.mark.parametrize("flops", ["-1", "nan", "3e15"])
-def test_computes_that_it_can_not_tell_of_are_refused(
+def test_computes_without_a_forecast_are_refused(
     flops: str, study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refusal(capsys, "forecast", str(study.path), "--flops", flops)
     assert f"flops={float(flops):g}" in said.replace("-1.0", "-1") and "try" in said
 
 
-def test_a_damaged_forecast_is_told(
+def test_a_damaged_forecast_is_refused(
     study: StudyDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (study.path / "forecast.json").write_text("{")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from launch.ladder.interval import DRAWS, Estimate, about, redrawn, stretched
+from launch.ladder.interval import DRAWS, Estimated, about, redrawn
 from launch.ladder.runs import Table, cells
 from tests.bench.ladder_runs import TRUTH, sound
 
@@ -18,10 +18,10 @@ def test_residuals_of_a_cell_stay_together() -> None:
     assert drawn.mean() == pytest.approx(shift.mean(), rel=0.02)
 
 
-def test_cells_are_the_runs_of_one_size_and_tokens_in_any_order() -> None:
+def test_cells_are_the_runs_of_equal_size_and_tokens_in_any_order() -> None:
     params, tokens = np.array([2.0, 1.0, 2.0, 1.0]), np.array([5.0, 5.0, 5.0, 6.0])
-    found = cells(Table(params, tokens, params * tokens, tokens))
-    assert sorted(map(list, found)) == [[0, 2], [1], [3]]
+    groups = cells(Table(params, tokens, params * tokens, tokens))
+    assert sorted(map(list, groups)) == [[0, 2], [1], [3]]
 
 
 def test_many_cells_give_the_quantiles_and_few_a_wider_interval() -> None:
@@ -34,12 +34,12 @@ def test_many_cells_give_the_quantiles_and_few_a_wider_interval() -> None:
 
 
 def test_what_may_be_negative_has_an_interval_too() -> None:
-    told = about(0.1, np.array([-0.2, 0.0, 0.1, 0.2]), 50)
-    assert told.low < -0.15 and told.high > 0.2
+    interval = about(0.1, np.array([-0.2, 0.0, 0.1, 0.2]), 50)
+    assert interval.low < -0.15 and interval.high > 0.2
 
 
 def test_a_stretched_interval_keeps_its_value() -> None:
-    value, low, high = stretched(Estimate(2.0, 1.0, 4.0), 2.0)
+    value, low, high = Estimated(2.0, 1.0, 4.0).stretched(2.0)
     assert (value, low, high) == pytest.approx((2.0, 0.5, 8.0))
-    assert stretched(Estimate(1.0, -1.0, 2.0), 2.0) == (1.0, -3.0, 3.0)
-    assert stretched(Estimate(2.0, 1.0, 4.0), 1.0) == (2.0, 1.0, 4.0)
+    assert Estimated(1.0, -1.0, 2.0).stretched(2.0) == (1.0, -3.0, 3.0)
+    assert Estimated(2.0, 1.0, 4.0).stretched(1.0) == (2.0, 1.0, 4.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch.ladder.read import columns_of, read_runs
-from launch.ladder.runs import Run
+from launch.ladder.runs import ScalingRun
 from tests.advice import followed
 
 COLUMNS = {"params": "N", "tokens": "D", "loss": "loss"}
@@ -19,10 +19,10 @@ def test_csv_and_json_lines_give_the_same_runs(tmp_path: Path) -> None:
     table.write_bytes(b"\xef\xbb\xbfN,name,D,loss\r\n 1e8 ,a,2e9,3.5\r\n2e8,b,3e9,3.25\r\n")
     rows = [{"N": 1e8, "D": 2_000_000_000, "loss": "3.5"}, {"N": 2e8, "D": 3e9, "loss": 3.25}]
     lines.write_text("\n" + "\n".join(map(json.dumps, rows)))
-    found = read_runs(table, COLUMNS, NOTHING)
-    assert [run.name for run in found] == ["line 2", "line 3"]
-    assert found[0][1:] == (1e8, 2e9, 1.2e18, 3.5, float("inf"))
-    assert read_runs(lines, COLUMNS, NOTHING) == found
+    runs = read_runs(table, COLUMNS, NOTHING)
+    assert [run.name for run in runs] == ["line 2", "line 3"]
+    assert runs[0][1:] == (1e8, 2e9, 1.2e18, 3.5, float("inf"))
+    assert read_runs(lines, COLUMNS, NOTHING) == runs
 
 
 def test_tokens_follow_from_flops_and_lines_are_left_out(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_columns_that_name_no_runs(text: str, reason: str) -> None:
         ("a.jsonl", b'{"N": 1, "D": 2, "loss": null}\n', "loss=None in line 1"),
     ],
 )
-def test_files_that_hold_no_runs(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_files_without_runs(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason):
         read_runs(tmp_path / name, COLUMNS, NOTHING)
@@ -117,7 +117,7 @@ def test_lines_to_leave_out_must_be_there(tmp_path: Path) -> None:
         read_runs(tmp_path / "a.csv", COLUMNS, frozenset({3}))
     (tmp_path / "b.csv").write_text("N,D,loss\n1,2,3\n4,5,6\n")
 
-    def read(words: list[str]) -> list[Run]:
+    def read(words: list[str]) -> list[ScalingRun]:
         return read_runs(tmp_path / "b.csv", COLUMNS, frozenset(map(int, words[1:])))
 
     assert len(followed(read, ["--exclude", "3", "9"])) == 1

@@ -3,7 +3,6 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,11 +11,10 @@ import pytest
 from matplotlib.image import imread
 
 from launch.cli import main
-from launch.ladder import digits
 from launch.ladder.directory import StudyDirectory, make_study, write_json
-from launch.ladder.results import digest_of, grid_of
+from launch.ladder.results import digest_of
 from launch.ladder.studies import load_study
-from launch.ladder.study import Power, Row, Study
+from launch.ladder.study import GridRow, Power, Study
 from launch.ladder.surface import Surface
 from model.families.family import Proportions
 
@@ -36,9 +34,9 @@ def fabricated(path: Path) -> StudyDirectory:
             learning_rate=Power(factor=4e-3),
             batch_tokens=Power(factor=512),
             grid=tuple(
-                Row(widths=widths, flops=2e11 * 4**row) for row, widths in enumerate(WIDTHS)
+                GridRow(widths=widths, flops=2e11 * 4**row) for row, widths in enumerate(WIDTHS)
             ),
-            held_out=(Row(widths=(128,), flops=1e14, seeds=(0, 1, 2)),),
+            held_out=(GridRow(widths=(128,), flops=1e14, seeds=(0, 1, 2)),),
         ),
     )
     noise = np.random.default_rng(1).normal(0, 0.004, 16)
@@ -54,6 +52,10 @@ def finish(study: StudyDirectory, place: int, loss: float) -> None:
     write_json(study.of(study.cells[place]) / "result.json", result)
 
 
+def grid_of(study: StudyDirectory) -> list[str]:
+    return [cell.name for cell in study.cells if not cell.held_out]
+
+
 def page_of(folder: Path) -> str:
     assert main(["ladder", "report", str(folder)]) == 0
     return (folder / "report.html").read_text(encoding="ascii")
@@ -64,6 +66,7 @@ class Reader(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
+        self.source = page
         self.open: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.texts: list[tuple[str, str]] = []
@@ -84,7 +87,7 @@ class Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append((self.open[-1] if self.open else "", data))
 
-    def told(self, *tags: str) -> str:
+    def text(self, *tags: str) -> str:
         return "\n".join(text for tag, text in self.texts if not tags or tag in tags)
 
     def values(self, name: str) -> list[str]:
@@ -97,7 +100,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyDirectory, Rea
     study = fabricated(tmp_path_factory.mktemp("sound"))
     held_out = [place for place, cell in enumerate(study.cells) if cell.held_out]
     cell = study.cells[held_out[0]]
-    told = {
+    target = {
         "name": f"w128-n{cell.config.train.steps}",
         "flops": cell.flops,
         "seeds": 3,
@@ -105,14 +108,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyDirectory, Rea
         "loss": {"value": 2.2, "low": 2.15, "high": 2.26},
     }
     names = grid_of(study)
-    made = {"inputs": digest_of(study, names), "cells": names, "runs": 16}
-    made |= {
-        "made": "2026-01-02T03:04:05Z",
+    forecast = {"inputs": digest_of(study, names), "cells": names, "runs": 16}
+    forecast |= {
+        "written": "2026-01-02T03:04:05Z",
         "approach": "surface, least squares",
-        "held_out": [told],
+        "held_out": [target],
     }
-    made |= {"at": [{"flops": 1.0001e14, "reason": "of a test"}]}
-    write_json(study.path / "forecast.json", made)
+    forecast |= {"at": [{"flops": 1.0001e14, "reason": "of a test"}]}
+    write_json(study.path / "forecast.json", forecast)
     for place, loss in zip(held_out, (2.17, 2.18, 2.19), strict=True):
         finish(study, place, loss)
     return study, Reader(page_of(study.path))
@@ -120,33 +123,35 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyDirectory, Rea
 
 def test_every_cell_stands_in_the_page(sound: tuple[StudyDirectory, Reader]) -> None:
     study, page = sound
-    told = page.told()
+    text = page.text()
     for cell in study.cells:
         result = study.result(cell)
         assert result is not None
-        assert cell.name in told and f"{result['loss']:.4f}" in told
-        assert f"{cell.parameters:,}" in told and f"{cell.tokens:,}" in told
-    assert "ab12" * 16 in told and digest_of(study, grid_of(study)) in told and "jax " in told
-    assert "head_dim: 16" in page.told("pre")
+        assert cell.name in text and f"{result['loss']:.4f}" in text
+        assert f"{cell.parameters:,}" in text and f"{cell.tokens:,}" in text
+    assert "ab12" * 16 in text and digest_of(study, grid_of(study)) in text and "jax " in text
+    assert "head_dim: 16" in page.text("pre")
 
 
 def test_laws_and_forecasts_come_with_intervals_and_runs(
     sound: tuple[StudyDirectory, Reader],
 ) -> None:
     _, page = sound
-    told = page.told()
-    exponent = re.search(r"alpha, exponent of parameters\n([\d.]+)\n([\d.]+) to ([\d.]+)\n16", told)
+    text = page.text()
+    exponent = re.search(r"alpha, exponent of parameters\n([\d.]+)\n([\d.]+) to ([\d.]+)\n16", text)
     assert exponent
     value, low, high = map(float, exponent.groups())
     assert low < value < high and math.isclose(value, TRUTH.alpha, rel_tol=0.05)
-    assert "3 sizes were trained for 3 or more numbers of tokens" in told
-    assert "2.2000\n2.1500 to 2.2600\n2.1800\n2.1552 to 2.2048\n+0.92 %\ninside" in told
-    assert told.count("1e14\nsurface, least squares\n") == 1 and "FLOPs = 6 N D" in told
-    assert "largest compute left out" in told and "OUTSIDE" not in told
-    assert all(re.search(r"\d+ runs", text) for text in page.values("aria-label")[:4])
+    assert "3 sizes were trained for 3 or more numbers of tokens" in text
+    assert "2.2000\n2.1500 to 2.2600\n2.1800\n2.1552 to 2.2048\n+0.92%\ninside" in text
+    assert text.count("1e14\nsurface, least squares\n") == 1 and "FLOPs = 6 N D" in text
+    assert "the largest compute, left out" in text and "OUTSIDE" not in text
+    captions = re.findall(r"<figcaption>(.*?)<a", page.source)
+    assert len(captions) == len(PICTURES)
+    assert all("16 runs" in caption for caption in captions[:4])
 
 
-def test_pictures_are_drawn_in_the_page_and_beside_it(
+def test_pictures_are_drawn_in_the_page_and_next_to_it(
     sound: tuple[StudyDirectory, Reader],
 ) -> None:
     study, page = sound
@@ -176,9 +181,9 @@ def test_a_spoilt_study_says_why_it_has_no_law_and_the_same_again(tmp_path: Path
     finish(study, 5, 4.5)
     text = page_of(tmp_path)
     page = Reader(text)
-    assert "No law is told from these runs" in page.told("h2")
-    assert f"{study.cells[5].name} has a loss of 4.5000" in page.told("li")
-    assert "The law" not in page.told("h2") and "4.5000" in page.told("td")
+    assert "No law follows from these runs" in page.text("h2")
+    assert f"{study.cells[5].name} has a loss of 4.5000" in page.text("li")
+    assert "The law" not in page.text("h2") and "4.5000" in page.text("td")
     assert page.tags["svg"] == 1
     picture = (tmp_path / "report" / "isoflop.png").read_bytes()
     assert page_of(tmp_path) == text
@@ -193,10 +198,10 @@ def test_an_unfinished_study_tells_what_lacks_and_markup_stays_text(tmp_path: Pa
     failed = {"code": 1, "why": "<script>alert(1)</script>", "tries": 3}
     write_json(study.of(study.cells[0]) / "failed.json", failed)
     page = Reader(page_of(folder))
-    assert folder.name in page.told("h1") and folder.name in page.told("title")
-    assert f"{study.cells[0].name}: failed, <script>alert(1)</script>" in page.told("li")
-    assert f"{study.cells[1].name}: waiting" in page.told("li")
-    assert "16 of the 16 cells of the grid are not done" in page.told("li")
+    assert folder.name in page.text("h1") and folder.name in page.text("title")
+    assert f"{study.cells[0].name}: failed, <script>alert(1)</script>" in page.text("li")
+    assert f"{study.cells[1].name}: waiting" in page.text("li")
+    assert "16 of the 16 cells of the grid are not done" in page.text("li")
     assert not page.tags["b"] and not page.tags["script"] and not page.tags["svg"]
 
 
@@ -205,17 +210,17 @@ def test_a_forecast_of_other_results_is_not_compared(tmp_path: Path) -> None:
     assert main(["ladder", "forecast", str(study.path)]) == 0
     finish(study, 5, 4.5)
     page = Reader(page_of(study.path))
-    assert "The forecast is not compared" in page.told("h2")
-    assert "they have changed since it was written" in page.told("p")
+    assert "The forecast is not compared" in page.text("h2")
+    assert "they have changed since it was written" in page.text("p")
 
 
-def test_a_table_of_runs_is_reported_beside_it(tmp_path: Path) -> None:
+def test_a_table_of_runs_is_reported_next_to_it(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("N,D,final\n1000000,2e7,3.5\n2000000,1e7,3.625\n")
     words = ["ladder", "report", "--csv", str(tmp_path / "runs.csv")]
     assert main([*words, "--columns", "params=N,tokens=D,loss=final"]) == 0
     page = Reader((tmp_path / "report.html").read_text())
-    assert "A table of 2 runs" in page.told("p")
-    assert "line 3\n2,000,000\n10,000,000\n1.2e14\n3.6250" in page.told("td")
+    assert "A table of 2 runs" in page.text("p")
+    assert "line 3\n2,000,000\n10,000,000\n1.2e14\n3.6250" in page.text("td")
     assert (tmp_path / "report" / "isoflop.svg").is_file()
 
 
@@ -225,7 +230,7 @@ def test_a_table_of_many_computes_has_room_for_its_picture(tmp_path: Path) -> No
     (tmp_path / "runs.csv").write_text("params,tokens,loss\n" + "".join(rows))
     assert main(["ladder", "report", "--csv", str(tmp_path / "runs.csv")]) == 0
     page = Reader((tmp_path / "report.html").read_text())
-    assert "as if it were a perplexity" in page.told("li")
+    assert "as if it were a perplexity" in page.text("li")
     assert imread(tmp_path / "report" / "isoflop.png").shape[0] < 2000
 
 
@@ -237,23 +242,3 @@ def test_a_directory_that_cannot_be_written(
     words = ["ladder", "report", "--csv", str(tmp_path / "runs.csv")]
     assert main([*words, "--columns", "params=N,tokens=D,loss=final"]) == 1
     assert f"out={tmp_path} must be writable" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("tell", "value", "told"),
-    [
-        (digits.short, 886_432, "886K"),
-        (digits.short, 999_950, "1M"),
-        (digits.short, 12, "12"),
-        (digits.power, 1.28e13, "1.28e13"),
-        (digits.power, 4e9, "4e9"),
-        (digits.power, 1e20, "1e20"),
-        (digits.constant, 0.29, "0.2900"),
-        (digits.constant, 1658.2, "1658"),
-        (digits.constant, 123456, "1.235e5"),
-        (digits.two, 0.02, "0.020"),
-        (digits.share, -0.0123, "-1.23 %"),
-    ],
-)
-def test_numbers_are_told_plainly(tell: Callable[[float], str], value: float, told: str) -> None:
-    assert tell(value) == told

@@ -21,11 +21,11 @@ from launch.ladder.cells import Cell, cells_of
 from launch.ladder.claims import Worker
 from launch.ladder.directory import StudyDirectory, open_study
 from launch.ladder.studies import smoke
-from launch.ladder.study import Power, Row, Study
+from launch.ladder.study import GridRow, Power, Study
 from tests.command import ROOT, arguments, meshloom
 from train.report.writers import read_jsonl
 
-ONE = dataclasses.replace(smoke(), grid=(Row(widths=(16,), flops=1e10),))
+SINGLE = dataclasses.replace(smoke(), grid=(GridRow(widths=(16,), flops=1e10),))
 """The first cell of `smoke`."""
 
 
@@ -36,8 +36,8 @@ def of_width(study: StudyDirectory, width: int) -> list[Cell]:
 def losses(run: Path) -> dict[int, float]:
     """Losses by step, where every run records them, and the evaluation as step 0."""
     records = read_jsonl(run / "metrics.jsonl")
-    found = {r["step"]: r["loss"] for r in records if "loss" in r and r["step"] % 10 == 0}
-    return found | {0: records[-1]["eval_loss"]}
+    losses_by_step = {r["step"]: r["loss"] for r in records if "loss" in r and r["step"] % 10 == 0}
+    return losses_by_step | {0: records[-1]["eval_loss"]}
 
 
 def test_a_branch_is_the_run_from_the_beginning(study: StudyDirectory, tmp_path: Path) -> None:
@@ -67,27 +67,27 @@ def until(holds: Callable[[], object], process: "subprocess.Popen[str]") -> None
 def test_a_stopped_and_a_killed_worker_leave_no_trace(
     study: StudyDirectory, tmp_path: Path
 ) -> None:
-    (cell,) = cells_of(ONE)
+    (cell,) = cells_of(SINGLE)
     here = tmp_path / "study" / "cells" / cell.name
 
     def newest(claim: int) -> int:
         metrics = here / "runs" / str(claim) / "metrics.jsonl"
         return max((r["step"] for r in read_jsonl(metrics)), default=0) if metrics.exists() else 0
 
-    with worker(ONE, tmp_path) as first:
+    with worker(SINGLE, tmp_path) as first:
         until(lambda: newest(1) >= 10, first)
         first.terminate()
         assert first.wait() == 75
     saved = re.search(r"stopped by SIGTERM at step (\d+), saved", (here / "log.txt").read_text())
     assert saved and (here / "claims" / "1.released").exists()
     step = int(saved[1])
-    with worker(ONE, tmp_path) as second:
+    with worker(SINGLE, tmp_path) as second:
         until(lambda: newest(2) > step, second)
         (training,) = psutil.Process(second.pid).children()
         second.kill()
         psutil.wait_procs([training])
     assert not (here / "claims" / "2.released").exists()
-    with worker(ONE, tmp_path) as third:
+    with worker(SINGLE, tmp_path) as third:
         assert third.wait() == 0
     assert (here / "log.txt").read_text().count(f"resuming from step {step},") == 2
     assert [path.name for path in (here / "runs").iterdir()] == ["3"]
@@ -95,10 +95,10 @@ def test_a_stopped_and_a_killed_worker_leave_no_trace(
     assert result == (study.of(cell) / "result.json").read_bytes()
 
 
-def test_a_cell_that_diverges_is_given_up_at_once_with_its_reason(
+def test_a_cell_that_diverges_is_abandoned_at_once_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wild = dataclasses.replace(ONE, learning_rate=Power(factor=1e15))
+    wild = dataclasses.replace(SINGLE, learning_rate=Power(factor=1e15))
     (cell,) = cells_of(wild)
     path = tmp_path / "study"
     with worker(wild, tmp_path) as first:
@@ -146,7 +146,7 @@ def test_a_cell_that_ends_unexpectedly_is_tried_again(
     words: str, tries: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", stub(tmp_path, words))
-    save(ONE, tmp_path / "asked.yaml")
+    save(SINGLE, tmp_path / "asked.yaml")
     run = ["ladder", "run", str(tmp_path / "asked.yaml"), "--dir", str(tmp_path / "study")]
     assert main(run) == 1
     (failed,) = (tmp_path / "study" / "cells").glob("*/failed.json")
@@ -167,7 +167,7 @@ def test_a_worker_that_stood_still_gives_its_cell_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "SILENT", 1.0)
-    save(ONE, tmp_path / "asked.yaml")
+    save(SINGLE, tmp_path / "asked.yaml")
     path = tmp_path / "study"
     code = STOPPABLE.format(stub=stub(tmp_path, "echo $$ > pid; exec sleep 600"))
     words = [sys.executable, "-c", code, str(tmp_path / "asked.yaml"), "--dir", str(path)]
@@ -186,7 +186,7 @@ def test_a_worker_that_stood_still_gives_its_cell_up(
         assert claim.number == 2 and training.is_running()
         first.send_signal(signal.SIGCONT)
         psutil.wait_procs([training])
-        assert claim.holds and not study.ended(cell)
+        assert claim.is_valid and not study.ended(cell)
         assert first.stdout is not None
         said = [first.stdout.readline() for _ in range(3)]
         assert said[1:] == [
@@ -213,7 +213,7 @@ def test_status_of_a_study_that_goes_on(
 ) -> None:
     path = tmp_path / "study"
     shutil.copytree(study.path, path)
-    rows = tuple(Row(widths=(16, 32), flops=flops) for flops in (4e10, 8e10))
+    rows = tuple(GridRow(widths=(16, 32), flops=flops) for flops in (4e10, 8e10))
     save(dataclasses.replace(smoke(), grid=(*smoke().grid, *rows)), path / "study.yaml")
     here, longer = Worker(path), open_study(path).cells[4:]
     for cell in longer:

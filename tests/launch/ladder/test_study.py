@@ -17,7 +17,7 @@ from launch.ladder.cells import Cell, cells_of, predecessor
 from launch.ladder.directory import StudyDirectory, make_study, open_study, write_json
 from launch.ladder.results import require_same_text
 from launch.ladder.studies import STUDIES, load_study, smoke
-from launch.ladder.study import ASIDE, REPLACED, Power, Row, Study, from_dict
+from launch.ladder.study import ASIDE, REPLACED, GridRow, Power, Study, from_dict
 from launch.schema.structured import structured
 from tests.command import meshloom
 
@@ -91,9 +91,9 @@ def test_yaml_and_python_are_the_same_study(tmp_path: Path) -> None:
     file.write_text(SHORT)
     ours = load_study("smoke")
     assert load_study(str(file)) == ours
-    made = make_study(tmp_path / "study", ours)
-    assert open_study(made.path).study == ours
-    assert load_study(str(made.path / "study.yaml")) == ours
+    directory = make_study(tmp_path / "study", ours)
+    assert open_study(directory.path).study == ours
+    assert load_study(str(directory.path / "study.yaml")) == ours
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -109,17 +109,22 @@ def test_every_study_of_ours_can_be_planned(name: str, capsys: pytest.CaptureFix
     ]
 
 
-def test_a_cell_branches_off_the_longest_shorter_one_that_is_trained_before_it() -> None:
+def test_a_cell_branches_off_the_longest_shorter_cell_that_is_trained_before_it() -> None:
     rows = (1e10, 4e10)
     study = dataclasses.replace(
         smoke(),
-        grid=tuple(Row(widths=(16, 32), flops=flops) for flops in rows),
-        held_out=(Row(widths=(16,), flops=2e10), Row(widths=(16,), flops=8e10, seeds=(0, 1))),
+        grid=tuple(GridRow(widths=(16, 32), flops=flops) for flops in rows),
+        held_out=(
+            GridRow(widths=(16,), flops=2e10),
+            GridRow(widths=(16,), flops=8e10, seeds=(0, 1)),
+        ),
     )
     cells = cells_of(study)
     by_steps = {(c.width, c.config.train.steps, c.seed): c for c in cells}
     before = {
-        place: (found.config.train.steps if (found := predecessor(cell, cells)) else None)
+        place: (
+            cell_before.config.train.steps if (cell_before := predecessor(cell, cells)) else None
+        )
         for place, cell in by_steps.items()
     }
     assert before == {
@@ -147,7 +152,7 @@ def test_cells_of_other_batches_are_measured_on_as_many_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("base.train.optimizer.beta1", 0.8, "base.train.optimizer.beta1: was 0.9, now 0.8"),
         ("base.data.held_out", 0.5, "base.data.held_out: was 0.01, now 0.5"),
@@ -161,16 +166,16 @@ def test_cells_of_other_batches_are_measured_on_as_many_rows() -> None:
     ],
 )
 def test_only_the_grid_of_a_study_may_change(
-    name: str, value: Any, told: str, tmp_path: Path
+    name: str, value: Any, message: str, tmp_path: Path
 ) -> None:
     make_study(tmp_path, smoke())
     study = study_of(with_changes(to_dict(smoke()), name, value))
-    if told:
+    if message:
         with pytest.raises(ValueError, match="cannot be compared") as refused:
             make_study(tmp_path, study)
-        assert f"\n  {told}\n" in str(refused.value)
-    assert (make_study(tmp_path, smoke() if told else study).path / "study.yaml").is_file()
-    assert open_study(tmp_path).study == (smoke() if told else study)
+        assert f"\n  {message}\n" in str(refused.value)
+    assert (make_study(tmp_path, smoke() if message else study).path / "study.yaml").is_file()
+    assert open_study(tmp_path).study == (smoke() if message else study)
 
 
 def test_what_each_cell_has_of_its_own_is_what_the_base_may_not_set() -> None:
@@ -185,7 +190,7 @@ def test_what_each_cell_has_of_its_own_is_what_the_base_may_not_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("families", {}, "families in .* must be a field of Study.*try family"),
         ("base.train.optimizer.beta", 0.9, "try base.train.optimizer.beta[12] or"),
@@ -204,16 +209,16 @@ def test_what_each_cell_has_of_its_own_is_what_the_base_may_not_set() -> None:
     ],
 )
 def test_a_study_that_cannot_be_is_refused_by_its_field(
-    name: str, value: Any, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, value: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = written(tmp_path / "study.yaml", with_changes(to_dict(smoke()), name, value))
     for words in (["plan", study, "--no-measure"], ["run", study, "--dir", str(tmp_path / "s")]):
         said = refusal(capsys, *words)
-        assert re.search(told, said, re.DOTALL), said
+        assert re.search(message, said, re.DOTALL), said
     assert not (tmp_path / "s").exists()
 
 
-def test_a_budget_that_is_too_small_names_one_that_is_enough(tmp_path: Path) -> None:
+def test_a_budget_that_is_too_small_names_what_is_enough(tmp_path: Path) -> None:
     values = with_changes(to_dict(smoke()), "grid", [{"widths": [16, 32], "flops": 1e8}])
     with pytest.raises(ValueError, match=r"try flops=[\d.e+]+") as refused:
         cells_of(study_of(values))

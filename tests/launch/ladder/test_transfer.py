@@ -38,15 +38,15 @@ def test_less_than_a_step_of_the_grid_transfers(far: float, words: str) -> None:
 
 
 @pytest.mark.parametrize("vertex", [-11.0, -2.0, math.nan])
-def test_nothing_is_told_of_a_best_rate_outside_the_grid(vertex: float) -> None:
+def test_nothing_follows_from_a_best_rate_outside_the_grid(vertex: float) -> None:
     curves = [parabola(64, -6.0), parabola(512, vertex)]
     assert curves[1].best is None and moved(curves) is None
     text = verdict(curves)
-    assert "mup: not told, because the best rate of width 512 is not inside the grid" in text
+    assert "mup: not known, because the best rate of width 512 is not inside the grid" in text
     assert "try --lowest and --octaves" in text
 
 
-def test_a_diverged_run_beside_the_best_tells_no_vertex() -> None:
+def test_a_diverged_run_next_to_the_best_shows_no_vertex() -> None:
     curve = parabola(64, -6.0)
     losses = curve.losses.copy()
     losses[-1] = math.nan
@@ -56,7 +56,7 @@ def test_a_diverged_run_beside_the_best_tells_no_vertex() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "reason"),
     [
         ("coordinate --widths 64", "widths=64 must be at least two"),
         ("transfer --widths 128 64", "widths=128 64 must be at least two, the narrowest first"),
@@ -67,7 +67,7 @@ def test_a_diverged_run_beside_the_best_tells_no_vertex() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused(
-    words: str, told: str, capsys: pytest.CaptureFixture[str]
+    words: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ladder", *words.split()]) in (exit_codes.REFUSED, exit_codes.USAGE)
-    assert told in capsys.readouterr().err
+    assert reason in capsys.readouterr().err

@@ -19,7 +19,7 @@ from launch.commands.launch import LAUNCHERS
 from launch.commands.table import COMMANDS, run
 from launch.config import to_dict
 from launch.ladder.studies import smoke
-from launch.ladder.study import Row, Study
+from launch.ladder.study import GridRow, Study
 from launch.presets.preset import preset
 from launch.schema.bounds import Number, Option, numeric_options
 from launch.schema.command_line import parse, parse_call, run_subcommand
@@ -195,7 +195,9 @@ def several(option: Option) -> bool:
 def test_a_study_keeps_the_bounds(data: st.DataObject) -> None:
     values = to_dict(smoke())
     row = values["grid"][1]
-    name, number = data.draw(st.sampled_from([(o.field, o.numbers[0]) for o in numbers_of(Row)]))
+    name, number = data.draw(
+        st.sampled_from([(o.field, o.numbers[0]) for o in numbers_of(GridRow)])
+    )
     value = data.draw(st.sampled_from(beyond(number)))
     row[name] = [value] if name in ("widths", "seeds") else value
     with pytest.raises(ValueError, match=rf"grid\[1\]\.{name}=.* in a file must be "):

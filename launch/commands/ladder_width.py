@@ -51,14 +51,13 @@ def coordinate(
     out.mkdir(parents=True, exist_ok=True)
     import jax
 
-    from launch.ladder.coordinate import check, verdict
-    from launch.ladder.width_pictures import draw_sizes
+    from launch.ladder.coordinate import check, draw, verdict
 
     with jax.set_mesh(runtime.start(base.mesh, base.distributed, cache_dir=base.data.cache_dir)):
-        found = check(base, widths, rate, seeds, _progress)
-    print(verdict(found))
-    draw_sizes(found, out)
-    return 0 if found[-1].flat else 1
+        checked = check(base, widths, rate, seeds, _progress)
+    print(verdict(checked))
+    draw(checked, out)
+    return 0 if checked[-1].flat else 1
 
 
 def transfer(
@@ -93,15 +92,14 @@ def transfer(
     out.mkdir(parents=True, exist_ok=True)
     import jax
 
-    from launch.ladder.transfer import check, moved, verdict
-    from launch.ladder.width_pictures import draw_curves
+    from launch.ladder.transfer import by_kind, check, draw, moved, verdict
 
     rates = [lowest * 2**octave for octave in range(octaves + 1)]
     with jax.set_mesh(runtime.start(base.mesh, base.distributed, cache_dir=base.data.cache_dir)):
         curves = check(base, widths, rates, seeds, _progress)
     print(verdict(curves))
-    draw_curves(curves, out)
-    far = moved([curve for curve in curves if curve.parametrization == "mup"])
+    draw(curves, out)
+    far = moved(by_kind(curves)[-1])
     return 0 if far is not None and abs(far) < 1 else 1
 
 
