@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,8 +35,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
-# Before any test imports model: its shape annotations are checked at every call.
-jaxtyping.install_import_hook("model", "beartype.beartype")
+# Before any test imports them: modules of the model with shapes check these at every call, which
+# costs the others, those that plans call ten thousand times, two thirds of their time.
+SHAPES = re.compile(r"^from jaxtyping import .*\b(Bool|Float|Int)\b", re.MULTILINE)
+jaxtyping.install_import_hook(
+    [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "model").rglob("*.py")
+        if SHAPES.search(path.read_text(encoding="utf-8"))
+    ],
+    "beartype.beartype",
+)
 
 # No deadline: how long an example takes is not what these tests hold.
 settings.register_profile("meshloom", deadline=None, max_examples=50)

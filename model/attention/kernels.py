@@ -1,7 +1,6 @@
 """The kernels of attention: where each runs, which masks it serves, and the choice among them."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,11 +10,16 @@ from jaxtyping import Array, Bool, Float
 from data.errors import UserError
 from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
+from model.attention.scores import (
+    Windows,
+    all_scores,
+    blocked_scores,
+    cudnn_scores,
+    splash_scores,
+)
 from model.sharding import spec
 
 CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
-Windows = Sequence[tuple[int | None, int]]
-"""Keys that a query sees at most, and in how many layers; None is all before it."""
 BEST = {"cpu": "blocked", "gpu": "cudnn", "tpu": "splash"}
 """The kernel that `auto` takes on a backend if it serves; otherwise `xla`."""
 
@@ -159,33 +163,6 @@ def splash_refuses(backend: str, dtype: str, head_dim: int) -> str | None:
 
 def every_mask(mask: MaskKind) -> bool:
     return True
-
-
-def all_scores(windows: Windows, length: int, packed: bool) -> float:
-    return 1.0
-
-
-def blocked_scores(windows: Windows, length: int, packed: bool) -> float:
-    """Ten of 4 x 4 blocks."""
-    return 0.625 if length % 4 == 0 else 1.0
-
-
-def cudnn_scores(windows: Windows, length: int, packed: bool) -> float:
-    dense = all(window is None for window, layers in windows if layers)
-    return 0.5 if dense and not packed else 1.0
-
-
-def splash_scores(windows: Windows, length: int, packed: bool) -> float:
-    """Blocks of 512 tokens at most that hold a key some query sees, on the average of layers."""
-    padded = length + -length % 128
-    size = math.gcd(padded, 512)
-    number, depth = padded // size, sum(layers for _, layers in windows)
-
-    def share(window: int) -> float:
-        back = min(-(-(window - 1) // size), number - 1)
-        return (number * (back + 1) - back * (back + 1) // 2) / number**2
-
-    return sum(layers / depth * share(window or length) for window, layers in windows)
 
 
 class Kernel(NamedTuple):

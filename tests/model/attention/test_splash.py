@@ -11,8 +11,9 @@ import pytest
 
 import model.attention.splash
 from model.attention.attention import Attention
-from model.attention.kernels import attend, splash_scores
+from model.attention.kernels import attend
 from model.attention.mask import Mask, TokenPlaces
+from model.attention.scores import splash_scores
 from model.attention.splash import block_sizes, splash_attention
 from model.families.decoder import Block
 from model.sharding import spec
