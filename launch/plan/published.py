@@ -38,7 +38,7 @@ class Point(NamedTuple):
     error: float
     """Of the predicted seconds of a step, as a share of the published ones."""
     role: str
-    """`fitted`, `judged`, or `beside`: outside the sizes and rows that were fitted."""
+    """`fitted`, `judged`, or `extra`: outside the sizes and rows that were fitted."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
         zip(SPANNED, (parameters, length, topology.chips), strict=True)
     )
     of_chip = [point for point in points() if point.chip == like]
-    runs = [point for point in of_chip if point.role != "beside"]
+    runs = [point for point in of_chip if point.role != "extra"]
     ranges = ranges_of(runs)
     outside: list[Aspect] = ["chip"] if like != chip else []
     outside.extend(name for name in SPANNED if not within(name, planned[name], ranges[name]))

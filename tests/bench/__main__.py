@@ -30,7 +30,7 @@ def main(
     parts: tuple[Part, ...] = ALL,
     rounds: Annotated[int, Interval(ge=1, le=10_000)] = 9,
     steps: Annotated[int, Interval(ge=2, le=1_000_000)] = 16,
-    beside: str | None = None,
+    compare: str | None = None,
 ) -> None:
     """Print what was measured: medians, and ratios of things that took turns.
 
@@ -39,14 +39,14 @@ def main(
         parts: What to measure.
         rounds: Rounds in which the compared things take turns.
         steps: Steps in one round of `fit`, at least 2.
-        beside: Command that times the same step in another framework and prints JSON.
+        compare: Command that times the same step in another framework and prints JSON.
     """
     runtime.keep_freed_memory()
     with (
         tempfile.TemporaryDirectory() as folder,
         jax.set_mesh(make_mesh(MeshConfig())),
     ):
-        print(json.dumps(measure(Path(folder), sizes, parts, rounds, steps, beside), indent=2))
+        print(json.dumps(measure(Path(folder), sizes, parts, rounds, steps, compare), indent=2))
 
 
 def measure(
@@ -55,7 +55,7 @@ def measure(
     parts: tuple[Part, ...],
     rounds: int,
     steps: int,
-    beside: str | None,
+    compare: str | None,
 ) -> dict[str, object]:
     """The results by part, after the machine they hold for."""
     data = DataConfig(
@@ -64,7 +64,7 @@ def measure(
         cache_dir=str(folder / "cache"),
     )
     measured = {
-        "step": lambda: step.measure(sizes, rounds, beside),
+        "step": lambda: step.measure(sizes, rounds, compare),
         "fit": lambda: loop.measure(sizes, folder / "fit", rounds, steps),
         "input": lambda: rows.measure(data, rounds),
         "saving": lambda: saving.measure(sizes, folder / "saving", rounds),

@@ -28,12 +28,12 @@ RUNS = (
     ("megatron-1t", "v5p-4096", None),
 )
 HEAD = """\
-| preset on | layout found | fits | step | MFU | search | plan alone | memory |
+| preset on | layout | fits | step | MFU | search | plan alone | memory |
 |---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
-    """Search, and plan the layout that was found once more by itself."""
+    """Search, and plan the chosen layout once more by itself."""
     print(HEAD)
     for line in lines():
         print(line, flush=True)
@@ -47,26 +47,26 @@ def lines() -> Iterator[str]:
             config = dataclasses.replace(config, train=train)
         with tempfile.TemporaryDirectory() as folder, Progress() as report:
             began = time.perf_counter()
-            found = search(config, topology, Path(folder), report)
+            chosen = search(config, topology, Path(folder), report)
             searched = time.perf_counter() - began
             report(f"compiling the layout of {name} on {on} alone")
             began = time.perf_counter()
-            make_plan(found.best.config, topology, Path(folder) / "alone")
-            yield line(found, searched, time.perf_counter() - began)
+            make_plan(chosen.best.config, topology, Path(folder) / "alone")
+            yield line(chosen, searched, time.perf_counter() - began)
 
 
-def line(found: Search, searched: float, alone: float) -> str:
-    """A row of the table: what was found, and the seconds it took."""
-    best, config = found.best, found.best.config
+def line(chosen: Search, searched: float, alone: float) -> str:
+    """A row of the table: the chosen layout, and the seconds it took."""
+    best, config = chosen.best, chosen.best.config
     micro, rows = config.train.accumulation, config.train.batch_size
     layout = f"{shown(best.step.mesh)}, remat {config.model.remat}"
     layout += f", {rows // micro:,} rows at a time" if micro > 1 else ""
-    held = max(plan.step.rss for _, plan in found.plans) / GIB
+    rss = max(plan.step.rss for _, plan in chosen.plans) / GIB
     return (
         f"| {config.preset} on {best.topology.words} | {layout} "
         f"| {best.fit.peak / GIB:.1f} of {best.fit.limit / GIB:.1f} GiB "
         f"| {best.time.seconds:.1f} s | {best.totals.utilization:.1%} "
-        f"| {searched:.0f} s | {alone:.0f} s | {held:.1f} GiB |"
+        f"| {searched:.0f} s | {alone:.0f} s | {rss:.1f} GiB |"
     )
 
 

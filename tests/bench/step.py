@@ -1,4 +1,4 @@
-"""Our train step beside the hand-written one of `baseline`, in turns on the same batch."""
+"""Our train step next to the hand-written one of `baseline`, in turns on the same batch."""
 
 import json
 import shlex
@@ -16,10 +16,10 @@ BAR = 1.03
 PACKED = "ours, packed rows"
 
 
-def measure(sizes: BaselineSizes, rounds: int, beside: str | None = None) -> dict[str, object]:
+def measure(sizes: BaselineSizes, rounds: int, compare: str | None = None) -> dict[str, object]:
     """Step times in milliseconds and our ratio to the baseline.
 
-    `beside` is a command that prints a JSON line with `median_ms` for the same model, such as a
+    `compare` is a command that prints a JSON line with `median_ms` for the same model, such as a
     step of another framework; it runs afterwards and its line is taken in.
     """
     ours = make_reference(sizes)
@@ -36,8 +36,8 @@ def measure(sizes: BaselineSizes, rounds: int, beside: str | None = None) -> dic
     result["compile_seconds"] = round(ours.compile_seconds, 2)
     tokens = sizes.batch * sizes.length
     result["tokens_per_second"] = round(tokens / sorted(seconds["ours"])[rounds // 2])
-    if beside:
-        result["beside"] = last_json(beside)
+    if compare:
+        result["compared"] = last_json(compare)
     return result
 
 
@@ -73,7 +73,7 @@ def last_json(command: str) -> dict[str, object]:
     done = subprocess.run(shlex.split(command), capture_output=True, text=True)
     if done.returncode:
         raise ValueError(
-            f"beside={command!r} must run, because its step is to be compared, but it ended with "
+            f"compare={command!r} must run, because its step is to be compared, but it ended with "
             f"{done.returncode}: {done.stderr.strip()[-500:]}; try it by itself first"
         )
     return json.loads(done.stdout.strip().splitlines()[-1])

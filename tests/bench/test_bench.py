@@ -97,7 +97,7 @@ def test_all_parts_but_startup_print_times_and_ratios(
     """Step, fit, input and saving run at a tiny size and name their bars."""
     parts = ("step", "fit", "input", "saving")
     results = json.loads(
-        json.dumps(bench.measure(tmp_path, SIZES, parts, rounds=2, steps=2, beside=None))
+        json.dumps(bench.measure(tmp_path, SIZES, parts, rounds=2, steps=2, compare=None))
     )
     said = capsys.readouterr().err
     assert [part for part in parts if f"measuring {part}\n" in said] == list(parts)
@@ -116,13 +116,13 @@ def test_startup_asks_for_the_reference_model():
     assert parsed.model == model_config(SIZES)
 
 
-def test_beside_takes_in_the_last_line_and_says_what_failed():
+def test_the_last_line_of_another_command_is_taken_or_its_error():
     """Another framework's command gives its figures, or its error with the command."""
     python = sys.executable
     assert step.last_json(f"""{python} -c 'print("warm"); print("{{\\"median_ms\\": 3}}")'""") == {
         "median_ms": 3
     }
-    with pytest.raises(ValueError, match=r"beside=.* must run, because .* no torch.*; try"):
+    with pytest.raises(ValueError, match=r"compare=.* must run, because .* no torch.*; try"):
         step.last_json(f"{python} -c 'raise SystemExit(\"no torch\")'")
 
 

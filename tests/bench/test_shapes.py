@@ -41,8 +41,8 @@ def test_bytes_are_those_the_devices_hold(family: str) -> None:
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
         model = fresh_model(FAMILIES[family])
         rows = weights(model)
-    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(model))
-    assert 4 * sum(row.device_size for row in rows) == held == array_bytes(model).device
+    stored = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(model))
+    assert 4 * sum(row.device_size for row in rows) == stored == array_bytes(model).device
     assert sum(row.size for row in rows) == parameter_count(FAMILIES[family])
     assert array_bytes(model).total == 4 * parameter_count(FAMILIES[family])
 

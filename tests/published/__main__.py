@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 from launch.plan.efficiency import MATMUL, SHARED, Efficiency, Shared, efficiency
 from launch.plan.published import TABLE, Aspect, Point, errors_of, points, ranges_of, within
 from model.flops import flops_per_token, parameter_count
-from tests.published.case import BESIDE, FITTED, RUNS, Case, case_of, chips_of
+from tests.published.case import EXTRA, FITTED, RUNS, Case, case_of, chips_of
 from tests.published.run import Run
 from train.chips import CHIPS
 
@@ -40,10 +40,10 @@ def fit(runs: Sequence[Run]) -> tuple[dict[str, float], dict[str, Shared]]:
         return [math.log1p(case.error(shares(values, case))) for case in cases]
 
     count = len(chips) + len(Shared._fields) * len(platforms)
-    found = least_squares(
+    fitted = least_squares(
         errors, np.full(count, 0.6), bounds=(0.01, 1.0), loss="soft_l1", f_scale=0.05
     ).x
-    numbers = [round(float(number), 3) for number in found]
+    numbers = [round(float(number), 3) for number in fitted]
     rest = iter(numbers[len(chips) :])
     shared = {name: Shared(*(next(rest) for _ in Shared._fields)) for name in platforms}
     return dict(zip(chips, numbers, strict=False)), shared
@@ -70,28 +70,28 @@ def table() -> str:
         )
     lines += ["", "| judged runs | number | median error | largest |", "|---|---|---|---|"]
     lines += [
-        f"| {group} | {len(found)} | {statistics.median(found):.1%} | {max(found):.1%} |"
-        for group, found in errors.items()
+        f"| {group} | {len(sizes)} | {statistics.median(sizes):.1%} | {max(sizes):.1%} |"
+        for group, sizes in errors.items()
     ]
     sources = {run.source: None for run in RUNS}
     lines += ["", "Sources: " + "; ".join(sources) + "."]
-    return "\n".join([*lines, "", *beside_classes(), "", *beside_errors()]) + "\n"
+    return "\n".join([*lines, "", *extra_classes(), "", *extra_errors()]) + "\n"
 
 
-def beside_classes() -> list[str]:
-    """Errors of the runs beside the fit by what is outside the fitted ranges of their chip."""
+def extra_classes() -> list[str]:
+    """Errors of the extra runs by what is outside the fitted ranges of their chip."""
     classes: dict[tuple[str, str], list[Point]] = {}
     for point in points():
-        if point.role == "beside":
-            spans = ranges_of([p for p in points() if p.chip == point.chip and p.role != "beside"])
-            found = [
+        if point.role == "extra":
+            spans = ranges_of([p for p in points() if p.chip == point.chip and p.role != "extra"])
+            outside = [
                 f"{name} {'below' if getattr(point, aspect) < spans[aspect][0] else 'above'}"
                 for aspect, name in NAMES.items()
                 if not within(aspect, getattr(point, aspect), spans[aspect])
             ]
-            classes.setdefault((point.chip, ", ".join(found) or "nothing"), []).append(point)
+            classes.setdefault((point.chip, ", ".join(outside) or "nothing"), []).append(point)
     lines = [
-        "| beside the fit, on | outside its ranges | number | median error | from | to |",
+        "| extra runs, on | outside its ranges | number | median error | from | to |",
         "|---|---|---|---|---|---|",
     ]
     for (chip, outside), runs in sorted(classes.items()):
@@ -103,20 +103,20 @@ def beside_classes() -> list[str]:
     return lines
 
 
-def beside_errors() -> list[str]:
-    """The error of each run beside the fit, by model, GPUs and tokens of a row."""
-    lengths = sorted({run.length for run in BESIDE})
+def extra_errors() -> list[str]:
+    """The error of each extra run, by model, GPUs and tokens of a row."""
+    lengths = sorted({run.length for run in EXTRA})
     errors: dict[str, dict[int, list[str]]] = {}
-    for run in BESIDE:
+    for run in EXTRA:
         case, title = case_of(run), run.name.split(", ")
-        told = f"{case.error(efficiency(case.chip)):+.1%}"
-        errors.setdefault(f"{title[0]}, {title[1]}", {}).setdefault(run.length, []).append(told)
+        error = f"{case.error(efficiency(case.chip)):+.1%}"
+        errors.setdefault(f"{title[0]}, {title[1]}", {}).setdefault(run.length, []).append(error)
     lines = [
         f"| rows of | {' | '.join(f'{length:,}' for length in lengths)} |",
         "|---" * (1 + len(lengths)) + "|",
     ]
-    for title, found in errors.items():
-        cells = " | ".join(", ".join(found.get(length, [])) for length in lengths)
+    for title, row in errors.items():
+        cells = " | ".join(", ".join(row.get(length, [])) for length in lengths)
         lines.append(f"| {title} | {cells} |")
     return lines
 
@@ -135,10 +135,10 @@ def rewritten(page: str) -> str:
 
 def drift(matmul: dict[str, float], shared: dict[str, Shared]) -> float:
     """The largest difference between efficiencies and the committed ones."""
-    found = [matmul[chip] - share for chip, share in MATMUL.items()]
+    changes = [matmul[chip] - share for chip, share in MATMUL.items()]
     for platform, shares in SHARED.items():
-        found += [a - b for a, b in zip(shared[platform], shares, strict=True)]
-    return max(map(abs, found))
+        changes += [a - b for a, b in zip(shared[platform], shares, strict=True)]
+    return max(map(abs, changes))
 
 
 def derived() -> list[Point]:
@@ -150,9 +150,9 @@ def derived() -> list[Point]:
             length=run.length,
             chips=chips_of(run),
             error=case_of(run).error(efficiency(case_of(run).chip)),
-            role="beside" if run in BESIDE else "fitted" if run in FITTED else "judged",
+            role="extra" if run in EXTRA else "fitted" if run in FITTED else "judged",
         )
-        for run in (*RUNS, *BESIDE)
+        for run in (*RUNS, *EXTRA)
     ]
 
 

@@ -23,7 +23,7 @@ from train.memory import device_step
 
 RUNS: tuple[Run, ...] = (*TPU_RUNS, *GPU_RUNS)
 FITTED, JUDGED = RUNS[0::2], RUNS[1::2]
-BESIDE = OTHER_LENGTHS_AND_SIZES
+EXTRA = OTHER_LENGTHS_AND_SIZES
 """Runs that widen what is judged: the shares are not fitted on them."""
 
 
@@ -76,7 +76,7 @@ def case_of(run: Run) -> Case:
     model = run.model.with_depth(-(-run.model.depth // stages))
     train = TrainConfig(steps=1, batch_size=run.batch_size, accumulation=run.accumulation)
     kernel = kernel_named("xla" if run.scores else "cudnn")
-    one = device_step(model, train, run.length, run.sizes, chip.platform, packed=False)._replace(
+    device = device_step(model, train, run.length, run.sizes, chip.platform, packed=False)._replace(
         scores_share=1.0 if run.scores else 0.5,
         keeps_scores=run.scores,
         recomputed=run.again,
@@ -85,7 +85,7 @@ def case_of(run: Run) -> Case:
     shape = run.shape
     if chip.torus and not shape:
         shape = cube(chip, chips_of(run) // run.sizes.get("replica", 1))
-    work = work_of(model, train, run.length, one)
+    work = work_of(model, train, run.length, device)
     once = tuple(
         dataclasses.replace(part, bytes=part.bytes / run.accumulation)
         if part.axes == ("replica",)

@@ -8,7 +8,7 @@ from model.flops import parameter_count
 from tests.command import ROOT
 from tests.published.__main__ import derived, drift, fit, rewritten
 from tests.published.case import (
-    BESIDE,
+    EXTRA,
     FITTED,
     JUDGED,
     RUNS,
@@ -55,13 +55,13 @@ def test_table_in_the_docs_is_that_of_the_command() -> None:
 
 
 def run(name: str) -> Run:
-    return next(found for found in (*RUNS, *BESIDE) if found.name == name)
+    return next(each for each in (*RUNS, *EXTRA) if each.name == name)
 
 
-def test_runs_beside_the_fit_are_other_ones_of_chips_that_were_fitted() -> None:
-    names = [found.name for found in (*RUNS, *BESIDE)]
+def test_extra_runs_are_of_chips_that_were_fitted() -> None:
+    names = [each.name for each in (*RUNS, *EXTRA)]
     assert len(names) == len(set(names)) == 170
-    assert {found.chip for found in BESIDE} == {"a100", "h100"}
+    assert {each.chip for each in EXTRA} == {"a100", "h100"}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_runs_beside_the_fit_are_other_ones_of_chips_that_were_fitted() -> None:
         ("MPT 3b, 8 H100, 20 x 1,024 tokens", 2_649_216_000),
     ],
 )
-def test_models_beside_the_fit_have_the_published_parameters(name: str, parameters: int) -> None:
+def test_models_of_extra_runs_have_the_published_parameters(name: str, parameters: int) -> None:
     assert parameter_count(run(name).model) == parameters
 
 
@@ -125,7 +125,7 @@ def test_a_pipeline_waits_for_its_first_and_last_micro_batches() -> None:
         ("MaxText 32B, 1 x v5p-128", 1.0),
     ],
 )
-def test_of_a_layer_of_which_nothing_is_kept_all_but_the_last_product_is_made_again(
+def test_of_a_layer_of_which_nothing_is_kept_all_but_the_last_product_is_computed_again(
     name: str, kept: float
 ) -> None:
     assert run(name).again == pytest.approx(1 - kept)
@@ -134,8 +134,8 @@ def test_of_a_layer_of_which_nothing_is_kept_all_but_the_last_product_is_made_ag
 def test_runs_have_the_chips_of_their_names_and_whole_rows() -> None:
     assert chips_of(run("PaLM 540B, 2 x 3072 v4")) == 6144
     assert chips_of(run("Llama 3 405B, 16384 H100")) == 16384
-    for found in RUNS:
-        assert found.batch_size % (found.sizes.get("replica", 1) * found.sizes.get("fsdp", 1)) == 0
+    for each in RUNS:
+        assert each.batch_size % (each.sizes.get("replica", 1) * each.sizes.get("fsdp", 1)) == 0
 
 
 def test_the_table_that_plans_read_is_that_of_the_published_runs() -> None:

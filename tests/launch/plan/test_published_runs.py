@@ -15,7 +15,7 @@ from launch.plan.published import Standing, points, standing_lines, standing_of,
 from launch.plan.topology import Topology
 from launch.presets.preset import preset
 from model.flops import parameter_count
-from tests.published.case import BESIDE, FITTED, JUDGED, RUNS, case_of, chips_of
+from tests.published.case import EXTRA, FITTED, JUDGED, RUNS, case_of, chips_of
 from train.chips import CHIPS
 
 SHAPES = {0: lambda chips: (chips, 1), 2: lambda chips: (chips, 1), 3: lambda chips: (chips, 1, 1)}
@@ -89,7 +89,7 @@ def test_errors_inside_are_those_of_runs_that_were_not_fitted(chip: str) -> None
     actual = standing(chip, 32, 8192, 64)
     spans = {name: of for name, of in actual.ranges.items()}
     errors = []
-    for run in (*JUDGED, *BESIDE):
+    for run in (*JUDGED, *EXTRA):
         at = {"length": run.length, "chips": chips_of(run)}
         size = parameter_count(run.model)
         inside = all(spans[name][0] <= value <= spans[name][1] for name, value in at.items())

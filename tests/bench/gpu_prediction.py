@@ -1,5 +1,5 @@
-"""What `meshloom plan` foretells of one GPU beside what `tests.bench.gpu` measured on it, as a
-table in Markdown: `python -m tests.bench.foretold LINES`, the JSON lines that it printed."""
+"""What `meshloom plan` predicts of one GPU next to what `tests.bench.gpu` measured on it, as a
+table in Markdown: `python -m tests.bench.gpu_prediction LINES`, the JSON lines that it printed."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from tests.bench.gpu import SIZES, model_config
 from train.report.numbers import GIB
 
 HEAD = """\
-| size | step, foretold | measured | off | peak, foretold | measured | off |
+| size | step, predicted | measured | off | peak, predicted | measured | off |
 |---|---|---|---|---|---|---|"""
 
 
@@ -57,14 +57,14 @@ def run_of(measured: dict[str, Any]) -> RunConfig:
 
 def row(measured: dict[str, Any], plan: Plan) -> str:
     step, peak = measured["step_ms"], measured["peak_gib"]
-    foretold = plan.time.seconds * 1e3
-    held = plan.fit.peak / GIB
-    told = f"{peak:.2f} GiB | {held / peak - 1:+.1%}" if peak else "not told | -"
+    predicted = plan.time.seconds * 1e3
+    planned = plan.fit.peak / GIB
+    peaks = f"{peak:.2f} GiB | {planned / peak - 1:+.1%}" if peak else "not reported | -"
     return (
-        f"| {measured['size']}, {measured['batch']} x {measured['length']:,} | {foretold:.1f} ms "
-        f"| {step:.1f} ms | {foretold / step - 1:+.1%} | {held:.2f} GiB | {told} |"
+        f"| {measured['size']}, {measured['batch']} x {measured['length']:,} | {predicted:.1f} ms "
+        f"| {step:.1f} ms | {predicted / step - 1:+.1%} | {planned:.2f} GiB | {peaks} |"
     )
 
 
 if __name__ == "__main__":
-    run_module(main, "tests.bench.foretold")
+    run_module(main, "tests.bench.gpu_prediction")
