@@ -3,9 +3,8 @@
 import functools
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from data.errors import UserError
@@ -37,22 +36,18 @@ class SentCollective(Collective):
 
 def merged(sent: Iterable[Collective]) -> list[Collective]:
     """By kind, axes and line, the most bytes first."""
-    same: dict[tuple[Kind, tuple[str, ...], int, str, bool], list[Collective]] = defaultdict(list)
+    rows: dict[tuple[Kind, tuple[str, ...], int, str, bool], Collective] = {}
     for each in sent:
-        same[each.kind, each.axes, each.group, each.where, each.apart].append(each)
-    rows = [
-        Collective(
-            kind,
-            axes,
-            group,
-            sum(e.count for e in parts),
-            sum(e.bytes for e in parts),
-            where,
-            apart,
+        key = kind, axes, group, where, apart = (
+            each.kind,
+            each.axes,
+            each.group,
+            each.where,
+            each.apart,
         )
-        for (kind, axes, group, where, apart), parts in same.items()
-    ]
-    return sorted(rows, key=lambda row: -row.bytes)
+        row = rows.get(key, Collective(kind, axes, group, 0, 0.0, where, apart))
+        rows[key] = replace(row, count=row.count + each.count, bytes=row.bytes + each.bytes)
+    return sorted(rows.values(), key=lambda row: -row.bytes)
 
 
 def sent_by(

@@ -48,7 +48,7 @@ def executed(program: Program) -> Iterator[Executed]:
 
     Of a conditional the branch with the most products is taken to run, of equals the longest: the
     update of a train step, which a good step makes, and dense attention where some layers see a
-    band only. Raises ValueError for a loop whose trips the text does not tell.
+    band only. Raises ValueError for a loop whose trips the text does not say.
     """
     return _walk(Scope(program.entry))
 
@@ -73,43 +73,33 @@ def trips(loop: Instruction, scope: Scope) -> int:
     known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
     if known:
         return int(known[1])
-    inside, after = Scope(loop.computation_of("body"), loop, scope), _next_state(loop)
-    condition = loop.computation_of("condition")
+    body, condition = loop.computation_of("body"), loop.computation_of("condition")
+    root, inside = body.root.through("copy", "opt-barrier"), Scope(body, loop, scope)
+    after = root.operands if root.opcode == "tuple" else []
     scalars = [n for n, next_ in enumerate(after) if [shape.dims for shape in next_.shapes] == [()]]
-    state = _known({n: _value(loop.operands[0], scope, n) for n in scalars})
+    state = {n: _value(loop.operands[0], scope, n) for n in scalars}
     for count in range(ENDLESS):
         more = _value(condition.root, Scope(condition, loop, scope), state=state)
         if more == 0:
             return count
-        before, state = state, _known({n: _value(after[n], inside, state=state) for n in state})
+        before, state = state, {n: _value(after[n], inside, state=state) for n in state}
         if more is None or before == state:
             break
     raise UserError(
-        f"loop {loop.name} of the compiled program must tell how often it runs, because all that "
+        f"loop {loop.name} of the compiled program must say how often it runs, because all that "
         "it does is counted so often, but it compares no counter that begins and steps by "
         "constants; try to report it with the program's text"
     )
-
-
-def _next_state(loop: Instruction) -> list[Instruction]:
-    """What the elements of a loop's state become in a trip."""
-    root = loop.computation_of("body").root.through("copy", "opt-barrier")
-    return root.operands if root.opcode == "tuple" else []
-
-
-def _known(state: Mapping[int, int | None]) -> dict[int, int]:
-    return {n: value for n, value in state.items() if value is not None}
 
 
 def _value(
     instruction: Instruction,
     scope: Scope,
     element: int | None = None,
-    state: Mapping[int, int] | None = None,
+    state: Mapping[int, int | None] | None = None,
 ) -> int | None:
     """An integer, or that element of a tuple; None if it is known at run time only. `state` is that
-    of the loop whose trips are counted; elements of loops around it count if they keep their
-    value."""
+    of the loop whose trips are counted."""
     opcode, operands = instruction.opcode, instruction.operands
     if opcode == "constant":
         return int(instruction.literal) if re.fullmatch(r"-?\d+", instruction.literal) else None
@@ -122,14 +112,10 @@ def _value(
     if opcode == "fusion":
         inner = instruction.called[0]
         return _value(inner.root, Scope(inner, instruction, scope), element, state)
-    if opcode == "while" and element is not None:
-        return _kept(instruction, scope, element, state)
     if opcode == "parameter" and scope.caller and scope.parent:
         caller, number = scope.caller, int(instruction.literal)
         if caller.opcode == "while" and element is not None:
-            if state is not None:
-                return state.get(element)
-            return _kept(caller, scope.parent, element)
+            return state.get(element) if state else None
         if caller.opcode == "conditional":  # each branch has an operand, after what chooses it
             number = 1 + caller.called.index(scope.computation)
         return _value(caller.operands[number], scope.parent, element, state)
@@ -138,15 +124,3 @@ def _value(
         return None
     left, right = (_value(operand, scope, None, state) for operand in operands)
     return None if left is None or right is None else int(operation(left, right))
-
-
-def _kept(
-    loop: Instruction, scope: Scope, element: int, state: Mapping[int, int] | None = None
-) -> int | None:
-    """What an element of another loop's state is at all times, if it never changes."""
-    after = _next_state(loop)
-    last = after[element].through(*SAME) if after else None
-    if last is None or last.opcode != "get-tuple-element" or last.operands[0].opcode != "parameter":
-        return None
-    same = last.attribute("index") == str(element)
-    return _value(loop.operands[0], scope, element, state) if same else None

@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from data.errors import UserError
@@ -29,9 +30,7 @@ _SPACE = re.compile(r"S\((\d+)\)")
 _NAME = re.compile(r"%([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _CALLED = re.compile(r"\w+_computation=%[\w.\-]+|(?:calls|to_apply|body|condition)=%[\w.\-]+")
-_SOURCE = re.compile(
-    r'stack_frame_id=(?P<frame>\d+)|source_file="(?P<file>[^"]*)" source_line=(?P<line>\d+)'
-)
+_FRAME = re.compile(r"stack_frame_id=(\d+)")
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
 
 
@@ -54,19 +53,18 @@ class Shape(NamedTuple):
         return self.size * item_bytes(self.dtype)
 
 
+@dataclass(eq=False, repr=False)
 class Instruction:
     """One line of a computation; what is seldom asked for is read when it is."""
 
-    def __init__(
-        self, computation: "Computation", name: str, kind: str, opcode: str, literal: str, rest: str
-    ) -> None:
-        self.computation = computation
-        self.name = name
-        self.opcode = opcode
-        self.literal = literal
-        """What stands between the parentheses: the value of a constant, a parameter's number."""
-        self.attributes = rest
-        self._kind = kind
+    computation: "Computation"
+    name: str
+    kind: str
+    """Types and layouts of the result."""
+    opcode: str
+    literal: str
+    """What stands between the parentheses: the value of a constant, a parameter's number."""
+    attributes: str
 
     @functools.cached_property
     def operands(self) -> list["Instruction"]:
@@ -79,7 +77,7 @@ class Instruction:
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """Arrays of the result, those of a tuple one after the other."""
-        return _shapes(self._kind)
+        return _shapes(self.kind)
 
     @property
     def bytes(self) -> float:
@@ -121,18 +119,14 @@ class Instruction:
         return maker
 
 
+@dataclass(eq=False, repr=False)
 class Computation:
     """Instructions by name, in the order of the schedule."""
 
-    def __init__(self, program: "Program", name: str) -> None:
-        self.program = program
-        self.name = name
-        self.instructions: dict[str, Instruction] = {}
-        self.root_name = ""
-
-    @property
-    def root(self) -> Instruction:
-        return self.instructions[self.root_name]
+    program: "Program"
+    name: str
+    instructions: dict[str, Instruction] = field(default_factory=dict)
+    root: Instruction = field(init=False)
 
     @property
     def parameters(self) -> list[Instruction]:
@@ -169,32 +163,19 @@ class Program:
 
     def __init__(self, text: str) -> None:
         self.computations: dict[str, Computation] = {}
-        self._entry = ""
         partitions = re.search(r"^HloModule .*?num_partitions=(\d+)", text)
         self.partitions = int(partitions[1]) if partitions else 1
         """Devices that it runs on; of several slices of TPUs, those of one."""
         self._tables: dict[str, dict[int, str]] = defaultdict(dict)
-        self._read(text)
-        if not self._entry:
-            raise UserError(
-                "the compiled program must have an ENTRY computation, because that is where its "
-                "step begins; try the text of `jax.stages.Compiled.as_text()`"
-            )
-
-    @property
-    def entry(self) -> Computation:
-        return self.computations[self._entry]
+        self.entry = self._read(text)
 
     def where(self, instruction: Instruction) -> str:
         """`file:line` of the innermost line of ours that asked for it, or of any; "" if unknown.
 
         Lines of what all layers share give way to whoever called it.
         """
-        source = _SOURCE.search(instruction.attributes)
-        if source is None:
-            return ""
-        file, line, frame = source["file"], source["line"], source["frame"]
-        lines = [_short(each) for each in ([f"{file}:{line}"] if file else self._stack(int(frame)))]
+        frame = _FRAME.search(instruction.attributes)
+        lines = [_short(line) for line in self._stack(int(frame[1]))] if frame else []
         ours = [each for each in lines if not each.startswith(OUTSIDE)]
         callers = [each for each in ours if not each.startswith(SHARED)]
         return next(iter(callers or ours or lines), "").removeprefix(OUTSIDE)
@@ -208,7 +189,9 @@ class Program:
             yield f"{tables['FileNames'][file][1:-1]}:{line}"
             frame = parent - 1  # The text counts from 1 here too, but 1 is none.
 
-    def _read(self, text: str) -> None:
+    def _read(self, text: str) -> Computation:
+        """Of all computations, the one that a step begins with."""
+        entry: Computation | None = None
         table: dict[int, str] = {}
         computation: Computation | None = None
         last: Instruction | None = None
@@ -218,9 +201,9 @@ class Program:
                     computation = None
                 elif match := _LINE.match(line):
                     root, name, *parts = match.groups()
-                    last = Instruction(computation, name, *parts)
-                    computation.instructions[name] = last
-                    computation.root_name = name if root else computation.root_name
+                    last = computation.instructions[name] = Instruction(computation, name, *parts)
+                    if root:
+                        computation.root = last
                 elif last is not None:  # what a kernel says of itself has lines of its own
                     last.attributes += line
             elif line[:1].isdigit():
@@ -230,8 +213,13 @@ class Program:
                 table = self._tables[line]
             elif head := _HEAD.match(line):
                 computation = self.computations[head[2]] = Computation(self, head[2])
-                if head[1]:
-                    self._entry = head[2]
+                entry = computation if head[1] else entry
+        if entry is None:
+            raise UserError(
+                "the compiled program must have an ENTRY computation, because that is where its "
+                "step begins; try the text of `jax.stages.Compiled.as_text()`"
+            )
+        return entry
 
 
 def item_bytes(dtype: str) -> float:

@@ -15,6 +15,7 @@ from launch.run.build import fresh_state, step_arguments
 from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, matrix_parameters
 from tests.families import LLAMA, QUICK
+from tests.launch.plan.program.sources import sources
 from tests.models import TRAIN, mesh_of, shapes_of
 from train.config import TrainConfig
 from train.step import make_train_step
@@ -177,12 +178,12 @@ def sums(*lines: str) -> ProgramWork:
     lines_of_sums = "".join(
         f"  %x.{place} = f32[{line.split()[0]}]{{0}} parameter({place})\n"
         f"  %sum.{place} = f32[{line.split()[0]}]{{0}} all-reduce(%x.{place}), to_apply=%add, "
-        f'replica_groups={line.split()[1]}, metadata={{source_file="/x/model/mlp.py" '
-        f"source_line={place}}}\n"
+        f"replica_groups={line.split()[1]}, metadata={{stack_frame_id={place + 1}}}\n"
         for place, line in enumerate(lines)
     )
     entry = f"ENTRY %main () -> f32[] {{\n{lines_of_sums}  ROOT %o = f32[] constant(0)\n}}\n"
-    return work_in(Program(f"HloModule sums, num_partitions=8\n\n{entry}"), MESH)
+    head = f"HloModule sums, num_partitions=8\n\n{sources(*range(len(lines)))}"
+    return work_in(Program(f"{head}\n\n{entry}"), MESH)
 
 
 def needed_over(axis: str) -> float:

@@ -6,13 +6,14 @@ from launch.plan.program.compiled import work_in
 from launch.plan.program.executed import executed
 from launch.plan.program.hlo import Program
 from launch.plan.program.memory_traffic import memory_traffic
+from tests.launch.plan.program.sources import sources
 
 GATHER = (
     "all-gather(%p), channel_id=1, replica_groups={{0,1,2,3}}, dimensions={1}, "
     'use_global_device_ids=true, frontend_attributes={chain_id="0"}'
 )
 START = 'custom_call_target="AsyncCollectiveStart"'
-# One gather of [8, 8], begun in one fusion, going on beside a product in two, ended in the last.
+# One gather of [8, 8], begun in one fusion, going on during a product in two, ended in the last.
 SPREAD = f"""HloModule spread, num_partitions=4
 
 %begin (p: bf16[8,2]) -> (bf16[8,2], bf16[8,8]) {{
@@ -21,7 +22,7 @@ SPREAD = f"""HloModule spread, num_partitions=4
   ROOT %start = (bf16[8,2], bf16[8,8]) custom-call(%gather.1), {START}
 }}
 
-%beside (p: bf16[8,2], w: bf16[8,8], x: bf16[16,8], y: bf16[8,8]) -> (bf16[16,8], bf16[8,8]) {{
+%during (p: bf16[8,2], w: bf16[8,8], x: bf16[16,8], y: bf16[8,8]) -> (bf16[16,8], bf16[8,8]) {{
   %p = bf16[8,2] parameter(0)
   %w = bf16[8,8] parameter(1)
   %x = bf16[16,8] parameter(2)
@@ -45,11 +46,11 @@ ENTRY %main (p: bf16[8,2], x: bf16[16,8], y: bf16[8,8]) -> bf16[8,8] {{
   %begun = (bf16[8,2], bf16[8,8]) fusion(%p), kind=kCustom, calls=%begin
   %part = bf16[8,2] get-tuple-element(%begun), index=0
   %whole = bf16[8,8] get-tuple-element(%begun), index=1
-  %beside.1 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole, %x, %y), kind=kCustom, calls=%beside
-  %x.2 = bf16[16,8] get-tuple-element(%beside.1), index=0
-  %whole.2 = bf16[8,8] get-tuple-element(%beside.1), index=1
-  %beside.2 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole.2, %x.2, %y), kind=kCustom, calls=%beside
-  %whole.3 = bf16[8,8] get-tuple-element(%beside.2), index=1
+  %during.1 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole, %x, %y), kind=kCustom, calls=%during
+  %x.2 = bf16[16,8] get-tuple-element(%during.1), index=0
+  %whole.2 = bf16[8,8] get-tuple-element(%during.1), index=1
+  %during.2 = (bf16[16,8], bf16[8,8]) fusion(%part, %whole.2, %x.2, %y), kind=kCustom, calls=%during
+  %whole.3 = bf16[8,8] get-tuple-element(%during.2), index=1
   ROOT %ended = bf16[8,8] fusion(%part, %whole.3), kind=kCustom, calls=%end
 }}
 """
@@ -66,8 +67,9 @@ def test_a_gather_spread_over_fusions_counts_once() -> None:
 def test_what_has_lost_its_line_has_that_of_the_maker_of_its_operand() -> None:
     """As where libtpu puts in place what it scattered of a padded array."""
     ring = "source_target_pairs={{0,1},{1,2},{2,3},{3,0}}"
-    line = 'metadata={source_file="/x/model/mlp.py" source_line=44}'
     text = f"""HloModule lines, num_partitions=4
+
+{sources(1, 44)}
 
 %scatter (x: bf16[8,8]) -> bf16[2,8] {{
   %x = bf16[8,8] parameter(0)
@@ -75,20 +77,20 @@ def test_what_has_lost_its_line_has_that_of_the_maker_of_its_operand() -> None:
 }}
 
 ENTRY %main (x: bf16[8,8]) -> bf16[1,8] {{
-  %x = bf16[8,8] parameter(0), {line.replace("44", "1")}
-  %product = bf16[8,8] dot(%x, %x), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}, {line}
+  %x = bf16[8,8] parameter(0), metadata={{stack_frame_id=1}}
+  %product = bf16[8,8] dot(%x, %x), lhs_contracting_dims={{1}}, rhs_contracting_dims={{0}}, metadata={{stack_frame_id=2}}
   %copy = bf16[8,8] copy(%product)
   %fusion = bf16[2,8] fusion(%copy), kind=kCustom, calls=%scatter
   %slice = bf16[1,8] slice(%fusion), slice={{[0:1], [0:8]}}
   ROOT %permute = bf16[1,8] collective-permute(%slice), channel_id=1, {ring}
 }}
-"""
+"""  # noqa: E501
     (permute,) = work_in(Program(text), {"fsdp": 4}).work.collectives
     assert (permute.kind, permute.where) == ("collective-permute", "model/mlp.py:44")
 
 
 def test_its_arrays_are_moved_once() -> None:
-    """The part is read and written on and the whole written where it begins; the products beside
+    """The part is read and written on and the whole written where it begins; the products during
     it read and write their own."""
     program = Program(SPREAD)
     moved = {
@@ -98,4 +100,4 @@ def test_its_arrays_are_moved_once() -> None:
     }
     product = 2 * (16 * 8 + 8 * 8 + 16 * 8)
     assert moved["begun"] == pytest.approx(2 * (8 * 2 + 8 * 2 + 8 * 8))
-    assert (moved["beside.1"], moved["beside.2"], moved["ended"]) == (product, product, 0)
+    assert (moved["during.1"], moved["during.2"], moved["ended"]) == (product, product, 0)

@@ -13,14 +13,17 @@ from launch.plan.traffic import traffic
 from launch.plan.work import Collective
 from launch.presets.preset import preset
 from tests.families import LLAMA
+from tests.launch.plan.program.sources import sources
 from tests.models import TRAIN
 
 AHEAD = "source_target_pairs={{0,1},{1,2},{2,3},{3,0}}"
 BACK = "source_target_pairs={{0,3},{1,0},{2,1},{3,2}}"
-ASKED = 'metadata={op_name="jit(train_step)/jvp()/closed_call/dot_general" source_file="/x/model/mlp.py" source_line=44}'  # noqa: E501
+ASKED = 'metadata={op_name="jit(train_step)/jvp()/closed_call/dot_general" stack_frame_id=1}'
 SHARD = "bf16[16,64]{1,0:T(8,128)(2,1)}"
 STARTED = f"({SHARD}, {SHARD}, u32[]{{:S(2)}}) collective-permute-start"
 FUSED = f"""HloModule ring, is_scheduled=true, num_partitions=4
+
+{sources(44)}
 
 %write (whole: bf16[32,64], arrived: bf16[16,64]) -> bf16[32,64] {{
   %whole = bf16[32,64]{{1,0}} parameter(0)
@@ -74,7 +77,7 @@ GATHER = f"""{FUSED}ENTRY %main (a: bf16[8,16], w: bf16[16,64], o: bf16[32,64]) 
 }}
 """
 # Nothing goes both ways, a sum is made of each, and they meet where one goes
-# ahead once more, from the small memory, which it is copied to in slices.
+# ahead once more, from the small memory, which it is copied to.
 SCATTER = f"""{FUSED}ENTRY %main (own: bf16[16,64]) -> bf16[16,64] {{
   %own = {SHARD} parameter(0)
   %zero = bf16[] constant(0)
@@ -90,12 +93,9 @@ SCATTER = f"""{FUSED}ENTRY %main (own: bf16[16,64]) -> bf16[16,64] {{
   %start.4 = {STARTED}(%sum.2), channel_id=120, {BACK}, {ASKED}
   %done.3 = {SHARD} collective-permute-done(%start.3), {ASKED}
   %sum.3 = {SHARD} fusion(%done.3, %own), kind=kLoop, calls=%add
-  %slice-start = (({SHARD}), bf16[8,64]{{1,0:S(1)}}, s32[]) slice-start(%sum.3), slice={{[0:8], [0:64]}}
-  %slice-done = bf16[8,64]{{1,0:S(1)}} slice-done(%slice-start)
-  %slice-start.1 = (({SHARD}), bf16[8,64]{{1,0:S(1)}}, s32[]) slice-start(%sum.3), slice={{[8:16], [0:64]}}
-  %slice-done.1 = bf16[8,64]{{1,0:S(1)}} slice-done(%slice-start.1)
-  %pieces = bf16[16,64]{{1,0:S(1)}} custom-call(%slice-done, %slice-done.1), custom_call_target="ConcatBitcast"
-  %start.5 = {STARTED}(%pieces), channel_id=122, {AHEAD}, {ASKED}
+  %slice-start = (({SHARD}), bf16[16,64]{{1,0:S(1)}}, s32[]) slice-start(%sum.3), slice={{[0:16], [0:64]}}
+  %slice-done = bf16[16,64]{{1,0:S(1)}} slice-done(%slice-start)
+  %start.5 = {STARTED}(%slice-done), channel_id=122, {AHEAD}, {ASKED}
   %done.4 = {SHARD} collective-permute-done(%start.4), {ASKED}
   %done.5 = {SHARD} collective-permute-done(%start.5), {ASKED}
   ROOT %sum = {SHARD} add(%done.4, %done.5)

@@ -6,14 +6,17 @@ from launch.plan.program.compiled import work_in
 from launch.plan.program.executed import executed
 from launch.plan.program.hlo import Program
 from launch.plan.work import Collective
+from tests.launch.plan.program.sources import sources
 
 AHEAD = "source_target_pairs={{0,2},{2,4},{4,6},{6,0},{1,3},{3,5},{5,7},{7,1}}"
 BACK = "source_target_pairs={{0,6},{2,0},{4,2},{6,4},{1,7},{3,1},{5,3},{7,5}}"
-ASKED = 'metadata={op_name="jit(train_step)/while/body/dot_general" source_file="/x/model/mlp.py" source_line=44}'  # noqa: E501
+ASKED = 'metadata={op_name="jit(train_step)/while/body/dot_general" stack_frame_id=1}'
 SHARD = "bf16[1,256,64]{2,1,0:T(8,128)(2,1)}"
 STARTED = f"({SHARD}, {SHARD}, u32[]{{:S(2)}}, u32[]{{:S(2)}}) collective-permute-start"
 STATE = f"({SHARD}, bf16[512,64]{{1,0}}, {SHARD}, u32[]{{:T(128)}}, u32[]{{:T(128)}})"
 WINDOWED = f"""HloModule windowed, is_scheduled=true, num_partitions=8
+
+{sources(44)}
 
 %part (a: bf16[512,256], w: bf16[1,256,64]) -> bf16[512,64] {{
   %a = bf16[512,256]{{1,0}} parameter(0)
