@@ -1,4 +1,4 @@
-"""What the processes of a job agree on besides the steps, by JAX's coordination service.
+"""What the processes of a job agree on apart from the steps, by JAX's coordination service.
 
 Unlike a collective on the devices it may be used by any thread at any time, waits for no step, and
 waits as long as the slowest process needs. JAX has no public name for it; this is the only place

@@ -27,7 +27,7 @@ from launch.run.resume import (
     require_same_run,
     require_steps,
 )
-from launch.run.room import besides_state, compiled_size, device_memory, require_room
+from launch.run.room import compiled_size, device_memory, require_room, step_extra
 from launch.run.signing import signing_key
 from launch.run.watch import Watch
 from train.checkpoint.checkpointer import Checkpointer
@@ -149,8 +149,8 @@ def _assemble(
     began = time.perf_counter()
     fresh = build.fresh_state(model, train)
     shapes, available = jax.eval_shape(fresh), device_memory()
-    besides = besides_state(model, train, data.sequence_length, backend, packed=data.packing)
-    memory = require_room(shapes, available, besides)
+    extra = step_extra(model, train, data.sequence_length, backend, packed=data.packing)
+    memory = require_room(shapes, available, extra)
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
 
     # The directory.

@@ -24,10 +24,10 @@ def device_memory() -> int:
     return machine // jax.local_device_count()
 
 
-def besides_state(
+def step_extra(
     model: FamilyConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
 ) -> float | None:
-    """Bytes of a device that a step takes besides the state, about: gradients, activations and
+    """Bytes of a device that a step takes next to the state, about: gradients, activations and
     temporaries; None where arithmetic does not hold, as on a CPU, in float32 and of a family that
     it does not know."""
     if platform == "cpu" or model.dtype != "bfloat16" or not is_planned(model):
@@ -37,9 +37,9 @@ def besides_state(
     return memory.gradients + memory.activations + memory.temporaries
 
 
-def require_room(state: TrainState, available: int, besides: float | None = None) -> str:
+def require_room(state: TrainState, available: int, extra: float | None = None) -> str:
     """A line of what a device must hold at least, of the `available` bytes that it has; `state` is
-    its shapes, and `besides` what a step takes more, if that is known.
+    its shapes, and `extra` what a step takes in addition to it, if that is known.
 
     Raises ValueError if the state alone does not fit.
     """
@@ -52,9 +52,9 @@ def require_room(state: TrainState, available: int, besides: float | None = None
             f"and has {size(available)}; try more devices on --mesh.fsdp or --mesh.tensor"
         )
     whole = ""
-    if besides is not None:
-        more = ", more than there is" if needed + besides > available else ""
-        whole = f"; with activations and temporaries about {size(round(needed + besides))}{more}"
+    if extra is not None:
+        more = ", more than there is" if needed + extra > available else ""
+        whole = f"; with activations and temporaries about {size(round(needed + extra))}{more}"
     return (
         f"memory: state {size(needed)}, gradients {size(gradients)} of a device's "
         f"{size(available)}{whole} (arithmetic)"

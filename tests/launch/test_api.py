@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 from launch.presets.preset import preset
-from launch.run.room import besides_state
+from launch.run.room import step_extra
 from model.families.decoder_config import DecoderConfig
 from model.flops import flops_per_token, parameter_count
 from model.sharding import abstract_mesh
@@ -94,7 +94,7 @@ def test_what_plans_do_not_know_they_refuse_and_training_goes_without() -> None:
     with pytest.raises(ValueError, match=r"^model.kind=perceptron must be layers of attention"):
         cut(model, 1)
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=4)):
-        assert besides_state(model, preset("tiny").train, 1, "gpu", packed=False) is None
+        assert step_extra(model, preset("tiny").train, 1, "gpu", packed=False) is None
 
 
 def test_a_weight_that_was_not_declared_is_named() -> None:

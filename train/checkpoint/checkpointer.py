@@ -55,7 +55,7 @@ class Checkpointer:
         self._saving: int | None = None
         self._began = 0.0
         self._has_failed = False
-        # Orbax tells of a failed write only to who waits for it; so one thread does.
+        # Orbax reports a failed write only to whoever waits for it; so one thread does.
         self._waiter = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._losses: dict[int, float] = {}
@@ -93,7 +93,7 @@ class Checkpointer:
         return sorted({Fault(*fault) for word in json.loads(words) for fault in word})
 
     def set_aside(self, step: int, faults: list[Fault]) -> Path:
-        """Rename a checkpoint that must not be used, with a file that tells why; return where."""
+        """Rename a checkpoint that must not be used, with a file that says why; return where."""
         self._losses.pop(step, None)
         self._saving = None
         return Path(decided("aside", lambda _: str(self.folder.set_aside(step, faults))))
@@ -121,7 +121,7 @@ class Checkpointer:
         metrics: dict[str, float] | None = None,
         force: bool = False,
     ) -> bool:
-        """Start to save if `step` is due (or `force`d) and not saved yet; tell whether it started.
+        """Start to save if `step` is due (or `force`d) and not saved yet; return whether it did.
 
         Returns when the arrays are copied. The files follow in the background; what goes wrong
         there the next `save`, `wait` or `close` raises: a ValueError, or JAX's own error.
@@ -171,7 +171,7 @@ class Checkpointer:
         if differ := differences(wanted, restored):
             raise UserError(
                 f"checkpoint={path} must hold a state of this model, because names and "
-                f"shapes tell where its arrays belong, but {differ}; try the config it came from"
+                f"shapes decide where its arrays belong, but {differ}; try the config it came from"
             )
         try:
             leaves = arrays.restore(path / STATE, wanted, partial=len(restored) < len(stored))
@@ -200,7 +200,7 @@ class Checkpointer:
                 try:
                     writer.close()
                 except Exception:
-                    # Orbax tells again of a save whose failure we have told.
+                    # Orbax reports again a failure that we have reported.
                     if not self._has_failed:
                         raise
 
@@ -234,7 +234,7 @@ class Checkpointer:
         self._writer.wait_until_finished()
         path, process = self.folder.saving(step), jax.process_index()
         names = manifest.file_names(path)
-        if process == 0 and META not in names:  # Orbax has made the folders anew
+        if process == 0 and META not in names:  # Orbax has created the folders again
             raise FileNotFoundError(f"{path.parent} was moved away meanwhile")
         entries = manifest.flushed(path, [n for n in names if arrays.written_by(n) == process])
 
@@ -270,7 +270,7 @@ class Checkpointer:
 
     @contextmanager
     def _to_disk(self) -> Iterator[None]:
-        """Within, a failure is that of the save, unless JAX tells it: of a peer, or a device."""
+        """Within, a failure is that of the save, unless JAX reports it: of a peer, or a device."""
         try:
             yield
         except Exception as error:

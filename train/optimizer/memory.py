@@ -28,7 +28,7 @@ def moments(config: OptimizerConfig, model: FamilyConfig) -> float:
 
 
 def kept(config: OptimizerConfig, model: FamilyConfig) -> float:
-    """Bytes that training keeps besides the parameters, over theirs: the optimizer's and the moving
+    """Bytes that training keeps next to the parameters, over theirs: the optimizer's and the moving
     average's."""
     return moments(config, model) + (config.ema_decay is not None)
 

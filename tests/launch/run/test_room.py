@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from launch.run.build import compile_train_step, fresh_state
-from launch.run.room import besides_state, compiled_size, device_memory, require_room
+from launch.run.room import compiled_size, device_memory, require_room, step_extra
 from tests.models import SMALL, TRAIN, mesh_of, shapes_of
 from train.memory import array_bytes, step_memory
 from train.report.numbers import GIB, size
@@ -28,17 +28,15 @@ def test_step_is_estimated_where_arithmetic_holds(platform: str) -> None:
     half = dataclasses.replace(SMALL, dtype="bfloat16")
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
         shapes = jax.eval_shape(fresh_state(half, TRAIN))
-        besides = besides_state(half, TRAIN, 16, platform, packed=True)
-        assert besides_state(SMALL, TRAIN, 16, platform, packed=True) is None
-        assert besides_state(half, TRAIN, 16, "cpu", packed=True) is None
+        extra = step_extra(half, TRAIN, 16, platform, packed=True)
+        assert step_extra(SMALL, TRAIN, 16, platform, packed=True) is None
+        assert step_extra(half, TRAIN, 16, "cpu", packed=True) is None
         memory = step_memory(half, TRAIN, 16, {"fsdp": 2, "tensor": 2}, platform)
-        assert besides is not None
-        assert besides == memory.gradients + memory.activations + memory.temporaries
-        whole = array_bytes(shapes).device + round(besides)
-        assert f"temporaries about {size(whole)} (arithmetic)" in require_room(
-            shapes, whole, besides
-        )
-        assert "more than there is (arithmetic)" in require_room(shapes, whole - 1, besides)
+        assert extra is not None
+        assert extra == memory.gradients + memory.activations + memory.temporaries
+        whole = array_bytes(shapes).device + round(extra)
+        assert f"temporaries about {size(whole)} (arithmetic)" in require_room(shapes, whole, extra)
+        assert "more than there is (arithmetic)" in require_room(shapes, whole - 1, extra)
 
 
 def test_compilers_peak_is_reported() -> None:
