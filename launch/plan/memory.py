@@ -130,7 +130,7 @@ def share_of(topology: Topology) -> float:
     new, old = os.environ.get(NAME, ""), os.environ.get(OLD, "")
     if new and old:
         raise UserError(
-            f"{OLD}={old} must not be set beside {NAME}={new}, because JAX takes only one of them; "
+            f"{OLD}={old} must not be set with {NAME}={new}, because JAX takes only one of them; "
             f"try without {OLD}, its old name"
         )
     name, text = (NAME, new) if new else (OLD, old)

@@ -28,7 +28,7 @@ from model.flops import parameter_count
 from model.sharding import batch_shards
 from train.report.numbers import GIB
 
-CUDNN = "without cuDNN's workspace, whose size only a GPU tells"
+CUDNN = "without cuDNN's workspace, whose size is known only on a GPU"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def plan_text(plan: Plan, folder: Path) -> str:
         *([CUDNN] if step.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.totals, plan.topology, host=plan.fit.host),
-        *standing_lines([standing_of(run, plan.topology)]),
+        *standing_lines(run, [plan.topology]),
         "",
         *(traffic_lines(plan.traffic) if plan.traffic else []),
         f"compiled in {step.seconds:.0f} s, by a process of {step.rss / GIB:.1f} GiB and "
@@ -145,7 +145,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "attention": step.attention,
         "fit": {**asdict(plan.fit), "origins": origins},
         "time": plan.time.record,
-        "domain": standing_of(plan.config, topology).record,
+        "domain": asdict(standing_of(plan.config, topology)),
         "traffic": plan.traffic.record if plan.traffic else None,
         "course": {**asdict(plan.totals), "origin": plan.time.source},
         "compiler": {

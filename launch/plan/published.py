@@ -2,15 +2,14 @@
 there: `published.csv` lists the published runs, and `python -m tests.published` writes it."""
 
 import csv
-import dataclasses
 import functools
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from launch.config import RunConfig
 from launch.plan.efficiency import fitted_on
@@ -68,8 +67,6 @@ class Nearest:
 class Standing:
     """Where a plan stands to the published runs on its kind of chip."""
 
-    chip: str
-    planned: dict[Aspect, int]
     fitted_on: str
     """The chip whose runs gave the shares: itself, or the nearest with any."""
     runs: int
@@ -83,12 +80,6 @@ class Standing:
     """Of all other runs in those ranges."""
     nearest: Nearest
     """Those nearest to the plan that were not fitted."""
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """For JSON."""
-        record = dataclasses.asdict(self)
-        return {name: record[name] for name in record if name not in ("chip", "planned")}
 
 
 @functools.cache
@@ -108,15 +99,13 @@ def points() -> tuple[Point, ...]:
 
 def standing_of(config: RunConfig, topology: Topology) -> Standing:
     """Where a plan of that run on those chips stands."""
-    chip, like = topology.chip.name, fitted_on(topology.chip)
+    like = fitted_on(topology.chip)
     parameters, length = parameter_count(config.model), config.data.sequence_length
-    planned: dict[Aspect, int] = dict(
-        zip(SPANNED, (parameters, length, topology.chips), strict=True)
-    )
+    planned = dict(zip(SPANNED, (parameters, length, topology.chips), strict=True))
     of_chip = [point for point in points() if point.chip == like]
     runs = [point for point in of_chip if point.role != "extra"]
     ranges = ranges_of(runs)
-    outside: list[Aspect] = ["chip"] if like != chip else []
+    outside: list[Aspect] = ["chip"] if like != topology.chip.name else []
     outside.extend(name for name in SPANNED if not within(name, planned[name], ranges[name]))
     inside = [
         point
@@ -125,8 +114,6 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
         and all(within(name, getattr(point, name), ranges[name]) for name in SPANNED)
     ]
     return Standing(
-        chip=chip,
-        planned=planned,
         fitted_on=like,
         runs=len(runs),
         fitted=sum(point.role == "fitted" for point in runs),
@@ -139,11 +126,10 @@ def standing_of(config: RunConfig, topology: Topology) -> Standing:
 
 def ranges_of(runs: Sequence[Point]) -> dict[Aspect, Range]:
     """Smallest and largest of the runs."""
-    ranges: dict[Aspect, Range] = {}
-    for name in SPANNED:
-        values = [getattr(point, name) for point in runs]
-        ranges[name] = min(values), max(values)
-    return ranges
+    values: dict[Aspect, list[int]] = {
+        name: [getattr(point, name) for point in runs] for name in SPANNED
+    }
+    return {name: (min(each), max(each)) for name, each in values.items()}
 
 
 def within(aspect: Aspect, value: int, span: Range) -> bool:
@@ -187,15 +173,15 @@ def _nearest(chip: str, parameters: int, length: int) -> Nearest:
     return Nearest(chips, ranges["parameters"], ranges["length"], errors_of(runs))
 
 
-def standing_lines(standings: Sequence[Standing]) -> list[str]:
-    """Inside or outside, what was fitted and what errors were seen, in lines of at most 80 columns;
-    `standings` of one run on several numbers of chips."""
-    first = standings[0]
-    errors, nearest = first.not_fitted, first.nearest
+def standing_lines(config: RunConfig, topologies: Sequence[Topology]) -> list[str]:
+    """Inside or outside, what was fitted and what errors were seen, in lines of at most 80 columns,
+    of a run on one or several numbers of the same chips."""
+    standing = standing_of(config, topologies[0])
+    errors, nearest = standing.not_fitted, standing.nearest
     fitted = (
-        f"{first.runs} published runs on {first.fitted_on}, {first.fitted} of them fitted, of "
-        f"{_sizes(**first.ranges)}, {_range(_whole, first.ranges['chips'])} chips; "
-        f"{errors.runs} such {_runs(errors)} held back from the fit "
+        f"{standing.runs} published runs on {standing.fitted_on}, {standing.fitted} of them "
+        f"fitted, of {_sizes(standing.ranges)}, {_range('{:,}'.format, standing.ranges['chips'])} "
+        f"chips; {_runs('such run', errors)} held back from the fit "
     )
     if errors.runs == 1:
         fitted += f"was predicted {_signed(errors)}"
@@ -203,39 +189,39 @@ def standing_lines(standings: Sequence[Standing]) -> list[str]:
         fitted += (
             f"were predicted {errors.median:.1%} off in the median, {errors.largest:.1%} at most"
         )
-    outside = _outside(standings)
-    if not outside:
-        return _wrapped(f"inside what the time was fitted on: {fitted}")
-    return [
-        *_wrapped(f"OUTSIDE what the time was fitted on: {'; '.join(outside)}"),
-        *_wrapped(f"there: {fitted}"),
-        *_wrapped(
-            f"nearest to this, on {' and '.join(nearest.chips)}: {nearest.errors.runs} "
-            f"{_runs(nearest.errors)} of {_sizes(nearest.parameters, nearest.length)}, "
-            f"predicted {_signed(nearest.errors)}"
-        ),
-    ]
+    if outside := _outside(standing, config, topologies):
+        texts = [
+            f"OUTSIDE what the time was fitted on: {'; '.join(outside)}",
+            f"there: {fitted}",
+            f"nearest to this, on {' and '.join(nearest.chips)}: {_runs('run', nearest.errors)} of "
+            f"{_sizes({'parameters': nearest.parameters, 'length': nearest.length})}, predicted "
+            f"{_signed(nearest.errors)}",
+        ]
+    else:
+        texts = [f"inside what the time was fitted on: {fitted}"]
+    wrap = textwrap.TextWrapper(80, break_on_hyphens=False, subsequent_indent="  ").wrap
+    return [line for text in texts for line in wrap(text)]
 
 
-def _outside(standings: Sequence[Standing]) -> list[str]:
+def _outside(standing: Standing, config: RunConfig, topologies: Sequence[Topology]) -> list[str]:
     """In what the run is none like those that were fitted, in words."""
-    first = standings[0]
     words: dict[Aspect, str] = {
-        "chip": f"{first.chip}, without a published run, taken as {first.fitted_on}",
-        "parameters": f"{_parameters(first.planned['parameters'])} parameters",
-        "length": f"rows of {first.planned['length']:,} tokens",
+        "chip": f"{topologies[0].chip.name}, without a published run, "
+        f"taken as {standing.fitted_on}",
+        "parameters": f"{_parameters(parameter_count(config.model))} parameters",
+        "length": f"rows of {config.data.sequence_length:,} tokens",
     }
-    outside = [word for aspect, word in words.items() if aspect in first.outside]
-    counts = [f"{each.planned['chips']:,}" for each in standings if "chips" in each.outside]
-    if counts:
-        *before, last = counts
-        listed = f"{', '.join(before)} and {last}" if before else last
-        outside.append(f"{listed} chip{'s' if counts != ['1'] else ''}")
+    outside = [word for aspect, word in words.items() if aspect in standing.outside]
+    counts = [each.chips for each in topologies]
+    beyond = [f"{n:,}" for n in counts if not within("chips", n, standing.ranges["chips"])]
+    if beyond:
+        listed = " and ".join(filter(None, [", ".join(beyond[:-1]), beyond[-1]]))
+        outside.append(f"{listed} chip{'s' if beyond != ['1'] else ''}")
     return outside
 
 
-def _runs(errors: Errors) -> str:
-    return "run" if errors.runs == 1 else "runs"
+def _runs(what: str, errors: Errors) -> str:
+    return f"{errors.runs} {what}{'s' if errors.runs != 1 else ''}"
 
 
 def _signed(errors: Errors) -> str:
@@ -245,16 +231,17 @@ def _signed(errors: Errors) -> str:
         return _way(low)
     if low < 0 < high:
         return f"from {_way(low)} to {_way(high)}, {errors.median:.1%} off in the median"
-    ends = sorted((abs(low), abs(high)))
-    return f"{ends[0]:.1%} to {_way(high if high > 0 else low)}, {errors.median:.1%} in the median"
+    near, far = sorted((low, high), key=abs)
+    return f"{abs(near):.1%} to {_way(far)}, {errors.median:.1%} in the median"
 
 
 def _way(error: float) -> str:
     return f"{abs(error):.1%} too {'fast' if error < 0 else 'slow'}"
 
 
-def _sizes(parameters: Range, length: Range, **_: Range) -> str:
-    return f"{_range(_parameters, parameters)} parameters, rows of {_range(_whole, length)} tokens"
+def _sizes(ranges: Mapping[Aspect, Range]) -> str:
+    lengths = _range("{:,}".format, ranges["length"])
+    return f"{_range(_parameters, ranges['parameters'])} parameters, rows of {lengths} tokens"
 
 
 def _range(shown: Callable[[int], str], span: Range) -> str:
@@ -262,15 +249,7 @@ def _range(shown: Callable[[int], str], span: Range) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _whole(count: int) -> str:
-    return f"{count:,}"
-
-
 def _parameters(count: int) -> str:
     """Two digits of a number of parameters: 7.5 B, 410 B, 1.0 T."""
     value, unit = in_unit(two_digits(count), COUNTS)
     return f"{value:.{1 if value < 10 and unit else 0}f} {unit}".rstrip()
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 80, break_on_hyphens=False, subsequent_indent="  ")

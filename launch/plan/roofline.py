@@ -89,20 +89,17 @@ class StepTime:
             return None
         early = sum(part.seconds for part in self.communication if part.early)
 
-        def waiting(part: Communication) -> float:
-            if not part.early:
-                return part.seconds
-            return part.seconds * (1 - self.hidden / early) if early else 0.0
-
-        longest = max(self.communication, key=waiting)
-        return longest, waiting(longest) / self.seconds
+        rest = 1 - self.hidden / early if early else 1.0
+        waits = {part: part.seconds * (rest if part.early else 1) for part in self.communication}
+        longest = max(waits, key=waits.__getitem__)
+        return longest, waits[longest] / self.seconds
 
     @property
     def record(self) -> dict[str, Any]:
         """For JSON."""
         parts = [{**asdict(part), "seconds": part.seconds} for part in self.communication]
-        sums = {"exposed": self.exposed, "seconds": self.seconds}
-        return {**asdict(self), "communication": parts, **sums}
+        derived = {"communication": parts, "exposed": self.exposed, "seconds": self.seconds}
+        return asdict(self) | derived
 
 
 @dataclass(frozen=True)
@@ -238,7 +235,7 @@ def time_lines(
         head,
         "-" * len(head),
         line("products", time.compute, f"{share:.0%} of peak, fitted on {like}"),
-        line("memory traffic", time.memory, "beside the products"),
+        line("memory traffic", time.memory, "while products run"),
     ]
     for part in time.communication:
         lines.append(line(f"collectives over {part.name}", part.seconds, f"by {part.slower}"))
@@ -246,7 +243,7 @@ def time_lines(
         lines.append(line("hidden behind the products", -time.hidden))
     lines += ["-" * len(head), line("step", time.seconds, f"MFU {totals.utilization:.1%}"), ""]
     if time.products != time.origin:
-        lines.append("products are arithmetic's, as the program's kernels do not tell theirs")
+        lines.append("products are arithmetic's, as the program's kernels do not say theirs")
     if host:
         lines.append("what goes to the host's memory and back is not counted in the time")
     cost = "" if totals.cost is None else f", cost {totals.cost:,.0f}"

@@ -42,7 +42,7 @@ class BestLayout(LayoutEstimate):
             "accumulation": self.config.train.accumulation,
             "seconds": self.time.seconds,
             "origin": self.time.origin,
-            "domain": standing_of(self.config, self.topology).record,
+            "domain": asdict(standing_of(self.config, self.topology)),
             **asdict(self.totals),
             "waits": wait and {"axes": wait[0].axes, "by": wait[0].slower, "share": wait[1]},
         }
@@ -141,7 +141,7 @@ def scaling_text(config: RunConfig, chip: Chip, rows: Sequence[Row]) -> str:
     batch, length = config.train.batch_size, config.data.sequence_length
     best = [row for row in rows if isinstance(row, BestLayout)]
     spent = "cost" if any(row.totals.cost is not None for row in best) else "chip-hours"
-    standings = [standing_of(row.config, row.topology) for row in best]
+    topologies = [row.topology for row in best]
     shared = best and chip.devices > 1
     lines = [
         f"{config.preset}, {parameter_count(config.model):,} parameters, on {chip.name}",
@@ -156,7 +156,7 @@ def scaling_text(config: RunConfig, chip: Chip, rows: Sequence[Row]) -> str:
         "-" * 80,
         *_end(rows),
         *_crowded(config, chip, rows),
-        *(["", *standing_lines(standings)] if standings else []),
+        *(["", *standing_lines(best[0].config, topologies)] if best else []),
     ]
     return "\n".join(lines)
 

@@ -123,7 +123,7 @@ def nothing_fits(
     return UserError(
         f"on={topology.name} must have a layout that fits, because a step needs its memory at "
         f"once, but of {len(every):,} layouts the {len(plans)} that promised most were "
-        f"compiled, and the least of them takes {fit.peak / GIB:,.1f} GiB of "
+        f"compiled, and the smallest of them takes {fit.peak / GIB:,.1f} GiB of "
         f"{fit.most / GIB:,.1f} GiB a device (compiler); {OFFLOAD}; {more}"
     )
 

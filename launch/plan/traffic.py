@@ -161,8 +161,8 @@ def traffic_lines(traffic: Traffic) -> list[str]:
         none = [TrafficRow(*key, 0, 0, 0.0, missing[key]) for key in sorted(missing)]
         whole = TrafficRow("all-reduce", (), 0, 0, traffic.bytes, traffic.lower_bound)
         lines = [
-            "traffic of a step, sent by each device; least is arithmetic",
-            _line("", "runs", "compiler", "least", "ratio"),
+            "traffic of a step, sent by each device; the lower bound is arithmetic",
+            _line("", "runs", "compiler", "lower bound", "ratio"),
             *(row.line for row in traffic.collectives),
             *(_line(_name(row), "0", _size(0), _size(row.lower_bound)) for row in none),
             _line("in all", "", *whole.columns),

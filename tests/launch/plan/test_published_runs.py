@@ -21,14 +21,23 @@ from train.chips import CHIPS
 SHAPES = {0: lambda chips: (chips, 1), 2: lambda chips: (chips, 1), 3: lambda chips: (chips, 1, 1)}
 
 
-def standing(chip: str, layers: int, length: int, chips: int) -> Standing:
+def plan(chip: str, layers: int, length: int, chips: int) -> tuple[RunConfig, Topology]:
     base = preset("llama3-8b")
     run = dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, num_layers=layers),
         data=dataclasses.replace(base.data, sequence_length=length),
     )
-    return standing_of(run, Topology(CHIPS[chip], SHAPES[CHIPS[chip].torus](chips)))
+    return run, Topology(CHIPS[chip], SHAPES[CHIPS[chip].torus](chips))
+
+
+def standing(chip: str, layers: int, length: int, chips: int) -> Standing:
+    return standing_of(*plan(chip, layers, length, chips))
+
+
+def standing_text(chip: str, layers: int, length: int, chips: int) -> str:
+    run, topology = plan(chip, layers, length, chips)
+    return " ".join(" ".join(standing_lines(run, [topology])).split())
 
 
 PLANS: dict[str, Any] = {
@@ -52,7 +61,7 @@ def test_outside_is_what_no_published_run_on_that_chip_spans(
         "chips": [chips_of(run) for run in runs],
     }
     asked = {
-        "parameters": two_digits(actual.planned["parameters"]),
+        "parameters": two_digits(parameter_count(plan(chip, layers, length, chips)[0].model)),
         "length": length,
         "chips": chips,
     }
@@ -67,7 +76,8 @@ def test_the_nearest_runs_are_like_the_plan_or_there_are_none(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
     actual = standing(chip, layers, length, chips)
-    near, size = actual.nearest, actual.planned["parameters"]
+    run, _ = plan(chip, layers, length, chips)
+    near, size = actual.nearest, parameter_count(run.model)
     assert near.errors.runs >= 1
     close = [
         point
@@ -115,8 +125,8 @@ def test_what_users_met_is_said() -> None:
 def test_lines_fit_the_screen_and_name_what_is_outside(
     chip: str, layers: int, length: int, chips: int
 ) -> None:
-    actual = standing(chip, layers, length, chips)
-    lines = standing_lines([actual])
+    run, topology = plan(chip, layers, length, chips)
+    actual, lines = standing_of(run, topology), standing_lines(run, [topology])
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
     first = text.split(" there: ")[0]
@@ -131,19 +141,19 @@ def test_lines_fit_the_screen_and_name_what_is_outside(
         assert (f" {chips:,} chip" in first) == ("chips" in actual.outside)
         assert (f"{chip}, without a published run" in first) == ("chip" in actual.outside)
         assert f"{actual.nearest.errors.runs} run" in text.split("nearest to this, on ")[1]
-    assert json.loads(json.dumps(actual.record))["outside"] == list(actual.outside)
+    assert json.loads(json.dumps(dataclasses.asdict(actual)))["outside"] == list(actual.outside)
 
 
 def test_errors_say_which_way_they_go() -> None:
-    small = " ".join(standing_lines([standing("h100", 2, 2048, 8)]))
+    small = standing_text("h100", 2, 2048, 8)
     assert "too fast, " in small and "too slow" not in small
-    mixed = " ".join(standing_lines([standing("a100", 120, 512, 8)]))
+    mixed = standing_text("a100", 120, 512, 8)
     assert "from 6.2% too fast" not in mixed and "too slow" in mixed
-    each = " ".join(" ".join(standing_lines([standing("v6e", 32, 8192, 256)])).split())
+    each = standing_text("v6e", 32, 8192, 256)
     assert each.endswith("1 such run held back from the fit was predicted 12.8% too fast")
 
 
 def test_several_numbers_of_chips_are_named_together() -> None:
-    standings = [standing("v6e", 80, 8192, chips) for chips in (64, 128, 256, 512)]
-    text_of_all = " ".join(standing_lines(standings))
+    plans = [plan("v6e", 80, 8192, chips) for chips in (64, 128, 256, 512)]
+    text_of_all = " ".join(standing_lines(plans[0][0], [topology for _, topology in plans]))
     assert "OUTSIDE what the time was fitted on: 64, 128 and 512 chips there: " in text_of_all

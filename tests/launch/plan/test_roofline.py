@@ -53,7 +53,7 @@ def test_gather_over_nodes_is_bounded_by_the_nics_of_the_group_by_hand() -> None
 def test_a_sum_that_the_compiler_cut_at_the_border_of_slices_by_hand() -> None:
     """Four replicas in two slices: each sums 800 MB in halves over its own two chips by links, on
     a line of 50 GB/s, and sends half of them, 400 MB, between slices over its own 3.125 GB/s.
-    Arithmetic's sum over all four, with the gather that ends it, is told as the same."""
+    Arithmetic's sum over all four, with the gather that ends it, counts as the same."""
     two = place(V5E, {"replica": 4, "fsdp": 128}, (16, 16))
     scattered = Collective("reduce-scatter", ("replica",), 2, 1, 400e6)
     between = Collective("all-reduce", ("replica",), 2, 1, 400e6, apart=True)

@@ -79,7 +79,7 @@ def test_a_model_too_large_for_its_chips_says_what_it_lacks() -> None:
     assert gap.why.endswith(f" of {ROOM * 16:,.1f} GiB a device") and gap.crowded
     text = " ".join(scaling_text(preset("llama3-405b"), V5E, [gap]).split())
     assert f"{OFFLOAD}; try chips with more memory, as more of these would not do" in text
-    assert "fitted on" not in text, "no time is told"
+    assert "fitted on" not in text, "no time is said"
 
 
 def test_chips_that_would_do_beyond_the_table_are_advised_with_what_tells_of_them() -> None:

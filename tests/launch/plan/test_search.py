@@ -146,6 +146,6 @@ def test_where_no_layout_fits_the_smallest_is_named(searched: Search, config: Ru
     output = str(nothing_fits(config, CHIP, searched.estimates, searched.plans))
     assert "of 6 layouts the 2 that promised most were compiled" in output
     room = searched.best.fit.limit / 2**30
-    assert f"the least of them takes {smallest:,.1f} GiB of {room:,.1f} GiB a device" in output
+    assert f"the smallest of them takes {smallest:,.1f} GiB of {room:,.1f} GiB a device" in output
     assert OFFLOAD in output
     assert "; try --on v5e:2x2, 4 chips, where the smallest layout takes about " in output

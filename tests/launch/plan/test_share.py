@@ -36,7 +36,7 @@ def test_both_names_are_refused_before_the_compiler_is_asked(
     monkeypatch.setenv(NAME, "0.9")
     monkeypatch.setenv(OLD, "0.8")
     assert cli.main("plan tiny --on h100x8 --mesh.fsdp 8 --train.batch-size 8".split()) == 1
-    assert f"{OLD}=0.8 must not be set beside {NAME}=0.9" in capsys.readouterr().err
+    assert f"{OLD}=0.8 must not be set with {NAME}=0.9" in capsys.readouterr().err
 
 
 def test_the_share_that_is_advised_leaves_room_for_cuda() -> None:

@@ -139,7 +139,7 @@ def test_what_no_layout_asks_for_is_printed_with_its_line() -> None:
     flagged = lines[lines.index("the layout does not ask for") + 1 :]
     assert flagged[0].startswith("all-gather over fsdp")
     assert flagged[1].strip() == comparison.unasked[0].where
-    assert lines[0].endswith("least is arithmetic") and comparison.record["origins"]
+    assert lines[0].endswith("lower bound is arithmetic") and comparison.record["origins"]
     assert max(map(len, lines)) <= 80
 
 
@@ -147,7 +147,7 @@ def test_a_device_alone_has_no_table() -> None:
     alone = Traffic([], [], [], [], {"kernel": 3})
     first, *rest = traffic_lines(alone)
     assert first == "traffic of a step: none, as a device alone sends nothing"
-    assert any("kernel" in line for line in rest), "what is not counted is told all the same"
+    assert any("kernel" in line for line in rest), "what is not counted is said all the same"
 
 
 def test_a_sum_in_two_halves_is_asked_for() -> None:
