@@ -209,9 +209,7 @@ def with_tokens(options: PlanOptions, topology: Topology) -> RunConfig:
         wanted = count(options.batch_tokens, "batch_tokens", "4M") / length
         if options.search or options.elastic:
             whole = dataclasses.replace(train, batch_size=max(1, round(wanted)))
-            rows = nearest_batch(
-                dataclasses.replace(run, train=whole), topology.devices, topology.slices
-            )
+            rows = nearest_batch(dataclasses.replace(run, train=whole), topology)
         else:
             rows = nearest_cut(wanted, run, topology.devices)
         train = dataclasses.replace(train, batch_size=rows)

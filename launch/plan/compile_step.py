@@ -76,13 +76,14 @@ def devices_of(topology: Topology) -> list[Any]:
     """The devices of the topology, which nothing can run on."""
     if topology.chip.platform == "gpu":
         nodes, each = topology.shape
-        described = {
-            "target_config": gpu_target(topology.chip.name),
-            "topology": f"1x{nodes}x{each}",
-        }
+        gpu = GPUS[topology.chip.name]
+        features = "ACCELERATED_FEATURES" if int(gpu["major"]) >= 9 else "NONE"
+        # A block may have 1 KiB less than its core.
+        optin = int(gpu["shared_memory_per_core"]) - 2**10
+        target = TARGET.format(**gpu, features=features, optin=optin)
+        described = {"target_config": target, "topology": f"1x{nodes}x{each}"}
         return topologies.get_topology_desc(f"{nodes}x{each}", platform="cuda", **described).devices
-    shape = topology.shape
-    options: dict[str, Any] = {"topology_name": f"{topology.chip.name}:{'x'.join(map(str, shape))}"}
+    options: dict[str, Any] = {"topology_name": topology._replace(slices=1).name}
     if topology.chips == topology.slices:
         options["chips_per_host_bounds"] = (1, 1, 1)
     if topology.chip.name == "v4":  # as real jobs see it: one device of both cores
@@ -90,14 +91,6 @@ def devices_of(topology: Topology) -> list[Any]:
     if topology.slices > 1:
         options["num_slices"] = topology.slices
     return topologies.get_topology_desc(platform="tpu", **options).devices
-
-
-def gpu_target(name: str) -> str:
-    gpu = GPUS[name]
-    features = "ACCELERATED_FEATURES" if int(gpu["major"]) >= 9 else "NONE"
-    # A block may have 1 KiB less than its core.
-    optin = int(gpu["shared_memory_per_core"]) - 2**10
-    return TARGET.format(**gpu, features=features, optin=optin)
 
 
 def memory_of(topology: Topology, devices: list[Any]) -> int:

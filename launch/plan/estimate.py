@@ -42,10 +42,7 @@ class LayoutEstimate:
 
 def estimates(config: RunConfig, topology: Topology) -> list[LayoutEstimate]:
     """Every layout that the topology can have as a mesh; errors of `layouts`."""
-    return [
-        LayoutEstimate(layout, topology)
-        for layout in layouts(config, topology.devices, topology.slices)
-    ]
+    return [LayoutEstimate(layout, topology) for layout in layouts(config, topology)]
 
 
 def advice(config: RunConfig, chip: Chip, room: float, *, beyond: int, flags: str = "") -> str:
@@ -87,7 +84,7 @@ def smallest(config: RunConfig, topology: Topology) -> LayoutEstimate:
     try:
         every = estimates(config, topology)
     except Uncut:
-        rows = nearest_batch(config, topology.devices, topology.slices)
+        rows = nearest_batch(config, topology)
         train = dataclasses.replace(config.train, batch_size=rows)
         every = estimates(dataclasses.replace(config, train=train), topology)
     return min(every, key=lambda estimate: estimate.bytes)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data.errors import UserError
 from launch.config import RunConfig
+from launch.plan.topology import Topology
 
 REMAT = ("none", "dots", "full")
 OFFLOAD = (
@@ -20,7 +21,7 @@ class Uncut(UserError):
     """No layout cuts the batch and the width evenly."""
 
 
-def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunConfig]:
+def layouts(config: RunConfig, topology: Topology) -> Iterator[RunConfig]:
     """`config` in every layout that cuts its dimensions and its batch evenly.
 
     Slices are joined by `replica` alone, as the network between them is slow. The vocabulary is
@@ -28,14 +29,14 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
     there is none.
     """
     none = True
-    for tensor in _tensors(config, devices, slices):
-        shards = devices // tensor
+    for tensor in _tensors(config, topology):
+        shards = topology.devices // tensor
         rows = config.train.batch_size // shards
         if rows * shards != config.train.batch_size:
             continue
         for replica in _divisors(shards):
             fsdp = shards // replica
-            if replica % slices or config.model.width % fsdp:
+            if replica % topology.slices or config.model.width % fsdp:
                 continue
             mesh = dataclasses.replace(config.mesh, replica=replica, fsdp=fsdp, tensor=tensor)
             for accumulation in _divisors(rows):
@@ -48,7 +49,7 @@ def layouts(config: RunConfig, devices: int, slices: int = 1) -> Iterator[RunCon
                         train=dataclasses.replace(config.train, accumulation=accumulation),
                     )
     if none:
-        raise _uncut(config, devices, slices)
+        raise _uncut(config, topology)
 
 
 def flags(chosen: RunConfig, config: RunConfig) -> str:
@@ -68,47 +69,44 @@ def flags(chosen: RunConfig, config: RunConfig) -> str:
     return " ".join(words)
 
 
-def _tensors(config: RunConfig, devices: int, slices: int) -> list[int]:
+def _tensors(config: RunConfig, topology: Topology) -> list[int]:
     """Sizes of `tensor` that cut heads and feed-forward width evenly, inside a slice."""
     # It brings jax with it, and the help of `plan` needs none.
     from train.cut import evenly_cut
 
-    all_cut = evenly_cut(config.model)
-    return [size for size in _divisors(all_cut) if devices // slices % size == 0]
+    inside = topology.devices // topology.slices
+    return [size for size in _divisors(evenly_cut(config.model)) if inside % size == 0]
 
 
 def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def nearest_batch(config: RunConfig, devices: int, slices: int = 1) -> int:
+def nearest_batch(config: RunConfig, topology: Topology) -> int:
     """The number of rows nearest to train.batch_size that can be cut evenly with the smallest
     `tensor`, if that is as near as CLOSE, else with any."""
     batch = config.train.batch_size
-    near = [max(1, round(batch / n)) * n for n in _shards(config, devices, slices)]
+    near = [max(1, round(batch / n)) * n for n in _shards(config, topology)]
     close = (size for size in near if abs(size - batch) <= CLOSE * batch)
     return next(close, min(near, key=lambda size: abs(size - batch)))
 
 
-def _shards(config: RunConfig, devices: int, slices: int) -> list[int]:
+def _shards(config: RunConfig, topology: Topology) -> list[int]:
     """In how many parts a batch can be cut."""
-    width = config.model.width
+    width, slices = config.model.width, topology.slices
     return [
-        devices // tensor
-        for tensor in _tensors(config, devices, slices)
-        if any(
-            replica % slices == 0 and width % (devices // tensor // replica) == 0
-            for replica in _divisors(devices // tensor)
-        )
+        shards
+        for shards in (topology.devices // tensor for tensor in _tensors(config, topology))
+        if any(n % slices == 0 and width % (shards // n) == 0 for n in _divisors(shards))
     ]
 
 
-def _uncut(config: RunConfig, devices: int, slices: int) -> Uncut:
+def _uncut(config: RunConfig, topology: Topology) -> Uncut:
     """Why no layout cuts the batch and the width, with the nearest batch that would be cut."""
-    shards = ", ".join(map(str, _shards(config, devices, slices)))
+    shards = ", ".join(map(str, _shards(config, topology)))
     return Uncut(
         f"train.batch_size={config.train.batch_size} must be a multiple of one of {shards}, "
-        f"because {devices:,} devices are that many shards of the batch, times a mesh.tensor that "
-        f"divides {config.model.attended.heads} heads; "
-        f"try --train.batch-size {nearest_batch(config, devices, slices)}"
+        f"because {topology.devices:,} devices are that many shards of the batch, times a "
+        f"mesh.tensor that divides {config.model.attended.heads} heads; "
+        f"try --train.batch-size {nearest_batch(config, topology)}"
     )

@@ -1,9 +1,9 @@
 """The bytes that a layout has to send in a step, by arithmetic from the sizes alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from launch.plan.work import Kind
+from launch.plan.work import Kind, ring_bytes
 from model.families.family import FamilyConfig
 from model.sharding import batch_shards
 from train.config import TrainConfig
@@ -48,7 +48,7 @@ def lower_bound(
     ends = model.residual_sums
     again = ends - 1 if model.remat == "full" else 0
     maximum_total_target = 3 * tokens * SINGLE
-    arrays = [
+    results = [
         Need("layers, forward", "fsdp", "all-gather", micro * width * blocks),
         Need("layers, backward", "fsdp", "all-gather", micro * width * blocks),
         Need("tables", "fsdp", "all-gather", micro * width * 2 * local.tables[0]),
@@ -63,11 +63,8 @@ def lower_bound(
         Need("gradients of shared keys", "tensor", "all-reduce", once * L * local.whole / fsdp),
         Need("logits", "tensor", "all-reduce", micro * (hidden + maximum_total_target)),
     ]
-    needs = []
-    for array in arrays:
-        n = sizes.get(array.axis, 1)
-        rounds = 2 if array.kind == "all-reduce" else 1
-        if n > 1 and array.bytes:
-            sent = rounds * array.bytes * (n - 1) / n
-            needs.append(Need(array.what, array.axis, array.kind, sent))
-    return needs
+    return [
+        replace(need, bytes=ring_bytes(need.kind, need.bytes, group))
+        for need in results
+        if (group := sizes.get(need.axis, 1)) > 1 and need.bytes
+    ]

@@ -28,8 +28,6 @@ from model.flops import parameter_count
 from model.sharding import batch_shards
 from train.report.numbers import GIB
 
-CUDNN = "without cuDNN's workspace, whose size is known only on a GPU"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -91,6 +89,7 @@ def plan_text(plan: Plan, folder: Path) -> str:
     `folder`."""
     run, train, step = plan.config, plan.config.train, plan.step
     rows, length = train.batch_size, run.data.sequence_length
+    workspace = "without cuDNN's workspace, whose size is known only on a GPU"
     micro = f" in {train.accumulation} micro-batches" if train.accumulation > 1 else ""
     lines = [
         f"{run.preset}, {parameter_count(run.model):,} parameters, on {plan.topology.words}",
@@ -99,7 +98,7 @@ def plan_text(plan: Plan, folder: Path) -> str:
         "",
         *fit_lines(plan.fit, plan.topology),
         *([] if plan.fit.fits else _remedies(plan)),
-        *([CUDNN] if step.attention == "cudnn" else []),
+        *([workspace] if step.attention == "cudnn" else []),
         "",
         *time_lines(plan.time, plan.totals, plan.topology, host=plan.fit.host),
         *standing_lines(run, [plan.topology]),

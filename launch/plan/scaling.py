@@ -1,7 +1,8 @@
 """The same run on more and more chips, by arithmetic alone: where scaling stops, and why."""
 
+import itertools
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,15 +28,11 @@ class BestLayout(LayoutEstimate):
     totals: RunTotals
 
     @property
-    def chips(self) -> int:
-        return self.topology.chips
-
-    @property
     def record(self) -> dict[str, Any]:
         """For JSON."""
         wait = self.time.longest_wait
         return {
-            "chips": self.chips,
+            "chips": self.topology.chips,
             "topology": self.topology.name,
             "mesh": vars(self.config.mesh),
             "remat": self.config.model.remat,
@@ -54,7 +51,7 @@ class BestLayout(LayoutEstimate):
         spent = totals.chip_hours if totals.cost is None else totals.cost
         wait = self.time.longest_wait
         return (
-            f"{self.chips:>6,}  {layout:<16}{self.config.model.remat:<6}"
+            f"{self.topology.chips:>6,}  {layout:<16}{self.config.model.remat:<6}"
             f"{self.config.train.accumulation:>5}"
             f"{seconds:>10,{'.3f' if seconds >= 0.1 else '.3g'}}{totals.utilization:>6.0%}"
             f"{spent:>13,.0f}  {f'{wait[0].name} {wait[1]:.0%}' if wait else 'nothing'}"
@@ -92,18 +89,11 @@ def scaling(
     """The run on each of those numbers of chips, its batch unchanged; those that fill no slices or
     nodes are left out. `report` is called with what is done."""
     rows = []
-    for topology in _topologies(chip, counts):
-        report(f"estimating all layouts on {topology.words}")
-        rows.append(_best(config, topology, price))
-    return rows
-
-
-def _topologies(chip: Chip, counts: Sequence[int]) -> Iterator[Topology]:
-    for topology in sizes_from(chip):
-        if topology.chips > max(counts):
-            return
+    for topology in itertools.takewhile(lambda t: t.chips <= max(counts), sizes_from(chip)):
         if topology.chips in counts:
-            yield topology
+            report(f"estimating all layouts on {topology.words}")
+            rows.append(_best(config, topology, price))
+    return rows
 
 
 def _best(config: RunConfig, topology: Topology, price: float | None) -> Row:
@@ -112,7 +102,7 @@ def _best(config: RunConfig, topology: Topology, price: float | None) -> Row:
     try:
         every = estimates(config, topology)
     except Uncut:
-        rows = nearest_batch(config, topology.devices, topology.slices)
+        rows = nearest_batch(config, topology)
         why = f"no mesh cuts a batch of {config.train.batch_size} rows evenly"
         return NoLayout(topology.chips, f"{why}; try --train.batch-size {rows}")
     fitting = [estimate for estimate in every if estimate.bytes <= room]
@@ -168,11 +158,13 @@ def _end(rows: Sequence[Row]) -> list[str]:
         return ["no number of chips here has a layout"]
     last, beyond = ends
     if beyond is None:
-        why = [row.why for row in rows if isinstance(row, NoLayout) and row.chips > last.chips]
+        why = [
+            row.why for row in rows if isinstance(row, NoLayout) and row.chips > last.topology.chips
+        ]
         reason = f"beyond, {why[0]}" if why else "as far as was asked"
-        return textwrap.wrap(f"scales to {last.chips:,} chips; {reason}", 80)
+        return textwrap.wrap(f"scales to {last.topology.chips:,} chips; {reason}", 80)
     lines = [
-        f"scales to {last.chips:,} chips: {beyond.chips:,} take more than "
+        f"scales to {last.topology.chips:,} chips: {beyond.topology.chips:,} take more than "
         f"{WORTH:g} times the fewest chip-hours,"
     ]
     if beyond.time.longest_wait is not None:

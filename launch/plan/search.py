@@ -61,10 +61,9 @@ def search(
     every = sorted(estimates(config, topology), key=_order)
     plans: list[tuple[LayoutEstimate, Plan]] = []
     failed: list[tuple[LayoutEstimate, str]] = []
-    fitting: list[Plan] = []
     for number in range(1, COMPILED + 1):
         estimate = next_of(every, topology, plans, failed)
-        if estimate is None or len(fitting) == FITTING:
+        if estimate is None or sum(plan.fit.fits for _, plan in plans) == FITTING:
             break
         report(f"compiling layout {number} of at most {COMPILED}: {flags(estimate.config, config)}")
         try:
@@ -74,9 +73,9 @@ def search(
             failed.append((estimate, str(error)))
         else:
             plans.append((estimate, plan))
-            fitting += [plan] if plan.fit.fits else []
     if not plans:
         raise CompilerFailed(failed[-1][1])
+    fitting = [plan for _, plan in plans if plan.fit.fits]
     if not fitting:
         raise nothing_fits(config, topology, every, plans)
     return Search(every, plans, failed, min(fitting, key=lambda plan: plan.time.seconds))

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from data.errors import UserError
@@ -90,7 +90,7 @@ def parse(text: str) -> Topology:
         raise UserError(
             f"on={text} must be chips that fill a torus, because the links of {name} join them "
             f"in {chip.torus} dimensions,{counted} up to {chip.domain}; "
-            f"try {_or(f'{name}-{size * cores}' for size in sorted(near))}"
+            f"try {' or '.join(f'{name}-{size * cores}' for size in sorted(near))}"
         )
     return Topology(chip, known[chips], slices)
 
@@ -113,7 +113,7 @@ def _nodes(text: str, chip: Chip, count: int) -> tuple[int, int]:
     near = {max(1, count // each * each), (count // each + 1) * each}
     raise UserError(
         f"on={text} must be whole nodes, because {chip.name} come {each} to a node; "
-        f"try {_or(f'{chip.name}x{size}' for size in sorted(near))}"
+        f"try {' or '.join(f'{chip.name}x{size}' for size in sorted(near))}"
     )
 
 
@@ -128,7 +128,7 @@ def _torus(text: str, chip: Chip, shape: tuple[int, ...]) -> tuple[int, ...]:
     raise UserError(
         f"on={text} must be a torus of {chip.torus} sides and at most {chip.domain} chips that "
         f"{chip.name} is built in, because only those have links; "
-        f"try {_or(f'{chip.name}:{_by(known)}' for known in near)}"
+        f"try {' or '.join(f'{chip.name}:{_by(known)}' for known in near)}"
     )
 
 
@@ -169,7 +169,3 @@ def _far(known: tuple[int, ...], asked: tuple[int, ...]) -> tuple[float, int]:
 
 def _by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _or(names: Iterable[str]) -> str:
-    return " or ".join(names)

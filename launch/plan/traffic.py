@@ -2,7 +2,7 @@
 at most 80 columns, and for JSON."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,21 +176,17 @@ def _flags(traffic: Traffic) -> list[str]:
     lines = ["the layout does not ask for"] if traffic.unasked else []
     for each in traffic.unasked:
         if each.bytes >= small:
-            lines.append(_line(_name(each), f"{each.count:,}", _size(each.bytes)))
+            lines.append(_sent(_name(each), [each]))
             lines.append(f"    {each.where or 'line unknown'}")
     rest = [each for each in traffic.unasked if each.bytes < small]
     if rest:
-        runs = sum(each.count for each in rest)
-        lines.append(_line("small ones", f"{runs:,}", _size(sum(each.bytes for each in rest))))
+        lines.append(_sent("small ones", rest))
     if traffic.excess:
         lines.append("sums far beyond what the layout asks for")
     for row, parts in traffic.excess:
         lines.append(row.line)
-        lines += [
-            _line(f"    {each.where[-36:] or 'line unknown'}", f"{each.count:,}", _size(each.bytes))
-            for each in parts
-            if each.bytes >= small
-        ]
+        large = (each for each in parts if each.bytes >= small)
+        lines += [_sent(f"    {each.where[-36:] or 'line unknown'}", [each]) for each in large]
     if traffic.uncounted:
         lines.append("products not counted, as the kernel is not known")
         lines += [
@@ -201,6 +197,11 @@ def _flags(traffic: Traffic) -> list[str]:
 
 def _name(row: TrafficRow | Collective) -> str:
     return f"{row.kind} over {' x '.join(row.axes) or 'no axes'}"
+
+
+def _sent(name: str, parts: Sequence[Collective]) -> str:
+    runs, size = sum(each.count for each in parts), sum(each.bytes for each in parts)
+    return _line(name, f"{runs:,}", _size(size))
 
 
 def _line(name: str, *columns: str) -> str:

@@ -38,6 +38,11 @@ class Collective:
     it did inside each."""
 
 
+def ring_bytes(kind: Kind, size: float, group: int) -> float:
+    """Sent by each chip of a group for a result of `size` bytes, by a ring."""
+    return (2 if kind == "all-reduce" else 1) * size * (group - 1) / group
+
+
 class Work(NamedTuple):
     """Of one chip in one step."""
 
@@ -121,8 +126,7 @@ def _collectives(model: FamilyConfig, micro: int, step: DeviceStep) -> list[Coll
     def over(axis: str, kind: Kind, count: int, size: float) -> Collective:
         """`count` collectives whose results have `size` bytes in all."""
         group = groups[axis]
-        sent = size * (group - 1) / group * (2 if kind == "all-reduce" else 1)
-        return Collective(kind, (axis,), group, count, sent)
+        return Collective(kind, (axis,), group, count, ring_bytes(kind, size, group))
 
     ends = model.residual_sums
     again = ends - 1 if step.recomputed else 0

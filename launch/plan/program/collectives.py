@@ -12,7 +12,7 @@ from launch.plan.program.executed import Executed, Scope
 from launch.plan.program.groups import Group, group_of
 from launch.plan.program.hlo import Instruction, Program
 from launch.plan.program.replaced import PERMUTES, origin, ring_part, sum_as, window
-from launch.plan.work import Collective, Kind
+from launch.plan.work import Collective, Kind, ring_bytes
 
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 KINDS["ragged-all-to-all"] = "all-to-all"
@@ -109,7 +109,7 @@ def _to_slices(program: Program, send: Instruction, scope: Scope, slices: Group)
             f"other way between them is counted, but it is {transfer and transfer[1]}; try another "
             "mesh, and report it"
         )
-    size = scope.times * 2 * send.operands[0].bytes * (slices.size - 1) / slices.size
+    size = ring_bytes("all-reduce", scope.times * send.operands[0].bytes, slices.size)
     where = _where(program, send, scope)
     return SentCollective("all-reduce", *slices, scope.times, size, where, apart=True)
 
@@ -132,11 +132,11 @@ def _sent(
         kind, counted = ring_part(instruction, scope, sizes)
         runs = scope.times if counted else 0
     elif kind == "all-reduce" and scope.computation.name.startswith(SCATTER):
-        kind, size = "reduce-scatter", size * (n - 1) / n
-    elif kind == "all-reduce":
-        kind, size, gathered = sum_as(instruction), 2 * size * (n - 1) / n, arrays
+        kind, size = "reduce-scatter", ring_bytes("reduce-scatter", size, n)
     else:
-        size = size * (n - 1) / n
+        size = ring_bytes(kind, size, n)
+        if kind == "all-reduce":
+            kind, gathered = sum_as(instruction), arrays
     elements = tuple(gathered) if kind == "all-gather" else ()
     where = _where(program, instruction, scope)
     return SentCollective(kind, *group, runs, size, where, elements=elements)

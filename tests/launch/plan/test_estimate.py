@@ -4,7 +4,7 @@ import pytest
 
 from launch.plan.estimate import advice, enough, smallest
 from launch.plan.layouts import layouts
-from launch.plan.topology import parse
+from launch.plan.topology import Topology, parse
 from launch.presets.preset import preset
 from train.chips import CHIPS
 from train.memory import step_memory
@@ -18,7 +18,7 @@ def test_a_layout_fits_on_those_chips_and_none_on_fewer() -> None:
     assert best is not None and best.bytes <= room
     fewer = [n for n in (8, 16, 32, 64) if n < best.topology.chips]
     for chips in fewer:
-        for layout in layouts(run, chips):
+        for layout in layouts(run, Topology(chip, (chips, 1, 1))):
             mesh = dataclasses.asdict(layout.mesh)
             memory = step_memory(
                 layout.model, layout.train, run.data.sequence_length, mesh, chip.platform

@@ -97,10 +97,10 @@ def test_offload_has_no_room_where_full_has_none() -> None:
     """What OFFLOAD says, by the same arithmetic, for every layout."""
     for name in ("tiny", "palm-8b", "llama3-70b"):
         run, topology = preset(name), parse("v6e-64")
-        rows = nearest_batch(run, topology.devices)
+        rows = nearest_batch(run, topology)
         run = dataclasses.replace(run, train=dataclasses.replace(run.train, batch_size=rows))
         length, packed = run.data.sequence_length, run.data.packing
-        for ends in layouts(run, topology.devices):
+        for ends in layouts(run, topology):
             sizes = dataclasses.asdict(ends.mesh)
             if ends.model.remat != "full":
                 continue
