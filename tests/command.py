@@ -18,6 +18,11 @@ SMALL = (
     "--model.head-dim 16 --model.mlp-dim 64 --data.sequence-length 32 --train.batch-size 8 "
     "--train.eval-batches 2 --train.log-every 1 --sample 0 --no-tensorboard"
 ).split()
+FORTY = (
+    "--train.steps 40 --train.checkpoint.every-steps 10 "
+    "--train.eval-every 2 --train.eval-batches 40"
+).split()
+"""Evaluations, which change nothing, leave the time to stop a run between two steps."""
 TRAIN = "import sys; from launch.cli import program; program(['train', *sys.argv[1:]])"
 
 

@@ -13,7 +13,7 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-from tests.command import ROOT, SMALL, arguments, meshloom, train_until
+from tests.command import FORTY, ROOT, SMALL, arguments, meshloom, train_until
 
 if TYPE_CHECKING:
     from launch.ladder.directory import StudyDirectory
@@ -71,16 +71,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_once(run: Path, train: Callable[..., object]) -> Path:
     """A run directory that the first worker to ask makes by `train`, and none changes: to go on
     with it, copy it."""
-    # Evaluations, which change nothing, leave the time to kill a run between two steps.
-    words = (
-        "--train.steps 40 --train.checkpoint.every-steps 10 "
-        "--train.eval-every 2 --train.eval-batches 40"
-    ).split()
     with (run.parent / f"{run.name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not run.exists():
             patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
-            train("tiny", *SMALL, *words, "--run-dir", str(run))
+            train("tiny", *SMALL, *FORTY, "--run-dir", str(run))
     return run
 
 
