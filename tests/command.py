@@ -90,9 +90,9 @@ def train_until(step: int, *words: str) -> None:
 def started(*words: str, code: str = TRAIN, **environment: str) -> subprocess.Popen[str]:
     """`meshloom train WORDS` as a process; `code` may change things first."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
+        [*WARM, "train", *words] if code == TRAIN else [sys.executable, "-c", code, *words],
         cwd=ROOT,
-        env=os.environ | environment,
+        env=warm() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

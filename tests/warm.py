@@ -2,12 +2,13 @@
 
 Importing is half of what a small training costs. `python -m tests.warm serve SOCKET` imports once
 and forks a process for each request; `python -IS tests/warm.py WORDS` is `meshloom WORDS` in such a
-process, with this one's streams, directory, variables and exit code. What is to be killed, or whose
-imports are tested, is started without it.
+process, with this one's streams, directory, variables and exit code; a signal is passed on, and it
+dies when this one does. What is changed before it imports is started without it.
 """
 
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ SOCKET = "MESHLOOM_TESTS_WARM"
 """The variable that names the server's socket."""
 READ_AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "TF_", "LD_")
 """What begins so is read when modules are imported; with other values a process starts afresh."""
+NOT_READ_AT_IMPORT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SET_AFTERWARDS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": 0, "JAX_NUM_CPU_DEVICES": -1}
 """But for these, which JAX lets one set until it compiles; with the value that stands for none."""
 
@@ -26,10 +28,13 @@ def run(words: list[str]) -> int:
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(os.environ[SOCKET])
         socket.send_fds(server, [json.dumps(request).encode() + b"\n"], [0, 1, 2])
-        answer = server.makefile().read()
-    if answer == "imported otherwise":
-        os.execv(sys.executable, [sys.executable, "-m", "launch", *words])
-    return int(answer or 70)
+        answer = server.makefile()
+        begun = answer.readline().strip()
+        if begun == "imported otherwise":
+            os.execv(sys.executable, [sys.executable, "-m", "launch", *words])
+        for number in signal.SIGTERM, signal.SIGINT, signal.SIGUSR1:
+            signal.signal(number, lambda number, _: os.kill(int(begun), number))
+        return int(answer.read() or 70)
 
 
 def serve(path: str) -> None:
@@ -78,10 +83,12 @@ def _fork(client: socket.socket) -> int | None:
     request = json.loads(content)
     pid = None
     if _read_at_import(request["variables"]) != _read_at_import(os.environ):
-        client.sendall(b"imported otherwise")
+        client.sendall(b"imported otherwise\n")
         client.close()
     elif (pid := os.fork()) == 0:
         _become(request, streams)
+    else:
+        client.sendall(f"{pid}\n".encode())
     for stream in streams:
         os.close(stream)
     return pid
@@ -91,7 +98,7 @@ def _read_at_import(variables: "os._Environ[str] | dict[str, str]") -> dict[str,
     return {
         name: value
         for name, value in variables.items()
-        if name.startswith(READ_AT_IMPORT) and name not in SET_AFTERWARDS
+        if name.startswith(READ_AT_IMPORT) and name not in (*NOT_READ_AT_IMPORT, *SET_AFTERWARDS)
     }
 
 
