@@ -10,9 +10,10 @@ from launch.plan.efficiency import Efficiency, efficiency, fitted_on
 from launch.plan.placement import Placement, place
 from launch.plan.program.compiled import ProgramWork
 from launch.plan.topology import Topology
-from launch.plan.work import Collective, Origin, Work, arithmetic_work
+from launch.plan.work import Collective, Origin, Work, work_of
 from model.flops import flops_per_token
 from train.chips import Chip
+from train.memory import device_step
 
 SOURCES = {"compiler": "the compiler's program", "arithmetic": "arithmetic"}
 
@@ -190,10 +191,9 @@ def time_of(
     Where kernels of the program do not say their products, arithmetic's are taken for all.
     """
     device, shape = device_of(topology)
-    axes, length = dict(sizes), config.data.sequence_length
-    work = arithmetic_work(
-        config.model, config.train, length, axes, device.platform, packed=config.data.packing
-    )
+    axes, length, packed = dict(sizes), config.data.sequence_length, config.data.packing
+    step = device_step(config.model, config.train, length, axes, device.platform, packed=packed)
+    work = work_of(config.model, config.train, length, step)
     products: Origin = "arithmetic"
     if program is not None and program.uncounted:
         work = program.work._replace(matmul_flops=work.matmul_flops)

@@ -58,7 +58,10 @@ def search(
     Raises ValueError if no layout cuts the batch, or none of those compiled fits.
     """
     report(f"estimating all layouts on {topology.words}")
-    every = sorted(estimates(config, topology), key=_order)
+    every = sorted(
+        estimates(config, topology),
+        key=lambda e: (round(math.log(e.time.seconds) / ALIKE), e.bytes),
+    )
     plans: list[tuple[LayoutEstimate, Plan]] = []
     failed: list[tuple[LayoutEstimate, str]] = []
     for number in range(1, COMPILED + 1):
@@ -79,10 +82,6 @@ def search(
     if not fitting:
         raise nothing_fits(config, topology, every, plans)
     return Search(every, plans, failed, min(fitting, key=lambda plan: plan.time.seconds))
-
-
-def _order(estimate: LayoutEstimate) -> tuple[int, float]:
-    return round(math.log(estimate.time.seconds) / ALIKE), estimate.bytes
 
 
 def next_of(

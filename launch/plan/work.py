@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from model.families.family import FamilyConfig
 from train.config import TrainConfig
-from train.memory import HALF, DeviceStep, device_step
+from train.memory import HALF, DeviceStep
 from train.optimizer.memory import PARAMETER, moments
 
 Kind = Literal["all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute"]
@@ -52,21 +52,6 @@ class Work(NamedTuple):
     """Read from and written to the chip's memory."""
     collectives: tuple[Collective, ...]
     origin: Origin
-
-
-def arithmetic_work(
-    model: FamilyConfig,
-    train: TrainConfig,
-    length: int,
-    sizes: dict[str, int],
-    platform: str,
-    *,
-    packed: bool = True,
-) -> Work:
-    """One chip's work in one step on a mesh of those axis sizes; `train.memory.device_step` says
-    what may be wrong with them."""
-    step = device_step(model, train, length, sizes, platform, packed=packed)
-    return work_of(model, train, length, step)
 
 
 def work_of(model: FamilyConfig, train: TrainConfig, length: int, step: DeviceStep) -> Work:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.errors import UserError
+from launch.plan.program.hlo import numbers
 
 NAMED = re.compile(
     r"replica_groups=@?mesh\[([^\]]*)\](?:, device_ids=\(([^)]*(?:\([^)]*\))?)\))? \{([^}]*)\}"
@@ -55,7 +56,7 @@ def groups_of(attributes: str, sizes: dict[str, int]) -> list[list[int]]:
     if named := NAMED.search(attributes):
         return _named(*named.groups())
     if iota := IOTA.search(attributes):
-        return _ordered(iota[2]).reshape(_numbers(iota[1])).tolist()
+        return _ordered(iota[2]).reshape(numbers(iota[1])).tolist()
     listed = LISTED.search(attributes)
     if listed is None:
         raise UserError(
@@ -63,7 +64,7 @@ def groups_of(attributes: str, sizes: dict[str, int]) -> list[list[int]]:
             f"mesh axes are read from them, but they are in {attributes[:200]!r}; "
             "try to report it"
         )
-    groups = [_numbers(group) for group in re.findall(r"\{([\d,]+)\}", listed[1])]
+    groups = [numbers(group) for group in re.findall(r"\{([\d,]+)\}", listed[1])]
     return groups or [list(range(math.prod(sizes.values())))]
 
 
@@ -88,7 +89,7 @@ def _pairs(attributes: str) -> list[list[int]]:
     """Sender and receiver of every part of a collective-permute."""
     pairs = PAIRS.search(attributes)
     assert pairs is not None, attributes
-    return [_numbers(pair) for pair in re.findall(r"\{(\d+,\d+)\}", pairs[1])]
+    return [numbers(pair) for pair in re.findall(r"\{(\d+,\d+)\}", pairs[1])]
 
 
 def _differ(groups: list[list[int]], sizes: dict[str, int]) -> np.ndarray:
@@ -122,11 +123,7 @@ def _named(axes: str, device_ids: str | None, joined: str) -> list[list[int]]:
 def _ordered(text: str) -> np.ndarray:
     """Devices in an order: [4,2]T(1,0) is the transpose of a counted array; or each by itself."""
     if "[" not in text:
-        return np.array(_numbers(text))
+        return np.array(numbers(text))
     shape, _, order = text.partition("T")
-    array = np.arange(math.prod(_numbers(shape))).reshape(_numbers(shape))
-    return array.transpose(_numbers(order)) if order else array
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", text)]
+    array = np.arange(math.prod(numbers(shape))).reshape(numbers(shape))
+    return array.transpose(numbers(order)) if order else array

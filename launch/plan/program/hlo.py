@@ -184,8 +184,8 @@ class Program:
         """From the innermost outwards."""
         tables = self._tables
         while frame in tables["StackFrames"]:
-            location, parent = _numbers(tables["StackFrames"][frame])
-            file, _, line = _numbers(tables["FileLocations"][location])[:3]
+            location, parent = numbers(tables["StackFrames"][frame])
+            file, _, line = numbers(tables["FileLocations"][location])[:3]
             yield f"{tables['FileNames'][file][1:-1]}:{line}"
             frame = parent - 1  # The text counts from 1 here too, but 1 is none.
 
@@ -245,8 +245,8 @@ def _shapes(kind: str) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"=(\d+)", text)]
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]
 
 
 def _short(line: str) -> str:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from launch.plan.program.hlo import Computation, Instruction
+from launch.plan.program.hlo import Computation, Instruction, numbers
 
 CUBLAS = ("__cublas$gemm", "__cublas$lt$matmul", "__cublas$lt$matmul$f8")
 CUDNN_ATTENTION = "__cudnn$fmha"
@@ -58,7 +58,7 @@ def product_flops(instruction: Instruction) -> float | None:
 
 def _dot(instruction: Instruction, summed: str) -> float:
     left = instruction.operands[0].shapes[0].dims
-    return 2.0 * instruction.shapes[0].size * math.prod(left[dim] for dim in _numbers(summed))
+    return 2.0 * instruction.shapes[0].size * math.prod(left[dim] for dim in numbers(summed))
 
 
 def _splash(instruction: Instruction, products: int) -> float:
@@ -81,7 +81,7 @@ def _attention(instruction: Instruction, products: int) -> float | None:
         return None
     causal = re.search(r'"mask_type":\s*"[A-Z_]*CAUSAL', attributes) is not None
     head = instruction.operands[0].shapes[0].dims[-1]
-    return products * 2.0 * math.prod(_numbers(scores[1])) * head / (2 if causal else 1)
+    return products * 2.0 * math.prod(numbers(scores[1])) * head / (2 if causal else 1)
 
 
 def _convolution(instruction: Instruction) -> float:
@@ -114,7 +114,3 @@ def _met(left: int, kernel: int, result: int, stride: str, pad: str, hole: str, 
     places = places + np.arange(kernel) * int(apart)
     whole, rest = np.divmod(places, int(hole))
     return int(((rest == 0) & (whole >= 0) & (whole < left)).sum())
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", text)]

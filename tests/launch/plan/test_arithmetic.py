@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.extend import core
 
-from launch.plan.work import Work
-from launch.plan.work import arithmetic_work as work
+from launch.plan.work import Work, work_of
 from launch.presets.preset import preset
 from launch.run.build import fresh_state, step_arguments
 from model.families.decoder_config import DecoderConfig
+from model.families.family import FamilyConfig
 from model.flops import matrix_parameters
 from model.sharding import abstract_mesh
 from tests.models import shapes_of
 from train.config import OptimizerConfig, TrainConfig
-from train.memory import array_bytes, step_memory
+from train.memory import array_bytes, device_step, step_memory
 from train.step import make_train_step
 
 SMALL = DecoderConfig(
@@ -35,6 +35,19 @@ SMALL = DecoderConfig(
     attention="xla",
     dtype="bfloat16",
 )
+
+
+def work(
+    model: FamilyConfig,
+    train: TrainConfig,
+    length: int,
+    sizes: dict[str, int],
+    platform: str,
+    *,
+    packed: bool = True,
+) -> Work:
+    step = device_step(model, train, length, sizes, platform, packed=packed)
+    return work_of(model, train, length, step)
 
 
 def products(jaxpr: core.Jaxpr) -> float:

@@ -114,7 +114,7 @@ def test_what_did_not_fit_is_printed_with_what_it_wanted() -> None:
         assert output.endswith(f"%   {origin}") and len(output) <= 80
 
 
-def test_compiler_out_of_room_tells_all_of_it_or_its_temporaries() -> None:
+def test_compiler_out_of_room_says_all_of_it_or_its_temporaries() -> None:
     all_of_it = "Ran out of memory in memory space hbm. Used 20.00G of 15.75G hbm."
     assert wanted(all_of_it, 7) == {"needed": 20 * 2**30, "whole": True}
     alone = "HLO temporaries (2.00M) exceed available HBM (15.75G)"

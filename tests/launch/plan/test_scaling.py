@@ -82,7 +82,7 @@ def test_a_model_too_large_for_its_chips_says_what_it_lacks() -> None:
     assert "fitted on" not in text, "no time is said"
 
 
-def test_chips_that_would_do_beyond_the_table_are_advised_with_what_tells_of_them() -> None:
+def test_chips_that_would_do_beyond_the_table_are_advised_with_the_flags_to_find_them() -> None:
     run = preset("llama3-70b")
     (gap,) = scaling(run, CHIPS["v6e"], counts=(64,))
     text = " ".join(scaling_text(run, CHIPS["v6e"], [gap]).split())
