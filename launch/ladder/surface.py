@@ -5,11 +5,10 @@ loss, and by a Huber loss on the logarithms, as in the paper.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import OptimizeResult, least_squares, nnls
+from scipy.optimize import leastsq, nnls
 
 from launch.ladder.runs import SIX, Amount, Cost, Table
 
@@ -17,16 +16,10 @@ EXPONENTS = (0.01, 3.0)
 """Between these an exponent is looked for."""
 HUBER = 1e-3
 """Residual of log loss from which on it counts linearly, as in the paper."""
-FLAT = 0.1
-"""Part of the weight by which what counts linearly bends a step's parabola: it is flat there, but
-without any bend steps grow too long."""
 LOWEST_FACTOR = math.exp(-50)
 """E, A and B of log losses are at least this."""
-EVALUATIONS, NEARBY = 500, 100
-"""Of a descent at most, from far and from near: most take few, but those of constants that the runs
-do not determine."""
-FIRST, BEST = 12, 4
-"""Evaluations from each start of a Huber fit, and starts that go on from there to the end."""
+EVALUATIONS = 200
+"""Of a descent at most: most take few, but those of constants that the runs do not determine."""
 NOISE = 1e-3
 """Loss in nats a token by which runs differ at least, were they repeated with another seed."""
 AT_BOUND = 0.02
@@ -98,34 +91,16 @@ def fit_squares(runs: Table, near: Surface | None = None) -> Surface:
     """Least squares of the loss, from the best of a grid of exponents, or from `near`."""
     problem = _Problem.of(runs)
     if near:
-        return problem.surface(problem.descend(problem.point(near), -np.inf, NEARBY))
-    starts = problem.starts(24, lambda *system: np.linalg.lstsq(*system, rcond=None))
-    best = min(starts, key=lambda point: float(np.sum(problem.residual(point) ** 2)))
-    return problem.surface(problem.descend(best, -np.inf, EVALUATIONS))
+        return problem.surface(problem.descend(problem.point(near)))
+    return problem.surface(problem.descend(min(problem.starts(24), key=problem.cost)))
 
 
 def fit_huber(runs: Table, near: Surface | None = None) -> Surface:
     """The smallest Huber loss of the log residuals: the best from many starts, the pairs of a grid
     of exponents with the factors that least squares gives there; or from `near` alone."""
-    problem = _Problem.of(runs, logarithmic=True)
-    loss = {"loss": _huber, "f_scale": HUBER}
-    if near:
-        return problem.surface(problem.descend(problem.point(near), LOWEST_FACTOR, NEARBY, **loss))
-
-    def descended(starts: Sequence[np.ndarray], evaluations: int) -> list[OptimizeResult]:
-        ends = [problem.descend(start, LOWEST_FACTOR, evaluations, **loss) for start in starts]
-        return sorted(ends, key=lambda end: end.cost)
-
-    first = descended(problem.starts(6, nnls), FIRST)[:BEST]
-    return problem.surface(descended([end.x for end in first], EVALUATIONS)[0])
-
-
-def _huber(squared: np.ndarray) -> np.ndarray:
-    """Huber's loss of squared residuals over HUBER squared, with its slope and its bend, (3, n)."""
-    far = np.maximum(squared, 1.0)
-    slope = far**-0.5
-    loss = np.where(squared > 1, 2 / slope - 1, squared)
-    return np.stack([loss, slope, np.where(squared > 1, (FLAT - 1) / 2 * slope / far, 0.0)])
+    problem = _Problem.of(runs, huber=True)
+    starts = [problem.point(near)] if near else problem.starts(6)
+    return problem.surface(min(map(problem.descend, starts), key=problem.cost))
 
 
 class _Problem(NamedTuple):
@@ -139,23 +114,23 @@ class _Problem(NamedTuple):
     means: np.ndarray
     """These means, (2,)."""
     loss: np.ndarray
-    logarithmic: bool
-    """Whether residuals are those of the logarithm of the loss."""
+    huber: bool
+    """Whether residuals are logarithmic, and count linearly where they are large."""
 
     @classmethod
-    def of(cls, runs: Table, *, logarithmic: bool = False) -> "_Problem":
+    def of(cls, runs: Table, *, huber: bool = False) -> "_Problem":
         logs = np.log(np.stack([runs.params, runs.tokens], axis=1))
-        return cls(logs - logs.mean(axis=0), logs.mean(axis=0), runs.loss, logarithmic)
+        return cls(logs - logs.mean(axis=0), logs.mean(axis=0), runs.loss, huber)
 
     def point(self, surface: Surface) -> np.ndarray:
         """Where a surface lies."""
         scales = np.exp(-np.array(surface[3:]) * self.means)
         return np.array([surface[0], *(surface[1:3] * scales), *surface[3:]])
 
-    def surface(self, end: OptimizeResult) -> Surface:
-        """The surface of where a descent ended."""
-        scales = np.exp(end.x[3:] * self.means)
-        return Surface(*map(float, (end.x[0], *(end.x[1:3] * scales), *end.x[3:])))
+    def surface(self, point: np.ndarray) -> Surface:
+        """The surface of a point."""
+        scales = np.exp(point[3:] * self.means)
+        return Surface(*map(float, (point[0], *(point[1:3] * scales), *point[3:])))
 
     def columns(self, exponents: np.ndarray) -> np.ndarray:
         """1, N^-alpha and D^-beta, (runs, 3)."""
@@ -163,39 +138,67 @@ class _Problem(NamedTuple):
         np.exp(-exponents * self.places, out=columns[:, 1:])
         return columns
 
-    def starts(self, steps: int, solve: Callable[..., Any]) -> list[np.ndarray]:
-        """Points of a grid of exponents, each with the factors that `solve` gives first."""
+    def starts(self, steps: int) -> list[np.ndarray]:
+        """Points of a grid of exponents, each with the factors of least squares there."""
         axis = np.linspace(0.05, 1.2, steps)
         pairs = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-        return [np.append(solve(self.columns(pair), self.loss)[0], pair) for pair in pairs]
+        if self.huber:
+            factors = [nnls(self.columns(pair), self.loss)[0] for pair in pairs]
+        else:
+            factors = np.linalg.pinv(np.stack([*map(self.columns, pairs)])) @ self.loss
+        return list(np.hstack([factors, pairs]))
+
+    def cost(self, point: np.ndarray) -> float:
+        """The sum of squares, of Huber's losses over half of HUBER squared."""
+        return float(np.sum(self.residual(point) ** 2))
 
     def residual(self, point: np.ndarray) -> np.ndarray:
-        """Predicted less measured, (runs,)."""
+        """Predicted less measured, (runs,); for Huber's loss the square is twice that loss."""
         predicted = self.columns(point[3:]) @ point[:3]
-        return np.log(predicted / self.loss) if self.logarithmic else predicted - self.loss
+        if not self.huber:
+            return predicted - self.loss
+        off = np.log(predicted / self.loss) / HUBER
+        far = np.maximum(np.abs(off), 1.0)
+        return off * np.sqrt(2 * far - 1) / far
 
     def slopes(self, point: np.ndarray) -> np.ndarray:
         """Of the residuals by the coordinates of the point, (runs, 5)."""
         columns = self.columns(point[3:])
         slopes = np.hstack([columns, -point[1:3] * columns[:, 1:] * self.places])
-        return slopes / (columns @ point[:3])[:, None] if self.logarithmic else slopes
+        if not self.huber:
+            return slopes
+        predicted = columns @ point[:3]
+        far = np.maximum(np.abs(np.log(predicted / self.loss)) / HUBER, 1.0)
+        return slopes / (predicted * HUBER * np.sqrt(2 * far - 1))[:, None]
 
-    def descend(
-        self, start: np.ndarray, lowest_factor: float, evaluations: int, **loss: Any
-    ) -> OptimizeResult:
-        """The end of a descent within the bounds, and its cost there."""
-        low, high = (
-            np.repeat(ends, (3, 2)) for ends in zip((lowest_factor, np.inf), EXPONENTS, strict=True)
-        )
-        return least_squares(
-            self.residual,
-            np.clip(start, low, high),
-            self.slopes,  # pyright: ignore[reportArgumentType]
-            bounds=(low, high),
-            method="dogbox",
-            ftol=1e-12,
-            xtol=1e-12,
-            gtol=1e-14,
-            max_nfev=evaluations,
-            **loss,
-        )
+    def descend(self, start: np.ndarray) -> np.ndarray:
+        """The end of a descent within the bounds: of what goes beyond its own the first, E before
+        the exponents, is put there, and the others descend once more."""
+        lowest = LOWEST_FACTOR if self.huber else -np.inf
+        low, high = np.array([(lowest, np.inf)] * 3 + [EXPONENTS] * 2).T
+        start = np.clip(start, low, high)
+        point, free = start.copy(), np.arange(5)
+
+        def at(some: np.ndarray, free: np.ndarray) -> np.ndarray:
+            point[free] = some
+            return point
+
+        while free.size:
+            with np.errstate(all="ignore"):
+                end, *_ = leastsq(
+                    lambda some, free: self.residual(at(some, free)),
+                    start[free],
+                    args=(free,),
+                    Dfun=lambda some, free: self.slopes(at(some, free))[:, free],
+                    full_output=True,
+                    ftol=1e-14,
+                    xtol=1e-12,
+                    gtol=1e-14,
+                    maxfev=EVALUATIONS,
+                )
+            beyond = free[(end < low[free]) | (end > high[free])]
+            at(np.clip(end, low[free], high[free]), free)
+            if not beyond.size:
+                break
+            free = free[free != beyond[0]]
+        return point
