@@ -155,7 +155,7 @@ def test_layouts_that_would_give_wrong_sums_are_refused(hidden: P, table: P) -> 
 
 
 @pytest.mark.parametrize(
-    ("tokens", "wanted", "found"), [(24, 7, 6), (24, 100, 24), (13, 5, 5), (4099, 1024, 820)]
+    ("tokens", "wanted", "actual"), [(24, 7, 6), (24, 100, 24), (13, 5, 5), (4099, 1024, 820)]
 )
 def test_chunks_are_as_long_as_wanted_for_any_count(tokens: int, wanted: int, actual: int) -> None:
     assert chunk_length(tokens, wanted) == actual

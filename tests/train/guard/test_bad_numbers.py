@@ -71,7 +71,7 @@ def test_too_many_within_so_many_steps_end_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("measured", "words"),
     [
         (NAN, r"loss=nan and .* step 1 \(rows 0 to 7 of a.txt\) must be finite, because"),
         (SPIKE, r"z-scores of at most 8, because .* try --resume with --train.bad-numbers.spikes"),
