@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -36,18 +37,17 @@ class SentCollective(Collective):
 
 def merged(sent: Iterable[Collective]) -> list[Collective]:
     """By kind, axes and line, the most bytes first."""
-    rows: dict[tuple[Kind, tuple[str, ...], int, str, bool], Collective] = {}
+    same: dict[Collective, list[Collective]] = defaultdict(list)
     for each in sent:
-        key = kind, axes, group, where, apart = (
-            each.kind,
-            each.axes,
-            each.group,
-            each.where,
-            each.apart,
+        row = Collective(each.kind, each.axes, each.group, 0, 0.0, each.where, each.apart)
+        same[row].append(each)
+    rows = [
+        replace(
+            row, count=sum(part.count for part in parts), bytes=sum(part.bytes for part in parts)
         )
-        row = rows.get(key, Collective(kind, axes, group, 0, 0.0, where, apart))
-        rows[key] = replace(row, count=row.count + each.count, bytes=row.bytes + each.bytes)
-    return sorted(rows.values(), key=lambda row: -row.bytes)
+        for row, parts in same.items()
+    ]
+    return sorted(rows, key=lambda row: -row.bytes)
 
 
 def sent_by(
