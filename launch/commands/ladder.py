@@ -118,7 +118,7 @@ def fit(
     from launch.ladder.fit import fit as fit_laws
     from launch.ladder.forecast import known_backtests
     from launch.ladder.results import runs_of
-    from launch.ladder.summary import as_text, facts_of
+    from launch.ladder.summary import facts_of, lines_of
 
     if csv is not None and dir is None:
         runs, backtests, where = _table(csv, columns, exclude), [], f"csv={csv}"
@@ -137,7 +137,7 @@ def fit(
             f"predicted on a guess, but {'; '.join(law_fit.refused)}; {remedy}"
         )
     facts = facts_of(law_fit, flops or (10 * largest, 100 * largest))
-    print(dumps(facts, indent=2) if json else as_text(law_fit, facts))
+    print(dumps(facts, indent=2) if json else "\n".join(lines_of(law_fit, facts)))
 
 
 def _table(csv: Path, columns: str, exclude: tuple[int, ...]) -> "list[ScalingRun]":
@@ -166,11 +166,14 @@ def forecast(dir: Dir, flops: Flops = (), json: bool = False) -> None:
         json: Print JSON.
     """
     from launch.ladder.directory import open_study
-    from launch.ladder.forecast import as_text, compared, forecast_of
+    from launch.ladder.forecast import compared, forecast_of, lines_of
 
     study = open_study(dir)
     written = forecast_of(study, flops)
-    print(dumps(compared(study, written), indent=2) if json else as_text(study, written))
+    if json:
+        print(dumps(compared(study, written), indent=2))
+    else:
+        print(*lines_of(study, written), sep="\n")
 
 
 def report(

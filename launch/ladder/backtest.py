@@ -40,6 +40,11 @@ class Backtest(NamedTuple):
         return self.measured is not None and not self.predicted.holds(self.measured)
 
     @property
+    def where(self) -> str:
+        """Where the measured loss lies, of the interval."""
+        return "OUTSIDE" if self.failed else "inside"
+
+    @property
     def warning(self) -> str:
         """What is said of one that failed."""
         return (

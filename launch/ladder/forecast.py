@@ -53,7 +53,20 @@ def forecast_of(study: StudyDirectory, flops: Sequence[float]) -> dict[str, Any]
             f"dir={study.path} must hold runs that show where the best size lies, because nothing "
             "is predicted on a guess, but " + "; ".join(law_fit.refused) + "; try more cells"
         )
-    forecast = _forecast(study, law_fit, flops)
+    names = [run.name for run in law_fit.runs]
+    forecast = {
+        "inputs": digest_of(study, names),
+        "cells": names,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "runs": len(law_fit.runs),
+        "approach": law_fit.surface.name,
+        "law": plain(law_fit.surface.law),
+        "undetermined": law_fit.surface.undetermined,
+        "failed_backtests": [miss.warning for miss in law_fit.missed],
+        "noise": law_fit.noise,
+        "held_out": [_target(law_fit, name, cells) for name, cells in targets_of(study).items()],
+        "at": [_at(study.study, law_fit, compute) for compute in flops],
+    }
     write_json(_path(study), forecast)
     return forecast
 
@@ -112,23 +125,6 @@ def require_forecast(study: StudyDirectory) -> None:
 
 def _of_these_results(study: StudyDirectory, forecast: dict[str, Any]) -> bool:
     return forecast["inputs"] == digest_of(study, forecast["cells"])
-
-
-def _forecast(study: StudyDirectory, law_fit: ScalingFit, flops: Sequence[float]) -> dict[str, Any]:
-    names = [run.name for run in law_fit.runs]
-    return {
-        "inputs": digest_of(study, names),
-        "cells": names,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "runs": len(law_fit.runs),
-        "approach": law_fit.surface.name,
-        "law": plain(law_fit.surface.law),
-        "undetermined": law_fit.surface.undetermined,
-        "failed_backtests": [miss.warning for miss in law_fit.missed],
-        "noise": law_fit.noise,
-        "held_out": [_target(law_fit, name, cells) for name, cells in targets_of(study).items()],
-        "at": [_at(study.study, law_fit, compute) for compute in flops],
-    }
 
 
 def _target(law_fit: ScalingFit, name: str, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -198,8 +194,9 @@ def compared(study: StudyDirectory, forecast: dict[str, Any]) -> dict[str, Any]:
     """The forecast with the losses of held-out cells that are trained."""
     tests = backtests_of(study, forecast)
     facts = {"failed_backtests": [], **forecast}
-    warnings = [test.warning for test in tests if test.failed]
-    facts["failed_backtests"] = [*facts["failed_backtests"], *warnings]
+    facts["failed_backtests"] = facts["failed_backtests"] + [
+        test.warning for test in tests if test.failed
+    ]
     facts["held_out"] = [
         target | {"measured": test.losses}
         for target, test in zip(forecast["held_out"], tests, strict=True)
@@ -207,12 +204,8 @@ def compared(study: StudyDirectory, forecast: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def as_text(study: StudyDirectory, forecast: dict[str, Any]) -> str:
-    """The forecast, and what came of it as far as it is known; in lines of WIDTH."""
-    return "\n".join(_lines(study, forecast))
-
-
-def _lines(study: StudyDirectory, forecast: dict[str, Any]) -> Iterator[str]:
+def lines_of(study: StudyDirectory, forecast: dict[str, Any]) -> Iterator[str]:
+    """The forecast, and what came of it as far as it is known, for people; of WIDTH."""
     tests = backtests_of(study, forecast)
     failures = compared(study, forecast)["failed_backtests"]
     yield from (line for warning in failures for line in textwrap.wrap(warning, WIDTH))
@@ -250,7 +243,6 @@ def _lines(study: StudyDirectory, forecast: dict[str, Any]) -> Iterator[str]:
 def _measured(test: Backtest) -> str:
     if test.measured is None:
         return f"measured: {len(test.losses)} of {test.runs} are trained"
-    where = "OUTSIDE" if test.failed else "inside"
     each = ", ".join(f"{loss:.4f}" for loss in test.losses)
-    apart = f"predicted {test.off:+.2%} off, {where} the interval"
+    apart = f"predicted {test.off:+.2%} off, {test.where} the interval"
     return f"measured {test.measured:.4f} ({each}): {apart}"

@@ -69,18 +69,14 @@ def about(value: float, draws: np.ndarray, free: int) -> Estimated:
     draws to both sides, as these lean to where the truth is not; stretched, as residuals of few
     cells are smaller than the noise and known badly (Student's t). `free` is the number of cells
     that are left free by the surface's constants."""
-    if value > 0 and (draws > 0).all():
-        _, low, high = _about(math.log(value), np.log(draws), free)
-        return Estimated(value, exponential(low), exponential(high))
-    return _about(value, draws, free)
-
-
-def _about(value: float, draws: np.ndarray, free: int) -> Estimated:
+    in_logs = value > 0 and bool((draws > 0).all())
+    middle, draws = (math.log(value), np.log(draws)) if in_logs else (value, draws)
+    low, high = (float(np.quantile(draws, share)) for share in (1 - TAIL, TAIL))
     cells = free + len(Surface._fields)
     stretch = students(free) / float(norm.ppf(TAIL)) * math.sqrt(cells / free)
-    low, high = (float(np.quantile(draws, share)) for share in (1 - TAIL, TAIL))
-    half = stretch * max(value - low, high - value)
-    return Estimated(value, value - half, value + half)
+    half = stretch * max(middle - low, high - middle)
+    ends = middle - half, middle + half
+    return Estimated(value, *(map(exponential, ends) if in_logs else ends))
 
 
 def plain(value: Any) -> Any:

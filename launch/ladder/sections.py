@@ -83,7 +83,7 @@ def _cards(subject: Subject) -> Iterator[Markup]:
             yield _card(
                 f"{test.off:+.2%}",
                 f"{test.name}: predicted {four(test.predicted.value)} ({test.predicted.ends()}), "
-                f"measured {four(test.measured)}, mean of {counted(test.runs)}, {_where(test)} the "
+                f"measured {four(test.measured)}, mean of {counted(test.runs)}, {test.where} the "
                 "interval",
             )
     if law_fit := subject.fit:
@@ -98,10 +98,6 @@ def _card(figure: str, text: str) -> Markup:
 
 def _two(value: float) -> str:
     return f"{value:#.2g}".rstrip(".")
-
-
-def _where(test: Backtest) -> str:
-    return "OUTSIDE" if test.failed else "inside"
 
 
 def noise_of(law_fit: ScalingFit) -> Estimated:
@@ -136,7 +132,7 @@ def predicted(subject: Subject, drawn: Sequence[Markup]) -> Iterator[Markup]:
 def _compared(test: Backtest) -> list[str]:
     came = ["not yet", "", "", ""]
     if test.measured is not None:
-        came = [four(test.measured), _of_seeds(test), f"{test.off:+.2%}", _where(test)]
+        came = [four(test.measured), _of_seeds(test), f"{test.off:+.2%}", test.where]
     elif test.losses:
         came[0] = f"{len(test.losses)} of {test.runs} done"
     law = [four(test.predicted.value), test.predicted.ends()]

@@ -60,12 +60,8 @@ def _compared(test: Backtest) -> dict[str, float | None]:
     return {"predicted": value, "low": low, "high": high, "measured": test.measured}
 
 
-def as_text(law_fit: ScalingFit, facts: dict[str, Any]) -> str:
-    """The facts in lines of WIDTH."""
-    return "\n".join(_lines(law_fit, facts))
-
-
-def _lines(law_fit: ScalingFit, facts: dict[str, Any]) -> Iterator[str]:
+def lines_of(law_fit: ScalingFit, facts: dict[str, Any]) -> Iterator[str]:
+    """The facts for people, in lines of WIDTH."""
     runs = table(law_fit.runs)
     groups, cost = budgets(runs.flops), law_fit.cost
     first = [*(miss.warning for miss in law_fit.missed), *facts["warnings"]]

@@ -90,9 +90,8 @@ def undetermined(surface: Surface, runs: Table) -> dict[str, str]:
 def fit_squares(runs: Table, near: Surface | None = None) -> Surface:
     """Least squares of the loss, from the best of a grid of exponents, or from `near`."""
     problem = _Problem.of(runs)
-    if near:
-        return problem.surface(problem.descend(problem.point(near)))
-    return problem.surface(problem.descend(min(problem.starts(24), key=problem.cost)))
+    start = problem.point(near) if near else min(problem.starts(24), key=problem.cost)
+    return problem.surface(problem.descend(start))
 
 
 def fit_huber(runs: Table, near: Surface | None = None) -> Surface:

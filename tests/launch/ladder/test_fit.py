@@ -13,7 +13,7 @@ from launch.ladder.backtest import Backtest, lever
 from launch.ladder.fit import SYMBOLS, ScalingFit, fit, optimum, predict
 from launch.ladder.interval import Estimated
 from launch.ladder.runs import Table
-from launch.ladder.summary import as_text, facts_of
+from launch.ladder.summary import facts_of, lines_of
 from launch.ladder.surface import undetermined
 from tests.bench.ladder_runs import TARGET, TRUTH, named, only, sound, upside_down
 
@@ -155,7 +155,7 @@ def test_a_constant_at_the_edge_of_its_search_is_not_determined(constant: str) -
         reason = optimum(law_fit, approach, TARGET)
         assert isinstance(reason, str) and "not determined" in reason
         assert shown["optimum"][0]["reason"] == reason
-    text = as_text(law_fit, facts)
+    text = "\n".join(lines_of(law_fit, facts))
     assert f"    {SYMBOLS.get(constant, constant):<7}not determined: " in text
     assert max(map(len, text.splitlines())) <= 80
 
