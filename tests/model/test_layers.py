@@ -81,7 +81,7 @@ def test_sharded_lookup_is_the_plain_lookup(sizes: dict[str, int]) -> None:
     np.testing.assert_array_equal(actual, table[tokens])
     wanted = np.zeros_like(table)
     np.add.at(wanted, tokens, pull)
-    np.testing.assert_allclose(grads.table[...], wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(grads.table[...], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_learned_positions_are_rows_of_their_table() -> None:

@@ -24,7 +24,7 @@ def test_what_is_kept_does_not_change_the_gradient(remat: str) -> None:
         return jnp.sum(y)
 
     wanted = jax.grad(total)(matrices, "none")
-    np.testing.assert_allclose(jax.grad(total)(matrices, remat), wanted, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(total)(matrices, remat), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_an_unknown_policy_is_refused() -> None:

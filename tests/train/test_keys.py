@@ -61,9 +61,9 @@ def loss_and_gradient(step: int = 5, accumulation: int = 1, **sizes: int) -> tup
 def test_losses_and_gradients_agree_on_every_mesh(sizes: dict) -> None:
     loss, grads = loss_and_gradient(accumulation=2, **sizes)
     alone, others = loss_and_gradient(accumulation=2)
-    assert loss == pytest.approx(alone, rel=1e-6)
+    assert loss == pytest.approx(alone, rel=1e-5)
     for a, b in zip(grads, others, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_each_micro_batch_has_the_key_of_its_number() -> None:
@@ -77,7 +77,7 @@ def test_each_micro_batch_has_the_key_of_its_number() -> None:
             for m, own in enumerate(jax.random.fold_in(key, m) for m in (0, 1))
         ]
     by_hand = sum(float(s.loss) for s in sums) / sum(float(s.weight) for s in sums)
-    assert loss_and_gradient(accumulation=2)[0] == pytest.approx(by_hand, rel=1e-6)
+    assert loss_and_gradient(accumulation=2)[0] == pytest.approx(by_hand, rel=1e-5)
     assert abs(loss_and_gradient(accumulation=1)[0] - by_hand) > 1e-4
 
 
@@ -99,7 +99,7 @@ def test_a_resumed_run_drops_what_an_undisturbed_run_drops() -> None:
             assert float(metrics.loss) == losses[number]
     assert len(set(losses[:3])) == 3
     for number in range(3):
-        assert losses[number] == pytest.approx(loss_and_gradient(number)[0], rel=1e-6)
+        assert losses[number] == pytest.approx(loss_and_gradient(number)[0], rel=1e-5)
 
 
 def test_no_key_of_a_step_drew_the_weights() -> None:

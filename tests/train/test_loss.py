@@ -72,8 +72,8 @@ def test_first_value_leaves_z_loss_out_and_the_chunk_does_not_matter() -> None:
         x, table, targets, weights = arrays()
         nll, loss = losses(x, table, targets, weights, 0.1, 4)
         again, _ = losses(x, table, targets, weights, 0.0, 24)
-        assert float(nll) == pytest.approx(float(plain(x, table, targets, weights, 0.0)), rel=1e-6)
-        assert float(nll) == pytest.approx(float(again), rel=1e-6)
+        assert float(nll) == pytest.approx(float(plain(x, table, targets, weights, 0.0)), rel=1e-5)
+        assert float(nll) == pytest.approx(float(again), rel=1e-5)
         assert float(loss) > float(nll)
 
 

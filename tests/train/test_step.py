@@ -53,7 +53,7 @@ def test_accumulation_gives_the_loss_and_gradient_of_a_large_batch() -> None:
             jax.jit(lambda m, b, c=c: gradients(m, b, c))(model, placed(batch))
             for c in (TRAIN, dataclasses.replace(TRAIN, accumulation=4))
         )
-    assert float(loss) == pytest.approx(float(loss_4), rel=1e-6)
+    assert float(loss) == pytest.approx(float(loss_4), rel=1e-5)
     assert targets == targets_4
     norm = np.sqrt(sum(float((g**2).sum()) for g in values(grads)))
     apart = np.sqrt(
@@ -77,7 +77,7 @@ def test_a_micro_batch_without_targets_does_not_count() -> None:
             )
             for c in (TRAIN, config)
         )
-    assert float(whole) == pytest.approx(float(four), rel=1e-6)
+    assert float(whole) == pytest.approx(float(four), rel=1e-5)
 
 
 @pytest.mark.parametrize("fault", ["loss", "loss above", "norm above"])
@@ -134,7 +134,7 @@ def test_evaluation_sums_are_the_training_loss_of_the_same_rows() -> None:
         state = fresh(TRAIN)
         sums = make_eval_step(TRAIN)(state.model, placed(batch_of()))
         _, (metrics,) = run(TRAIN, batch_of())
-    assert sums.loss / sums.weight == pytest.approx(float(metrics.loss), rel=1e-6)
+    assert sums.loss / sums.weight == pytest.approx(float(metrics.loss), rel=1e-5)
 
 
 def test_the_old_state_is_donated() -> None:
