@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slurm check bench soak fuzz
+.PHONY: help install train test test-long test-slurm check bench soak fuzz
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make train    install into $(VENV) and train the preset tiny; ARGS='--train.steps 400' changes it"
 	@echo "make test     run the tests"
+	@echo "make test-long   run the tests that take minutes: every command of the guides, long jobs that are killed"
 	@echo "make test-slurm  run the tests on a real Slurm (as root; packages slurmctld slurmd slurm-client munge)"
 	@echo "make check    check format, lint and types"
 	@echo "make bench    measure speed, as JSON"
@@ -43,6 +44,9 @@ train: install
 
 test: install
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-long: install
+	$(VENV)/bin/python -m pytest -m long $(ARGS)
 
 test-slurm: install
 	$(VENV)/bin/python -m pytest -m slurm --numprocesses=0 $(ARGS)

@@ -144,6 +144,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_commands_run(
     guide: Path, here: Path, programs: Path, request: pytest.FixtureRequest
@@ -175,6 +176,7 @@ def test_the_code_that_the_readme_shows_is_the_code() -> None:
         assert code in (ROOT / file).read_text(encoding="utf-8"), file
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guide", [g for g in GUIDES[1:] if "```python" in g.read_text()])
 def test_programs_run(guide: Path, here: Path) -> None:
     small = (

@@ -41,6 +41,7 @@ def test_another_loss_is_noticed(
     assert "repeated: at most 2 steps" in said and "resume is NOT exact" in said
 
 
+@pytest.mark.long
 def test_kills_before_any_checkpoint_prove_nothing(tmp_path: Path) -> None:
     own = ["verify-resume", "--kills", "1", "--folder", str(tmp_path / "both")]
     words = [*own, "tiny", *TRAIN, "--train.checkpoint.every-steps", "None"]

@@ -64,6 +64,7 @@ def until(holds: Callable[[], object], process: "subprocess.Popen[str]") -> None
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_a_stopped_and_a_killed_worker_leave_no_trace(
     study: StudyDirectory, tmp_path: Path
 ) -> None:

@@ -120,8 +120,11 @@ def test_a_killed_run_that_went_on_sums_to_its_wall_time(killed: Path, tmp_path:
     assert sum(printed["seconds"].values()) == pytest.approx(wall, rel=0.01)
     gap = second["begin"] - first["end"]
     assert printed["seconds"]["down"] == pytest.approx(gap, abs=0.01)
-    for kind in ("steps", "lost", "down", "start", "compile", "restore", "evaluate", "save"):
+    for kind in ("steps", "down", "start", "compile", "restore", "evaluate", "save"):
         assert printed["seconds"][kind] > 0, kind
+    # A kill may leave no record of the steps after the checkpoint: they were as quick as that.
+    repeated = first["last_step"] >= second["first_step"]
+    assert (printed["seconds"]["lost"] > 0) == repeated
     assert printed["goodput"] == printed["seconds"]["steps"] / sum(printed["seconds"].values())
     assert all(0 < record["goodput"] < 1 for record in records(run))
 
