@@ -40,7 +40,7 @@ def gone(folder: Path, chance: random.Random) -> Outcome:
     os.rename(run / "checkpoints", away)
     wrong = refused(job.wait(), job.said(), "must be writable")
     again = start(layout, run, folder / "meanwhile.txt")
-    wrong = wrong or refused(again.wait(), again.said(), "must be there")
+    wrong = wrong or refused(again.wait(), again.said(), "must exist")
     os.rename(away, run / "checkpoints")
     return {"wrong": wrong or finish(layout, run, output), "at_step": step}
 
