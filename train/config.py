@@ -36,9 +36,9 @@ class OptimizerConfig:
     beta1: Decay = 0.9
     """Decay of the first moment."""
     beta2: Decay = 0.95
-    """Decay of the second moment (of the momentum for Lion)."""
+    """Decay of the second moment, or, where an optimizer has one moment alone, of that."""
     epsilon: Annotated[float, Interval(ge=1e-30, le=1)] = 1e-8
-    """Added to AdamW's denominator."""
+    """Added to the denominator, by optimizers that have one."""
     weight_decay: Annotated[float, Interval(ge=0, le=1e3)] = 0.1
     """Decoupled decay of the parameters declared to decay (matrices; not biases and norms)."""
     clip_norm: Annotated[float, Interval(ge=1e-30, le=1e30)] | None = 1.0
