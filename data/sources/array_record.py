@@ -2,13 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from data import system
 from data.errors import UserError
 from data.sources.record import fields_of
-from data.sources.source import PIECE, Document, Piece, Unreadable
+from data.sources.source import PIECE, Piece, Record, Unreadable
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -28,26 +28,36 @@ def divide_records(folder: str) -> list[Piece]:
     return [Piece(file=folder, start=a, stop=b, size=size * (b - a) // count) for a, b in ranges]
 
 
-def read_records(piece: Piece, field: str) -> Iterator[Document]:
-    """Texts in a field of the records of a piece, in order."""
-    source = _built(piece.file).as_data_source(split="train")  # pyright: ignore[reportCallIssue]
+def read_records(piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
+    """The records of a piece, in order: bytes as text, labels by their names."""
+    built = _built(piece.file)
+    source = built.as_data_source(split="train")  # pyright: ignore[reportCallIssue]
+    features: Any = built.info.features or {}
+    names: Any = {
+        field: feature.names
+        for field, feature in features.items()
+        if field in fields and getattr(feature, "names", None)
+    }
     for i in range(piece.start, piece.stop):
+        where = f"record {i}"
         try:
             record = source[i]
         except Exception as error:  # of array_record, of protobuf, of TFDS
-            raise Unreadable(f"record {i} is damaged ({system.said(error)})") from error
-        if field not in record:
-            has = ", ".join(record)
-            texts = fields_of(record, bytes)
-            raise Unreadable(f"record {i} has no field {field!r} but {has}", texts)
-        value = record[field]
-        if not isinstance(value, bytes):
-            raise Unreadable(f"field {field!r} of record {i} is {type(value).__name__}, no text")
-        try:
-            text = value.decode()
-        except UnicodeDecodeError as error:
-            raise Unreadable(f"record {i} is not UTF-8 at its byte {error.start}") from error
-        yield Document(text, piece.file, i)
+            raise Unreadable(f"{where} is damaged ({system.said(error)})") from error
+        values = fields_of(record, fields, where, bytes)
+        plain = {name: _plain(values[name], where, names.get(name)) for name in fields}
+        yield Record(plain, piece.file, i, where)
+
+
+def _plain(value: Any, where: str, names: Sequence[str] | None) -> Any:
+    if names is not None:
+        return names[int(value)]
+    if not isinstance(value, bytes):
+        return value.tolist() if hasattr(value, "tolist") else value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{where} is not UTF-8 at its byte {error.start}") from error
 
 
 def _built(folder: str) -> "tfds.core.DatasetBuilder":

@@ -2,12 +2,11 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from data.sources.lines import lines
 from data.sources.paths import Paths
-from data.sources.record import field_of
-from data.sources.source import Document, Piece, Unreadable
+from data.sources.source import Piece, Record, Unreadable
 from data.sources.utf8 import BOM, decoded
 
 
@@ -20,16 +19,17 @@ class Csv(Paths):
         """The file, whole: where a quoted cell holds newlines is known only from its beginning."""
         return [Piece(file=file, start=0, stop=size, size=size)]
 
-    def read(self, piece: Piece, field: str) -> Iterator[Document]:
-        """Rows in order; a document's place is the number of the line its row ends in."""
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
+        """Rows in order; a record's place is the number of the line its row ends in."""
         csv.field_size_limit(sys.maxsize)
         tab = piece.file.removesuffix(".gz").removesuffix(".zst").endswith(".tsv")
         rows = csv.reader(_lines(piece.file), delimiter="\t" if tab else ",", strict=True)
         try:
             names = next(rows, [])
-            if field not in names or len(set(names)) < len(names):
+            if not set(fields) <= set(names) or len(set(names)) < len(names):
+                asked = " and ".join(map(repr, fields))
                 raise Unreadable(
-                    f"its first row must name each field once, {field!r} among them, but it is "
+                    f"its first row must name each field once, {asked} among them, but it is "
                     f"{names}",
                     names,
                 )
@@ -39,8 +39,8 @@ class Csv(Paths):
                     continue
                 if len(cells) != len(names):
                     raise Unreadable(f"{where} must have {len(names)} cells, but has {len(cells)}")
-                record = dict(zip(names, cells, strict=True))
-                yield Document(field_of(record, field, where), piece.file, rows.line_num)
+                values = dict(zip(names, cells, strict=True))
+                yield Record(values, piece.file, rows.line_num, where)
         except csv.Error as error:
             raise Unreadable(
                 f"line {rows.line_num} is no CSV ({error}), perhaps cut off"

@@ -3,14 +3,14 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from data.sources.compressed import PACKED
 from data.sources.lines import lines
 from data.sources.paths import Paths
-from data.sources.record import field_of
-from data.sources.source import PIECE, Document, Piece, Unreadable
+from data.sources.record import fields_of
+from data.sources.source import PIECE, Piece, Record, Unreadable
 from data.sources.utf8 import BOM, decoded
 
 WORD = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|[^"\[\]{}]+|"', re.DOTALL)
@@ -29,7 +29,7 @@ class Jsonl(Paths):
         ranges = [(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
         return [Piece(file=file, start=a, stop=b, size=b - a) for a, b in ranges]
 
-    def read(self, piece: Piece, field: str) -> Iterator[Document]:
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
         """Lines that begin in the piece; a byte order mark before the first is no part of it."""
         whole = piece.file.endswith(PACKED)
         bounds = (0, sys.maxsize) if whole else (piece.start, piece.stop)
@@ -37,11 +37,11 @@ class Jsonl(Paths):
             mark = len(BOM) if place == 0 and line.startswith(BOM) else 0
             if line[mark:].strip():
                 where = f"the line at byte {place}"
-                record = _record(decoded(line[mark:], place + mark), field, where)
-                yield Document(field_of(record, field, where), piece.file, place)
+                value = _value(decoded(line[mark:], place + mark), fields, where)
+                yield Record(fields_of(value, fields, where), piece.file, place, where)
 
 
-def _record(text: str, field: str, where: str) -> Any:
+def _value(text: str, fields: Sequence[str], where: str) -> Any:
     """The JSON value of a line, whose own fields are whole."""
     outermost: list[tuple[str, Any]] = []
 
@@ -51,7 +51,8 @@ def _record(text: str, field: str, where: str) -> Any:
         return dict(pairs)
 
     # Only where the name may stand twice, or be spelt by escapes, is it worth the time.
-    hook = keep if text.count(f'"{field}"') > 1 or "\\u" in text else None
+    twice = any(text.count(f'"{field}"') > 1 for field in fields)
+    hook = keep if twice or "\\u" in text else None
     try:
         try:
             record = json.loads(text, object_pairs_hook=hook)
@@ -66,8 +67,10 @@ def _record(text: str, field: str, where: str) -> Any:
         raise Unreadable(
             f"{where} is no JSON ({error.msg} at its column {error.colno}), perhaps cut off"
         ) from error
-    if isinstance(record, dict) and [name for name, _ in outermost].count(field) > 1:
-        raise Unreadable(f"{where} has the field {field!r} more than once")
+    names = [name for name, _ in outermost] if isinstance(record, dict) else []
+    for field in fields:
+        if names.count(field) > 1:
+            raise Unreadable(f"{where} has the field {field!r} more than once")
     return record
 
 

@@ -1,11 +1,10 @@
-"""Parquet: a row is a document, of one column."""
+"""Parquet: a row is a record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from data.sources.paths import Paths
-from data.sources.record import text_of
-from data.sources.source import Document, Piece, Unreadable
+from data.sources.source import Piece, Record, Unreadable
 
 
 class Parquet(Paths):
@@ -22,31 +21,36 @@ class Parquet(Paths):
             groups = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
         return [Piece(file=file, start=i, stop=i + 1, size=n) for i, n in enumerate(groups)]
 
-    def read(self, piece: Piece, field: str) -> Iterator[Document]:
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
         import pyarrow as pa
         from etils import epath
 
         with epath.Path(piece.file).open("rb") as stream:
             file = _parquet(stream)
             names = file.schema_arrow.names
-            if names.count(field) != 1:
-                texts = [
-                    c.name for c in file.schema_arrow if str(c.type) in ("string", "large_string")
-                ]
-                has = "several columns" if field in names else "no column"
-                raise Unreadable(f"it has {has} {field!r} but {', '.join(names)}", texts)
+            for field in fields:
+                _require_column(file, field)
             counts = [file.metadata.row_group(i).num_rows for i in range(piece.stop)]
             row = sum(counts[:-1])
             try:
-                for batch in file.iter_batches(row_groups=[piece.start], columns=[field]):
-                    for value in batch.column(field):
-                        text = text_of(_scalar(value, row), field, f"row {row}")
-                        yield Document(text, piece.file, row)
+                columns = [name for name in names if name in fields]
+                for batch in file.iter_batches(row_groups=[piece.start], columns=columns):
+                    for number in range(batch.num_rows):
+                        values = {c: _scalar(batch.column(c)[number], row) for c in columns}
+                        yield Record(values, piece.file, row, f"row {row}")
                         row += 1
             except (pa.ArrowException, OSError) as error:
                 raise Unreadable(f"row group {piece.start} is damaged ({error})") from error
             if row != sum(counts):
                 raise Unreadable(f"row group {piece.start} is damaged (it ends before row {row})")
+
+
+def _require_column(file: Any, field: str) -> None:
+    names = file.schema_arrow.names
+    if names.count(field) != 1:
+        texts = [c.name for c in file.schema_arrow if str(c.type) in ("string", "large_string")]
+        has = "several columns" if field in names else "no column"
+        raise Unreadable(f"it has {has} {field!r} but {', '.join(names)}", texts)
 
 
 def _scalar(value: Any, row: int) -> Any:

@@ -1,27 +1,22 @@
-"""Fields of a record: which of them hold texts, and the text of one."""
+"""Fields of a record, and which of them hold texts."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data.sources.source import Unreadable
 
 
-def field_of(record: Any, field: str, where: str) -> str:
-    """The text in a field of a JSON value; Unreadable, naming `where`, if it has none there."""
-    if not isinstance(record, dict) or field not in record:
-        has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise Unreadable(f"{where} has no field {field!r} but {has}", fields_of(record, str))
-    return text_of(record[field], field, where)
-
-
-def text_of(value: Any, field: str, where: str) -> str:
-    """The value itself; Unreadable, naming its field, if it is no text."""
-    if not isinstance(value, str):
-        raise Unreadable(f"field {field!r} of {where} is {type(value).__name__}, no text")
-    return value
-
-
-def fields_of(record: Any, kind: type) -> list[str]:
-    """Names of a record's fields of that type, the longest value first."""
-    fields = record if isinstance(record, dict) else {}
-    names = [name for name, value in fields.items() if isinstance(value, kind)]
-    return sorted(names, key=lambda name: -len(fields[name]))
+def fields_of(
+    record: Any, fields: Sequence[str], where: str, kind: type = str
+) -> Mapping[str, Any]:
+    """The record, which has these fields; Unreadable, naming `where` and the fields whose values
+    are texts, of type `kind`, if it is none or lacks one."""
+    if isinstance(record, Mapping) and all(field in record for field in fields):
+        return record
+    has = ", ".join(record) if isinstance(record, Mapping) else type(record).__name__
+    values = record if isinstance(record, Mapping) else {}
+    lacks = next((field for field in fields if field not in values), fields[0])
+    texts = [name for name, value in values.items() if isinstance(value, kind)]
+    raise Unreadable(
+        f"{where} has no field {lacks!r} but {has}", sorted(texts, key=lambda n: -len(values[n]))
+    )

@@ -3,10 +3,10 @@ read apart, and read the documents of a piece."""
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from data import system
 from data.cache import reachable
@@ -44,6 +44,16 @@ class Document(NamedTuple):
     place: int
 
 
+class Record(NamedTuple):
+    """Fields of a record by their names, and where it came from, as in `Document`."""
+
+    values: Mapping[str, Any]
+    file: str
+    place: int
+    where: str
+    """The place in words, for messages."""
+
+
 @dataclass(frozen=True)
 class Source(ABC):
     """An entry of `data.sources`, in words `kind:where`. A kind is a subclass; what imports it is
@@ -51,7 +61,7 @@ class Source(ABC):
 
     spec: str
     has_fields: ClassVar[bool] = False
-    """Whether documents are records, of which `data.text_field` is the text."""
+    """Whether documents are records, of which `data.text_field` is the text: those of `records`."""
     example_where: ClassVar[str] = "NAME"
     """What follows the colon where messages show an example."""
 
@@ -92,9 +102,23 @@ class Source(ABC):
     def divide(self, corpus: "Corpus") -> list[Piece]:
         """The corpus in pieces of about PIECE bytes or less, in order."""
 
-    @abstractmethod
     def read(self, piece: Piece, field: str) -> Iterator[Document]:
         """The documents of a piece, in order; raises Unreadable, with the place, and OSError."""
+        for record in self.records(piece, (field,)):
+            value = record.values[field]
+            if not isinstance(value, str):
+                raise Unreadable(
+                    f"field {field!r} of {record.where} is {type(value).__name__}, no text"
+                )
+            yield Document(value, record.file, record.place)
+
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
+        """The records of a piece, in order, with these fields; raises as `read`."""
+        raise UserError(
+            f"data.sources={self.spec!r} must hold records, because {' and '.join(fields)} are "
+            f"fields of one, but a source {self.kind} is plain text; try csv:, jsonl:, parquet: or "
+            "tfds:"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +146,11 @@ class Corpus:
         with reachable(piece.file), self.readable(piece.file):
             yield from self.source.read(piece, self.field)
 
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
+        """Records of a piece, in order, with these fields; raises as `read`."""
+        with reachable(piece.file), self.readable(piece.file):
+            yield from self.source.records(piece, fields)
+
     @contextmanager
     def readable(self, file: str) -> Iterator[None]:
         """Around what reads the file: what cannot be read becomes a ValueError that names it."""
@@ -133,7 +162,7 @@ class Corpus:
     def _bad(self, file: str, error: Exception) -> UserError:
         texts = error.texts if isinstance(error, Unreadable) else ()
         other = " or ".join(map(shlex.quote, texts[:3]))
-        other = f"--data.text-field {other}, or " if texts else ""
+        other = f"--data.text-field {other}, or " if texts and self.field else ""
         what = (
             f"{error}"
             if isinstance(error, Unreadable)

@@ -42,8 +42,8 @@ class Stdlib(Source):
 
     def read(self, piece: Piece, field: str) -> Iterator[Document]:
         names = stdlib_names()
-        for document in read_records(piece, "text"):
-            yield Document(document.text, names[document.place], 0)
+        for record in read_records(piece, ("text",)):
+            yield Document(record.values["text"], names[record.place], 0)
 
 
 def stdlib_root() -> str:

@@ -11,6 +11,7 @@ SOURCES = {
     "text": "data.sources.text:Text",
     "jsonl": "data.sources.jsonl:Jsonl",
     "csv": "data.sources.csv:Csv",
+    "conll": "data.sources.conll:Conll",
     "parquet": "data.sources.parquet:Parquet",
     "tfds": "data.sources.tfds:Tfds",
     "synthetic": "data.sources.synthetic:Synthetic",

@@ -3,14 +3,14 @@
 import difflib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from data import durable
 from data.cache import digest_of, local_cache, locked
 from data.errors import UserError
 from data.sources.array_record import divide_records, lacks, prepare, read_records
-from data.sources.source import Corpus, Document, Piece, Source
+from data.sources.source import Corpus, Piece, Record, Source
 
 
 class Tfds(Source):
@@ -36,8 +36,8 @@ class Tfds(Source):
         with corpus.readable(folder):
             return divide_records(folder)
 
-    def read(self, piece: Piece, field: str) -> Iterator[Document]:
-        return read_records(piece, field)
+    def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
+        return read_records(piece, fields)
 
 
 def prepare_named(name: str) -> str:

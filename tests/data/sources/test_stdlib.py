@@ -22,7 +22,7 @@ def test_sources_and_texts_without_tests() -> None:
 def test_every_file_is_a_record(tmp_path: Path) -> None:
     folder = prepare_stdlib(tmp_path)
     pieces = divide_records(folder)
-    texts = [text for piece in pieces for text, _, _ in read_records(piece, "text")]
+    texts = [r.values["text"] for piece in pieces for r in read_records(piece, ("text",))]
     files = [Path(file).read_text(encoding="utf-8") for file in stdlib_files()]
     assert texts == files
     assert prepare_stdlib(tmp_path) == folder
@@ -33,7 +33,7 @@ def test_tensorflow_and_jax_stay_out(tmp_path: Path) -> None:
         "import sys, pathlib; from data.sources.stdlib import *\n"
         "from data.sources.array_record import *\n"
         "folder = prepare_stdlib(pathlib.Path(sys.argv[1]))\n"
-        "next(read_records(divide_records(folder)[0], 'text'))\n"
+        "next(read_records(divide_records(folder)[0], ('text',)))\n"
         "assert not {'tensorflow', 'jax', 'grain'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -11,9 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
-from data.sources.array_record import divide_records, read_records
+from data.sources.array_record import divide_records
 from data.sources.source import Unreadable
-from data.sources.tfds import prepare_named, split_files
+from data.sources.tfds import Tfds, prepare_named, split_files
 
 
 class WeatherNotes(tfds.core.GeneratorBasedBuilder):
@@ -61,6 +61,9 @@ class NeedsNetwork(WeatherNotes):
         raise ConnectionError("no network")
 
 
+SET = Tfds("tfds:weather_notes")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     with pytest.MonkeyPatch.context() as patch:
@@ -74,7 +77,7 @@ def test_records_come_once_and_a_bad_record_is_named(folder: str) -> None:
     assert (piece.start, piece.stop) == (0, 21)
     texts = []
     with pytest.raises(Unreadable, match=r"record \d+ is not UTF-8 at its byte 0"):
-        for text, _, place in read_records(piece, "note"):
+        for text, _, place in SET.read(piece, "note"):
             assert place == len(texts)
             texts.append(text)
     assert set(texts) <= {f"day {i} \u00e4" for i in range(20)}
@@ -84,10 +87,10 @@ def test_records_come_once_and_a_bad_record_is_named(folder: str) -> None:
 def test_wrong_fields(folder: str) -> None:
     (piece,) = divide_records(folder)
     with pytest.raises(Unreadable, match="record 0 has no field 'text' but note, rain") as raised:
-        next(read_records(piece, "text"))
+        next(SET.read(piece, "text"))
     assert raised.value.texts == ["note"]
     with pytest.raises(Unreadable, match=r"field 'rain' of record 0 is .*, no text"):
-        next(read_records(piece, "rain"))
+        next(SET.read(piece, "rain"))
 
 
 def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
@@ -149,4 +152,4 @@ def test_damage_is_named(folder: str, tmp_path: Path, name: str, damage: str) ->
     file.write_bytes(harmed[damage])
     with pytest.raises(Unreadable, match=r"damaged|no whole TFDS|no split|no text|not UTF"):
         for piece in divide_records(str(copied)):
-            assert len(list(read_records(piece, "note"))) < 0
+            assert len(list(SET.read(piece, "note"))) < 0
