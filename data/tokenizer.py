@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from etils import epath
@@ -13,9 +13,18 @@ from etils import epath
 from data import system
 from data.cache import is_remote, reachable
 from data.errors import UserError
+from data.pieces import MASKS, continues
 from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
 
 Ids = Sequence[int] | np.ndarray
+
+
+class Placed(NamedTuple):
+    """Ids of a text, and the characters of it, first and first after, that each stands for."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
 
 
 class Tokenizer(Protocol):
@@ -31,6 +40,8 @@ class Tokenizer(Protocol):
     """Id that stands for whatever the vocabulary does not hold."""
     special: frozenset[int]
     """Ids that stand for no text."""
+    mask: int | None
+    """Id of the token that hides others, if there is one."""
     digest: str
     """Hex digest of everything that decides the ids of a text."""
     notes: Sequence[str]
@@ -40,26 +51,47 @@ class Tokenizer(Protocol):
         """Ids of each text, without begin and end."""
         ...
 
+    def place_batch(self, texts: list[str]) -> list[Placed]:
+        """Ids of each text, as from `encode_batch`, with the characters they stand for."""
+        ...
+
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
         """The text of each sequence of ids; begin and end are no text."""
         ...
 
+    def continues_word(self) -> np.ndarray:
+        """Whether the token of each id goes on with the word of the one before it, bool [V]."""
+        ...
+
 
 class ByteTokenizer:
-    """The 256 byte values of UTF-8, and 256 between documents."""
+    """The 256 byte values of UTF-8, 256 between documents, and 257 where something is hidden."""
 
     vocab_size = 257
     begin = end = Boundary(256, "token 256", "")
     unknown: int | None = None
     special = frozenset({256})
+    mask: int | None = 257
     digest = hashlib.sha256(b"bytes").hexdigest()
     notes: Sequence[str] = ()
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
 
+    def place_batch(self, texts: list[str]) -> list[Placed]:
+        placed = []
+        for text, ids in zip(texts, self.encode_batch(texts), strict=True):
+            sizes = [len(character.encode()) for character in text]
+            starts = np.repeat(np.arange(len(text)), sizes)
+            placed.append(Placed(ids, starts, starts + 1))
+        return placed
+
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
         return [_decode_bytes(np.asarray(ids)) for ids in sequences]
+
+    def continues_word(self) -> np.ndarray:
+        letters = [value > 127 or chr(value).isalnum() for value in range(256)]
+        return np.array([*letters, False])
 
 
 class JsonTokenizer:
@@ -95,6 +127,7 @@ class JsonTokenizer:
         self.begin, self.end = boundaries(
             Vocabulary(path, named, before, after, ordinary), begin_token, end_token
         )
+        self.mask = next((named[name] for name in MASKS if name in named), None)
         model = self._fast.model
         self.unknown: int | None = vocabulary.get(getattr(model, "unk_token", None) or "")
         if self.unknown is None:
@@ -104,9 +137,20 @@ class JsonTokenizer:
         encodings = self._fast.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
 
+    def place_batch(self, texts: list[str]) -> list[Placed]:
+        encodings = self._fast.encode_batch(texts, add_special_tokens=False)
+        return [
+            Placed(np.array(each.ids, np.uint32), *np.array(each.offsets, int).reshape(-1, 2).T)
+            for each in encodings
+        ]
+
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
         texts = [_text_ids(ids, self) for ids in sequences]
         return self._fast.decode_batch(texts, skip_special_tokens=False)
+
+    def continues_word(self) -> np.ndarray:
+        prefix = getattr(self._fast.model, "continuing_subword_prefix", None)
+        return continues(self._fast.get_vocab(), self.special, self.vocab_size, prefix)
 
 
 class PieceTokenizer:
@@ -131,6 +175,8 @@ class PieceTokenizer:
         named |= added
         self.vocab_size = max(added.values(), default=self.vocab_size - 1) + 1
         self.special = frozenset(named.values())
+        self.mask = next((named[name] for name in MASKS if name in named), None)
+        self._names = names
         ordinary = {name: id for name, id in names.items() if name not in named}
         end_id = self._processor.eos_id()
         after = [end_id] if end_id >= 0 else []
@@ -141,9 +187,25 @@ class PieceTokenizer:
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.array(ids, np.uint32) for ids in self._processor.encode(texts)]
 
+    def place_batch(self, texts: list[str]) -> list[Placed]:
+        placed = []
+        for text, proto in zip(
+            texts, self._processor.encode(texts, return_type="proto"), strict=True
+        ):
+            # The library counts bytes.
+            sizes = [len(character.encode()) for character in text]
+            character = np.append(np.repeat(np.arange(len(text)), sizes), len(text))
+            pieces = [(piece.id, piece.begin, piece.end) for piece in proto.pieces]
+            ids, starts, ends = np.array(pieces, int).reshape(-1, 3).T
+            placed.append(Placed(ids.astype(np.uint32), character[starts], character[ends]))
+        return placed
+
     def decode_batch(self, sequences: Sequence[Ids]) -> list[str]:
         texts = [[id for id in _text_ids(ids, self) if id < self._pieces] for ids in sequences]
         return [self._processor.decode(ids) for ids in texts]
+
+    def continues_word(self) -> np.ndarray:
+        return continues(self._names, self.special, self.vocab_size, None)
 
 
 def load_tokenizer(

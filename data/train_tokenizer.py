@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data import durable, system
-from data.config import DataConfig
+from data.config import TextConfig
 from data.corpus import open_corpus
 from data.errors import UserError
+from data.pieces import MASKS
 from data.shard import encode, is_held_out
 from data.special_tokens import KNOWN_ENDS
 
@@ -16,11 +17,17 @@ WRITTEN = "the tokenizer is written there"
 
 
 def train_tokenizer(
-    config: DataConfig, vocab_size: int, output: Path, *, report: Callable[[str], None]
+    config: TextConfig,
+    vocab_size: int,
+    output: Path,
+    *,
+    mask: bool = False,
+    report: Callable[[str], None],
 ) -> None:
     """Learn merges from the documents that are not held out and write a `tokenizer.json`.
 
-    Any text goes through it and comes back as it was. ValueError if vocab_size is below 257, or if
+    Any text goes through it and comes back as it was. With `mask` it has a token that hides others.
+    ValueError if vocab_size is below 257, or if
     the file is there already or could not be written: before any text is read.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -43,7 +50,7 @@ def train_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[KNOWN_ENDS[0]],
+        special_tokens=[KNOWN_ENDS[0], *MASKS[:mask]],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -66,7 +73,7 @@ def _is_there(output: Path) -> bool:
     return os.path.lexists(output)
 
 
-def _texts(config: DataConfig, report: Callable[[str], None]) -> Iterator[str]:
+def _texts(config: TextConfig, report: Callable[[str], None]) -> Iterator[str]:
     for spec in config.sources:
         corpus = open_corpus(spec, config, report)
         report(f"{spec}: reading")

@@ -45,6 +45,7 @@ def tokenizer(
     output: Annotated[Path, tyro.conf.Positional],
     data: DataConfig = DEFAULT,
     vocab_size: Annotated[int, Interval(ge=257, le=2**24)] = 8192,
+    mask_token: bool = False,
 ) -> None:
     """Train a byte-level BPE on the documents that are not held out.
 
@@ -52,10 +53,11 @@ def tokenizer(
         output: The tokenizer.json to write.
         data: The data to learn from.
         vocab_size: Number of token ids, with the 256 bytes and the end of a document.
+        mask_token: Also make [MASK], which hides the tokens that an encoder predicts.
     """
     from data.train_tokenizer import train_tokenizer
 
-    train_tokenizer(data, vocab_size, output, report=print)
+    train_tokenizer(data, vocab_size, output, mask=mask_token, report=print)
     print(f"wrote {output}; use it with --data.tokenizer {output}")
 
 
