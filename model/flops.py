@@ -25,17 +25,18 @@ def parameter_count(config: FamilyConfig) -> int:
     return sum(weight.size for weight in weights_of(config))
 
 
-def flops_per_token(config: FamilyConfig, length: int) -> float:
+def flops_per_token(config: FamilyConfig, length: int, scored: float = 1.0) -> float:
     """Training FLOPs (forward and backward) of one token in a row of `length` tokens.
 
     Six for each matrix parameter a token meets (Kaplan et al. 2020; lookups left out, the output
     projection counted), and attention scores and values over the keys a query sees on average, so
-    causal attention is counted once. Nothing is added for recomputation.
+    causal attention is counted once. Nothing is added for recomputation. `scored` is the share of
+    places that the table of tokens scores.
     """
     heads, head_dim, windows, causal = config.attended
     seen = average_keys if causal else min
     keys = sum((layers * seen(length, window or length) for window, layers in windows), 0.0)
-    matrices = matrix_parameters(config) + output_parameters(config)
+    matrices = matrix_parameters(config) + scored * output_parameters(config)
     return 6 * matrices + 12 * heads * head_dim * keys
 
 

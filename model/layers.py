@@ -103,8 +103,8 @@ class Embedding(nnx.Module):
         )(tokens, table)
 
 
-class PositionTable(nnx.Module):
-    """Learned absolute positions (GPT-2, GPT-3)."""
+class WholeTable(nnx.Module):
+    """A table that every device has whole: of learned positions (GPT-2), of token types (BERT)."""
 
     def __init__(self, declare: Declare, key: PRNGKeyArray, length: int, D: int, *, std: float):
         self.table = declare(
@@ -116,8 +116,8 @@ class PositionTable(nnx.Module):
             fan_out=(1,),
         )
 
-    def __call__(self, positions: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        return self.table[...].at[positions].get(out_sharding=spec("batch", "length", None))
+    def __call__(self, places: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        return self.table[...].at[places].get(out_sharding=spec("batch", "length", None))
 
 
 def sinusoidal(positions: Int[Array, "B T"], D: int) -> Float[Array, "B T D"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from data.errors import UserError
 from model.attention.kernels import attend
 from model.attention.mask import Mask
-from model.attention.rotary import Rotary, rotate
+from model.attention.rotary import rotate
 from model.layers import linear, scaled
 from model.sharding import axis_size, spec
 from model.weights import Declare
@@ -50,11 +50,10 @@ class Attention(nnx.Module):
         kernel: str,
         declare: Declare,
         query_factor: float = 1.0,
-        rotary: Rotary | None = None,
     ):
         D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
         self.num_heads, self.num_kv_heads = N, K
-        self.kernel, self.query_factor, self.rotary = kernel, query_factor, rotary
+        self.kernel, self.query_factor = kernel, query_factor
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
         keys = jax.random.split(key, 4)
         init = jax.nn.initializers.normal(matrix_std)
@@ -87,9 +86,11 @@ class Attention(nnx.Module):
         mask: Mask,
         source: Float[Array, "B S D"] | Keys | None = None,
         cache: Cache | None = None,
+        rates: Float[Array, "half"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Attend to `x` itself, to a source, or to the cache with `x` written into it; returns the
-        keys attended to.
+        keys attended to. Queries and keys turn with their places by `rates`, as in
+        `model.attention.rotary`, if there are any.
 
         Those of a source may be its next call's source, so that decoding makes them once. With a
         source or a cache `mask.keys` has the places of its tokens or slots. Decoding from a cache
@@ -112,8 +113,7 @@ class Attention(nnx.Module):
         else:
             context = x if source is None else source
             k, v = linear(context, self.w_k, self.b_k), linear(context, self.w_v, self.b_v)
-        if self.rotary is not None:
-            rates = self.rotary.rates()
+        if rates is not None:
             q = rotate(q, mask.queries.positions, rates)
             if not isinstance(source, Keys):
                 places = mask.queries if source is None or mask.keys is None else mask.keys
@@ -124,6 +124,20 @@ class Attention(nnx.Module):
         kernel = self.kernel if cache is None else "xla"
         y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel)
         return linear(y, self.w_o, self.b_o), Keys(k, v)
+
+    def shares(
+        self, x: Float[Array, "B T D"], mask: Mask, rates: Float[Array, "half"] | None = None
+    ) -> Float[Array, "B N T S"]:
+        """How much each query of `x` takes from each key of `x`, by head; for pictures, as it keeps
+        the scores of all."""
+        q = scaled(linear(x, self.w_q, self.b_q), self.query_factor)
+        k = linear(x, self.w_k, self.b_k)
+        if rates is not None:
+            q, k = (rotate(part, mask.queries.positions, rates) for part in (q, k))
+        k = jnp.repeat(k, self.num_heads // self.num_kv_heads, axis=2)
+        scores = jnp.einsum("BTNH,BSNH->BNTS", q, k, preferred_element_type=jnp.float32)
+        scores = jnp.where(mask.visible(), scores * q.shape[-1] ** -0.5, -jnp.inf)
+        return jax.nn.softmax(scores, axis=-1)
 
     def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:
         """Keys or values with one head for every query head if the heads' shards cannot share

@@ -1,7 +1,11 @@
 """The networks: each family is a config, which imports no jax, and a module that it builds."""
 
 from model.families.decoder_config import DecoderConfig
+from model.families.encoder_config import EncoderConfig
 from model.families.family import FamilyConfig
 
-FAMILIES: dict[str, type[FamilyConfig]] = {"decoder": DecoderConfig}
+FAMILIES: dict[str, type[FamilyConfig]] = {
+    "decoder": DecoderConfig,
+    "encoder": EncoderConfig,
+}
 """By their `kind`; a config without one, older than the first other family, is a decoder's."""

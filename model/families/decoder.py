@@ -12,11 +12,11 @@ from model.attention.attention import Attention, Cache, Keys
 from model.attention.mask import Mask, TokenPlaces
 from model.attention.rotary import Rotary
 from model.families.decoder_config import DecoderConfig
-from model.layers import Embedding, Norm, PositionTable, row_positions, scaled, sinusoidal
-from model.mlp import Mlp
-from model.sharding import axis_size, check_divisible, next_cut, spec
+from model.families.transformer import feed_forward, head_of, norm, require_even_cuts
+from model.layers import Embedding, WholeTable, row_positions, scaled, sinusoidal
+from model.sharding import axis_size, spec
 from model.stack import run_layers
-from model.weights import Declare, param
+from model.weights import param
 
 
 class Block(nnx.Module):
@@ -25,7 +25,7 @@ class Block(nnx.Module):
     def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
         attention, mlp = jax.random.split(key)
         declare = functools.partial(param, scaling=config.scaling, in_block=True)
-        self.share = config.scaling.branch
+        self.share, self.rotary = config.scaling.branch, rotary(config)
         self.attention_norm = norm(declare, config)
         self.attention = Attention(
             attention,
@@ -39,19 +39,10 @@ class Block(nnx.Module):
             kernel=config.attention,
             declare=declare,
             query_factor=config.scaling.query,
-            rotary=rotary(config),
         )
         self.mlp_norm = None if config.parallel_block else norm(declare, config)
-        self.mlp = Mlp(
-            declare,
-            mlp,
-            config.embed_dim,
-            config.mlp_dim,
-            activation=config.activation,
-            gated=config.gated,
-            bias=config.bias,
-            std=config.matrix_std,
-            residual_std=config.residual_std,
+        self.mlp = feed_forward(
+            declare, mlp, config, std=config.matrix_std, out_std=config.residual_std
         )
 
     def __call__(
@@ -61,12 +52,19 @@ class Block(nnx.Module):
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         h = self.attention_norm(x)
-        y, keys = self.attention(h, mask, cache=cache)
+        y, keys = self.attend(h, mask, cache)
         y = scaled(y, self.share)
         if self.mlp_norm is None:
             return x + y + scaled(self.mlp(h), self.share), keys
         x = x + y
         return x + scaled(self.mlp(self.mlp_norm(x)), self.share), keys
+
+    def attend(
+        self, h: Float[Array, "B T D"], mask: Mask, cache: Cache | None = None
+    ) -> tuple[Float[Array, "B T D"], Keys]:
+        """The attention, of queries and keys that turn with their places if they do."""
+        rates = None if self.rotary is None else self.rotary.rates()
+        return self.attention(h, mask, cache=cache, rates=rates)
 
 
 class Decoder(nnx.Module):
@@ -76,14 +74,14 @@ class Decoder(nnx.Module):
     """
 
     def __init__(self, config: DecoderConfig, key: PRNGKeyArray):
-        require_even_cuts(config)
+        require_even_cuts(config, config.num_kv_heads)
         embedding, positions, blocks, head = jax.random.split(key, 4)
         V, D, std = config.table_rows, config.embed_dim, config.init_std
         declare = functools.partial(param, scaling=config.scaling)
         self.config = config
         self.embedding = Embedding(declare, embedding, V, D, std=std)
         self.position_table = (
-            PositionTable(declare, positions, config.max_length, D, std=std)
+            WholeTable(declare, positions, config.max_length, D, std=std)
             if config.positions == "learned"
             else None
         )
@@ -91,7 +89,10 @@ class Decoder(nnx.Module):
             jax.random.split(blocks, config.num_layers)
         )
         self.final_norm = norm(declare, config)
-        self.head = None if config.tied_embedding else Embedding(declare, head, V, D, std=std)
+        language = config.head.kind == "language"
+        own_table = language and not config.tied_embedding
+        self.head = Embedding(declare, head, V, D, std=std) if own_table else None
+        self.task_head = None if language else head_of(config, head)
 
     @property
     def output_table(self) -> nnx.Param[Array]:
@@ -103,20 +104,30 @@ class Decoder(nnx.Module):
         tokens: Int[Array, "B T"],
         positions: Int[Array, "B T"] | None = None,
         segment_ids: Int[Array, "B T"] | None = None,
+        token_types: Int[Array, "B T"] | None = None,
         *,
         key: PRNGKeyArray | None = None,
     ) -> Float[Array, "B T D"]:
         """Final hidden states. Without positions and segments a row is one document from its
-        start. Nothing in a decoder is random: it has no use for the `key` that training gives."""
+        start. Nothing in a decoder is random and none of its tokens has a type: it has no use for
+        the types of pairs and for the `key` that training gives."""
         if positions is None:
             positions = row_positions(tokens)
+        return self.encode(self.embed(tokens, positions), positions, segment_ids)
+
+    def encode(
+        self,
+        x: Float[Array, "B T D"],
+        positions: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Final hidden states of embedded tokens."""
         mask = self.mask(TokenPlaces(positions, segment_ids))
 
         def layer(x: Array, block_and_window: tuple[Block, Array | None]) -> tuple[Array, None]:
             block, window = block_and_window
             return block(x, dataclasses.replace(mask, layer_window=window))[0], None
 
-        x = self.embed(tokens, positions)
         x = run_layers(layer, x, (self.blocks, self.windows()), remat=self.config.remat)
         return self.output(x)
 
@@ -188,6 +199,21 @@ class Decoder(nnx.Module):
             out_sharding=spec("batch", "length", "vocab"),
         )
 
+    def attention_shares(
+        self, x: Float[Array, "B T D"], positions: Int[Array, "B T"], segments: Int[Array, "B T"]
+    ) -> Float[Array, "L B N T T"]:
+        """How much each token takes from each other, by layer and head, of embedded tokens."""
+        mask, windows = self.mask(TokenPlaces(positions, segments)), self.windows()
+
+        def layer(x: Array, block_and_window: tuple) -> tuple[Array, Array]:
+            block, window = block_and_window
+            own = dataclasses.replace(mask, layer_window=window)
+            rates = None if block.rotary is None else block.rotary.rates()
+            shares = block.attention.shares(block.attention_norm(x), own, rates)
+            return block(x, own)[0], shares
+
+        return jax.lax.scan(layer, x, (self.blocks, windows))[1]
+
     def activation_sizes(
         self,
         tokens: Int[Array, "B T"],
@@ -202,7 +228,7 @@ class Decoder(nnx.Module):
         def layer(x: Array, block_and_window: tuple) -> tuple[Array, tuple[Array, Array]]:
             block, window = block_and_window
             own = dataclasses.replace(mask, layer_window=window)
-            y, _ = block.attention(block.attention_norm(x), own)
+            y, _ = block.attend(block.attention_norm(x), own)
             y = scaled(y, block.share)
             after, _ = block(x, own)
             return after, (mean_size(y), mean_size(after - x - y))
@@ -227,30 +253,9 @@ class Decoder(nnx.Module):
         return jnp.where(banded, config.window, jnp.iinfo(jnp.int32).max)
 
 
-def require_even_cuts(config: DecoderConfig) -> None:
-    """Raise ValueError, naming the field, if the current mesh does not cut a size evenly."""
-    V, D, F, N = config.table_rows, config.embed_dim, config.mlp_dim, config.num_heads
-    heads = next_cut(N, "heads", config.num_kv_heads)
-    check_divisible("vocabulary", V, "vocab", f"--model.vocab-multiple {axis_size('vocab')}")
-    check_divisible("model.embed_dim", D, "embed", f"--model.embed-dim {next_cut(D, 'embed', 2)}")
-    check_divisible("model.num_heads", N, "heads", f"--model.num-heads {heads}")
-    check_divisible("model.mlp_dim", F, "mlp", f"--model.mlp-dim {next_cut(F, 'mlp')}")
-
-
 def mean_size(x: Float[Array, "*shape"]) -> Float[Array, ""]:
     """Mean of |x|."""
     return jnp.mean(jnp.abs(x.astype(jnp.float32)))
-
-
-def norm(declare: Declare, config: DecoderConfig) -> Norm:
-    """A norm of the residual stream."""
-    return Norm(
-        declare,
-        config.embed_dim,
-        centred=config.norm == "layernorm",
-        bias=config.bias,
-        epsilon=config.norm_epsilon,
-    )
 
 
 def rotary(config: DecoderConfig) -> Rotary | None:

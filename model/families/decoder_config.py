@@ -1,60 +1,31 @@
-"""Sizes and choices of one architecture. Imports no jax, so that `--help` stays fast."""
+"""What a decoder has beyond other Transformers. Imports no jax, so that `--help` stays fast."""
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
 from data.errors import UserError
-from data.fields import FREE, Layers, Size
-from model.families import table
-from model.families.family import Attended, FamilyConfig, Proportions
+from data.fields import Size
+from model.families.family import Attended, Proportions
+from model.families.transformer_config import TransformerConfig, whole_heads
 from model.parametrization import EXPONENTS, Scaling
 
 if TYPE_CHECKING:
-    from jaxtyping import PRNGKeyArray
+    from model.attention.mask import MaskKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderConfig(FamilyConfig):
+class DecoderConfig(TransformerConfig):
     """A decoder-only Transformer; one Block covers the published families by configuration."""
 
     kind: Literal["decoder"] = "decoder"
     """Which family it is."""
-    vocab_size: Size
-    """Number of token ids the tokenizer can produce."""
-    num_layers: Layers
-    """L, the number of blocks."""
-    embed_dim: Size
-    """D, the width of the residual stream."""
-    num_heads: Size
-    """N, the number of query heads."""
     num_kv_heads: Size
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
-    head_dim: Size
-    """H, the width of one head."""
-    mlp_dim: Size
-    """F, the hidden width of the feed-forward layer."""
-    max_length: Size
-    """Longest sequence the model is built for (the size of the learned position table)."""
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    """Normalization before each sublayer and before the logits."""
-    norm_epsilon: Annotated[float, Interval(ge=1e-30, le=1)] = 1e-5
-    """Added to the variance inside the norm."""
-    positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
-    """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
-    rope_theta: Annotated[float, Interval(ge=1, le=1e15)] = 10_000.0
-    """Base of the rotary wavelengths."""
     rope_scaling_factor: Annotated[float, Interval(ge=1, le=1e6)] = 1.0
     """Stretching of long rotary wavelengths as in Llama 3.1 (8 there, 32 in 3.2); 1 is off."""
-    activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu_tanh"
-    """Non-linearity of the feed-forward layer."""
-    gated: bool = False
-    """Gate the feed-forward layer (SwiGLU with `silu`): a third matrix multiplies the
-    activation."""
-    bias: bool = True
-    """Biases in projections and norms."""
     parallel_block: bool = False
     """PaLM's block: attention and feed-forward read the same norm and are added together."""
     tied_embedding: bool = True
@@ -66,10 +37,6 @@ class DecoderConfig(FamilyConfig):
     """Keys a banded layer sees, itself included; None is dense attention everywhere."""
     window_layers: Literal["all", "alternate"] = "alternate"
     """Which layers are banded when `window` is set: all, or every other one (GPT-3)."""
-    vocab_multiple: Size = 1
-    """The embedding has vocab_size rounded up to this multiple, so that `tensor` divides it."""
-    init_std: Annotated[float, Interval(ge=1e-30, le=1e3)] = 0.02
-    """Standard deviation of initial weights; residual outputs divide it by sqrt(2 L)."""
     parametrization: Literal["standard", "mup"] = "standard"
     """`mup` scales initial weights, logits and learning rates with the width, so that the best
     rate of a narrow model is that of a wide one (Yang et al. 2022)."""
@@ -83,10 +50,8 @@ class DecoderConfig(FamilyConfig):
     or by L / base_depth (CompleteP, Dey et al. 2025)."""
     base_depth: Size | None = None
     """The num_layers at which depth_scaling changes nothing: that of the model that was tuned."""
-    attention: Literal["auto", "xla", "blocked", "cudnn", "splash"] = field(
-        default="auto", metadata=FREE
-    )
-    """Attention kernel; auto takes the best one the backend has and the log names it."""
+
+    language_question: ClassVar[str] = "next tokens"
 
     def __post_init__(self) -> None:
         if self.num_kv_heads and self.num_heads % self.num_kv_heads:
@@ -97,17 +62,7 @@ class DecoderConfig(FamilyConfig):
                 f"try --model.num-kv-heads {self.num_heads} or 1"
             )
         self._require_base()
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise UserError(
-                f"model.head_dim={self.head_dim} must be even with model.positions=rotary, "
-                f"because RoPE turns pairs of channels; try --model.head-dim {self.head_dim + 1}"
-            )
-        if self.positions == "sinusoidal" and self.embed_dim % 2:
-            raise UserError(
-                f"model.embed_dim={self.embed_dim} must be even with model.positions=sinusoidal, "
-                "because channels are sine/cosine pairs; "
-                f"try --model.embed-dim {self.embed_dim + 1}"
-            )
+        super().__post_init__()
 
     def _require_base(self) -> None:
         """ValueError if a base shape is missing, or would be read by nothing."""
@@ -131,35 +86,11 @@ class DecoderConfig(FamilyConfig):
                 )
 
     @property
-    def table_rows(self) -> int:
-        """V, rows of the embedding: vocab_size rounded up to vocab_multiple."""
-        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
-
-    def build(self, key: "PRNGKeyArray") -> Any:
-        """The `model.families.decoder.Decoder` with fresh weights on the current mesh."""
-        return table.build(self, key)
-
-    def resolve(self, backend: str) -> "DecoderConfig":
-        """This config with compute type and attention kernel settled for the backend."""
-        from model.attention.kernels import choose_kernel
+    def masks(self) -> "tuple[MaskKind, ...]":
         from model.attention.mask import MaskKind
 
-        settled = super().resolve(backend)
-        assert isinstance(settled, DecoderConfig)
         # Packed rows ask for more than plain ones.
-        mask = MaskKind(causal=True, window=self.window is not None, segments=True)
-        kernel = choose_kernel(
-            self.attention,
-            dtype=settled.dtype,
-            head_dim=self.head_dim,
-            masks=(mask,),
-            backend=backend,
-        )
-        return replace(settled, attention=kernel)
-
-    @property
-    def longest_row(self) -> int:
-        return self.max_length
+        return (MaskKind(causal=True, window=self.window is not None, segments=True),)
 
     @property
     def last_position(self) -> int | None:
@@ -167,23 +98,7 @@ class DecoderConfig(FamilyConfig):
 
     @property
     def generates(self) -> bool:
-        return True
-
-    @property
-    def vocabulary(self) -> int:
-        return self.vocab_size
-
-    @property
-    def kernel(self) -> str:
-        return self.attention
-
-    @property
-    def width(self) -> int:
-        return self.embed_dim
-
-    @property
-    def depth(self) -> int:
-        return self.num_layers
+        return self.head.kind == "language"
 
     @property
     def attended(self) -> Attended:
@@ -226,34 +141,18 @@ class DecoderConfig(FamilyConfig):
         shrink."""
         return (self.base_width or self.embed_dim) ** 0.5
 
-    def with_depth(self, layers: int) -> "DecoderConfig":
-        return replace(self, num_layers=layers)
-
-    def with_length(self, length: int) -> "DecoderConfig":
-        return replace(self, max_length=length)
-
-    def of_width(self, width: int, rule: Proportions) -> "DecoderConfig":
-        """Layers, heads and feed-forward width as the rule says; ValueError for a width that is
-        not made of whole heads."""
-        heads = _whole_heads(width, "family.head_dim", rule.head_dim)
-        return replace(
-            self,
-            embed_dim=width,
-            num_layers=max(1, round(width / rule.width_per_layer)),
-            num_heads=heads,
-            num_kv_heads=heads,
-            head_dim=rule.head_dim,
-            mlp_dim=max(8, 8 * round(rule.mlp_ratio * width / 8)),
-        )
+    def widths(self, width: int, rule: Proportions) -> dict[str, int]:
+        sizes = super().widths(width, rule)
+        return sizes | {"num_kv_heads": sizes["num_heads"]}
 
     @property
     def width_fields(self) -> tuple[str, ...]:
-        return ("embed_dim", "num_layers", "num_heads", "num_kv_heads", "head_dim", "mlp_dim")
+        return (*super().width_fields, "num_kv_heads")
 
     def widened(self, width: int, parametrization: str) -> "DecoderConfig":
         """More heads of the same size, and a feed-forward layer in proportion; ValueError for a
         width that is not made of whole heads."""
-        heads = _whole_heads(width, "model.head_dim", self.head_dim)
+        heads = whole_heads(width, "model.head_dim", self.head_dim)
         mup = parametrization == "mup"
         return replace(
             self,
@@ -266,29 +165,5 @@ class DecoderConfig(FamilyConfig):
             base_head_dim=None,
         )
 
-    def padded_for(self, tensor: int) -> "DecoderConfig":
-        if self.table_rows % tensor == 0:
-            return self
-        return replace(self, vocab_multiple=math.lcm(self.vocab_multiple, tensor, 128))
-
     def sizes(self) -> dict[str, int]:
-        return {
-            "layers": self.num_layers,
-            "width": self.embed_dim,
-            "mlp_width": self.mlp_dim,
-            "heads": self.num_heads,
-            "kv_heads": self.num_kv_heads,
-            "head_width": self.head_dim,
-            "vocabulary": self.vocab_size,
-        }
-
-
-def _whole_heads(width: int, field: str, head_dim: int) -> int:
-    """How many heads make up the width; ValueError if they do not."""
-    if width < 1 or width % head_dim:
-        near = max(1, round(width / head_dim)) * head_dim
-        raise UserError(
-            f"widths={width} must be a multiple of {field}={head_dim}, because it is made of whole "
-            f"heads; try {near}"
-        )
-    return width // head_dim
+        return super().sizes() | {"kv_heads": self.num_kv_heads}

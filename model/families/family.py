@@ -89,6 +89,12 @@ class FamilyConfig(ABC):
         return False
 
     @property
+    def questions(self) -> tuple[str, ...]:
+        """What it can be asked, as `data.rows.rows.Rows.question` names it; empty for a family
+        that comes with rows of its own."""
+        return ()
+
+    @property
     def vocabulary(self) -> int | None:
         """Ids that its table has rows for, padding left out; None without a table."""
         return None

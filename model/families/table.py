@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
-NETWORKS = {"decoder": "model.families.decoder:Decoder"}
+NETWORKS = {
+    "decoder": "model.families.decoder:Decoder",
+    "encoder": "model.families.encoder:Encoder",
+}
 """A module by the `kind` of its config."""
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 from model.layers import (
     Embedding,
     Norm,
-    PositionTable,
+    WholeTable,
     linear,
     row_positions,
     sinusoidal,
@@ -86,7 +86,7 @@ def test_sharded_lookup_is_the_plain_lookup(sizes: dict[str, int]) -> None:
 
 def test_learned_positions_are_rows_of_their_table() -> None:
     with jax.set_mesh(mesh_of(fsdp=2)):
-        table = PositionTable(param, jax.random.key(0), 16, 16, std=0.3)
+        table = WholeTable(param, jax.random.key(0), 16, 16, std=0.3)
         places = rng.integers(0, 16, (4, 8)).astype(np.int32)
         np.testing.assert_array_equal(table(rows(places)), np.asarray(table.table[...])[places])
         counted = row_positions(rows(places))

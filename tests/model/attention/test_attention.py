@@ -47,11 +47,12 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
 
     def run(**sizes: int) -> np.ndarray:
         with jax.set_mesh(mesh_of(**sizes)):
-            attention = jax.jit(lambda: layer(K, rotary=ROTARY))()
+            attention = jax.jit(lambda: layer(K))()
             inputs = jax.sharding.reshard(jnp.asarray(x), spec("batch", None, None))
 
             def call(attention: Attention, x: jax.Array, positions: jax.Array) -> jax.Array:
-                return attention(x, Mask(causal=True, queries=TokenPlaces(positions)))[0]
+                mask = Mask(causal=True, queries=TokenPlaces(positions))
+                return attention(x, mask, rates=ROTARY.rates())[0]
 
             return np.asarray(
                 jax.jit(call, compiler_options=QUICK)(attention, inputs, rows(positions))
@@ -67,10 +68,11 @@ def apart(B: int) -> tuple[np.ndarray, ...]:
     return x, source, np.ones((B, 6), np.int32), real.astype(np.int32)
 
 
-def across(attention: Attention, *parts: jax.Array) -> jax.Array:
+def across(attention: Attention, *parts: jax.Array, rotary: Rotary | None = None) -> jax.Array:
     """What queries of a decoder attend to among an encoder's states."""
     x, source, *segments = parts
-    return attention(x, cross_mask(*segments), source=source)[0]
+    rates = None if rotary is None else rotary.rates()
+    return attention(x, cross_mask(*segments), source=source, rates=rates)[0]
 
 
 def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
@@ -86,8 +88,8 @@ def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> Non
     """By the formula, from the layer's own weights; its padding is not seen."""
     x, source, queries, keys = apart(2)
     with jax.set_mesh(mesh_of()):
-        attention = jax.jit(lambda: layer(2, bias=False, rotary=rotary))()
-        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)))
+        attention = jax.jit(lambda: layer(2, bias=False))()
+        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)), rotary=rotary)
     w_q, w_k, w_v, w_o = (
         np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
     )
@@ -134,9 +136,9 @@ def test_keys_of_a_source_serve_again() -> None:
     x, source, *segments = map(jnp.asarray, apart(2))
     with jax.set_mesh(mesh_of()):
         mask = cross_mask(*segments)
-        attention = jax.jit(lambda: layer(2, rotary=ROTARY))()
-        first, keys = attention(x, mask, source=source)
-        second, kept = attention(x, mask, source=keys)
+        attention, rates = jax.jit(lambda: layer(2))(), ROTARY.rates()
+        first, keys = attention(x, mask, source=source, rates=rates)
+        second, kept = attention(x, mask, source=keys, rates=rates)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(keys.k, kept.k)
 

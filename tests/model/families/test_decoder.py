@@ -129,7 +129,7 @@ def plain_block(block, config: DecoderConfig, x: jax.Array) -> jax.Array:
     mask = Mask(causal=True, queries=TokenPlaces(jnp.arange(x.shape[1])[None]))
 
     def attend(h: jax.Array) -> jax.Array:
-        return block.attention(h, mask)[0]
+        return block.attend(h, mask)[0]
 
     if config.parallel_block:
         h = block.attention_norm(x)
