@@ -39,6 +39,14 @@ class Batch(Protocol):
 Kind = TypeVar("Kind", bound=Batch)
 
 
+TEXT_AXES: dict[str, Axes] = {
+    "tokens": ("batch", "length"),
+    "segment_ids": ("batch", "length"),
+    "token_types": ("batch", "length"),
+}
+"""Axes of what the rows of one text each have in common."""
+
+
 class TokenRows(NamedTuple):
     """Rows of tokens, each with the token that follows it.
 
@@ -59,6 +67,123 @@ class TokenRows(NamedTuple):
         "positions": ("batch", "length"),
         "segment_ids": ("batch", "length"),
         "weights": ("batch", "length"),
+    }
+
+
+class MaskedRows(NamedTuple):
+    """Rows of tokens, K of which are hidden and asked for.
+
+    `targets` are the tokens that stood at `places`, `weights` 0 where there are fewer than K.
+    Segments and positions are those of `TokenRows`.
+    """
+
+    tokens: Int32[Any, "B T"]
+    targets: Int32[Any, "B K"]
+    places: Int32[Any, "B K"]
+    positions: Int32[Any, "B T"] | None
+    segment_ids: Int32[Any, "B T"] | None
+    weights: Float32[Any, "B K"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "tokens": ("batch", "length"),
+        "targets": ("batch", None),
+        "places": ("batch", None),
+        "positions": ("batch", "length"),
+        "segment_ids": ("batch", "length"),
+        "weights": ("batch", None),
+    }
+
+
+class LabelledRows(NamedTuple):
+    """Texts, each with the number of its label. Padding has segment 0; types are 0 and 1 for the
+    texts of a pair, None for single texts."""
+
+    tokens: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    token_types: Int32[Any, "B T"] | None
+    targets: Int32[Any, "B"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        **TEXT_AXES,
+        "targets": ("batch",),
+        "weights": ("batch",),
+    }
+
+
+class ScoredRows(NamedTuple):
+    """Texts, each with C numbers."""
+
+    tokens: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    token_types: Int32[Any, "B T"] | None
+    targets: Float32[Any, "B C"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        **TEXT_AXES,
+        "targets": ("batch", None),
+        "weights": ("batch",),
+    }
+
+
+class ManyLabelsRows(ScoredRows):
+    """Texts, each with 1 for every label that it has and 0 for the others."""
+
+    __slots__ = ()
+
+
+class TaggedRows(NamedTuple):
+    """Texts with the number of a tag at the first token of each word; other places have weight
+    0."""
+
+    tokens: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    token_types: Int32[Any, "B T"] | None
+    targets: Int32[Any, "B T"]
+    weights: Float32[Any, "B T"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        **TEXT_AXES,
+        "targets": ("batch", "length"),
+        "weights": ("batch", "length"),
+    }
+
+
+class SpanRows(NamedTuple):
+    """Questions with a part of a context each: where in the row the answer begins and ends, its
+    last token, both 0 if it is not in that part. `places` are where an answer may be."""
+
+    tokens: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    token_types: Int32[Any, "B T"] | None
+    places: Int32[Any, "B T"]
+    targets: Int32[Any, "B 2"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        **TEXT_AXES,
+        "places": ("batch", "length"),
+        "targets": ("batch", None),
+        "weights": ("batch",),
+    }
+
+
+class ParallelRows(NamedTuple):
+    """Two texts a row that mean the same, as those of other rows do not."""
+
+    tokens: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    others: Int32[Any, "B T"]
+    other_segments: Int32[Any, "B T"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "tokens": ("batch", "length"),
+        "segment_ids": ("batch", "length"),
+        "others": ("batch", "length"),
+        "other_segments": ("batch", "length"),
+        "weights": ("batch",),
     }
 
 

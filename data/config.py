@@ -8,7 +8,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Interval
 
@@ -22,6 +22,7 @@ from data.sources.source import Source
 
 if TYPE_CHECKING:
     from data.batch import Batch, TokenRows
+    from data.rows.predictor import Predictor
     from data.rows.rows import Rows, Split
     from data.tokenizer import Tokenizer
 
@@ -31,19 +32,28 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+@dataclass(frozen=True, kw_only=True)
 class DataKind(ABC):
     """What a run asks of its data config: a frozen dataclass, of this module or from elsewhere.
 
     Fields whose metadata says `"resume": "free"` may change when a run is resumed. The attributes
-    here may be fields or properties.
+    here may be fields or properties: sequence_length, the places of a row that the model works on,
+    by which speed and cost are counted; packing, whether rows hold several documents that segment
+    ids keep apart; cache_dir, where what is made of the data may be kept, and compiled programs.
     """
 
-    sequence_length: int
-    """Places of a row that the model works on; speed and cost are counted by it."""
-    packing: bool = False
-    """Whether rows hold several documents that segment ids keep apart."""
-    cache_dir: str = "~/.cache/meshloom"
-    """Where what is made of the data may be kept, and compiled programs."""
+    if TYPE_CHECKING:
+        sequence_length: int = 0
+        packing: bool = False
+        cache_dir: str = ""
+    else:
+        packing = False
+        cache_dir = "~/.cache/meshloom"
+
+    @property
+    def scored_share(self) -> float:
+        """Share of the places of a row whose hidden states are scored by the table of tokens."""
+        return 1.0
 
     @abstractmethod
     def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
@@ -59,34 +69,35 @@ class DataKind(ABC):
 
     def moved(self, places: Mapping[str, Any]) -> Self:
         """The same data of a run that is over, with the fields that say where they lie now."""
-        known = {f.name for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        known = {f.name for f in dataclasses.fields(self)}
         if strange := sorted(set(places) - known):
             raise UserError(
                 f"data.{strange[0]}={places[strange[0]]} must be a field of "
                 f"{type(self).__name__}, because it is to say where the data lie now; try without"
             )
-        return dataclasses.replace(self, **places)  # type: ignore[type-var]
+        return dataclasses.replace(self, **places)
 
     def load_tokenizer(self) -> "Tokenizer | None":
         """What makes text of a model's tokens, before any row is made; None if nothing does."""
         return None
 
+    def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor | None":
+        """How a model that was trained on these data is asked other texts, whose checkpoint has
+        that meta; None if it cannot be."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(DataKind):
-    """Sources, tokenizer and row shape; with the seed it fixes the order of every row.
+class SourcesConfig(DataKind):
+    """Sources of text, what makes tokens of them, and the shape of rows.
 
     Where sources and tokenizer lie may change on resume: the digest of what they hold must match.
     """
 
     sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
     """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `csv:GLOB`, `parquet:GLOB`,
-    `tfds:NAME`, `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's standard library.
-    Paths may be local, gs:// or s3://."""
-    weights: tuple[Annotated[float, Interval(ge=1e-15, le=1e15)], ...] = ()
-    """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
-    text_field: str = "text"
-    """Field of a JSONL, Parquet or TFDS record that holds the text."""
+    `tfds:NAME`, `conll:GLOB`, `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's
+    standard library. Paths may be local, gs:// or s3://."""
     tokenizer: str = field(default="bytes", metadata=FREE)
     """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
     begin_token: str | None = field(default=None, metadata=FREE)
@@ -95,20 +106,17 @@ class DataConfig(DataKind):
     end_token: str | None = field(default=None, metadata=FREE)
     """Special token that is the target after a document; if not given, what the tokenizer's files
     declare."""
-    lost_characters: Share = field(default=0.001, metadata=FREE)
-    """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
-    replace."""
     sequence_length: Size = 256
     """T, tokens in a row."""
-    packing: bool = True
-    """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
-    the plain stream."""
     held_out: Annotated[float, Interval(ge=0, le=0.999)] = 0.01
     """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
     seed: Seed = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
     """Where token stores lie; a local path, gs:// or s3:// (then mirrored in ~/.cache/meshloom)."""
+
+    source_fields: ClassVar[tuple[str, ...]] = ("sources",)
+    """Fields that name corpora."""
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -117,20 +125,81 @@ class DataConfig(DataKind):
                 "try --data.sources stdlib"
             )
         # First, as the other messages show what they refuse.
-        for name in ("sources", "tokenizer", "cache_dir"):
+        for name in (*self.source_fields, "tokenizer", "cache_dir"):
             _check_no_password(name, str(getattr(self, name)))
-        for source in self.sources:
-            self.source_of(source).check()
-        _check_weights(self.weights, self.sources)
+        for name in self.source_fields:
+            for source in getattr(self, name):
+                self.source_of(source).check()
+
+    @property
+    def document_field(self) -> str:
+        """Field of a record that is a document's text; empty if more fields than one are read."""
+        return ""
 
     def source_of(self, spec: str) -> Source:
         """The source that `spec` means; ValueError if its kind is not known. A subclass, passed
         from Python, knows kinds that are not in the table."""
         return table.source_of(spec)
 
-    def open_rows(
-        self, split: "Split", *, report: Callable[[str], None] = to_stderr
-    ) -> "Rows[TokenRows]":
+    def absolute(self) -> Self:
+        """The config with absolute paths in place of those of this directory and of `~`; URLs,
+        names and sizes stay. Its rows follow from what the files hold, not from where they lie."""
+        bytes_only = self.tokenizer == "bytes"
+        corpora: Any = {
+            name: tuple(self.source_of(spec).absolute() for spec in getattr(self, name))
+            for name in self.source_fields
+        }
+        return dataclasses.replace(
+            self,
+            **corpora,
+            tokenizer="bytes" if bytes_only else _absolute("tokenizer", self.tokenizer),
+            cache_dir=_absolute("cache_dir", self.cache_dir),
+        )
+
+    def load_tokenizer(self) -> "Tokenizer":
+        """The tokenizer that the config names; ValueError as from `data.tokenizer`."""
+        from data.tokenizer import load_tokenizer
+
+        return load_tokenizer(self.tokenizer, self.begin_token, self.end_token)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(SourcesConfig):
+    """Text joined to a stream and cut into rows; with the seed it fixes the order of every row."""
+
+    weights: tuple[Annotated[float, Interval(ge=1e-15, le=1e15)], ...] = ()
+    """Share of rows drawn from each source, kept within 1 %; empty mixes in proportion to size."""
+    text_field: str = "text"
+    """Field of a JSONL, Parquet or TFDS record that holds the text."""
+    lost_characters: Share = field(default=0.001, metadata=FREE)
+    """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
+    replace."""
+    packing: bool = True
+    """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
+    the plain stream."""
+
+    @property
+    def document_field(self) -> str:
+        return self.text_field
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weights(self.weights, self.sources)
+
+    def moved(self, places: Mapping[str, Any]) -> Self:
+        """The config with sources, tokenizer or cache where they lie now."""
+        # What a tokenizer may lose was decided when the run began, and its digest says the rest.
+        return super().moved({**places, "lost_characters": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(TextConfig):
+    """Text whose rows ask for the next token."""
+
+    kind: Literal["tokens"] = "tokens"
+    """What the rows ask for: the next token."""
+
+    def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
         """The `data.rows.tokens.TokenWindows` of a split; what the cache lacks is tokenized first.
 
         ValueError if a source, the tokenizer or the store cannot be read, or holds less than a row.
@@ -148,27 +217,30 @@ class DataConfig(DataKind):
         places = ids if self.packing else None
         return TokenRows(ids, ids, places, places, np.broadcast_to(np.float32(0), shape))
 
-    def absolute(self) -> Self:
-        """The config with absolute paths in place of those of this directory and of `~`; URLs,
-        names and sizes stay. Its rows follow from what the files hold, not from where they lie."""
-        bytes_only = self.tokenizer == "bytes"
-        return dataclasses.replace(
-            self,
-            sources=tuple(self.source_of(spec).absolute() for spec in self.sources),
-            tokenizer="bytes" if bytes_only else _absolute("tokenizer", self.tokenizer),
-            cache_dir=_absolute("cache_dir", self.cache_dir),
-        )
 
-    def moved(self, places: Mapping[str, Any]) -> Self:
-        """The config with sources, tokenizer or cache where they lie now."""
-        # What a tokenizer may lose was decided when the run began, and its digest says the rest.
-        return super().moved({**places, "lost_characters": 1.0})
+@dataclass(frozen=True, kw_only=True)
+class MaskedConfig(TextConfig):
+    """Text of whose rows some tokens are hidden, to be predicted from both sides."""
 
-    def load_tokenizer(self) -> "Tokenizer":
-        """The tokenizer that the config names; ValueError as from `data.tokenizer`."""
-        from data.tokenizer import load_tokenizer
+    kind: Literal["masked"] = "masked"
+    """What the rows ask for: hidden tokens."""
+    masked_share: Annotated[float, Interval(ge=0.001, le=0.9)] = 0.15
+    """Share of the places of a row that are predicted: of these, 80 % are hidden, 10 % show another
+    token, and 10 % what they are."""
+    whole_words: bool = False
+    """Hide all tokens of a word or none."""
 
-        return load_tokenizer(self.tokenizer, self.begin_token, self.end_token)
+    @property
+    def scored_share(self) -> float:
+        return self.masked_share
+
+    def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
+        """The `data.rows.masked.MaskedWindows` of a split."""
+        return rows_table.open_rows("masked", self, split, report)
+
+    def batch_shapes(self, batch_size: int) -> "Batch":
+        """A batch of that size in shapes and types alone."""
+        return rows_table.batch_shapes("masked", self, batch_size)
 
 
 def _absolute(field: str, path: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data.config import DataConfig
+from data.config import TextConfig
 from data.errors import UserError
 from data.sources.source import Document
 from data.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ def left_out(shards: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def refuse_lost(config: DataConfig, spec: str, shard: Mapping[str, Any]) -> None:
+def refuse_lost(config: TextConfig, spec: str, shard: Mapping[str, Any]) -> None:
     """Raise ValueError if the counts of a shard exceed `data.lost_characters`."""
     lost, characters = shard["lost"], shard["characters"]
     if lost <= config.lost_characters * characters:
@@ -89,7 +89,7 @@ def refuse_lost(config: DataConfig, spec: str, shard: Mapping[str, Any]) -> None
     )
 
 
-def refuse_boundaries(tokenizer: Tokenizer, config: DataConfig, where: str, ids: Any) -> None:
+def refuse_boundaries(tokenizer: Tokenizer, config: TextConfig, where: str, ids: Any) -> None:
     """Raise ValueError if the ids of a text hold one of those that stand between documents."""
     for role, token in (("end", tokenizer.end), ("begin", tokenizer.begin)):
         if token.id in ids:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data import durable
-from data.config import DataConfig
+from data.config import TextConfig
 from data.errors import UserError
 from data.round_trip import RoundTrip, refuse_boundaries, refuse_lost
 from data.sources.source import Corpus, Document, Piece
@@ -44,7 +44,7 @@ def record_of(folder: Path, number: int) -> Path:
 
 
 def write_shard(
-    folder: Path, number: int, corpus: Corpus, pieces: list[Piece], config: DataConfig
+    folder: Path, number: int, corpus: Corpus, pieces: list[Piece], config: TextConfig
 ) -> int:
     """Tokenize the pieces into shard `number`; returns their bytes of text.
 
@@ -76,7 +76,7 @@ def write_shard(
 
 
 def _check_ids(
-    tokenizer: Tokenizer, config: DataConfig, document: Document, ids: np.ndarray
+    tokenizer: Tokenizer, config: TextConfig, document: Document, ids: np.ndarray
 ) -> None:
     where = f"the text at {document.place} of {document.file}"
     if not len(ids):

@@ -27,7 +27,7 @@ from data.cache import (
     reachable,
     remote_path,
 )
-from data.config import DataConfig
+from data.config import TextConfig
 from data.errors import UserError
 from data.round_trip import refuse_boundaries, refuse_lost
 from data.shard import SPLITS, record_of, token_type, write_shard
@@ -45,13 +45,13 @@ class ShardJob(NamedTuple):
     number: int
     corpus: Corpus
     pieces: list[Piece]
-    config: DataConfig
+    config: TextConfig
 
 
 def open_store(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    config: DataConfig,
+    config: TextConfig,
     report: Callable[[str], None],
 ) -> Store:
     """The corpus as tokens; built first if the cache lacks it, by one process while others wait.
@@ -77,7 +77,7 @@ def _obtain(
     folder: Path,
     corpus: Corpus,
     tokenizer: Tokenizer,
-    config: DataConfig,
+    config: TextConfig,
     report: Callable[[str], None],
 ) -> None:
     partial = folder.with_suffix(".partial")

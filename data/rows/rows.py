@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal
 
 import numpy as np
 
 from data.batch import Kind
+from data.errors import UserError
 from data.order import Order, rows_at
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ class Rows(ABC, Generic[Kind]):
 
     A kind of rows defines `batch`; the other methods have defaults that suit examples without
     files and text. digest: hex of all that decides the rows and their order, the same for both
-    splits. num_rows: rows in one epoch.
+    splits. num_rows: rows in one epoch. question: what they ask of a model, as
+    `FamilyConfig.questions` names it.
     """
+
+    question: ClassVar[str] = ""
 
     def __init__(self, split: Split, order: Order, digest: str) -> None:
         self._split = split
@@ -69,6 +73,22 @@ class Rows(ABC, Generic[Kind]):
         """What the host counts of these rows for `train.measures`."""
         return {}
 
+    def score(self, indices: np.ndarray, outputs: Any) -> Mapping[str, float]:
+        """Measures of `train.objective.Sums.outputs` of these rows of the order, which there are,
+        and that are no sums."""
+        return {}
+
+    def show(self, indices: np.ndarray, outputs: Any) -> list[str]:
+        """Some of these rows with what the model says of them, in lines."""
+        return []
+
+    def confusion(
+        self, indices: np.ndarray, outputs: Any
+    ) -> tuple[Sequence[str], np.ndarray] | None:
+        """Names of labels, and how often each, by row, was taken for each, by column; None if the
+        rows have no labels."""
+        return None
+
     def origin(self, index: int) -> str:
         """Where a row comes from, as `SOURCE at PLACE`."""
         return f"examples at {self.examples(np.array([index]))[0]}"
@@ -83,4 +103,10 @@ class Rows(ABC, Generic[Kind]):
 
     def check(self, model: Any) -> None:
         """Raise ValueError if a model of this config cannot be asked these rows."""
-        return None
+        if self.question and model.questions and self.question not in model.questions:
+            raise UserError(
+                f"data must ask for {' or '.join(model.questions)}, because model.kind={model.kind}"
+                f" with model.head.kind={model.head.kind} answers that, but its rows ask for "
+                f"{self.question}; try a preset for {self.question}, or "
+                "another --model.head.kind"
+            )

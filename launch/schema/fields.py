@@ -7,11 +7,26 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from data.config import DataConfig, DataKind, MaskedConfig
 from data.errors import UserError
+from data.examples_config import AnswersConfig, LabelledConfig, PairsConfig, TaggedConfig
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
 
-OLDEST = "decoder"
+DATA_KINDS: dict[str, type[DataKind]] = {
+    "tokens": DataConfig,
+    "masked": MaskedConfig,
+    "labels": LabelledConfig,
+    "tags": TaggedConfig,
+    "span": AnswersConfig,
+    "embedding": PairsConfig,
+}
+UNIONS: dict[type, tuple[str, Mapping[str, type], str]] = {
+    FamilyConfig: ("model", FAMILIES, "decoder"),
+    DataKind: ("data", DATA_KINDS, "tokens"),
+}
+"""Classes whose subclasses are told apart by `kind`: the group of fields, the subclasses, and the
+oldest, which a config without a kind means."""
 
 
 Classes = Mapping[type, type]
@@ -21,22 +36,23 @@ Classes = Mapping[type, type]
 def class_of(declared: type, value: Any, classes: Classes = MappingProxyType({})) -> type:
     """The class of a dataclass, or of the plain values of one, in a field that declares this type.
 
-    ValueError for values of an unknown family.
+    ValueError for values of an unknown kind.
     """
     if dataclasses.is_dataclass(value):
         return type(value)
     if declared in classes:
         return classes[declared]
-    if declared is not FamilyConfig:
+    if declared not in UNIONS:
         return declared
-    kind = value.get("kind", OLDEST) if isinstance(value, Mapping) else OLDEST
-    if kind not in FAMILIES:
-        near = difflib.get_close_matches(str(kind), FAMILIES, n=1, cutoff=0.0)[0]
+    group, kinds, oldest = UNIONS[declared]
+    kind = value.get("kind", oldest) if isinstance(value, Mapping) else oldest
+    if kind not in kinds:
+        near = difflib.get_close_matches(str(kind), kinds, n=1, cutoff=0.0)[0]
         raise UserError(
-            f"model.kind={kind!r} must be one of {', '.join(FAMILIES)}, because only these "
-            f"families are known here; try {near}, or the Python program that brings that family"
+            f"{group}.kind={kind!r} must be one of {', '.join(kinds)}, because only these "
+            f"are known here; try {near}, or the Python program that brings that kind"
         )
-    return FAMILIES[kind]
+    return kinds[kind]
 
 
 def documentation(owner: Any) -> dict[str, str]:

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from data.errors import UserError
 from launch.schema import bounds
-from launch.schema.fields import Classes, class_of
-from model.families.family import FamilyConfig
+from launch.schema.fields import UNIONS, Classes, class_of
 
 Config = TypeVar("Config")
 UNQUOTED = ", because YAML reads off, no, on and yes without quotes as booleans"
@@ -42,7 +41,7 @@ def structured(
 
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook_func(
-        lambda declared: declared is FamilyConfig or declared in classes,
+        lambda declared: declared in UNIONS or declared in classes,
         lambda value, base: converter.structure(value, class_of(base, value, classes)),
     )
     for scalar in (int, float, str, bool):
