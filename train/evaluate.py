@@ -23,24 +23,40 @@ def evaluate(
     *,
     rows: np.ndarray,
     batch_size: int,
+    score: Callable[[Any], Mapping[str, float]] = lambda outputs: {},
 ) -> dict[str, float]:
     """The `train.measures` of the sums over `batches`, which are of one kind.
 
     With each batch comes what the host counts of the rows of this process; `rows` are the batch's
-    rows it reads. ValueError if no target has a weight.
+    rows it reads. `score` measures what the model says of each row of all batches, in order, if its
+    objective keeps that. ValueError if no target has a weight.
     """
-    kind, sums, counts = object, [], Counter()
+    kind, sums, counts, outputs = object, [], Counter(), []
     for batch, counted in batches:
         kind = type(batch)
         counts.update(counted)
-        sums.append(eval_step(model, to_global(batch, rows, batch_size)))
+        judged = eval_step(model, to_global(batch, rows, batch_size))
+        if judged.outputs is not None:
+            outputs.append(whole(judged.outputs))
+        sums.append(judged._replace(outputs=None))
     total = jax.tree.map(lambda *column: math.fsum(column), *jax.device_get(sums)) if sums else None
     if total is None or not total.weight:
         raise UserError(
             "held-out rows=0 must be at least 1, because the loss is a mean over them; "
             "try a larger share of held-out data, shorter rows, or --train.eval-batches 0"
         )
-    return measures(kind, total, {name: _over_processes(counts[name]) for name in sorted(counts)})
+    values = measures(kind, total, {name: _over_processes(counts[name]) for name in sorted(counts)})
+    if not outputs:
+        return values
+    scores = score(jax.tree.map(lambda *parts: np.concatenate(parts), *outputs))
+    return values | {f"eval_{name}": value for name, value in scores.items()}
+
+
+def whole(outputs: Any) -> Any:
+    """The arrays of all processes, on each."""
+    if jax.process_count() == 1:
+        return jax.device_get(outputs)
+    return multihost_utils.process_allgather(outputs, tiled=True)
 
 
 def _over_processes(count: int) -> int:

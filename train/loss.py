@@ -40,6 +40,18 @@ def cross_entropy(
     return nll, loss
 
 
+def hits(
+    x: Float[Array, "*rows D"],
+    table: Float[Array, "V D"],
+    targets: Int[Array, "*rows"],
+    weights: Float[Array, "*rows"],
+    chunk: int,
+    bias: Float[Array, "V"] | None = None,
+) -> Float[Array, ""]:
+    """Weighted count of the targets that no other row of the table scores above."""
+    return sharded(x, table, targets, weights, 0.0, chunk, bias, gradient=False)[2]
+
+
 def forward(x, table, targets, weights, z_loss, chunk, bias):
     nll, loss, *grads = sharded(x, table, targets, weights, z_loss, chunk, bias, gradient=True)
     return (nll, loss), grads
@@ -94,23 +106,24 @@ def sharded(x, table, targets, weights, z_loss, chunk, bias, *, gradient) -> tup
         for axis in cuts.embed:
             table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
         out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, bias, cuts, gradient)
-        nll, loss = (jax.lax.psum(value, cuts.rows) if cuts.rows else value for value in out[:2])
+        count = 2 if gradient else 3
+        sums = [jax.lax.psum(v, cuts.rows) if cuts.rows else v for v in out[:count]]
         if not gradient:
-            return nll, loss
+            return tuple(sums)
         dx, dtable, *dbias = out[2:]
         for axis in cuts.embed:
             dtable = jax.lax.psum_scatter(dtable, axis, scatter_dimension=1, tiled=True)
         others = tuple(axis for axis in cuts.rows if axis not in cuts.embed)
         dtable = jax.lax.psum(dtable, others) if others else dtable
         dbias = [jax.lax.psum(grad, cuts.rows) if cuts.rows else grad for grad in dbias]
-        return nll, loss, dx, dtable, *dbias
+        return *sums, dx, dtable, *dbias
 
     biases = () if bias is None else (bias,)
     scalar, layouts = PartitionSpec(), (vocab,) * len(biases)
     return jax.shard_map(
         local,
         in_specs=(hidden, matrix, rows, rows, *layouts),
-        out_specs=(scalar, scalar, hidden, matrix, *layouts) if gradient else (scalar, scalar),
+        out_specs=(scalar, scalar, hidden, matrix, *layouts) if gradient else (scalar,) * 3,
         check_vma=False,
     )(x, table, targets, weights, *biases)
 
@@ -119,7 +132,7 @@ def local_cross_entropy(
     x, table, targets, weights, z_loss, chunk, bias, cuts, gradient
 ) -> tuple[Array, ...]:
     """The sums over this device's tokens, with their gradients if asked, that of a bias if there is
-    one; reduces over `cuts.vocab`."""
+    one, else with the weight of the targets that score highest; reduces over `cuts.vocab`."""
     vocab = cuts.vocab
     V, D = table.shape
     tokens = weights.size
@@ -150,15 +163,16 @@ def local_cross_entropy(
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
         exp = jnp.exp(logits - top[:, None])
         total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
-        hit = targets[:, None] == jnp.arange(V)[None]
-        target = over_vocab(jax.lax.psum, jnp.sum(jnp.where(hit, logits, 0.0), axis=-1))
+        own = targets[:, None] == jnp.arange(V)[None]
+        target = over_vocab(jax.lax.psum, jnp.sum(jnp.where(own, logits, 0.0), axis=-1))
         log_normalizer = top + jnp.log(total)
         nll = jnp.sum(weights * (log_normalizer - target))
         loss = nll + z_loss * jnp.sum(weights * jnp.square(log_normalizer))
         if not gradient:
-            return (sums[0] + nll, sums[1] + loss), None
+            hit = jnp.sum(weights * (target >= top))
+            return (sums[0] + nll, sums[1] + loss, sums[2] + hit), None
         share = weights * (1.0 + 2.0 * z_loss * log_normalizer) / total
-        dlogits = exp * share[:, None] - jnp.where(hit, weights[:, None], 0.0)
+        dlogits = exp * share[:, None] - jnp.where(own, weights[:, None], 0.0)
         # Both products read it: without the barrier XLA's CPU backend computes it twice.
         dlogits = jax.lax.optimization_barrier(dlogits.astype(x.dtype))
         dx = over_vocab(jax.lax.psum, jnp.einsum("TV,VD->TD", dlogits, half))
@@ -167,7 +181,7 @@ def local_cross_entropy(
         totals = (total + grad for total, grad in zip(sums[2:], grads, strict=True))
         return (sums[0] + nll, sums[1] + loss, *totals), dx
 
-    zeros = [jnp.zeros((), jnp.float32)] * 2
+    zeros = [jnp.zeros((), jnp.float32)] * (2 if gradient else 3)
     if gradient:
         zeros += [jnp.zeros((V, D), jnp.float32), *(jnp.zeros(V, jnp.float32) for _ in bias)]
     sums, dx = jax.lax.scan(step, tuple(zeros), scanned)

@@ -9,13 +9,12 @@ from model.families.decoder_config import DecoderConfig
 from tests.families import FAMILIES
 from train.cut import cut, evenly_cut, recomputed
 
-CONFIGS = {**FAMILIES, **{name: preset(name).model for name in PRESETS}}
+MODELS = {name: preset(name).model for name in PRESETS}
+CONFIGS = FAMILIES | {n: model for n, model in MODELS.items() if isinstance(model, DecoderConfig)}
 
 
 def decoder(name: str, **changes: object) -> DecoderConfig:
-    config = CONFIGS[name]
-    assert isinstance(config, DecoderConfig)
-    return dataclasses.replace(config, vocab_multiple=8, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(CONFIGS[name], vocab_multiple=8, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -12,7 +12,7 @@ import pytest
 from data.batch import TokenRows
 from data.config import DataConfig
 from data.rows.tokens import TokenWindows, open_windows
-from launch.run.build import make_evaluate
+from launch.run.build import Evaluator
 from model.families.decoder import Decoder
 from tests.models import SMALL, TRAIN, mesh_of
 from tests.vocabularies import byte_fallback
@@ -71,7 +71,7 @@ def test_sums_are_those_of_numpy_and_bytes_those_of_the_text(
     rows = open_windows(config, "held_out", lambda line: None)
     with jax.set_mesh(mesh_of()):
         nll, targets, size = by_hand(rows)
-        actual = make_evaluate(TRAIN, rows, batches=None)(state())
+        actual = Evaluator(TRAIN, rows, batches=None)(state())
     assert actual["eval_targets"] == targets == rows.num_tokens // 16 * 16
     assert actual["eval_loss"] == pytest.approx(nll / targets, rel=1e-5)
     assert actual["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / size, rel=1e-5)
@@ -81,7 +81,7 @@ def test_bytes_are_those_of_the_batches_that_are_scored(config: DataConfig) -> N
     rows = open_windows(config, "held_out", lambda line: None)
     assert rows.num_rows > TRAIN.batch_size
     with jax.set_mesh(mesh_of()):
-        actual = make_evaluate(TRAIN, rows, batches=1)(state())
+        actual = Evaluator(TRAIN, rows, batches=1)(state())
     text = rows.text_bytes(np.arange(TRAIN.batch_size))
     nll = actual["eval_loss"] * actual["eval_targets"]
     assert actual["eval_bits_per_byte"] == pytest.approx(nll / math.log(2) / text)

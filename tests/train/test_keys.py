@@ -26,7 +26,9 @@ RATE = 0.1
 class Noisy(Decoder):
     """Feed-forward layers with dropout before each is added; its key is split over them."""
 
-    def __call__(self, tokens, positions=None, segment_ids=None, *, key=None) -> jax.Array:
+    def __call__(
+        self, tokens, positions=None, segment_ids=None, token_types=None, *, key=None
+    ) -> jax.Array:
         def layer(x, block_and_key):
             block, key = block_and_key
             return x + dropout(block.mlp(block.mlp_norm(x)), RATE, key), None

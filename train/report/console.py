@@ -93,10 +93,20 @@ def describe(record: Record, steps_left: int) -> str:
 
 
 def describe_evaluation(record: Record) -> str:
-    """`held-out loss 3.4567  perplexity 31.71  bits/byte 1.234`, from an evaluation record."""
-    parts = [f"held-out loss {float(record['eval_loss']):.4f}"]
-    if "eval_perplexity" in record:
-        parts.append(f"perplexity {float(record['eval_perplexity']):.5g}")
-    if "eval_bits_per_byte" in record:
-        parts.append(f"bits/byte {float(record['eval_bits_per_byte']):.3f}")
-    return "  ".join(parts)
+    """`held-out loss 3.4567  perplexity 31.71  bits/byte 1.234`, from an evaluation record; other
+    measures follow by their names."""
+    shown = {
+        "eval_loss": ("held-out loss", ".4f"),
+        "eval_perplexity": ("perplexity", ".5g"),
+        "eval_bits_per_byte": ("bits/byte", ".3f"),
+    }
+    others = {
+        name: (name.removeprefix("eval_").replace("_", " "), ".4f")
+        for name in record
+        if name.startswith("eval_") and name not in (*shown, "eval_targets")
+    }
+    return "  ".join(
+        f"{words} {float(record[name]):{form}}"
+        for name, (words, form) in (shown | others).items()
+        if name in record
+    )
