@@ -10,10 +10,11 @@ import tyro
 from annotated_types import Interval
 
 from data import durable
-from data.config import DataConfig
+from data.config import DataKind
 from data.errors import UserError
 from data.fields import FREE, Whole
 from launch.schema import bounds
+from launch.schema.fields import DATA_KINDS
 from launch.schema.structured import structured
 from launch.schema.yaml_file import load_dict
 from model.families import FAMILIES
@@ -76,7 +77,7 @@ class RunConfig:
     """Name of the preset this run began as."""
     model: FamilyConfig
     """The architecture."""
-    data: DataConfig
+    data: DataKind
     """What it is trained on."""
     train: TrainConfig
     """Length, batch, optimizer, evaluation and checkpoints."""
@@ -152,10 +153,10 @@ def from_dict(
 def _from_elsewhere(config: RunConfig) -> dict[type, type]:
     parts = {
         FamilyConfig: type(config.model),
-        DataConfig: type(config.data),
+        DataKind: type(config.data),
         OptimizerConfig: type(config.train.optimizer),
     }
-    ours = (*FAMILIES.values(), *parts)
+    ours = (*FAMILIES.values(), *DATA_KINDS.values(), *parts)
     return {declared: actual for declared, actual in parts.items() if actual not in ours}
 
 

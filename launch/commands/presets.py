@@ -31,7 +31,7 @@ def describe(name: str) -> dict[str, Any]:
         "parameters_without_embeddings": parameters - embedding_parameters(model),
         **model.sizes(),
         "length": length,
-        "flops_per_token": flops_per_token(model, length),
+        "flops_per_token": flops_per_token(model, length, config.data.scored_share),
         "source": source(name),
     }
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
         print()
         return
     head = (
-        f"{'preset':<12}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}"
+        f"{'preset':<16}{'params':>8}{'w/o emb':>9}{'L':>5}{'D':>7}{'F':>7}{'N/K':>9}{'T':>6}"
         f"{'FLOPs/token':>13}"
     )
     print(head + "\n" + "-" * len(head))
@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> None:
         if row["source"] != cited:
             cited = row["source"]
             print(f"# {cited}")
-        heads = f"{row['heads']}/{row['kv_heads']}"
+        heads = f"{row['heads']}/{row.get('kv_heads', row['heads'])}"
         print(
-            f"{row['name']:<12}{_short(row['parameters']):>8}"
+            f"{row['name']:<16}{_short(row['parameters']):>8}"
             f"{_short(row['parameters_without_embeddings']):>9}{row['layers']:>5}{row['width']:>7}"
             f"{row['mlp_width']:>7}{heads:>9}{row['length']:>6}{row['flops_per_token']:>13.3g}"
         )

@@ -56,7 +56,8 @@ class Cell:
 
     @property
     def flops_per_token(self) -> float:
-        return flops_per_token(self.config.model, self.config.data.sequence_length)
+        data = self.config.data
+        return flops_per_token(self.config.model, data.sequence_length, data.scored_share)
 
     @property
     def tokens(self) -> int:
@@ -150,7 +151,7 @@ def _config(study: Study, row: GridRow, width: int, seed: int) -> RunConfig:
     size = parameter_count(model) - embedding_parameters(model)
     field = "tokens_per_parameter" if row.flops is None else "flops"
     asked = getattr(row, field)
-    cost = flops_per_token(model, data.sequence_length)
+    cost = flops_per_token(model, data.sequence_length, data.scored_share)
     tokens = asked * size if row.flops is None else asked / cost
     rows = max(1, round(study.batch_tokens.at(size, tokens) / data.sequence_length))
     bought = tokens / (rows * data.sequence_length)

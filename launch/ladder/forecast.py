@@ -153,7 +153,7 @@ def _nearest(study: Study, params: float) -> dict[str, int]:
 
     def apart(width: int) -> float:
         model = study.base.model.of_width(width, study.family)
-        return math.log(flops_per_token(model, length) / 6 / params)
+        return math.log(flops_per_token(model, length, study.base.data.scored_share) / 6 / params)
 
     widths = range(step, 2**16, step)
     above = min(bisect.bisect_left(widths, 0.0, key=apart), len(widths) - 1)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
 from launch.checkout import ROOT
@@ -117,10 +117,9 @@ def _sums(cells: list[Cell], hours: float | None) -> None:
 
 def _text(cells: list[Cell]) -> None:
     """How much text the losses stand on: of few documents, seeds of one cell differ."""
-    from data.rows.tokens import open_windows
-
     config = cells[0].config
-    train, held_out = (open_windows(config.data, s) for s in ("train", "held_out"))
+    opened: list[Any] = [config.data.open_rows(split) for split in ("train", "held_out")]
+    train, held_out = opened
     rows = min(held_out.num_rows, config.train.eval_batches * config.train.batch_size)
     most = max(cell.tokens for cell in cells) / train.num_tokens
     print(

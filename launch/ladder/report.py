@@ -6,9 +6,9 @@ from pathlib import Path
 from data import durable
 from data.errors import UserError
 from launch.ladder import chart, pictures, sections
-from launch.ladder.page import Markup, drawing, element, page, section
 from launch.ladder.runs import budgets, table
 from launch.ladder.subject import BEYOND, Subject
+from launch.page import Markup, drawing, element, page, section
 from launch.process.typed import near
 
 FOLDER = "report"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from data.rows.tokens import open_windows
 from launch.ladder.cells import Cell
 from launch.ladder.directory import StudyDirectory
 from launch.ladder.runs import ScalingRun
@@ -23,7 +22,7 @@ def result_of(cell: Cell, path: Path) -> dict[str, Any]:
     records = read_jsonl(run.directory.metrics)
     every = cell.config.train.log_every  # a resumed run also records its first step
     losses = [[r["step"], r["loss"]] for r in records if "loss" in r and r["step"] % every == 0]
-    data = cell.config.data
+    data: Any = cell.config.data
     return {
         "name": cell.name,
         "digest": cell.digest,
@@ -36,7 +35,7 @@ def result_of(cell: Cell, path: Path) -> dict[str, Any]:
         "steps": cell.config.train.steps,
         "tokens": cell.tokens,
         # Each counted once; sources with weights are repeated each by itself.
-        "unique_tokens": None if data.weights else open_windows(data, "train").num_tokens,
+        "unique_tokens": None if data.weights else data.open_rows("train").num_tokens,
         "flops": cell.flops,
         "loss": records[-1]["eval_loss"],
         "dtype": run.config.model.dtype,

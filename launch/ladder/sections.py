@@ -15,12 +15,12 @@ from launch.ladder.checks import epochs_unknown, warnings
 from launch.ladder.directory import Known, StudyDirectory
 from launch.ladder.fit import ScalingFit
 from launch.ladder.interval import TAIL, Estimated, four, students
-from launch.ladder.page import Markup, element, listed, note, section, table
 from launch.ladder.results import digest_of, run_of
 from launch.ladder.runs import ScalingRun, counted
 from launch.ladder.runs import table as columns_of
 from launch.ladder.subject import Subject
 from launch.ladder.surface import Surface
+from launch.page import Markup, element, listed, note, section, table
 from launch.run.directory import RunDirectory
 from launch.run.environment import environment
 from train.report.numbers import constant, power, short

@@ -210,7 +210,7 @@ def totals_of(
     length, train = config.data.sequence_length, config.train
     rate = train.batch_size * length / seconds
     peak = topology.chips * topology.chip.matmul_flops
-    used = rate * flops_per_token(config.model, length) / peak
+    used = rate * flops_per_token(config.model, length, config.data.scored_share) / peak
     tokens = train.steps * train.batch_size * length
     hours = tokens / rate / 3600
     spent = hours * topology.chips

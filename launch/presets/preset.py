@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from data.config import DataConfig
 from data.errors import UserError
 from launch.config import RunConfig
+from launch.presets.encoders import ENCODERS
 from model.families.decoder_config import DecoderConfig
 from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
 
@@ -222,6 +223,7 @@ PRESETS: dict[str, Callable[[str], RunConfig]] = {
     **dict.fromkeys(PALM_SIZES, palm),
     **dict.fromkeys(MEGATRON_SIZES, megatron),
     **dict.fromkeys(LLAMA3_SIZES, llama3),
+    **ENCODERS,
 }
 
 

@@ -59,7 +59,7 @@ class Parts(NamedTuple):
     train_step: TrainStep
     replicas: Replicas | None
     recompute: Recompute | None
-    measure: Callable[[TrainState], dict[str, float]] | None
+    measure: build.Evaluator | None
     run: RunDirectory
     checkpointer: Checkpointer
     watch: Watch
@@ -95,6 +95,8 @@ def run_training(
         report = parts.report
         if finished := place.examples >= start.end(parts.config.train):
             report.finish(parts.run, state, place, parts.rows.tokenizer)
+            if parts.measure is not None:
+                report.show(parts.run, parts.measure)
         else:
             watch.timeline.ended = f"stopped by {stop.asked}"
             kept = "saved" if place.step else "nothing to save"
@@ -168,7 +170,7 @@ def _assemble(
     report.say(f"train step compiled in {seconds:.1f} s{compiled_size(train_step, available)}")
     measure = None
     if eval_rows is not None:
-        measure = build.make_evaluate(train, eval_rows, batches=train.eval_batches)
+        measure = build.Evaluator(train, eval_rows, batches=train.eval_batches)
     parts = Parts(
         config=config,
         settings=settings,

@@ -3,7 +3,8 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -112,19 +113,31 @@ def schedule(train: TrainConfig, first_batch_size: int) -> Callable[[int], float
     return lambda examples: learning_rate(train.optimizer, examples / first_batch_size, train.steps)
 
 
-def make_evaluate(
-    train: TrainConfig, rows: Rows, *, batches: int | None
-) -> Callable[[TrainState], dict[str, float]]:
-    """A function that measures a state on the first `batches` batches of `rows`, None for all."""
-    eval_step, B = make_eval_step(train), train.batch_size
-    local = local_rows(B)
+class Evaluator:
+    """Measures states on the first `batches` batches of `rows`, None for all.
 
-    def measure(state: TrainState) -> dict[str, float]:
-        numbered = itertools.islice(enumerate(rows.batches(0, B, local)), batches)
+    judged: the rows of the last evaluation and what the model said of each, if its objective keeps
+    that.
+    """
+
+    def __init__(self, train: TrainConfig, rows: Rows, *, batches: int | None) -> None:
+        self.rows = rows
+        self.judged: tuple[np.ndarray, Any] | None = None
+        self._eval_step, self._batch_size = make_eval_step(train), train.batch_size
+        self._local, self._batches = local_rows(train.batch_size), batches
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        B, local, rows = self._batch_size, self._local, self.rows
+        numbered = itertools.islice(enumerate(rows.batches(0, B, local)), self._batches)
         counted = ((batch, rows.counts(number * B + local)) for number, batch in numbered)
-        return evaluate(state.evaluated, counted, eval_step, rows=local, batch_size=B)
+        return evaluate(
+            state.evaluated, counted, self._eval_step, rows=local, batch_size=B, score=self._score
+        )
 
-    return measure
+    def _score(self, outputs: Any) -> Mapping[str, float]:
+        count = min(len(jax.tree.leaves(outputs)[0]), self.rows.num_rows)
+        self.judged = np.arange(count), jax.tree.map(lambda array: array[:count], outputs)
+        return self.rows.score(*self.judged)
 
 
 def require_checks(train: TrainConfig, *, deterministic: bool) -> None:

@@ -33,5 +33,5 @@ def evaluate(
         shards = axis_size("batch")
         batch_size = -(-saved.config.train.batch_size // shards) * shards
         train = dataclasses.replace(saved.config.train, batch_size=batch_size)
-        measure = build.make_evaluate(train, rows, batches=batches)
+        measure = build.Evaluator(train, rows, batches=batches)
         return saved.step, measure(saved.state)

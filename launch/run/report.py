@@ -11,11 +11,12 @@ from rich.console import Console
 
 from data.errors import UserError
 from data.rows.rows import Rows
-from data.tokenizer import Tokenizer
+from data.tokenizer import Tokenizer, visible
 from launch.config import RunConfig
 from launch.process import exits, typed
 from launch.process.mesh import shown
 from launch.process.typed import near
+from launch.run.build import Evaluator
 from launch.run.directory import RunDirectory
 from launch.run.environment import versions
 from launch.run.generate import continuations
@@ -67,7 +68,8 @@ class Report:
             f"mesh {shown(jax.sharding.get_mesh().shape)}, "
             f"{jax.process_count()} process{'es' if jax.process_count() > 1 else ''}"
         )
-        how = "segments masked" if self._config.data.packing else "plain causal rows"
+        seen = "causal" if model.attended.causal else "bidirectional"
+        how = "segments masked" if self._config.data.packing else f"plain {seen} rows"
         kernel = f"attention: {model.kernel} kernel ({how}), " if model.kernel else ""
         self.say(f"{kernel}compute in {model.dtype}")
         for line in rows.describe():
@@ -79,7 +81,7 @@ class Report:
     def throughput(self, length: int) -> Throughput:
         """Speed of this model on these devices."""
         return Throughput(
-            flops_per_token=flops_per_token(self._model, length),
+            flops_per_token=flops_per_token(self._model, length, self._config.data.scored_share),
             device_kind=jax.devices()[0].device_kind,
             num_devices=jax.device_count(),
         )
@@ -149,6 +151,25 @@ class Report:
             new = min(new, last - 1)
         text = continuations(state.evaluated, tokenizer, [""], new=new)[0]
         self.say(f"a sample of {new} tokens:\n\n{text}")
+
+    def show(self, run: RunDirectory, evaluator: Evaluator) -> None:
+        """What the model says of some held-out rows, and which labels it takes for which."""
+        if evaluator.judged is None:
+            return
+        for line in evaluator.rows.show(*evaluator.judged):
+            self.say(visible(line))
+        confused = evaluator.rows.confusion(*evaluator.judged)
+        if confused is None or not self._lead:
+            return
+        import launch.run.confusion
+
+        picture = run.path / "confusion.png"
+        try:
+            launch.run.confusion.draw(*confused, picture)
+        except (OSError, ValueError) as error:
+            self.say(f"confusion:   not drawn, because {error}")
+        else:
+            self.say(f"confusion:   {near(picture)}")
 
     def _draw(self, run: RunDirectory) -> None:
         """Draw the loss curve; a run that is done does not fail because of its picture."""

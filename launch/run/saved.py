@@ -16,7 +16,7 @@ from launch.run.signing import signing_key
 from train.checkpoint.folder import CheckpointFolder
 
 if TYPE_CHECKING:
-    from data.config import DataConfig
+    from data.config import DataKind
     from data.tokenizer import Tokenizer
     from train.checkpoint.checkpointer import Checkpointer
     from train.state import TrainState
@@ -54,7 +54,7 @@ class OpenedRun(NamedTuple):
     meta: Mapping[str, Any]
     """Of the step asked for, or of the newest whose meta can be read; empty if there is none."""
 
-    def require_tokenizer(self, tokenizer: "Tokenizer | None", data: "DataConfig") -> None:
+    def require_tokenizer(self, tokenizer: "Tokenizer | None", data: "DataKind") -> None:
         """Raise ValueError if the run was trained with another tokenizer than this, which `data`
         names, or by a version whose rows began documents otherwise; data that are no text have
         none."""
@@ -71,12 +71,12 @@ class OpenedRun(NamedTuple):
             )
         if known != own:
             raise UserError(
-                f"data.tokenizer={data.tokenizer!r} has the digest {own[:16]}, which must be "
-                f"{known[:16]}, because {self.directory.path} was trained with that tokenizer, and "
-                "its ids, or the tokens between documents, mean something else in this one (begin "
-                f"{tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try --data.tokenizer with "
-                "the path where that tokenizer is now, and --data.begin-token and --data.end-token "
-                "as they were"
+                f"data.tokenizer={getattr(data, 'tokenizer', None)!r} has the digest {own[:16]}, "
+                f"which must be {known[:16]}, because {self.directory.path} was trained with that "
+                "tokenizer, and its ids, or the tokens between documents, mean something else in "
+                f"this one (begin {tokenizer.begin.name!r}, end {tokenizer.end.name!r}); try "
+                "--data.tokenizer with the path where that tokenizer is now, and "
+                "--data.begin-token and --data.end-token as they were"
             )
 
 

@@ -263,14 +263,14 @@ class Elsewhere(DataKind):
 
 
 def test_data_of_a_kind_from_elsewhere_are_read_and_compared_by_their_own_fields() -> None:
-    run = dataclasses.replace(preset("tiny"), data=Elsewhere())  # pyright: ignore[reportArgumentType]
+    run = dataclasses.replace(preset("tiny"), data=Elsewhere())
     values = to_dict(run)
     assert to_dict(from_dict(values, like=run)) == values
     with pytest.raises(ValueError, match=r"data\.count=10 .* must be at most 9"):
         from_dict({**values, "data": {**values["data"], "count": 10}}, like=run)
     with pytest.raises(ValueError, match=r"data\.count in config must be a field of DataConfig"):
         from_dict(values)
-    other = dataclasses.replace(run, data=Elsewhere(count=4, shade="blue"))  # pyright: ignore[reportArgumentType]
+    other = dataclasses.replace(run, data=Elsewhere(count=4, shade="blue"))
     assert resume_differences(values, other) == ["data.count: was 3, now 4"]
     # A field that is younger than the old run had its default.
     old = {**values, "data": {"sequence_length": 8, "shade": "red"}}

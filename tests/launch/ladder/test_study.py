@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from data.rows.tokens import open_windows
 from data.shard import SPLITS
 from launch.cli import main
 from launch.config import RunConfig, leaves, save, to_dict
@@ -257,7 +256,8 @@ def test_cells_that_cannot_fit_are_refused(tmp_path: Path) -> None:
     assert lines[0].split()[-2:] == ["memory", "hours"] and len(lines[0]) == 80
     assert lines[2].endswith("   3.3T       -") and "nan" not in planned.stdout
     assert "all cells must fit the device" in planned.stderr and "3.3T bytes of" in planned.stderr
-    train, held_out = (open_windows(study_of(values).base.data, split) for split in SPLITS)
+    opened: list[Any] = [study_of(values).base.data.open_rows(split) for split in SPLITS]
+    train, held_out = opened
     assert f"out of {held_out.num_documents:,} documents;\n{train.num_tokens:,}" in planned.stdout
     assert "measured on 2,048 tokens" in planned.stdout
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from data.config import DataConfig
 from launch.cli import main
 from launch.config import load, save
 from launch.run.saved import _verified
@@ -54,6 +55,9 @@ def test_a_checkpoint_that_goes_while_it_is_read_is_replaced_by_the_latest(tmp_p
 MORE = {
     "evaluate": [],
     "generate": ["--tokens", "1"],
+    "predict": ["--text", "a"],
+    "embed": ["--text", "a", "--output", "vectors.npy"],
+    "explain": ["--text", "a"],
     "goodput": [],
     "checkpoint list": [],
     "checkpoint verify": [],
@@ -161,6 +165,7 @@ def test_another_tokenizer_at_the_old_path_is_refused(
 def test_a_run_of_relative_paths_goes_on_from_anywhere(trained: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
     data = load(run / "config.yaml").data
+    assert isinstance(data, DataConfig)
     assert data.sources == (f"jsonl:{trained}/corpus/*.jsonl",)
     assert data.tokenizer == f"{trained}/corpus/tokenizer.json"
     assert data.cache_dir == f"{trained}/cache"
@@ -178,7 +183,8 @@ def test_a_moved_corpus_is_known_by_its_content(trained: Path, moved: Path) -> N
     assert meshloom("generate", "run", *tokenizer, "--tokens", "4", cwd=moved).stderr == ""
     resume = ["train", "--run-dir", "run", "--resume", "--train.steps", "3"]
     meshloom(*resume, *flags, cwd=moved)
-    assert load(moved / "run/config.yaml").data.sources == (f"jsonl:{moved}/{NEW[6:]}",)
+    now = load(moved / "run/config.yaml").data
+    assert isinstance(now, DataConfig) and now.sources == (f"jsonl:{moved}/{NEW[6:]}",)
     assert [record["step"] for record in records(moved / "run")] == [1, 2, 3]
 
     text = moved / "else" / "where" / "text.jsonl"
