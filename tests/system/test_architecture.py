@@ -32,7 +32,7 @@ FLOORS = (
     ("presets",),
     ("config",),
     ("schema",),
-    ("exit_codes", "checkout"),
+    ("exit_codes", "checkout", "page"),
 )
 """Parts of `launch`, highest first: each imports only those below it, and `cluster` also `ladder`,
 whose workers it starts."""

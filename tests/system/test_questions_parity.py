@@ -1,0 +1,63 @@
+"""Every question, with dropout: loss and gradients are the same on every mesh."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from model.families.encoder import Encoder
+from model.families.encoder_config import EncoderConfig
+from tests.families import QUICK
+from tests.models import TRAIN, mesh_of, placed
+from tests.questions import ENCODER, HEADS, MODERN, asked, batch_for
+from tests.system.test_mesh_parity import COMPLAINT, MESHES, compiled_again  # noqa: F401
+from train.step import gradients, step_key
+
+BASES = {"bert": ENCODER, "modern": MODERN}
+CASES = [("bert", question) for question in HEADS] + [("modern", "masked"), ("modern", "labels")]
+ALL_AXES = "replica2_fsdp2_tensor2"
+UNSEEN = (".b_k.value", ".task_head.bias.value")
+"""Softmax over keys does not see the keys' bias, nor that over places the scores': their gradients
+are zero, and what is computed is rounding."""
+
+
+@functools.cache
+def loss_and_gradients(
+    base: str, question: str, mesh: str | None
+) -> tuple[float, dict[str, np.ndarray]]:
+    config: EncoderConfig = asked(question, BASES[base])
+    sizes = MESHES[mesh] if mesh else {}
+    with jax.set_mesh(mesh_of(**sizes)):
+        step = functools.partial(gradients, config=TRAIN, key=step_key(0, 3))
+        model = jax.jit(lambda: Encoder(config, jax.random.key(0)), compiler_options=QUICK)()
+        loss, grads, _ = jax.jit(step, compiler_options=QUICK)(model, placed(batch_for(question)))
+        leaves, _ = jax.tree.flatten_with_path(grads)
+        return float(loss), {jax.tree_util.keystr(p): np.asarray(g, np.float64) for p, g in leaves}
+
+
+def combinations() -> Iterator[Any]:
+    """Every question on a mesh of all axes; on one of each axis alone, all but the first are long
+    tests."""
+    for base, question in CASES:
+        for mesh in MESHES:
+            marks = [] if mesh == ALL_AXES or question == "masked" else [pytest.mark.long]
+            yield pytest.param(base, question, mesh, marks=marks)
+
+
+@pytest.mark.parametrize(("base", "question", "mesh"), list(combinations()))
+@pytest.mark.usefixtures("compiled_again")
+def test_loss_and_gradients_are_those_of_a_single_device(
+    base: str, question: str, mesh: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loss, grads = loss_and_gradients(base, question, mesh)
+    assert COMPLAINT not in capfd.readouterr().err
+    wanted_loss, wanted = loss_and_gradients(base, question, None)
+    assert loss == pytest.approx(wanted_loss, rel=2e-6)
+    largest = max(float(np.abs(leaf).max()) for leaf in wanted.values())
+    for name, leaf in wanted.items():
+        unseen = name.endswith(UNSEEN[0]) or (name == UNSEEN[1] and question == "span")
+        own = largest if unseen else float(np.abs(leaf).max())
+        assert np.abs(grads[name] - leaf).max() <= 2e-6 * own, name
