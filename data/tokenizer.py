@@ -13,7 +13,7 @@ from etils import epath
 from data import system
 from data.cache import is_remote, reachable
 from data.errors import UserError
-from data.pieces import MASKS, continues
+from data.pieces import MASKS, continues, is_of_a_word
 from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
 
 Ids = Sequence[int] | np.ndarray
@@ -90,8 +90,7 @@ class ByteTokenizer:
         return [_decode_bytes(np.asarray(ids)) for ids in sequences]
 
     def continues_word(self) -> np.ndarray:
-        letters = [value > 127 or chr(value).isalnum() for value in range(256)]
-        return np.array([*letters, False])
+        return np.array([*map(is_of_a_word, range(256)), False])
 
 
 class JsonTokenizer:

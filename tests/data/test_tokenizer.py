@@ -76,6 +76,29 @@ def test_names_of_special_tokens_are_text(
     assert tokenizer.decode_batch([ids]) == [text]
 
 
+@KINDS
+def test_pieces_have_their_place_in_the_text(make: Callable[[str], Tokenizer], kind: str) -> None:
+    tokenizer, texts = make(kind), ["la b\u00e4 de \U0001f600", "ni vu"]
+    for text, placed, ids in zip(
+        texts, tokenizer.place_batch(texts), tokenizer.encode_batch(texts), strict=True
+    ):
+        np.testing.assert_array_equal(placed.ids, ids)
+        assert (np.diff(placed.starts) >= 0).all() and (placed.starts <= placed.ends).all()
+        assert text[placed.starts[0] : placed.ends[-1]] == text
+        last = np.flatnonzero(placed.ends > text.index(" "))[0]
+        assert text[: placed.ends[last - 1]] == text[: text.index(" ")]
+
+
+@KINDS
+def test_words_go_on_with_letters(make: Callable[[str], Tokenizer], kind: str) -> None:
+    tokenizer = make(kind)
+    continues = tokenizer.continues_word()
+    assert len(continues) == tokenizer.vocab_size and continues.any()
+    assert not continues[sorted(tokenizer.special)].any()
+    *before, x, q = tokenizer.encode_batch(["a zxq"])[0].tolist()
+    assert continues[[x, q]].all() and not continues[before].all()
+
+
 def test_kind_by_ending(folder: Path) -> None:
     assert isinstance(load_tokenizer("bytes"), ByteTokenizer)
     assert isinstance(load_tokenizer(str(folder / "bpe.json")), JsonTokenizer)
