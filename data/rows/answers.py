@@ -85,10 +85,12 @@ class AnswerRows(ExampleRows[SpanRows]):
         digest: str,
         unanswered: bool,
     ) -> None:
-        self._made = ContextWindows(config, tokenizer, examples)
+        self._contexts = ContextWindows(config, tokenizer, examples)
         self._answers = [answers_of(config, example) for example in examples]
         self._asked, self._unanswered = config, unanswered
-        super().__init__(config, split, tokenizer, examples, digest, count=len(self._made.windows))
+        super().__init__(
+            config, split, tokenizer, examples, digest, count=len(self._contexts.windows)
+        )
         self.digest = digest_of(self.digest, "span", config.overlap)
 
     @property
@@ -105,15 +107,15 @@ class AnswerRows(ExampleRows[SpanRows]):
         ]
 
     def origin(self, index: int) -> str:
-        example = self._made.windows[int(self.examples(np.array([index]))[0])].question
+        example = self._contexts.windows[int(self.examples(np.array([index]))[0])].question
         return self._examples[example].origin
 
     def batch(self, indices: np.ndarray) -> SpanRows:
         """The rows of these numbers in the order; held-out rows past the end have weight 0."""
         windows: list[ContextWindow | None] = [None] * len(indices)
         for place, number in self.of_rows(indices):
-            windows[place] = self._made.windows[number]
-        batch = self._made.batch(windows)
+            windows[place] = self._contexts.windows[number]
+        batch = self._contexts.batch(windows)
         for row, window in enumerate(windows):
             if window is not None:
                 batch.targets[row] = self._target(window)
@@ -121,13 +123,13 @@ class AnswerRows(ExampleRows[SpanRows]):
 
     def _target(self, window: ContextWindow) -> tuple[int, int]:
         """First and last token in the row of the first answer that is whole in the window."""
-        placed = self._made.questions[window.question].context
+        placed = self._contexts.questions[window.question].context
         starts, ends = (side[window.first : window.after] for side in (placed.starts, placed.ends))
         for answer in self._answers[window.question]:
             inside = np.flatnonzero((ends > answer.first) & (starts < answer.after))
             whole = len(inside) and starts[inside[0]] <= answer.first
             if whole and ends[inside[-1]] >= answer.after:
-                begin = self._made.begin(window)
+                begin = self._contexts.begin(window)
                 return begin + int(inside[0]), begin + int(inside[-1])
         return 0, 0
 
@@ -136,15 +138,15 @@ class AnswerRows(ExampleRows[SpanRows]):
 
     def score(self, indices: np.ndarray, outputs: Any) -> Mapping[str, float]:
         """Exact match and F1 of the questions of these rows, which there are, [n, T, 2] scores."""
-        windows = [self._made.windows[number] for _, number in self.of_rows(indices)]
-        best = self._made.best(windows, outputs, unanswered=self._unanswered)
+        windows = [self._contexts.windows[number] for _, number in self.of_rows(indices)]
+        best = self._contexts.best(windows, outputs, unanswered=self._unanswered)
         right = [[answer.text for answer in self._answers[number]] for number in best]
         return of_answers([answer.text for answer, _ in best.values()], right)
 
     def show(self, indices: np.ndarray, outputs: Any) -> list[str]:
         """Some questions with the answers that the model gives, and the right ones."""
-        windows = [self._made.windows[number] for _, number in self.of_rows(indices)]
-        best = self._made.best(windows, outputs, unanswered=self._unanswered)
+        windows = [self._contexts.windows[number] for _, number in self.of_rows(indices)]
+        best = self._contexts.best(windows, outputs, unanswered=self._unanswered)
         lines = []
         for number, (answer, _) in list(best.items())[:SHOWN]:
             question = self._examples[number].values[self._asked.question_field]
@@ -161,13 +163,13 @@ class AnswerPredictor(Predictor):
         self.fields = [config.question_field, config.context_field]
 
     def batch(self, inputs: Sequence[Example], report: Callable[[str], None]) -> SpanRows:
-        made = ContextWindows(self._config, self._tokenizer, inputs)
-        return made.batch(made.windows)
+        contexts = ContextWindows(self._config, self._tokenizer, inputs)
+        return contexts.batch(contexts.windows)
 
     def answers(self, inputs: Sequence[Example], outputs: Any) -> list[dict[str, Any]]:
         """The answer and its place in the context, characters; empty if there is none."""
-        made = ContextWindows(self._config, self._tokenizer, inputs)
-        best = made.best(made.windows, outputs, unanswered=self._unanswered)
+        contexts = ContextWindows(self._config, self._tokenizer, inputs)
+        best = contexts.best(contexts.windows, outputs, unanswered=self._unanswered)
         return [
             {"answer": answer.text, "first": answer.first, "after": answer.after, "score": score}
             for answer, score in (best[number] for number in range(len(inputs)))

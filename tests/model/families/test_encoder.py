@@ -39,14 +39,14 @@ def close(actual: np.ndarray, wanted: np.ndarray) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_hidden_states_and_scores_are_those_of_transformers(kind: str) -> None:
     config, golden = KINDS[kind], np.load(GOLDEN)
-    given = {name: jnp.asarray(value) for name, value in inputs(config).items()}
-    real = np.asarray(given["real"], bool)
+    batch = {name: jnp.asarray(value) for name, value in inputs(config).items()}
+    real = np.asarray(batch["real"], bool)
 
     def run(model: Encoder) -> tuple[jax.Array, jax.Array]:
-        x = model(given["tokens"], None, given["real"], given["types"])
+        x = model(batch["tokens"], None, batch["real"], batch["types"])
         head = model.task_head
         if config.head.kind == "labels":
-            return x, head.logits(head(head.pool(x, given["real"])))[:, 0]
+            return x, head.logits(head(head.pool(x, batch["real"])))[:, 0]
         scores = jnp.einsum("BTD,VD->BTV", head(x), model.output_table[...])
         assert head.bias is not None
         return x, scores + head.bias[...][None, None]
