@@ -19,6 +19,8 @@ WINDOWED: dict[str, Kind] = {
 PRODUCT = '/dot_general"'
 """How the name of what belongs to a product ends."""
 PASSED_ON = (*SAME, "get-tuple-element", "collective-permute-done", "slice-start", "slice-done")
+PIECES = "ConcatBitcast"
+"""Kernel that puts together what was copied to the small memory in slices."""
 PERMUTES = ("collective-permute", "collective-permute-start")
 UPDATE, PART = "dynamic-update-slice", "dynamic-slice"
 
@@ -30,7 +32,9 @@ def window(computation: str) -> Kind | None:
 
 def origin(value: Instruction) -> Instruction:
     """What made a value that was only passed on since."""
-    return value.through(*PASSED_ON)
+    while _passed_on(value):
+        value = value.operands[0]
+    return value
 
 
 def ring_part(permute: Instruction, scope: Scope, sizes: dict[str, int]) -> tuple[Kind, bool]:
@@ -74,7 +78,7 @@ def _added(value: Instruction) -> bool:
     return any(
         user.opcode == "add"
         or (user.opcode == "fusion" and any(map(_added, user.within(value))))
-        or (user.opcode in PASSED_ON and _added(user))
+        or (_passed_on(user) and _added(user))
         for user in value.users
     )
 
@@ -83,10 +87,14 @@ def _sent_on(value: Instruction, *, summed: bool = True) -> bool:
     """Whether another permute sends a value, or if `summed` what that is added to."""
     return any(
         user.opcode in PERMUTES
-        or (user.opcode in PASSED_ON and _sent_on(user, summed=summed))
+        or (_passed_on(user) and _sent_on(user, summed=summed))
         or (summed and _sent_on(user, summed=False))
         for user in value.users
     )
+
+
+def _passed_on(value: Instruction) -> bool:
+    return value.opcode in PASSED_ON or value.kernel == PIECES
 
 
 def sum_as(reduced: Instruction) -> Kind:

@@ -95,7 +95,8 @@ SCATTER = f"""{FUSED}ENTRY %main (own: bf16[16,64]) -> bf16[16,64] {{
   %sum.3 = {SHARD} fusion(%done.3, %own), kind=kLoop, calls=%add
   %slice-start = (({SHARD}), bf16[16,64]{{1,0:S(1)}}, s32[]) slice-start(%sum.3), slice={{[0:16], [0:64]}}
   %slice-done = bf16[16,64]{{1,0:S(1)}} slice-done(%slice-start)
-  %start.5 = {STARTED}(%slice-done), channel_id=122, {AHEAD}, {ASKED}
+  %pieces = bf16[16,64]{{1,0:S(1)}} custom-call(%slice-done), custom_call_target="ConcatBitcast"
+  %start.5 = {STARTED}(%pieces), channel_id=122, {AHEAD}, {ASKED}
   %done.4 = {SHARD} collective-permute-done(%start.4), {ASKED}
   %done.5 = {SHARD} collective-permute-done(%start.5), {ASKED}
   ROOT %sum = {SHARD} add(%done.4, %done.5)
