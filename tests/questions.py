@@ -49,7 +49,8 @@ HEADS = {
     "number": HeadConfig(kind="labels", outputs=1, pooling="last"),
     "tags": HeadConfig(kind="tags", outputs=C),
     "span": HeadConfig(kind="span"),
-    "embedding": HeadConfig(kind="embedding", pooling="mean"),
+    # A temperature of 0.05 would multiply rounding by 20.
+    "embedding": HeadConfig(kind="embedding", pooling="mean", temperature=1.0),
 }
 
 

@@ -19,6 +19,8 @@ from train.step import gradients, step_key
 BASES = {"bert": ENCODER, "modern": MODERN}
 CASES = [("bert", question) for question in HEADS] + [("modern", "masked"), ("modern", "labels")]
 ALL_AXES = "replica2_fsdp2_tensor2"
+FAR = 4e-6
+"""Distance at most, as a share of a leaf's largest entry: 2e-6 here, and processors differ."""
 UNSEEN = (".b_k.value", ".task_head.bias.value")
 """Softmax over keys does not see the keys' bias, nor that over places the scores': their gradients
 are zero, and what is computed is rounding."""
@@ -55,9 +57,9 @@ def test_loss_and_gradients_are_those_of_a_single_device(
     loss, grads = loss_and_gradients(base, question, mesh)
     assert COMPLAINT not in capfd.readouterr().err
     wanted_loss, wanted = loss_and_gradients(base, question, None)
-    assert loss == pytest.approx(wanted_loss, rel=2e-6)
+    assert loss == pytest.approx(wanted_loss, rel=FAR)
     largest = max(float(np.abs(leaf).max()) for leaf in wanted.values())
     for name, leaf in wanted.items():
         unseen = name.endswith(UNSEEN[0]) or (name == UNSEEN[1] and question == "span")
         own = largest if unseen else float(np.abs(leaf).max())
-        assert np.abs(grads[name] - leaf).max() <= 2e-6 * own, name
+        assert np.abs(grads[name] - leaf).max() <= FAR * own, name
