@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections import Counter
 from typing import NamedTuple
 
 from data.errors import UserError
@@ -17,6 +18,8 @@ class Cut(NamedTuple):
 
     matrices: dict[str, float]
     """Elements of each matrix of one layer."""
+    head: dict[str, float]
+    """Elements of each matrix of the head."""
     whole: float
     """Elements of those matrices of a layer that the axis does not cut: of too few keys."""
     tables: tuple[float, ...]
@@ -36,14 +39,19 @@ class Cut(NamedTuple):
 
 @functools.lru_cache(maxsize=4096)
 def is_planned(model: FamilyConfig) -> bool:
-    """Whether its weights and its answers are all that arithmetic needs."""
-    listed = weights_of(model)
-    matrices = [weight for weight in listed if weight.is_matrix]
+    """Whether its weights and its answers are all that arithmetic needs: each matrix is one of
+    equal layers, stacked or next to the stack, or the head's."""
+    layers: Counter[tuple[object, ...]] = Counter()
+    for weight in weights_of(model):
+        if weight.is_matrix and not _in_head(weight):
+            inside = weight.name.partition("/")[2]
+            layers[inside, weight.shape, weight.logical] += weight.layers
     return bool(
         model.table_rows
         and model.attended.heads
-        and matrices
-        and all(weight.stacked for weight in matrices)
+        and layers
+        and _layer_matrices(model)
+        and all(count == model.depth for count in layers.values())
     )
 
 
@@ -53,19 +61,20 @@ def cut(model: FamilyConfig, tensor: int) -> Cut:
     parts plans do not know."""
     if not is_planned(model):
         raise UserError(
-            f"model.kind={model.kind} must be layers of attention and matrices and a table that "
-            "scores, all other weights vectors, because plans are made from those; try another "
-            "family, or training it as it is"
+            f"model.kind={model.kind} must be equal layers of attention and matrices and a table "
+            "that scores, all other weights vectors or a head's, because plans are made from "
+            "those; try another family, or training it as it is"
         )
     listed = weights_of(model)
-    matrices = [w for w in listed if w.stacked and w.is_matrix]
+    matrices = _layer_matrices(model)
     tables = [w for w in listed if w.is_table and "vocab" in w.logical]
-    others = [w for w in listed if w not in matrices and w not in tables]
+    others = [w for w in listed if not w.is_matrix and w not in tables]
     sizes = {AXIS: tensor}
     local = {w.name: w.local(sizes, AXIS) for w in matrices}
     split = [(w, side) for w in matrices for side in (w.fan_in, w.fan_out) if _is_split(w, side)]
     return Cut(
         matrices=local,
+        head={w.name: w.local(sizes, AXIS) for w in listed if w.is_matrix and _in_head(w)},
         whole=sum(local[w.name] for w in matrices if tensor > 1 and local[w.name] == _layer(w)),
         tables=tuple(w.local(sizes, AXIS) for w in tables),
         vectors=sum(w.layers * w.local(sizes, AXIS) for w in others),
@@ -91,16 +100,24 @@ def evenly_cut(model: FamilyConfig) -> int:
 
 def writers(model: FamilyConfig) -> list[Weight]:
     """The matrices of a layer whose results are added to the residual stream, in order."""
-    matrices = (w for w in weights_of(model) if w.stacked and w.is_matrix)
-    return [w for w in matrices if not _is_split(w, w.fan_out)]
+    return [w for w in _layer_matrices(model) if not _is_split(w, w.fan_out)]
 
 
 def recomputed(model: FamilyConfig) -> float:
     """Share of a layer's forward products that its backward pass computes again if nothing of the
-    layer is kept: all but the last of the residual branches, whose results it does not read."""
+    layer is kept: all but the last of the residual branches, unless it reads their results."""
+    if model.reads_last_sum:
+        return 1.0
     last = sum(_layer(w) for w in writers(model)[model.residual_sums - 1 :])
-    whole = sum(w.size for w in weights_of(model) if w.is_matrix)
-    return 1 - last * model.depth / whole
+    return 1 - last / sum(_layer(w) for w in _layer_matrices(model))
+
+
+def _layer_matrices(model: FamilyConfig) -> list[Weight]:
+    return [w for w in weights_of(model) if w.stacked and w.is_matrix]
+
+
+def _in_head(weight: Weight) -> bool:
+    return weight.name.startswith("task_head/")
 
 
 def _layer(weight: Weight) -> int:

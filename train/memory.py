@@ -54,6 +54,10 @@ class DeviceStep(NamedTuple):
     """Elements of one [V, D] table, cut and gathered in the same way."""
     parameters: float
     """Elements that it keeps, without norms, biases and positions."""
+    head: float
+    """Elements of the head's matrices, cut and gathered in the same way."""
+    scored: float
+    """Tokens of one micro-batch that the table scores."""
     channels: float
     """Of all activations of a layer."""
     rows: float
@@ -78,11 +82,13 @@ def device_step(
     platform: str,
     *,
     packed: bool,
+    scored: float = 1.0,
 ) -> DeviceStep:
     """The config on a mesh of those axis sizes as one device sees it.
 
-    `packed` rows carry segment ids, so that no kernel can skip the keys after a query. Raises
-    ValueError for a dtype without a known peak and for a family whose parts are not known.
+    `packed` rows carry segment ids, so that no kernel can skip the keys after a query; the table
+    scores the share `scored` of their places. Raises ValueError for a dtype without a known peak
+    and for a family whose parts are not known.
     """
     if model.dtype == "float32":
         raise UserError(
@@ -93,7 +99,7 @@ def device_step(
     fsdp, tensor = sizes.get("fsdp", 1), sizes.get("tensor", 1)
     local = cut(model, tensor)
     tokens = train.batch_size * length / batch_shards(sizes) / train.accumulation
-    layer, table = sum(local.matrices.values()), local.tables[0]
+    layer, table, head = sum(local.matrices.values()), local.tables[0], sum(local.head.values())
     _, _, windows, causal = model.attended
     chunk = train.loss_chunk or choose_chunk(model.table_rows, "accelerator")
     return DeviceStep(
@@ -103,10 +109,12 @@ def device_step(
         tokens=tokens,
         layer=layer,
         table=table,
-        parameters=(model.depth * layer + len(local.tables) * table) / fsdp,
+        parameters=(model.depth * layer + len(local.tables) * table + head) / fsdp,
+        head=head,
+        scored=tokens * scored,
         channels=4 * model.width + local.split_channels,
         rows=local.rows,
-        chunk=min(chunk, tokens),
+        chunk=min(chunk, max(1.0, tokens * scored)),
         scores_share=kernel.causal_share(windows, length, packed) if causal else 1.0,
         keeps_scores=kernel.keeps_scores,
         recomputed=recomputed(model) if model.remat == "full" else 0.0,
@@ -143,9 +151,10 @@ def step_memory(
     platform: str,
     *,
     packed: bool = True,
+    scored: float = 1.0,
 ) -> StepMemory:
     """About what a device will hold at the step's peak; arguments and errors of `device_step`."""
-    step = device_step(model, train, length, sizes, platform, packed=packed)
+    step = device_step(model, train, length, sizes, platform, packed=packed, scored=scored)
     parameters = PARAMETER * step.parameters
     return StepMemory(
         parameters=parameters,

@@ -30,10 +30,9 @@ class LayoutEstimate:
     def bytes(self) -> float:
         """Of a device at the step's peak."""
         run, platform = self.config, self.topology.chip.platform
-        length, packed = run.data.sequence_length, run.data.packing
-        return step_memory(
-            run.model, run.train, length, vars(run.mesh), platform, packed=packed
-        ).total
+        length = run.data.sequence_length
+        rows = {"packed": run.data.packing, "scored": run.data.scored_share}
+        return step_memory(run.model, run.train, length, vars(run.mesh), platform, **rows).total
 
     @functools.cached_property
     def time(self) -> StepTime:

@@ -25,15 +25,19 @@ class Need:
 
 
 def lower_bound(
-    model: FamilyConfig, train: TrainConfig, length: int, sizes: Mapping[str, int]
+    model: FamilyConfig,
+    train: TrainConfig,
+    length: int,
+    sizes: Mapping[str, int],
+    scored: float = 1.0,
 ) -> list[Need]:
     """What has to be sent over each axis of the mesh; axes of size 1 and single numbers left out,
-    dtype auto is bfloat16, as on accelerators.
+    dtype auto is bfloat16, as on accelerators. The table scores the share `scored` of the places.
 
     Over `fsdp` each matrix is gathered for the forward and once more for the backward pass of each
     micro-batch, a table once for each use, and their gradients are scattered. Over `tensor` what a
     block adds to the residual stream is summed, and the gradient of what it read; with
-    remat=full the sum in the middle of a block once more. Over `replica` gradients are summed once
+    remat=full each sum that the block reads once more. Over `replica` gradients are summed once
     a step. A gradient that may be summed once a step is sent in float32 then, if that is less.
     """
     local = cut(model, sizes.get("tensor", 1))
@@ -45,23 +49,30 @@ def lower_bound(
     tables = len(local.tables) * local.tables[0]
     tokens = train.batch_size * length / batch_shards(sizes) / micro
     hidden = tokens * model.width * width
+    head = sum(local.head.values())
+    uses = 2 if scored else 1
     ends = model.residual_sums
-    again = ends - 1 if model.remat == "full" else 0
-    maximum_total_target = 3 * tokens * SINGLE
+    again = ends - (not model.reads_last_sum) if model.remat == "full" else 0
+    maximum_total_target = 3 * scored * tokens * SINGLE
     results = [
         Need("layers, forward", "fsdp", "all-gather", micro * width * blocks),
         Need("layers, backward", "fsdp", "all-gather", micro * width * blocks),
-        Need("tables", "fsdp", "all-gather", micro * width * 2 * local.tables[0]),
+        Need("head", "fsdp", "all-gather", 2 * micro * width * head),
+        Need("tables", "fsdp", "all-gather", micro * width * uses * local.tables[0]),
         Need("gradients of layers", "fsdp", "reduce-scatter", micro * width * blocks),
+        Need("gradients of the head", "fsdp", "reduce-scatter", micro * width * head),
         Need("gradients of tables", "fsdp", "reduce-scatter", once * tables),
         Need("gradients of vectors", "fsdp", "all-reduce", once * local.vectors),
         Need(
-            "gradients", "replica", "all-reduce", once * ((blocks + tables) / fsdp + local.vectors)
+            "gradients",
+            "replica",
+            "all-reduce",
+            once * ((blocks + head + tables) / fsdp + local.vectors),
         ),
         Need("activations, forward", "tensor", "all-reduce", micro * hidden * (1 + L * ends)),
         Need("activations, backward", "tensor", "all-reduce", micro * hidden * L * (ends + again)),
         Need("gradients of shared keys", "tensor", "all-reduce", once * L * local.whole / fsdp),
-        Need("logits", "tensor", "all-reduce", micro * (hidden + maximum_total_target)),
+        Need("logits", "tensor", "all-reduce", micro * (scored * hidden + maximum_total_target)),
     ]
     return [
         replace(need, bytes=ring_bytes(need.kind, need.bytes, group))

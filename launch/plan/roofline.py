@@ -191,8 +191,9 @@ def time_of(
     Where kernels of the program do not say their products, arithmetic's are taken for all.
     """
     device, shape = device_of(topology)
-    axes, length, packed = dict(sizes), config.data.sequence_length, config.data.packing
-    step = device_step(config.model, config.train, length, axes, device.platform, packed=packed)
+    axes, data, length = dict(sizes), config.data, config.data.sequence_length
+    rows = {"packed": data.packing, "scored": data.scored_share}
+    step = device_step(config.model, config.train, length, axes, device.platform, **rows)
     work = work_of(config.model, config.train, length, step)
     products: Origin = "arithmetic"
     if program is not None and program.uncounted:

@@ -92,7 +92,8 @@ def traffic(program: ProgramWork, config: RunConfig, sizes: Mapping[str, int]) -
     """Compare what the run's program sends with what its layout needs, on a mesh with these
     axes."""
     model = config.model
-    needs = lower_bound(model, config.train, config.data.sequence_length, sizes)
+    data = config.data
+    needs = lower_bound(model, config.train, data.sequence_length, sizes, data.scored_share)
     needed: dict[Key, float] = defaultdict(float)
     for need in needs:
         needed[need.kind, (need.axis,)] += need.bytes
@@ -113,7 +114,7 @@ def traffic(program: ProgramWork, config: RunConfig, sizes: Mapping[str, int]) -
     rows.sort(key=lambda row: -row.bytes)
     total = sum(row.bytes for row in rows)
     local = cut(model, sizes.get("tensor", 1))
-    matrices = {local.tables[0], *local.matrices.values()}
+    matrices = {local.tables[0], *local.matrices.values(), *local.head.values()}
     weights = matrices | {model.depth * size for size in matrices}
     halved = {each.axes for each in program.work.collectives if each.kind == "reduce-scatter"}
     return Traffic(

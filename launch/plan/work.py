@@ -57,8 +57,9 @@ class Work(NamedTuple):
 def work_of(model: FamilyConfig, train: TrainConfig, length: int, step: DeviceStep) -> Work:
     """One chip's work in one step, of the step as that chip sees it."""
     micro, L = train.accumulation, model.depth
+    scoring = 6 * step.scored * (step.table + step.head)
     return Work(
-        matmul_flops=micro * (L * _layer_flops(model, length, step) + 6 * step.tokens * step.table),
+        matmul_flops=micro * (L * _layer_flops(model, length, step) + scoring),
         memory_bytes=micro * (L * _layer_traffic(model, length, step) + _head_traffic(step))
         + _update_traffic(model, train, step),
         collectives=tuple(
@@ -89,8 +90,8 @@ def _layer_traffic(model: FamilyConfig, length: int, step: DeviceStep) -> float:
 def _head_traffic(step: DeviceStep) -> float:
     """Logits written, read thrice and their gradient read twice; for every chunk of them the table
     is read twice and its float32 gradient read and written."""
-    logits = step.tokens * step.rows
-    chunks = math.ceil(step.tokens / step.chunk)
+    logits = step.scored * step.rows
+    chunks = math.ceil(step.scored / step.chunk)
     return (4 * PARAMETER + HALF) * logits + chunks * (2 * HALF + 2 * PARAMETER) * step.table
 
 
@@ -103,8 +104,8 @@ def _update_traffic(model: FamilyConfig, train: TrainConfig, step: DeviceStep) -
 
 
 def _collectives(model: FamilyConfig, micro: int, step: DeviceStep) -> list[Collective]:
-    L, D = model.depth, model.width
-    blocks = L * step.layer
+    D, L, parts = model.width, model.depth, model.depth + bool(step.head)
+    blocks = L * step.layer + step.head
     gradients = HALF * blocks + (HALF + PARAMETER) * step.table
     groups = {"fsdp": step.fsdp, "tensor": step.tensor, "replica": step.replica}
 
@@ -116,12 +117,13 @@ def _collectives(model: FamilyConfig, micro: int, step: DeviceStep) -> list[Coll
     ends = model.residual_sums
     again = ends - 1 if step.recomputed else 0
     again = ends if step.recomputed == 1 else again
-    reduced = L * (2 + ends + again) + 2
+    reduced = L * (2 + ends + again) + 1
+    summed = reduced * step.tokens + step.scored
     gathered = HALF * (2 * blocks + 2 * step.table)
     return [
-        over("fsdp", "all-gather", micro * (2 * L + 2), micro * gathered),
-        over("fsdp", "reduce-scatter", micro * L, micro * HALF * blocks),
+        over("fsdp", "all-gather", micro * (2 * parts + 2), micro * gathered),
+        over("fsdp", "reduce-scatter", micro * parts, micro * HALF * blocks),
         over("fsdp", "reduce-scatter", micro * 2, micro * (HALF + PARAMETER) * step.table),
-        over("replica", "all-reduce", micro * (L + 2), micro * gradients / step.fsdp),
-        over("tensor", "all-reduce", micro * reduced, micro * HALF * reduced * step.tokens * D),
+        over("replica", "all-reduce", micro * (parts + 2), micro * gradients / step.fsdp),
+        over("tensor", "all-reduce", micro * (reduced + 1), micro * HALF * summed * D),
     ]

@@ -151,7 +151,7 @@ def _assemble(
     began = time.perf_counter()
     fresh = build.fresh_state(model, train)
     shapes, available = jax.eval_shape(fresh), device_memory()
-    extra = step_extra(model, train, data.sequence_length, backend, packed=data.packing)
+    extra = step_extra(model, train, data, backend)
     memory = require_room(shapes, available, extra)
     lowered = build.lower_train_step(shapes, train, data.batch_shapes(train.batch_size))
 

@@ -4,6 +4,7 @@ import os
 
 import jax
 
+from data.config import DataKind
 from data.errors import UserError
 from model.families.family import FamilyConfig
 from train.config import TrainConfig
@@ -25,15 +26,16 @@ def device_memory() -> int:
 
 
 def step_extra(
-    model: FamilyConfig, train: TrainConfig, length: int, platform: str, *, packed: bool
+    model: FamilyConfig, train: TrainConfig, data: DataKind, platform: str
 ) -> float | None:
     """Bytes of a device that a step takes next to the state, about: gradients, activations and
     temporaries; None where arithmetic does not hold, as on a CPU, in float32 and of a family that
     it does not know."""
     if platform == "cpu" or model.dtype != "bfloat16" or not is_planned(model):
         return None
+    rows = {"packed": data.packing, "scored": data.scored_share}
     sizes = dict(jax.sharding.get_abstract_mesh().shape)
-    memory = step_memory(model, train, length, sizes, platform, packed=packed)
+    memory = step_memory(model, train, data.sequence_length, sizes, platform, **rows)
     return memory.gradients + memory.activations + memory.temporaries
 
 

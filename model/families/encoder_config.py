@@ -73,3 +73,7 @@ class EncoderConfig(TransformerConfig):
     @property
     def residual_sums(self) -> int:
         return 2
+
+    @property
+    def reads_last_sum(self) -> bool:
+        return self.norm_place == "after"

@@ -129,6 +129,12 @@ class FamilyConfig(ABC):
         """Sums over `tensor` that a layer adds to the residual stream, one after the other."""
         raise self._unanswered("sums")
 
+    @property
+    def reads_last_sum(self) -> bool:
+        """Whether a layer itself reads its last sum, as a norm after it does: its backward pass
+        then needs what was added."""
+        return False
+
     def with_depth(self, layers: int) -> "FamilyConfig":
         """The same network with so many layers."""
         raise self._unanswered("depth")

@@ -1,11 +1,14 @@
 """What plans read from the declared weights, held to formulae written by hand from the sizes."""
 
 import dataclasses
+import math
 
 import pytest
 
 from launch.presets.preset import PRESETS, preset
 from model.families.decoder_config import DecoderConfig
+from model.families.encoder_config import EncoderConfig
+from model.flops import parameter_count
 from tests.families import FAMILIES
 from train.cut import cut, evenly_cut, recomputed
 
@@ -45,6 +48,22 @@ def test_a_chip_holds_what_the_sizes_say(name: str, tensor: int) -> None:
     assert actual.split_channels == pytest.approx((2 * both + ups + F) / tensor)
     assert actual.split_outputs == both + config.num_kv_heads * H + ups
     assert actual.whole_outputs == 2 * D
+
+
+@pytest.mark.parametrize("name", ["bert-base", "modernbert-base"])
+@pytest.mark.parametrize("tensor", [1, 4])
+def test_a_chip_holds_an_encoder_and_its_head(name: str, tensor: int) -> None:
+    config = MODELS[name].padded_for(tensor)
+    assert isinstance(config, EncoderConfig)
+    D, F, L = config.embed_dim, config.mlp_dim, config.num_layers
+    actual, ups = cut(config, tensor), 2 if config.gated else 1
+    assert sum(actual.matrices.values()) == (4 * D * D + (ups + 1) * D * F) / tensor
+    assert actual.head == {"task_head/w": D * D}
+    elements = L * sum(actual.matrices.values()) + D * D + sum(actual.tables) + actual.vectors
+    biases = L * (3 * D + F) + config.table_rows if config.bias else config.table_rows
+    cut_elements = elements * tensor - (tensor - 1) * (D * D + actual.vectors)
+    assert cut_elements == parameter_count(config) - (tensor - 1) / tensor * biases
+    assert evenly_cut(config) == math.gcd(config.num_heads, F)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -92,6 +92,25 @@ def test_products_are_those_of_the_traced_step(changes: dict[str, Any], accumula
     assert work(model, train, 128, {}, "tpu").matmul_flops == products(traced.jaxpr)
 
 
+@pytest.mark.parametrize("remat", ["none", "full"])
+@pytest.mark.parametrize("name", ["bert-base", "modernbert-base"])
+def test_products_of_encoders_are_those_of_the_traced_step(name: str, remat: str) -> None:
+    """The table scores 32 of 128 places; a layer stands next to ModernBERT's stack."""
+    small = {"num_layers": 4, "embed_dim": 64, "num_heads": 8, "head_dim": 8, "mlp_dim": 96}
+    run = preset(name)
+    changes = {**small, "attention": "xla", "dtype": "bfloat16", "remat": remat}
+    model = dataclasses.replace(run.model, **changes, vocab_size=512)
+    data = dataclasses.replace(run.data, sequence_length=128, masked_share=0.25)
+    train = TrainConfig(steps=1, batch_size=4, loss_chunk=64)
+    with jax.sharding.use_abstract_mesh(abstract_mesh()):
+        state = jax.eval_shape(fresh_state(model, train))
+        traced = jax.make_jaxpr(make_train_step(train))(
+            *step_arguments(state, data.batch_shapes(train.batch_size))
+        )
+    step = device_step(model, train, 128, {}, "gpu", packed=True, scored=data.scored_share)
+    assert work_of(model, train, 128, step).matmul_flops == products(traced.jaxpr)
+
+
 def test_collectives_of_llama_by_hand() -> None:
     """fsdp 16 x tensor 4, two replicas, 8 micro-batches of 4 rows a shard, all recomputed."""
     run = preset("llama3-8b")

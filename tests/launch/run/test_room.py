@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data.config import DataConfig
 from launch.run.build import compile_train_step, fresh_state
 from launch.run.room import compiled_size, device_memory, require_room, step_extra
 from tests.models import SMALL, TRAIN, mesh_of, shapes_of
@@ -28,9 +29,10 @@ def test_step_is_estimated_where_arithmetic_holds(platform: str) -> None:
     half = dataclasses.replace(SMALL, dtype="bfloat16")
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
         shapes = jax.eval_shape(fresh_state(half, TRAIN))
-        extra = step_extra(half, TRAIN, 16, platform, packed=True)
-        assert step_extra(SMALL, TRAIN, 16, platform, packed=True) is None
-        assert step_extra(half, TRAIN, 16, "cpu", packed=True) is None
+        data = DataConfig(sequence_length=16, packing=True)
+        extra = step_extra(half, TRAIN, data, platform)
+        assert step_extra(SMALL, TRAIN, data, platform) is None
+        assert step_extra(half, TRAIN, data, "cpu") is None
         memory = step_memory(half, TRAIN, 16, {"fsdp": 2, "tensor": 2}, platform)
         assert extra is not None
         assert extra == memory.gradients + memory.activations + memory.temporaries
