@@ -94,6 +94,23 @@ class MaskedRows(NamedTuple):
     }
 
 
+class HiddenRows(NamedTuple):
+    """Texts of which the tokens at K `places` are hidden and not known; places that a text does
+    without are 0."""
+
+    tokens: Int32[Any, "B T"]
+    places: Int32[Any, "B K"]
+    segment_ids: Int32[Any, "B T"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "tokens": ("batch", "length"),
+        "places": ("batch", None),
+        "segment_ids": ("batch", "length"),
+        "weights": ("batch",),
+    }
+
+
 class LabelledRows(NamedTuple):
     """Texts, each with the number of its label. Padding has segment 0; types are 0 and 1 for the
     texts of a pair, None for single texts."""

@@ -2,6 +2,7 @@
 rows. Imports no grain, so that `--help` stays fast."""
 
 import dataclasses
+import math
 import os
 import re
 import sys
@@ -231,8 +232,13 @@ class MaskedConfig(TextConfig):
     """Hide all tokens of a word or none."""
 
     @property
+    def masked_places(self) -> int:
+        """K, places of a row that are predicted."""
+        return math.ceil(self.masked_share * self.sequence_length)
+
+    @property
     def scored_share(self) -> float:
-        return self.masked_share
+        return self.masked_places / self.sequence_length
 
     def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
         """The `data.rows.masked.MaskedWindows` of a split."""
@@ -241,6 +247,10 @@ class MaskedConfig(TextConfig):
     def batch_shapes(self, batch_size: int) -> "Batch":
         """A batch of that size in shapes and types alone."""
         return rows_table.batch_shapes("masked", self, batch_size)
+
+    def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor":
+        """How a model that was trained on these data is asked texts with masks."""
+        return rows_table.open_predictor("masked", self, tokenizer, meta)
 
 
 def _absolute(field: str, path: str) -> str:

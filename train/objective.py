@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data.batch import (
     Batch,
+    HiddenRows,
     LabelledRows,
     ManyLabelsRows,
     MaskedRows,
@@ -28,6 +29,8 @@ from train.loss import cross_entropy, hits
 
 NOWHERE = -1e30
 """Score of what cannot be chosen."""
+CHOICES = 5
+"""Tokens that are named for a place."""
 
 
 class Sums(NamedTuple):
@@ -86,6 +89,28 @@ def masked_tokens(
     sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, bias)
     others = {"accuracy": hits(x, table, targets, weights, chunk, bias)} if key is None else {}
     return Sums(sums[1], sums[0], total_weight(batch), others)
+
+
+def fill(model: Any, batch: HiddenRows, config: TrainConfig, key: PRNGKeyArray | None) -> Sums:
+    """Nothing to minimize; outputs are the ids and the probabilities of the `CHOICES` likeliest
+    tokens of each place [B, K, CHOICES]."""
+    x = model(batch.tokens, None, batch.segment_ids, key=key)
+    x = model.task_head(jnp.take_along_axis(x, batch.places[:, :, None], axis=1))
+    table, bias = model.output_table[...].astype(x.dtype), model.task_head.bias[...]
+    logits = jnp.einsum(
+        "BKD,VD->BKV",
+        x,
+        table,
+        preferred_element_type=jnp.float32,
+        out_sharding=spec("batch", None, "vocab"),
+    )
+    # Rows that pad the table are no tokens.
+    real = jnp.arange(len(table)) < model.config.vocab_size
+    logits = jnp.where(real[None, None], logits + bias[None, None], NOWHERE)
+    shares = jax.nn.softmax(jax.sharding.reshard(logits, spec("batch", None, None)))
+    best, ids = jax.lax.top_k(shares, CHOICES)
+    zero = jnp.zeros(())
+    return Sums(zero, zero, total_weight(batch), outputs=(ids, best))
 
 
 def hidden(model: Any, batch: Any, key: PRNGKeyArray | None) -> Float[Array, "B T D"]:
@@ -213,6 +238,7 @@ def unit(
 OBJECTIVES: Mapping[type, Objective] = {
     TokenRows: next_tokens,
     MaskedRows: masked_tokens,
+    HiddenRows: fill,
     LabelledRows: label,
     ManyLabelsRows: many_labels,
     ScoredRows: numbers,

@@ -122,12 +122,18 @@ class ContextWindows:
             if number not in best or score > best[number][1]:
                 placed = self.questions[number].context
                 a, b = placed.starts[window.first + first], placed.ends[window.first + last]
-                text = self.questions[number].text[a:b]
-                best[number] = Answer(text, int(a), int(b)), score
+                best[number] = _trimmed(self.questions[number].text, int(a), int(b)), score
         for number, score in nothing.items() if unanswered else ():
             if score >= best[number][1]:
                 best[number] = Answer("", 0, 0), score
         return best
+
+
+def _trimmed(context: str, first: int, after: int) -> Answer:
+    """The answer between these characters, without the space that tokens begin with."""
+    text = context[first:after]
+    first += len(text) - len(text.lstrip())
+    return Answer(text.strip(), first, first + len(text.strip()))
 
 
 def best_span(scores: np.ndarray, longest: int) -> tuple[int, int, float]:

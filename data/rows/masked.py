@@ -5,7 +5,6 @@ Which tokens are hidden, and how, is drawn by the seed and the row's number in t
 draws anew, and any process, batch size or resume draws alike.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -62,7 +61,7 @@ class MaskedWindows(Windows[MaskedRows]):
     ) -> None:
         super().__init__(config, split, tokenizer, stores)
         self._mask, self._seed = mask, config.seed
-        self._most = masked_places(config)
+        self._most = config.masked_places
         self._continues = tokenizer.continues_word() if config.whole_words else None
         ordinary = np.ones(tokenizer.vocab_size, bool)
         ordinary[[i for i in tokenizer.special if i < len(ordinary)]] = False
@@ -126,14 +125,9 @@ class MaskedWindows(Windows[MaskedRows]):
         return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
-def masked_places(config: MaskedConfig) -> int:
-    """K, places of a row that are predicted."""
-    return math.ceil(config.masked_share * config.sequence_length)
-
-
 def masked_shapes(config: MaskedConfig, batch_size: int) -> MaskedRows:
     """A batch of that size in shapes and types alone."""
-    shape, asked = (batch_size, config.sequence_length), (batch_size, masked_places(config))
+    shape, asked = (batch_size, config.sequence_length), (batch_size, config.masked_places)
     ids, hidden = (np.broadcast_to(np.int32(0), each) for each in (shape, asked))
     places = ids if config.packing else None
     return MaskedRows(ids, hidden, hidden, places, places, np.broadcast_to(np.float32(0), asked))

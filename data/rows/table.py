@@ -36,6 +36,7 @@ def batch_shapes(kind: str, config: Any, batch_size: int) -> Any:
 
 
 PREDICTORS = {
+    "masked": "data.rows.filled:open_fill_predictor",
     "labels": "data.rows.labelled:open_label_predictor",
     "tags": "data.rows.tagged:open_tag_predictor",
     "span": "data.rows.answers:open_answer_predictor",

@@ -42,9 +42,9 @@ def predict(
         predictor = saved.config.data.open_predictor(saved.tokenizer, saved.meta)
         if predictor is None:
             raise UserError(
-                f"run={run} must be of a model that labels, tags, answers or embeds, because it "
-                f"is asked texts, but its data are {type(saved.config.data).__name__}; try "
-                "`meshloom generate`"
+                f"run={run} must be of a model that fills in, labels, tags, answers or embeds, "
+                f"because it is asked texts, but its data are "
+                f"{type(saved.config.data).__name__}; try `meshloom generate`"
             )
         inputs = _of_texts(predictor, texts)
         if source is not None:

@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data.batch import HiddenRows
 from model.families.encoder import Encoder
 from model.families.encoder_config import EncoderConfig
 from tests.families import QUICK
 from tests.models import TRAIN, mesh_of, placed
 from tests.questions import ENCODER, HEADS, MODERN, asked, batch_for
 from tests.system.test_mesh_parity import COMPLAINT, MESHES, compiled_again  # noqa: F401
-from train.step import gradients, step_key
+from train.step import gradients, make_eval_step, step_key
 
 BASES = {"bert": ENCODER, "modern": MODERN}
 CASES = [("bert", question) for question in HEADS] + [("modern", "masked"), ("modern", "labels")]
@@ -63,3 +65,29 @@ def test_loss_and_gradients_are_those_of_a_single_device(
         unseen = name.endswith(UNSEEN[0]) or (name == UNSEEN[1] and question == "span")
         own = largest if unseen else float(np.abs(leaf).max())
         assert np.abs(grads[name] - leaf).max() <= FAR * own, name
+
+
+def test_what_may_stand_in_a_hidden_place_is_the_same_on_a_mesh() -> None:
+    """Three rows that pad the table come last and are never chosen."""
+    config = asked("masked")
+    rows: Any = batch_for("masked")
+    batch = HiddenRows(rows.tokens, rows.places, rows.segment_ids, rows.weights[:, 0])
+    said = {}
+    for name, sizes in {"one": {}, ALL_AXES: MESHES[ALL_AXES]}.items():
+        with jax.set_mesh(mesh_of(**sizes)):
+            model = jax.jit(lambda: Encoder(config, jax.random.key(0)), compiler_options=QUICK)()
+            model.task_head.bias[...] += jnp.arange(config.table_rows) > config.vocab_size - 3
+            said[name] = jax.tree.map(
+                np.asarray, make_eval_step(TRAIN)(model, placed(batch)).outputs
+            )
+            if name == "one":
+                x = model(jnp.asarray(batch.tokens), None, jnp.asarray(batch.segment_ids))
+                x = model.task_head(jnp.take_along_axis(x, batch.places[..., None], 1))
+                scores = np.asarray(x) @ np.asarray(model.output_table[...]).T
+                scores += np.asarray(model.task_head.bias[...])
+                shares = np.asarray(jax.nn.softmax(scores[..., : config.vocab_size]))
+    ids, best = said["one"]
+    np.testing.assert_array_equal(said[ALL_AXES][0], ids)
+    np.testing.assert_allclose(said[ALL_AXES][1], best, rtol=1e-5)
+    np.testing.assert_allclose(best, np.sort(shares)[..., : -len(best[0, 0]) - 1 : -1], rtol=1e-5)
+    np.testing.assert_array_equal(ids, np.argsort(-shares)[..., : ids.shape[-1]])

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Fast
 from tokenizers import models, pre_tokenizers
 
 from data.config import MaskedConfig
-from data.rows.masked import MaskedWindows, masked_places, open_masked
+from data.rows.masked import MaskedWindows, open_masked
 from data.tokenizer import ByteTokenizer, load_tokenizer
 
 CONFIG = MaskedConfig(sources=("synthetic:60000",), sequence_length=64, held_out=0.2, seed=3)
@@ -29,7 +29,7 @@ def test_only_chosen_places_are_asked_and_their_tokens_are_the_targets(rows: Mas
     batch = rows.batch(indices)
     whole, _ = rows.windows(indices)
     begins = whole[:, :-1] == -1
-    K = masked_places(CONFIG)
+    K = CONFIG.masked_places
     assert batch.places.shape == (100, K) and K == 10
     chosen = np.take_along_axis(whole[:, :-1], batch.places, 1)
     assert (chosen == batch.targets)[batch.weights > 0].all()
@@ -85,7 +85,7 @@ def test_whole_words_are_hidden_whole() -> None:
     tokens = whole[:, :-1]
     for row, places, weights in zip(tokens, batch.places, batch.weights, strict=True):
         chosen = set(places[weights > 0].tolist())
-        assert 5 <= len(chosen) <= masked_places(CONFIG)
+        assert 5 <= len(chosen) <= CONFIG.masked_places
         for place in range(1, len(row)):
             if row[place] >= 0 and row[place - 1] >= 0 and continues[row[place]]:
                 assert (place in chosen) == (place - 1 in chosen), place

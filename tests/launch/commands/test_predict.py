@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,12 @@ def test_what_a_family_cannot_do_is_refused(here: Path, tmp_path: Path) -> None:
     error = meshloom("generate", run, expect=1).stderr
     assert "must be of a model that writes text" in error
     error = meshloom("predict", run, "--text", "a", expect=1).stderr
-    assert "must be of a model that labels, tags, answers or embeds" in error
+    assert "text 1 must hold [MASK] or <mask>, because the model fills in what is hidden" in error
+    error = meshloom("predict", run, "--text", "[MASK]" * 32, expect=1).stderr
+    assert "text 1 must have at most 31 tokens" in error and "but it has 32" in error
+    out = meshloom("predict", run, "--text", "a[MASK]c<mask>").stdout
+    first, one, two = out.splitlines()
+    assert re.fullmatch("a.c.", first) and one.startswith("  mask 1: ") and "mask 2: " in two
     error = meshloom("explain", run, "--text", "a", expect=1).stderr
     assert "must be of a model that labels texts or goes on with them" in error
     error = meshloom(
