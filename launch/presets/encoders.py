@@ -12,7 +12,8 @@ from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
 
 
 def tiny_model(**changes: Any) -> EncoderConfig:
-    """An encoder of 0.8 M parameters over bytes and the mask."""
+    """An encoder of 0.8 M parameters over bytes and the mask. Its weights begin near 1 / sqrt(D),
+    from which it learns in far fewer steps than from 0.02."""
     return replace(
         EncoderConfig(
             vocab_size=258,
@@ -26,6 +27,7 @@ def tiny_model(**changes: Any) -> EncoderConfig:
             norm_place="before",
             positions="rotary",
             activation="gelu",
+            init_std=0.08,
         ),
         **changes,
     )

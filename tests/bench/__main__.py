@@ -17,11 +17,11 @@ from launch.process import runtime
 from launch.process.mesh import make_mesh
 from launch.process.progress import Progress
 from launch.schema.command_line import run_module
-from tests.bench import loop, rows, saving, startup, step
+from tests.bench import encoder, loop, rows, saving, startup, step
 from tests.bench.baseline import BaselineSizes
 
-Part = Literal["step", "fit", "input", "saving", "startup"]
-ALL: tuple[Part, ...] = ("step", "fit", "input", "saving", "startup")
+Part = Literal["step", "encoder", "fit", "input", "saving", "startup"]
+ALL: tuple[Part, ...] = ("step", "encoder", "fit", "input", "saving", "startup")
 DEFAULT = BaselineSizes()
 
 
@@ -65,6 +65,7 @@ def measure(
     )
     measured = {
         "step": lambda: step.measure(sizes, rounds, compare),
+        "encoder": lambda: encoder.measure(sizes, rounds),
         "fit": lambda: loop.measure(sizes, folder / "fit", rounds, steps),
         "input": lambda: rows.measure(data, rounds),
         "saving": lambda: saving.measure(sizes, folder / "saving", rounds),

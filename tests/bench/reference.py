@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Array
 
-from data.batch import TokenRows
+from data.batch import Batch
 from launch.run import build
 from model.families.decoder_config import DecoderConfig
+from model.families.transformer_config import TransformerConfig
 from tests.bench.baseline import BaselineSizes
 from tests.bench.batch import random_batch
 from train.config import TrainConfig
@@ -21,11 +22,11 @@ from train.state import TrainState
 class Reference:
     """A compiled step with all it needs, on the current mesh."""
 
-    model: DecoderConfig
+    model: TransformerConfig
     train: TrainConfig
     step: TrainStep
     compile_seconds: float
-    batch: TokenRows
+    batch: Batch
     learning_rate: Array
     ceiling: Array
 
@@ -51,20 +52,24 @@ def model_config(sizes: BaselineSizes) -> DecoderConfig:
 
 def make_reference(sizes: BaselineSizes, *, steps: int = 1000, packed: bool = False) -> Reference:
     """Compile our step for the baseline's sizes and put random tokens on the devices."""
-    backend = jax.default_backend()
-    model = model_config(sizes).resolve(backend)
-    train = TrainConfig(steps=steps, batch_size=sizes.batch, log_every=1)
+    batch = random_batch(sizes.batch, sizes.length, sizes.vocab_size, packed=packed)
+    return reference_of(model_config(sizes), batch, steps=steps)
+
+
+def reference_of(model: TransformerConfig, batch: Batch, *, steps: int = 1000) -> Reference:
+    """Compile the step of a model and put a batch on the devices."""
+    backend, rows = jax.default_backend(), len(batch.weights)
+    model = model.resolve(backend)
+    train = TrainConfig(steps=steps, batch_size=rows, log_every=1)
     train = build.resolve_train(train, model, backend)
     shapes = jax.eval_shape(build.fresh_state(model, train))
-    tokens = random_batch(sizes.batch, sizes.length, sizes.vocab_size, packed=packed)
-    step, seconds = build.compile_train_step(shapes, train, tokens)
-    rows = local_rows(sizes.batch)
+    step, seconds = build.compile_train_step(shapes, train, batch)
     return Reference(
         model=model,
         train=train,
         step=step,
         compile_seconds=seconds,
-        batch=to_global(tokens, rows, sizes.batch),
+        batch=to_global(batch, local_rows(rows), rows),
         learning_rate=replicated(3e-4),
         ceiling=replicated(NO_CEILING),
     )

@@ -1,0 +1,65 @@
+"""An encoder's step next to a decoder's of the same sizes, in turns, by the products that each
+runs."""
+
+import jax
+
+from launch.plan.program.compiled import work_in
+from launch.plan.program.hlo import Program
+from model.families.encoder_config import EncoderConfig
+from tests.bench import timing
+from tests.bench.baseline import BaselineSizes
+from tests.bench.batch import masked_batch
+from tests.bench.reference import Reference, make_reference, model_config, reference_of
+from tests.bench.step import timed
+
+SCORED = 0.15
+"""Share of the places of a row that an encoder predicts."""
+BAR = 1.05
+
+
+def measure(sizes: BaselineSizes, rounds: int) -> dict[str, object]:
+    """Step times in milliseconds, FLOPs of the products in the compiled programs, and the time of
+    an encoder's FLOP as a share of a decoder's."""
+    steps = {"decoder": make_reference(sizes, packed=True)}
+    for name, changes in {
+        "encoder": {"norm_place": "before"},
+        "encoder, norms after sums": {"norm_place": "after"},
+        "encoder, dropout 0.1": {"norm_place": "before", "dropout": 0.1},
+    }.items():
+        steps[name] = encoder(sizes, **changes)
+    seconds = timing.in_turns({name: timed(step) for name, step in steps.items()}, rounds)
+    flops = {name: products(step) for name, step in steps.items()}
+    result: dict[str, object] = {"bar": BAR}
+    for name, own in seconds.items():
+        share = timing.ratio(own, seconds["decoder"])
+        equal = {of: round(s * flops["decoder"] / flops[name], 4) for of, s in share.items()}
+        result[name] = {
+            **timing.milliseconds(own),
+            "gflop": round(flops[name] / 1e9, 2),
+            "of equal FLOPs": equal,
+        }
+    return result
+
+
+def encoder(sizes: BaselineSizes, **changes: object) -> Reference:
+    """The step of an encoder of these sizes, which predicts `SCORED` of its tokens."""
+    like = model_config(sizes)
+    model = EncoderConfig(
+        vocab_size=like.vocab_size,
+        num_layers=like.num_layers,
+        embed_dim=like.embed_dim,
+        num_heads=like.num_heads,
+        head_dim=like.head_dim,
+        mlp_dim=like.mlp_dim,
+        max_length=like.max_length,
+        activation=like.activation,
+        **{"dropout": 0.0, **changes},
+    )
+    scored = round(SCORED * sizes.length)
+    return reference_of(model, masked_batch(sizes.batch, sizes.length, sizes.vocab_size, scored))
+
+
+def products(reference: Reference) -> float:
+    """FLOPs of the products of the compiled step, trips of loops counted."""
+    sizes = dict(jax.sharding.get_abstract_mesh().shape)
+    return work_in(Program(reference.step.as_text()), sizes).work.matmul_flops
