@@ -35,7 +35,7 @@ def measure(sizes: BaselineSizes, rounds: int) -> dict[str, object]:
         equal = {of: round(s * flops["decoder"] / flops[name], 4) for of, s in share.items()}
         result[name] = {
             **timing.milliseconds(own),
-            "gflop": round(flops[name] / 1e9, 2),
+            "mflop": round(flops[name] / 1e6, 3),
             "of equal FLOPs": equal,
         }
     return result
@@ -61,5 +61,7 @@ def encoder(sizes: BaselineSizes, **changes: object) -> Reference:
 
 def products(reference: Reference) -> float:
     """FLOPs of the products of the compiled step, trips of loops counted."""
-    sizes = dict(jax.sharding.get_abstract_mesh().shape)
-    return work_in(Program(reference.step.as_text()), sizes).work.matmul_flops
+    assert isinstance(reference.step, jax.stages.Compiled)
+    text, sizes = reference.step.as_text(), dict(jax.sharding.get_abstract_mesh().shape)
+    assert text is not None
+    return work_in(Program(text), sizes).work.matmul_flops

@@ -94,8 +94,8 @@ def with_parameters(state: TrainState, params: baseline.Tree) -> TrainState:
 def test_all_parts_but_startup_print_times_and_ratios(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Step, fit, input and saving run at a tiny size and name their bars."""
-    parts = ("step", "fit", "input", "saving")
+    """Step, encoder, fit, input and saving run at a tiny size and name their bars."""
+    parts = ("step", "encoder", "fit", "input", "saving")
     results = json.loads(
         json.dumps(bench.measure(tmp_path, SIZES, parts, rounds=2, steps=2, compare=None))
     )
@@ -103,6 +103,8 @@ def test_all_parts_but_startup_print_times_and_ratios(
     assert [part for part in parts if f"measuring {part}\n" in said] == list(parts)
     assert results["machine"]["jax"] == jax.__version__
     assert results["step"]["ratio"]["of_medians"] > 0 and results["step"]["bar"] == step.BAR
+    flops = {name: row["mflop"] for name, row in results["encoder"].items() if name != "bar"}
+    assert len(flops) == 4 and flops["encoder"] == flops["encoder, dropout 0.1"] > 0
     assert results["fit"]["fit"]["median_ms"] > 0 and results["fit"]["bare"]["min_ms"] > 0
     assert results["input"]["M tokens/s, 8 rows of 16"] > 0
     assert results["saving"]["ratio"] > 0 and results["saving"]["bar"] == saving.BAR

@@ -77,9 +77,9 @@ def sentiment(folder: Path) -> tuple[str, ...]:
     train = splits([text for text, _ in rows])["train"]
     vocabulary = tokenizer(folder, itertools.compress(texts, train), 4096)
     flags = (
-        f"{vocabulary} --model.head.outputs 2 --data.sequence-length 64 "
-        "--model.dropout 0.3 --train.steps 750 --train.optimizer.learning-rate 5e-4 "
-        "--train.eval-every 150 --data.too-long cut"
+        f"{vocabulary} --model.head.outputs 2 --data.sequence-length 64 --data.too-long cut "
+        "--model.init-std 0.02 --model.dropout 0.3 --train.steps 750 --train.eval-every 150 "
+        "--train.optimizer.learning-rate 5e-4"
     )
     return ("tiny-labels", *sources(folder, "csv"), *flags.split())
 
@@ -202,7 +202,8 @@ def constructed(draw: random.Random) -> dict[str, object]:
     kinds = draw.sample(TEMPLATES, draw.randint(1, len(TEMPLATES)))
     facts = []
     for values in zip(*words, strict=True):
-        (sentence, question, key), own = draw.choice(kinds), dict(zip(KINDS, values, strict=True))
+        sentence, question, key = draw.choice(kinds)
+        own: dict[str, str] = dict(zip(KINDS, values, strict=True))
         facts.append((sentence.format(**own), question.format(**own), own[key]))
     sentence, question, answer = draw.choice(facts)
     context = " ".join(each for each, _, _ in facts)

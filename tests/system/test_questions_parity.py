@@ -75,14 +75,17 @@ def biased_encoder(config: EncoderConfig) -> Encoder:
 
 
 def test_what_may_stand_in_a_hidden_place_is_the_same_on_a_mesh() -> None:
-    config, rows = asked("masked"), batch_for("masked")
+    config = asked("masked")
+    rows: Any = batch_for("masked")
     batch = HiddenRows(rows.tokens, rows.places, rows.segment_ids, rows.weights[:, 0])
     with jax.set_mesh(mesh_of()):
         model = biased_encoder(config)
         x = model(jnp.asarray(batch.tokens), None, jnp.asarray(batch.segment_ids))
         x = model.task_head(jnp.take_along_axis(x, batch.places[..., None], 1))
         scores = np.asarray(x) @ np.asarray(model.output_table[...]).T
-        scores += np.asarray(model.task_head.bias[...])
+        bias = model.task_head.bias
+        assert bias is not None
+        scores += np.asarray(bias[...])
     shares = np.asarray(jax.nn.softmax(scores[..., : config.vocab_size]))
     for sizes in ({}, MESHES[ALL_AXES]):
         with jax.set_mesh(mesh_of(**sizes)):
