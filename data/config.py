@@ -97,8 +97,8 @@ class SourcesConfig(DataKind):
 
     sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
     """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `csv:GLOB`, `parquet:GLOB`,
-    `tfds:NAME`, `conll:GLOB`, `synthetic:CHARACTERS`, or `stdlib`, the sources of this Python's
-    standard library. Paths may be local, gs:// or s3://."""
+    `tfds:NAME` or `tfds:NAME@SPLIT`, `conll:GLOB`, `synthetic:CHARACTERS`, or `stdlib`, the
+    sources of this Python's standard library. Paths may be local, gs:// or s3://."""
     tokenizer: str = field(default="bytes", metadata=FREE)
     """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
     begin_token: str | None = field(default=None, metadata=FREE)

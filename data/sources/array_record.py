@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import system
@@ -16,22 +17,32 @@ if TYPE_CHECKING:
 INSTALL = "pip install -e '.[tensorflow]'"
 
 
-def divide_records(folder: str) -> list[Piece]:
-    """Ranges of records of the train split, of about PIECE bytes each."""
+def files_of(folder: str, split: str) -> list[str]:
+    """The files whose content is that split of the data set."""
     info = _built(folder).info
-    if "train" not in info.splits:
-        raise Unreadable(f"it has no split 'train' but {', '.join(info.splits) or 'none'}")
-    count = info.splits["train"].num_examples
-    size = max(info.splits["train"].num_bytes, 1)
+    others = {
+        name for other in info.splits if other != split for name in info.splits[other].filenames
+    }
+    files = (path for path in Path(folder).iterdir() if path.is_file())
+    return sorted(str(path) for path in files if path.name not in others)
+
+
+def divide_records(folder: str, split: str = "train") -> list[Piece]:
+    """Ranges of records of a split, of about PIECE bytes each."""
+    info = _built(folder).info
+    if split not in info.splits:
+        raise Unreadable(f"it has no split {split!r} but {', '.join(info.splits) or 'none'}")
+    count = info.splits[split].num_examples
+    size = max(info.splits[split].num_bytes, 1)
     step = max(count * PIECE // size, 1)
     ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
     return [Piece(file=folder, start=a, stop=b, size=size * (b - a) // count) for a, b in ranges]
 
 
-def read_records(piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
-    """The records of a piece, in order: bytes as text, labels by their names."""
+def read_records(piece: Piece, fields: Sequence[str], split: str = "train") -> Iterator[Record]:
+    """The records of a piece of that split, in order: bytes as text, labels by their names."""
     built = _built(piece.file)
-    source = built.as_data_source(split="train")  # pyright: ignore[reportCallIssue]
+    source = built.as_data_source(split=split)  # pyright: ignore[reportCallIssue]
     features: Any = built.info.features or {}
     names: Any = {
         field: feature.names

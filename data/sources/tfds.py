@@ -1,22 +1,29 @@
-"""Data sets of TensorFlow Datasets, by name: a record of the train split is a document."""
+"""Data sets of TensorFlow Datasets, by name: a record of a split is a document."""
 
 import difflib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from data import durable
 from data.cache import digest_of, local_cache, locked
 from data.errors import UserError
-from data.sources.array_record import divide_records, lacks, prepare, read_records
+from data.sources.array_record import divide_records, files_of, lacks, prepare, read_records
 from data.sources.source import Corpus, Piece, Record, Source
 
 
 class Tfds(Source):
-    """`tfds:NAME`."""
+    """`tfds:NAME`, of which the train split is read, or `tfds:NAME@SPLIT`."""
 
     has_fields = True
+
+    @property
+    def name(self) -> str:
+        return self.where.partition("@")[0]
+
+    @property
+    def split(self) -> str:
+        return self.where.partition("@")[2] or "train"
 
     def files(self, cache_dir: str, report: Callable[[str], None]) -> list[str]:
         """Those of the prepared data set, remembered so that TFDS is imported only once."""
@@ -27,17 +34,17 @@ class Tfds(Source):
                 return files
         report(f"{self.spec}: finding or preparing the data set")
         with locked(known.with_suffix(".lock"), report):
-            files = split_files(prepare_named(self.where))
+            files = files_of(prepare_named(self.name), self.split)
             durable.write(known, json.dumps(files))
         return files
 
     def divide(self, corpus: Corpus) -> list[Piece]:
         folder = os.path.dirname(corpus.files[0])
         with corpus.readable(folder):
-            return divide_records(folder)
+            return divide_records(folder, self.split)
 
     def records(self, piece: Piece, fields: Sequence[str]) -> Iterator[Record]:
-        return read_records(piece, fields)
+        return read_records(piece, fields, self.split)
 
 
 def prepare_named(name: str) -> str:
@@ -57,8 +64,3 @@ def prepare_named(name: str) -> str:
         raise lacks(f"tfds:{name}", error) from error
     prepare(builder, f"tfds:{name}")
     return str(builder.data_dir)
-
-
-def split_files(folder: str) -> list[str]:
-    """The files whose content is the data set."""
-    return sorted(str(path) for path in Path(folder).iterdir() if path.is_file())

@@ -11,9 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
-from data.sources.array_record import divide_records
+from data.sources.array_record import divide_records, files_of
 from data.sources.source import Unreadable
-from data.sources.tfds import Tfds, prepare_named, split_files
+from data.sources.tfds import Tfds, prepare_named
 
 
 class WeatherNotes(tfds.core.GeneratorBasedBuilder):
@@ -29,7 +29,10 @@ class WeatherNotes(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=features)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        return {"train": self._generate_examples()}
+        return {
+            "train": self._generate_examples(),
+            "test": iter([(0, {"note": "night", "rain": 1})]),
+        }
 
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         for i in range(20):
@@ -81,7 +84,20 @@ def test_records_come_once_and_a_bad_record_is_named(folder: str) -> None:
             assert place == len(texts)
             texts.append(text)
     assert set(texts) <= {f"day {i} \u00e4" for i in range(20)}
-    assert any(Path(file).name == "features.json" for file in split_files(folder))
+    assert any(Path(file).name == "features.json" for file in files_of(folder, "train"))
+
+
+def test_another_split_has_files_and_records_of_its_own(folder: str) -> None:
+    source = Tfds("tfds:weather_notes@test")
+    (piece,) = divide_records(folder, source.split)
+    assert [document.text for document in source.read(piece, "note")] == ["night"]
+    train, test = (set(files_of(folder, split)) for split in ("train", "test"))
+    assert {Path(file).name.split(".")[0] for file in train ^ test} == {
+        "weather_notes-train",
+        "weather_notes-test",
+    }
+    with pytest.raises(Unreadable, match="no split 'validation' but t"):
+        divide_records(folder, "validation")
 
 
 def test_wrong_fields(folder: str) -> None:
@@ -142,7 +158,7 @@ def test_a_disk_that_fills_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Path(prepare_named("weather_notes")).is_dir()
 
 
-@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "*array_record*"])
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "*train.array_record*"])
 @pytest.mark.parametrize("damage", ["empty", "cut", "noise"])
 def test_damage_is_named(folder: str, tmp_path: Path, name: str, damage: str) -> None:
     copied = Path(shutil.copytree(folder, tmp_path / "weather_notes" / "1.0.0"))
