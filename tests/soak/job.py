@@ -19,8 +19,11 @@ from etils import epath
 ROOT = Path(__file__).resolve().parent.parent.parent
 INJECT = Path(__file__).resolve().parent / "inject"
 STEPS, EVERY = 40, 5
+PRESET = os.environ.get("SOAK_PRESET", "tiny")
+"""What the jobs train: `tiny`, a decoder, or `tiny-bert`, an encoder."""
+OWN_FLAGS = {"tiny": "--model.num-kv-heads 2", "tiny-bert": "--model.dropout 0.1"}
 FLAGS = (
-    "--model.num-layers 2 --model.embed-dim 32 --model.num-heads 2 --model.num-kv-heads 2 "
+    f"--model.num-layers 2 --model.embed-dim 32 --model.num-heads 2 {OWN_FLAGS[PRESET]} "
     "--model.head-dim 16 --model.mlp-dim 64 --data.sequence-length 128 --train.batch-size 64 "
     "--train.eval-batches 2 --train.eval-every 10 --train.log-every 1 --no-tensorboard "
     f"--train.steps {STEPS} --train.checkpoint.every-steps {EVERY} --train.checkpoint.keep-latest 3"

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.soak.job import EVERY, FLAGS, INJECT, ROOT, STEPS, Layout, SoakJob, arrays, difference
+from tests.soak.job import (
+    EVERY,
+    FLAGS,
+    INJECT,
+    PRESET,
+    ROOT,
+    STEPS,
+    Layout,
+    SoakJob,
+    arrays,
+    difference,
+)
 from tests.soak.run import Outcome, start, straight
 
 B, LEFT_OUT = 8, 2
@@ -67,7 +78,7 @@ def bad_row(kind: str, policy: str) -> Callable[[Path, random.Random], Outcome]:
 def begin(harm: str, run: Path, output: Path, *words: str) -> SoakJob:
     """A run, or the rest of one, on data or hardware that err."""
     here = ["--run-dir", str(run), "--resume-or-start"]
-    program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", "tiny"]
+    program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", PRESET]
     return SoakJob([*program, *here, *FLAGS, *WORDS, *words], output)
 
 
@@ -108,7 +119,7 @@ def flipped_copy(folder: Path, chance: random.Random) -> Outcome:
     step, device = chance.randrange(1, STEPS), chance.randrange(layout.devices)
     harm = f"flip:{step}:{chance.randrange(1000)}:{device}:{chance.randrange(10**9)}"
     run, output = folder / "run", folder / "output.txt"
-    program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", "tiny"]
+    program = [sys.executable, str(INJECT / "harmed.py"), harm, "train", PRESET]
     words = ["--run-dir", str(run), *FLAGS, *mesh, *checks]
     devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}
     job = SoakJob([*program, *words], output, **devices)

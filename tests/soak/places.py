@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.soak.job import (
     EVERY,
     FLAGS,
+    PRESET,
     STEPS,
     Layout,
     SoakJob,
@@ -187,7 +188,7 @@ def network_cut(folder: Path, chance: random.Random) -> Outcome:
 def start_on(host: str, index: int, run: Path, output: Path) -> SoakJob:
     """Process `index` of two, on a host of its own."""
     resume = (run / "config.yaml").exists()
-    words = ["--run-dir", str(run), "--resume"] if resume else ["tiny", "--run-dir", str(run)]
+    words = ["--run-dir", str(run), "--resume"] if resume else [PRESET, "--run-dir", str(run)]
     settings = ["--distributed.coordinator", "10.77.0.1:8476", "--distributed.num-processes", "2"]
     settings += ["--distributed.process-id", str(index), "--distributed.start", "explicit"]
     command = [*Layout(1).command("train", *words, *FLAGS, *settings)]

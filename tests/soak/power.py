@@ -15,6 +15,7 @@ import psutil
 
 from tests.soak.job import (
     FLAGS,
+    PRESET,
     STEPS,
     Layout,
     SoakJob,
@@ -118,7 +119,7 @@ class Disk:
 
 def resume(layout: Layout, run: Path, output: Path) -> SoakJob:
     """Start the run or resume it: the same words each time, as a cluster says them."""
-    words = ["train", "tiny", "--run-dir", str(run), "--resume-or-start", *FLAGS]
+    words = ["train", PRESET, "--run-dir", str(run), "--resume-or-start", *FLAGS]
     return SoakJob(layout.command(*words), output)
 
 

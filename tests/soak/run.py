@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.cache import locked
-from tests.soak.job import FLAGS, ROOT, Layout, SoakJob, began_at, difference, newest_checkpoint
+from tests.soak.job import (
+    FLAGS,
+    PRESET,
+    ROOT,
+    Layout,
+    SoakJob,
+    began_at,
+    difference,
+    newest_checkpoint,
+)
 
 Outcome = dict[str, float | int | str]
 """`wrong`: what did not hold, empty if all did; next to it what was measured."""
@@ -47,7 +56,7 @@ def straight(layout: Layout, *words: str) -> tuple[Path, float]:
 
 def code_digest() -> str:
     """SHA-256 of what bits depend on: our code, flags, JAX, and Python with its library."""
-    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    digest = hashlib.sha256(" ".join((PRESET, *FLAGS)).encode())
     digest.update(f"{sys.version} {importlib.metadata.version('jaxlib')}".encode())
     for room in ("model", "data", "train", "launch"):
         for path in sorted((ROOT / room).rglob("*.py")):
@@ -58,7 +67,7 @@ def code_digest() -> str:
 def start(layout: Layout, run: Path, output: Path, *words: str, **variables: str) -> SoakJob:
     """Start a run, or resume it if its directory is there already."""
     here = (run / "config.yaml").exists()
-    first = ["--run-dir", str(run), "--resume"] if here else ["tiny", "--run-dir", str(run)]
+    first = ["--run-dir", str(run), "--resume"] if here else [PRESET, "--run-dir", str(run)]
     devices = {"JAX_NUM_CPU_DEVICES": str(layout.devices)}
     return SoakJob(layout.command("train", *first, *FLAGS, *words), output, **devices | variables)
 
