@@ -50,9 +50,9 @@ def check(
 ) -> list[Sizes]:
     """Sizes over width under both parametrizations, the mean of some seeds; muP is based on the
     model of `base`. It runs on the current mesh."""
-    batches = batches_of(base)
+    runs, batches = short_runs(base, widths), batches_of(base)
     means: dict[str, list[np.ndarray]] = {}
-    for kind, width, run in short_runs(base, widths):
+    for kind, width, run in runs:
         sizes = [_watched(run, batches, rate, seed) for seed in range(seeds)]
         means.setdefault(kind, []).append(np.mean(sizes, axis=0))
         report(f"{kind} of width {width}")

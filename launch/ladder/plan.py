@@ -112,7 +112,8 @@ def _sums(cells: list[Cell], hours: float | None) -> None:
         print(f"{hours:.2g} hours of steps on the devices of this machine, one cell at a time;")
         print("evaluation, saving and starting come on top")
         _text(cells)
-    print("FLOPs are of forward and backward, with causal attention counted once")
+    causal = ", with causal attention counted once" * cells[0].config.model.attended.causal
+    print(f"FLOPs are of forward and backward{causal}")
 
 
 def _text(cells: list[Cell]) -> None:

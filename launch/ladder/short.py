@@ -72,9 +72,12 @@ def batches_of(config: RunConfig) -> list[Batch]:
     ]
 
 
-def short_runs(base: RunConfig, widths: Sequence[int]) -> Iterator[tuple[str, int, ShortRun]]:
-    """`base` at every width under the standard parametrization, and then under muP."""
-    for kind in ("standard", "mup"):
-        for width in widths:
-            model = base.model.widened(width, kind)
-            yield kind, width, ShortRun(dataclasses.replace(base, model=model))
+def short_runs(base: RunConfig, widths: Sequence[int]) -> list[tuple[str, int, ShortRun]]:
+    """`base` at every width under the standard parametrization, and then under muP; ValueError for
+    a family that does not know muP."""
+    models = [
+        (k, width, base.model.widened(width, k)) for k in ("standard", "mup") for width in widths
+    ]
+    return [
+        (k, width, ShortRun(dataclasses.replace(base, model=model))) for k, width, model in models
+    ]

@@ -45,9 +45,10 @@ def check(
 ) -> list[Curve]:
     """A curve for each width under both parametrizations; muP is based on the model of `base`. It
     runs on the current mesh."""
-    batches, last = batches_of(base), max(1, base.train.steps // TAIL)
+    runs, batches = short_runs(base, widths), batches_of(base)
+    last = max(1, base.train.steps // TAIL)
     curves = []
-    for kind, width, run in short_runs(base, widths):
+    for kind, width, run in runs:
         losses = np.zeros(len(rates))
         for number, rate in enumerate(rates):
             states = (run.states(batches, rate, seed) for seed in range(seeds))

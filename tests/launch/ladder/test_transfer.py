@@ -64,6 +64,7 @@ def test_a_diverged_run_next_to_the_best_shows_no_vertex() -> None:
         ("transfer --lowest 0", "lowest=0.0 must be at least"),
         ("coordinate --seeds 0", "seeds=0 must be at least 1"),
         ("transfer tinny", "tiny"),
+        ("coordinate tiny-bert", "model.kind=encoder must say its parametrization"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
