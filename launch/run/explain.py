@@ -110,6 +110,7 @@ def _scores(model: Any, tokens: Any, *, labels: bool) -> np.ndarray:
 
 
 def _pieces(tokenizer: Tokenizer, row: np.ndarray) -> list[str]:
-    """The text of each token; of those that stand for none, their name."""
-    edges = {tokenizer.end.id: tokenizer.end.name, tokenizer.begin.id: tokenizer.begin.name}
+    """The text of each token; of those that stand for none, their name in brackets."""
+    named = (tokenizer.end, tokenizer.begin)
+    edges = {edge.id: f"[{edge.name.strip('[]<>')}]" for edge in named}
     return [edges.get(i) or tokenizer.decode_batch([[i]])[0] for i in row.tolist()]

@@ -12,6 +12,8 @@ from data import durable
 from launch.page import Markup, drawing, element, note, page, section
 from launch.run.explain import Explained
 
+VISIBLE = str.maketrans({" ": "\u2423", "\n": "\u21b5"})
+"""White space as signs, for labels."""
 MOST_LABELS = 40
 """Tokens of which each has its label in a picture."""
 
@@ -115,7 +117,7 @@ def _name(axes: Axes, pieces: list[str], *, rows: bool) -> None:
     """Label places by their tokens if they are few, else by their numbers."""
     if 0 < len(pieces) <= MOST_LABELS:
         # matplotlib takes a dollar for the beginning of a formula.
-        words = [piece.replace("$", r"\$").replace("\n", "\u21b5") for piece in pieces]
+        words = [piece.replace("$", r"\$").translate(VISIBLE) for piece in pieces]
         axes.set_xticks(range(len(words)), words, rotation=90, fontsize=7)
         if rows:
             axes.set_yticks(range(len(words)), words, fontsize=7)
