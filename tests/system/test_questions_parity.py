@@ -67,6 +67,17 @@ def test_loss_and_gradients_are_those_of_a_single_device(
         assert np.abs(grads[name] - leaf).max() <= FAR * own, name
 
 
+def test_padding_is_no_negative_of_embeddings() -> None:
+    """The second row, which does not count, is another text."""
+    rows: Any = batch_for("embedding")
+    other = rows._replace(tokens=rows.tokens.copy(), others=rows.others.copy())
+    other.tokens[1], other.others[1] = rows.tokens[0], rows.others[0]
+    with jax.set_mesh(mesh_of()):
+        model = jax.jit(lambda: Encoder(asked("embedding"), jax.random.key(0)))()
+        losses = [float(make_eval_step(TRAIN)(model, placed(b)).loss) for b in (rows, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
 def biased_encoder(config: EncoderConfig) -> Encoder:
     """An encoder that would choose the rows that pad the table, if it could."""
     model = jax.jit(lambda: Encoder(config, jax.random.key(0)), compiler_options=QUICK)()

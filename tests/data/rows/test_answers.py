@@ -34,6 +34,26 @@ def test_answers_are_found_by_their_place_in_every_window(tmp_path: Path) -> Non
     assert len(rows.show(np.arange(rows.num_rows), perfect)) == 2
 
 
+def test_a_row_with_a_part_of_an_answer_has_none(tmp_path: Path) -> None:
+    source = jsonl(
+        tmp_path / "a.jsonl",
+        {
+            "question": "who?",
+            "context": "Ann saw Bob. Then Cid saw Dan.",
+            "answers": ["Cid saw Dan"],
+        },
+    )
+    config = AnswersConfig(
+        sources=(source,), sequence_length=24, overlap=6, held_out=0.0, cache_dir=str(tmp_path)
+    )
+    rows = opened(config)
+    batch = rows.batch(np.arange(rows.num_rows))
+    held = [bytes(row[row < 256].tolist()) for row in batch.tokens]
+    assert len(held) == 3 and any(b"Cid saw Da" in row for row in held)
+    assert not any(b"Cid saw Dan" in row for row in held)
+    assert not batch.targets.any()
+
+
 def test_an_answer_has_no_space_around_it(tmp_path: Path) -> None:
     """Tokens of many vocabularies begin with the space before their word."""
     source = jsonl(

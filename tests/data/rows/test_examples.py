@@ -154,9 +154,12 @@ def test_a_split_by_hash_is_the_same_each_time(tmp_path: Path) -> None:
     assert opened(dataclasses.replace(config, held_out=0.2)).digest != train.digest
 
 
-def test_a_label_that_is_never_learnt_is_refused(tmp_path: Path, labelled: LabelledConfig) -> None:
+@pytest.mark.parametrize("labels", [(), ("down", "up", "sideways")])
+def test_a_label_that_is_never_learnt_is_refused(
+    tmp_path: Path, labelled: LabelledConfig, labels: tuple[str, ...]
+) -> None:
     other = csv(tmp_path / "other.csv", "text,label", "well,up", "so,sideways")
-    config = dataclasses.replace(labelled, held_out_sources=(other,))
+    config = dataclasses.replace(labelled, held_out_sources=(other,), labels=labels)
     message = (
         r"label 'sideways' in .*other\.csv at the row that ends in line 3 must be one of .*down"
     )

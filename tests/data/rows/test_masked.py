@@ -25,12 +25,12 @@ def rows() -> MaskedWindows:
 
 
 def test_only_chosen_places_are_asked_and_their_tokens_are_the_targets(rows: MaskedWindows) -> None:
-    indices = np.arange(100)
+    indices = np.arange(600)
     batch = rows.batch(indices)
     whole, _ = rows.windows(indices)
     begins = whole[:, :-1] == -1
     K = CONFIG.masked_places
-    assert batch.places.shape == (100, K) and K == 10
+    assert batch.places.shape == (600, K) and K == 10
     chosen = np.take_along_axis(whole[:, :-1], batch.places, 1)
     assert (chosen == batch.targets)[batch.weights > 0].all()
     assert not np.take_along_axis(begins, batch.places, 1)[batch.weights > 0].any()
@@ -73,6 +73,8 @@ def test_each_epoch_draws_anew_and_any_process_alike(rows: MaskedWindows) -> Non
 def test_another_seed_hides_others_and_has_another_digest(rows: MaskedWindows) -> None:
     other = rows_of(dataclasses.replace(CONFIG, seed=4))
     assert other.digest != rows.digest
+    tokens, begins = np.arange(64), np.zeros(64, bool)
+    assert (other.hide(tokens, begins, 0).places != rows.hide(tokens, begins, 0).places).any()
     assert rows_of(dataclasses.replace(CONFIG, masked_share=0.3)).digest != rows.digest
 
 
