@@ -104,7 +104,7 @@ def test_all_parts_but_startup_print_times_and_ratios(
     assert results["machine"]["jax"] == jax.__version__
     assert results["step"]["ratio"]["of_medians"] > 0 and results["step"]["bar"] == step.BAR
     flops = {name: row["mflop"] for name, row in results["encoder"].items() if name != "bar"}
-    assert len(flops) == 4 and flops["encoder"] == flops["encoder, dropout 0.1"] > 0
+    assert len(flops) == 5 and flops["encoder"] == flops["encoder, dropout 0.1"] > 0
     assert results["fit"]["fit"]["median_ms"] > 0 and results["fit"]["bare"]["min_ms"] > 0
     assert results["input"]["M tokens/s, 8 rows of 16"] > 0
     assert results["saving"]["ratio"] > 0 and results["saving"]["bar"] == saving.BAR
