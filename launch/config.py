@@ -81,6 +81,9 @@ class RunConfig:
     """What it is trained on."""
     train: TrainConfig
     """Length, batch, optimizer, evaluation and checkpoints."""
+    start_from: str | None = None
+    """Weights to begin with in place of fresh ones: `hf:DIRECTORY`, with config.json and
+    safetensors as `transformers` writes them. A head that they do not have is fresh."""
     mesh: MeshConfig = field(default_factory=MeshConfig, metadata=FREE)
     """The devices."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig, metadata=FREE)

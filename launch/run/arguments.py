@@ -43,6 +43,13 @@ class DirectoryOptions(StartOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PretrainedOptions:
+    """Weights that decide the architecture."""
+
+    start_from: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions(DirectoryOptions):
     """Train a preset; each field of its config can be changed by a flag."""
 
@@ -67,7 +74,13 @@ def train_options(arguments: list[str]) -> TrainOptions:
     name, flags = split_preset(arguments)
     prog = f"meshloom train {name or 'PRESET'}"
     start = parse_known(DirectoryOptions, flags, prog=prog)
-    config = starting_config(name, start, "train") or _of_directory(start, wants_help(flags))
+    config = starting_config(name, start, "train")
+    spec = parse_known(PretrainedOptions, flags, prog=prog).start_from
+    if spec is not None and not start.resume:
+        from launch.pretrained.adopt import adopt
+
+        config = adopt(spec, config)
+    config = config or _of_directory(start, wants_help(flags))
     return parse(
         TrainOptions,
         flags,

@@ -1,5 +1,4 @@
-"""A run, put together and run: what is asked, the data, the start, the program, the directory; then
-the steps, from a checkpoint again after each rollback."""
+"""A run, put together and run: what is asked, data, start, program, directory; then the steps."""
 
 import functools
 import time
@@ -21,6 +20,7 @@ from launch.run.directory import RunDirectory
 from launch.run.report import Report
 from launch.run.resume import (
     StartingPoint,
+    beginning,
     initial_state,
     latest,
     require_same_rows,
@@ -128,6 +128,7 @@ def _assemble(
     build.require_checks(train, deterministic=config.deterministic)
     if resumed:
         require_same_run(resumed, config)
+    start = StartingPoint(train.batch_size) if resumed else beginning(config)
 
     # The data.
     rows = data.open_rows("train", report=report.say)
@@ -137,7 +138,6 @@ def _assemble(
 
     # The start.
     phases.enter("restore" if resumed else "start")
-    start = StartingPoint(train.batch_size)
     if resumed:
         directory = RunDirectory.at(resumed).checkpoints
         checkpointer = Checkpointer(directory, train.checkpoint, key=signing_key())

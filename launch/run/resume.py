@@ -1,5 +1,6 @@
 """What a resumed run continues from; all of it is checked before anything is written."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -14,6 +16,8 @@ from data.config import DataKind
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig, load_dict, require_resumable, to_dict
+from launch.pretrained.checkpoint import Pretrained, match, open_pretrained
+from launch.pretrained.load import load_weights
 from launch.process.distributed import from_first_process
 from launch.run import build
 from launch.run.course import Course
@@ -40,6 +44,8 @@ class StartingPoint(NamedTuple):
     """What `train.bad_numbers.Guard` keeps."""
     course: Course = Course()
     """What was left out of the data before it."""
+    pretrained: Pretrained | None = None
+    """The weights of the beginning, if they are not fresh."""
 
     def end(self, train: TrainConfig) -> int:
         """Rows of the whole run."""
@@ -76,6 +82,16 @@ def require_steps(config: RunConfig, start: StartingPoint) -> None:
     )
 
 
+def beginning(config: RunConfig) -> StartingPoint:
+    """Where a run starts that has no checkpoint; ValueError for pretrained weights that are not
+    those of its model."""
+    pretrained = None
+    if config.start_from is not None:
+        pretrained = open_pretrained(config.start_from)
+        match(pretrained, config.model)
+    return StartingPoint(config.train.batch_size, pretrained=pretrained)
+
+
 def latest(
     checkpointer: Checkpointer, config: RunConfig, rows: Rows, say: Callable[[str], None]
 ) -> StartingPoint:
@@ -87,7 +103,7 @@ def latest(
     """
     step, bad = _newest_good(checkpointer, say)
     if step is None:
-        return StartingPoint(config.train.batch_size)
+        return beginning(config)
     meta = checkpointer.read_meta(step)
     require_rows(rows, config.data, meta, f"step {step} of {checkpointer.directory}")
     for other, faults in bad.items():
@@ -150,9 +166,11 @@ def initial_state(
     train: TrainConfig,
     say: Callable[[str], None],
 ) -> TrainState:
-    """The state to start with: fresh, or as the checkpoint has it."""
+    """The state to start with: fresh, with pretrained weights if the run begins with those, or as
+    the checkpoint has it."""
     if not start.saved:
-        return build.make_fresh_state(fresh)
+        state = build.make_fresh_state(fresh)
+        return state if start.pretrained is None else started(state, start.pretrained, say)
     state = checkpointer.restore(jax.eval_shape(fresh), start.place.step)
     say(f"resuming from step {start.place.step}, after {start.place.examples:,} rows")
     if start.changed:
@@ -166,6 +184,14 @@ def initial_state(
     if last == start.place.step:
         say("nothing is left to train, as all its steps are done; try a larger --train.steps")
     return state
+
+
+def started(state: TrainState, pretrained: Pretrained, say: Callable[[str], None]) -> TrainState:
+    """A fresh state with pretrained weights, of which the moving average is a copy, if there is
+    one."""
+    model = load_weights(state.model, pretrained, say)
+    average = None if state.average is None else jax.tree.map(jnp.copy, model)
+    return dataclasses.replace(state, model=model, average=average)
 
 
 def require_same_run(run_dir: Path, config: RunConfig) -> None:

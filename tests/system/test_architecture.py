@@ -28,6 +28,7 @@ FLOORS = (
     ("commands",),
     ("cluster", "ladder", "plan"),
     ("run",),
+    ("pretrained",),
     ("process",),
     ("presets",),
     ("config",),

@@ -1,0 +1,246 @@
+"""A pretrained checkpoint: its architecture, its tensors, and what each weight of ours is called
+there."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data.errors import UserError
+from launch.pretrained.safetensors import open_folder
+from launch.pretrained.tensors import Tensor, Tensors
+from model.families.family import FamilyConfig
+from model.head_config import HeadConfig
+from model.published import PUBLISHED
+from model.published.fields import Fields
+from model.published.names import Name, Published
+from model.weights import Weight, weights_of
+
+LISTED = 10
+"""Names in a message."""
+FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_multiple"}
+"""Fields of a model that its weights do not decide."""
+POOLINGS = {"cls": "first", "mean": "mean"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A checkpoint that is opened but not read."""
+
+    path: Path
+    published: Published
+    model: Any
+    """Its architecture, with the head that it was published with."""
+    tensors: Tensors
+    digest: str
+    """Of its config and of the headers of its files: what it is, not every byte."""
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """Its tokenizer, if one lies with it."""
+        for name in ("tokenizer.json", "tokenizer.model"):
+            if (self.path / name).is_file():
+                return self.path / name
+        return None
+
+
+def open_pretrained(spec: str) -> Pretrained:
+    """The checkpoint of a spec such as `hf:DIR`; ValueError if there is none, or of an architecture
+    that is not ours."""
+    kind, _, where = spec.partition(":")
+    if kind != "hf" or not where:
+        raise UserError(
+            f"start_from={spec!r} must be hf:DIRECTORY, because weights are read from there; try "
+            "hf: and the folder that has config.json and model.safetensors"
+        )
+    folder = Path(where).expanduser()
+    fields = _fields(folder)
+    model_type = fields.get("model_type", "")
+    if (published := PUBLISHED.get(model_type)) is None:
+        raise UserError(
+            f"{fields.path}: model_type={model_type!r} must be one of {', '.join(PUBLISHED)}, "
+            "because these have their names here; try a checkpoint of one of them"
+        )
+    model = published.config_of(fields)
+    head = _head(published, fields, model)
+    fields.require_all_read(published.neutral)
+    tensors = open_folder(folder)
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape} {tensor.offset}".encode())
+    return Pretrained(
+        path=folder,
+        published=published,
+        model=replace(model, head=head),
+        tensors=tensors,
+        digest=digest.hexdigest(),
+    )
+
+
+def _fields(folder: Path) -> Fields:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"start_from=hf:{folder} must be a folder with a config.json, because that says what "
+            "the weights are of, but there is none; try the folder that was downloaded"
+        )
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} must be JSON, but it is not ({error}); fetch it again") from error
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path} must be a JSON object of fields; fetch it again")
+    return Fields(values, str(path))
+
+
+def _head(published: Published, fields: Fields, model: Any) -> HeadConfig:
+    kind: Any = published.head_kind(fields.get("architectures", []))
+    if kind not in ("labels", "tags"):
+        return (
+            HeadConfig(kind=kind, pooling="mean") if kind == "embedding" else HeadConfig(kind=kind)
+        )
+    labels = fields.get("num_labels", len(fields.get("id2label", {})) or 2)
+    transform: Any = "none" if kind == "tags" else published.label_transform
+    pooling: Any = fields.choose("classifier_pooling", POOLINGS, "cls")
+    pooling = "last" if model.kind == "decoder" else pooling
+    return HeadConfig(kind=kind, outputs=labels, transform=transform, pooling=pooling)
+
+
+class Place(NamedTuple):
+    """Where a weight of ours comes from."""
+
+    weight: Weight
+    name: Name
+    inputs_first: bool
+    tensors: tuple[Tensor, ...]
+    """Of each layer, or the only one."""
+
+
+class Matched(NamedTuple):
+    """The weights of a model and the tensors of a checkpoint, put together."""
+
+    places: dict[str, Place]
+    fresh: list[str]
+    """Weights of ours that the checkpoint does not have, all of the head."""
+    left: list[str]
+    """Tensors of the checkpoint's own head, which the model has no use for."""
+
+
+def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
+    """Where each weight of `model` comes from.
+
+    Raises ValueError for a model of another architecture, for weights that are missing, unless they
+    are a head's, and for tensors that nothing names.
+    """
+    _require_architecture(pretrained, model)
+    published, names = pretrained.published, pretrained.published.names_of(model)
+    places: dict[str, Place] = {}
+    fresh, missing = [], []
+    used: set[str] = set()
+    for weight in weights_of(model):
+        listed = [_tensor(pretrained, each) for each in theirs(weight, names, model.depth)]
+        used.update(tensor.name for tensor in listed if tensor is not None)
+        name = named(weight, names)
+        if name is not None and all(tensor is not None for tensor in listed):
+            whole = tuple(tensor for tensor in listed if tensor is not None)
+            places[weight.name] = Place(weight, name, published.inputs_first, whole)
+        elif weight.name.startswith("task_head/"):
+            fresh.append(weight.name)
+        else:
+            missing.append(weight.name)
+    if missing:
+        raise UserError(_missing(pretrained, model, missing, names))
+    rest = sorted(pretrained.tensors.keys() - used)
+    heads = {name.theirs for each in published.heads.values() for name in each}
+    left = [name for name in rest if name in heads or name.removeprefix(published.prefix) in heads]
+    unused = [re.compile(pattern) for pattern in published.unused]
+    extra = [n for n in rest if n not in left and not any(p.fullmatch(n) for p in unused)]
+    if extra:
+        raise UserError(
+            f"{pretrained.path} must hold no tensors but those of the model, because one that is "
+            f"left out would change what it computes, but {len(extra):,} have no name here: "
+            f"{', '.join(extra[:LISTED])}; try the checkpoint of another model"
+        )
+    for place in places.values():
+        _require_shapes(place, model)
+    return Matched(places, fresh, left)
+
+
+def named(weight: Weight, names: Mapping[str, Name]) -> Name | None:
+    """The row of the table for a weight; a layer next to the stack has the stack's."""
+    own = weight.name
+    return names.get("blocks/" + own.partition("/")[2] if own.startswith("first/") else own)
+
+
+def theirs(weight: Weight, names: Mapping[str, Name], depth: int) -> Iterator[str]:
+    """The names of the tensors that hold a weight: of each layer of a stack, or one."""
+    if (name := named(weight, names)) is None:
+        return
+    if weight.stacked:
+        # A layer next to the stack is the first.
+        yield from (name.theirs.format(n) for n in range(depth - weight.layers, depth))
+    else:
+        yield name.theirs.format(0)
+
+
+def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
+    tensors, prefix = pretrained.tensors, pretrained.published.prefix
+    return tensors.get(prefix + name) or tensors.get(name) or tensors.get(name.removeprefix(prefix))
+
+
+def _require_architecture(pretrained: Pretrained, model: FamilyConfig) -> None:
+    published, ours = vars(pretrained.model), vars(model)
+    free = FREE if pretrained.model.last_position is not None else FREE | {"max_length"}
+    for name, value in published.items():
+        if name not in free and ours.get(name) != value:
+            raise UserError(
+                f"model.{name}={ours.get(name)} must be {value}, because {pretrained.path} has "
+                f"weights of that architecture; try without --model.{name.replace('_', '-')}"
+            )
+
+
+def _missing(
+    pretrained: Pretrained, model: Any, missing: list[str], names: Mapping[str, Name]
+) -> str:
+    listed = {weight.name: weight for weight in weights_of(model)}
+    absent = [
+        each
+        for name in missing
+        for each in list(theirs(listed[name], names, model.depth)) or [name]
+        if _tensor(pretrained, each) is None
+    ]
+    return (
+        f"{pretrained.path} must hold every weight of the model, because none is made up, but "
+        f"{len(absent):,} tensors are missing: {', '.join(absent[:LISTED])}; it has "
+        f"{len(pretrained.tensors):,} others, such as "
+        f"{', '.join(sorted(pretrained.tensors)[:3])}; try the checkpoint of another model"
+    )
+
+
+def _require_shapes(place: Place, model: Any) -> None:
+    wanted = their_shape(place.weight, place.name, model, inputs_first=place.inputs_first)
+    for tensor in place.tensors:
+        if tensor.shape != wanted:
+            raise UserError(
+                f"{tensor.path}: {tensor.name} must have the shape {wanted}, because the model's "
+                f"config.json says so, but it has {tensor.shape}; try the config that came with "
+                "the weights"
+            )
+
+
+def their_shape(weight: Weight, name: Name, model: Any, *, inputs_first: bool) -> tuple[int, ...]:
+    """The shape of the tensor that holds a weight: padding of the vocabulary is ours alone."""
+    rows = [
+        model.vocab_size if axis == "vocab" else size
+        for axis, size in zip(weight.logical, weight.shape, strict=True)
+    ]
+    if weight.is_table:
+        return tuple(rows)
+    if not weight.is_matrix:
+        return (math.prod(rows) * name.parts,)
+    ins, outs = weight.channels(weight.fan_in), weight.channels(weight.fan_out) * name.parts
+    return (ins, outs) if inputs_first else (outs, ins)

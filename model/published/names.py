@@ -1,0 +1,86 @@
+"""How a kind of published model is configured, and what it calls the weights of a family.
+
+A table of names serves import and export. How a matrix lies in a file follows from the dimensions
+that its declaration sums over and produces.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from data.errors import UserError
+from model.families.family import FamilyConfig
+from model.published.fields import Fields
+
+
+class Name(NamedTuple):
+    """A weight of ours and the tensor that holds it."""
+
+    ours: str
+    """As in `model.weights.Weight.name`."""
+    theirs: str
+    """With {} for the number of the layer."""
+    part: int = 0
+    parts: int = 1
+    """Of a tensor that holds several weights with equal outputs, one after the other: how many,
+    and which of them this is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A kind of published model."""
+
+    config_of: Callable[[Fields], FamilyConfig]
+    """The architecture that a config.json describes, with the head `language`; ValueError for one
+    that the family does not have."""
+    fields_of: Callable[[Any], dict[str, Any]]
+    """What config.json says of an architecture; ValueError for one that it cannot say."""
+    classes: Mapping[str, str]
+    """Class in `transformers` by the kind of head."""
+    names: tuple[Name, ...]
+    """Of all weights but a head's."""
+    heads: Mapping[str, tuple[Name, ...]] = field(default_factory=dict)
+    """Of a head's weights, by its kind."""
+    prefix: str = ""
+    """What may stand before names of weights that are not a head's: checkpoints without a head
+    leave it out."""
+    inputs_first: bool = False
+    """Whether matrices lie as [inputs, outputs], as in GPT-2; else they are [outputs, inputs]."""
+    label_transform: str = "none"
+    """`model.head_config.HeadConfig.transform` before labels."""
+    unused: tuple[str, ...] = ()
+    """Regular expressions of tensors without a meaning of their own: buffers, second copies."""
+    neutral: tuple[str, ...] = ()
+    """Fields of config.json that do not change what an evaluation computes."""
+
+    def names_of(self, config: Any) -> Mapping[str, Name]:
+        """The names of the weights of a model, with its head, by ours."""
+        listed = (*self.names, *self.heads.get(config.head.kind, ()))
+        return {name.ours: name for name in listed}
+
+    def head_kind(self, classes: list[str]) -> str:
+        """The kind of head of a model of these classes; `language` if none says another."""
+        kinds = {name: kind for kind, name in self.classes.items()}
+        return next((kinds[name] for name in classes if name in kinds), "language")
+
+
+def require_as(config: Any, model_type: str, **wanted: Any) -> None:
+    """Raise ValueError for a field of another value than these, which all models of a type have."""
+    for name, value in wanted.items():
+        if (own := getattr(config, name)) != value:
+            raise UserError(
+                f"model.{name}={own} must be {value}, because config.json of a {model_type} cannot "
+                "say anything else; try another --model-type"
+            )
+
+
+def pairs(ours: str, theirs: str) -> Iterator[Name]:
+    """A norm's scale and bias."""
+    yield Name(f"{ours}/scale", f"{theirs}.weight")
+    yield Name(f"{ours}/bias", f"{theirs}.bias")
+
+
+def dense(ours: str, letter: str, theirs: str, part: int = 0, parts: int = 1) -> Iterator[Name]:
+    """A matrix w_LETTER and its bias b_LETTER."""
+    yield Name(f"{ours}/w_{letter}", f"{theirs}.weight", part, parts)
+    yield Name(f"{ours}/b_{letter}", f"{theirs}.bias", part, parts)

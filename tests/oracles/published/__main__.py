@@ -1,0 +1,94 @@
+"""Write the goldens of `tests.oracles.published`: what `transformers` says of small random models.
+
+It needs torch, transformers and NumPy alone: `python tests/oracles/published/__main__.py`, made
+with torch 2.13.0 and transformers 5.24.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers as hf
+
+HERE = Path(__file__).parent
+SMALL = {
+    "vocab_size": 67,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+GPT2 = {
+    "vocab_size": 67,
+    "n_embd": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 40,
+}
+MODELS = {
+    "llama2": hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL, num_key_value_heads=2)),
+    "llama3": hf.LlamaForCausalLM(
+        hf.LlamaConfig(**SMALL, num_key_value_heads=2, rope_parameters=LLAMA3)
+    ),
+    "smollm2": hf.LlamaForCausalLM(
+        hf.LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=True)
+    ),
+    "mistral": hf.MistralForCausalLM(
+        hf.MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=7)
+    ),
+    "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2)),
+    "bert": hf.BertForMaskedLM(hf.BertConfig(**SMALL)),
+    "bert-labels": hf.BertForSequenceClassification(hf.BertConfig(**SMALL, num_labels=5)),
+    "bert-tags": hf.BertForTokenClassification(hf.BertConfig(**SMALL, num_labels=5)),
+    "roberta": hf.RobertaForMaskedLM(hf.RobertaConfig(**SMALL, type_vocab_size=1)),
+    "roberta-labels": hf.RobertaForSequenceClassification(
+        hf.RobertaConfig(**SMALL, type_vocab_size=1, num_labels=4)
+    ),
+    "modernbert": hf.ModernBertForMaskedLM(
+        hf.ModernBertConfig(**SMALL, local_attention=8, pad_token_id=0, attn_implementation="eager")
+    ),
+}
+TOKENS = 20
+
+
+def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A weight of that name: normal, and near 1 for the scales of norms."""
+    values = 0.2 * np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+    scale = len(shape) == 1 and name.endswith("weight")
+    return (values + scale).astype(np.float32)
+
+
+def main() -> None:
+    scores, listed = {}, {}
+    for kind, model in MODELS.items():
+        shapes = {n: list(v.shape) for n, v in model.state_dict().items()}
+        tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+        shapes = {n: s for n, s in shapes.items() if n not in tied and "position_ids" not in n}
+        state = {n: torch.tensor(drawn(n, tuple(s))) for n, s in shapes.items()}
+        left = model.load_state_dict(state, strict=False)
+        assert set(left.missing_keys) <= tied | {"position_ids"} and not left.unexpected_keys, left
+        model.tie_weights()
+        tokens = torch.tensor(np.random.default_rng(0).integers(3, 67, (2, TOKENS)))
+        with torch.no_grad():
+            scores[kind] = model.double().eval()(tokens).logits.float().numpy()
+        config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+        listed[kind] = {"config": config, "shapes": shapes}
+        print(kind, scores[kind].shape, len(shapes), sorted(tied))
+    np.savez_compressed(HERE / "scores.npz", **scores)
+    text = json.dumps(listed, default=str, separators=(",", ":"), sort_keys=True)
+    (HERE / "models.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
