@@ -8,17 +8,28 @@ from typing import Any
 from data.errors import UserError
 from launch.config import RunConfig
 from launch.presets.preset import preset
-from launch.pretrained.checkpoint import Pretrained, open_pretrained
+from launch.pretrained.checkpoint import Pretrained, open_pretrained, usual_head
 
-BASES = {"decoder": "tiny", "encoder": "tiny-bert"}
-"""The preset whose data and training a checkpoint has if none is named, by its family."""
-OURS = ("dtype", "remat", "attention", "head")
+BASES = {
+    "decoder": "tiny",
+    "encoder": "tiny-bert",
+    "labels": "tiny-labels",
+    "tags": "tiny-tags",
+    "span": "tiny-answers",
+    "embedding": "tiny-embedding",
+}
+"""The preset whose data and training a checkpoint has if none is named: by its head, or by its
+family where that is of language."""
+LENGTH = 512
+"""Places of a row at most, if no preset says."""
+OURS = ("dtype", "remat", "attention")
 """Fields of a model that a preset decides."""
 
 
 def adopt(spec: str, config: RunConfig | None) -> RunConfig:
     """The config with the architecture and the tokenizer of a checkpoint in place of its own, and
-    its own head; of the checkpoint's family with its own head if there is no config.
+    a head that answers the same as its own, pooled as models of that kind are; without a config,
+    that of the checkpoint's own head.
 
     Raises ValueError as `open_pretrained`, and for a config of another family.
     """
@@ -26,15 +37,20 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
     model = pretrained.model
     if config is None:
         name = Path(spec.partition(":")[2]).resolve().name
-        config = dataclasses.replace(preset(BASES[model.kind]), preset=name)
+        kind = model.kind if model.head.kind == "language" else model.head.kind
+        config = dataclasses.replace(preset(BASES[kind]), preset=name)
+        data = dataclasses.replace(config.data, sequence_length=min(LENGTH, model.max_length))
+        config = dataclasses.replace(config, data=data)
     elif config.model.kind != model.kind:
         raise UserError(
             f"start_from={spec} must be of the family {config.model.kind}, because the preset "
             f"{config.preset} trains that, but it is of {model.kind}; try another preset, or none"
         )
     else:
-        own = {name: getattr(config.model, name) for name in OURS}
-        model = dataclasses.replace(model, **own)
+        asked: Any = config.model
+        own = {name: getattr(asked, name) for name in OURS}
+        head = usual_head(pretrained.published, model, asked.head)
+        model = dataclasses.replace(model, **own, head=head)
     data = _with_tokenizer(config.data, pretrained)
     return dataclasses.replace(config, model=model, data=data, start_from=spec)
 

@@ -36,6 +36,8 @@ class Pretrained:
     model: Any
     """Its architecture, with the head that it was published with."""
     tensors: Tensors
+    labels: tuple[str, ...]
+    """What its labels or tags are called; empty without any."""
     digest: str
     """Of its config and of the headers of its files: what it is, not every byte."""
 
@@ -63,10 +65,14 @@ def open_pretrained(spec: str) -> Pretrained:
     if (published := PUBLISHED.get(model_type)) is None:
         raise UserError(
             f"{fields.path}: model_type={model_type!r} must be one of {', '.join(PUBLISHED)}, "
-            "because these have their names here; try a checkpoint of one of them"
+            "because these have their names here; try a checkpoint of one of them, or writing it "
+            "into that file if it is one"
         )
     model = published.config_of(fields)
     head = _head(published, fields, model)
+    labels = tuple(map(str, fields.get("id2label", {}).values()))
+    if len(labels) != head.outputs:
+        labels = tuple(f"LABEL_{number}" for number in range(head.outputs))
     fields.require_all_read(published.neutral)
     tensors = open_folder(folder)
     digest = hashlib.sha256((folder / "config.json").read_bytes())
@@ -77,6 +83,7 @@ def open_pretrained(spec: str) -> Pretrained:
         published=published,
         model=replace(model, head=head),
         tensors=tensors,
+        labels=labels,
         digest=digest.hexdigest(),
     )
 
@@ -99,18 +106,25 @@ def _fields(folder: Path) -> Fields:
 
 def _head(published: Published, fields: Fields, model: Any) -> HeadConfig:
     kind: Any = published.head_kind(fields.get("architectures", []))
-    if kind not in ("labels", "tags"):
-        return (
-            HeadConfig(kind=kind, pooling="mean") if kind == "embedding" else HeadConfig(kind=kind)
-        )
-    labels = fields.get("num_labels", len(fields.get("id2label", {})) or 2)
-    transform: Any = "none" if kind == "tags" else published.label_transform
     pooling: Any = fields.choose("classifier_pooling", POOLINGS, "cls")
-    pooling = "last" if model.kind == "decoder" else pooling
-    return HeadConfig(kind=kind, outputs=labels, transform=transform, pooling=pooling)
+    counted = kind in ("labels", "tags")
+    outputs = fields.get("num_labels", len(fields.get("id2label", {})) or 2) if counted else 0
+    head = usual_head(published, model, HeadConfig(kind=kind, outputs=outputs))
+    return replace(head, pooling=pooling) if pooling != "first" and kind == "labels" else head
 
 
-class Place(NamedTuple):
+def usual_head(published: Published, model: Any, head: HeadConfig) -> HeadConfig:
+    """The head as models of that kind have it: pooled and transformed their way."""
+    if head.kind == "embedding":
+        return replace(head, pooling="mean")
+    if head.kind != "labels":
+        return replace(head, pooling="first", transform="none")
+    transform: Any = published.label_transform
+    pooling = "last" if model.kind == "decoder" else "first"
+    return replace(head, pooling=pooling, transform=transform)
+
+
+class TensorPlace(NamedTuple):
     """Where a weight of ours comes from."""
 
     weight: Weight
@@ -123,11 +137,11 @@ class Place(NamedTuple):
 class Matched(NamedTuple):
     """The weights of a model and the tensors of a checkpoint, put together."""
 
-    places: dict[str, Place]
+    places: dict[str, TensorPlace]
     fresh: list[str]
     """Weights of ours that the checkpoint does not have, all of the head."""
     left: list[str]
-    """Tensors of the checkpoint's own head, which the model has no use for."""
+    """Tensors of a head that the model has no use for."""
 
 
 def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
@@ -138,7 +152,7 @@ def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
     """
     _require_architecture(pretrained, model)
     published, names = pretrained.published, pretrained.published.names_of(model)
-    places: dict[str, Place] = {}
+    places: dict[str, TensorPlace] = {}
     fresh, missing = [], []
     used: set[str] = set()
     for weight in weights_of(model):
@@ -147,7 +161,7 @@ def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
         name = named(weight, names)
         if name is not None and all(tensor is not None for tensor in listed):
             whole = tuple(tensor for tensor in listed if tensor is not None)
-            places[weight.name] = Place(weight, name, published.inputs_first, whole)
+            places[weight.name] = TensorPlace(weight, name, published.inputs_first, whole)
         elif weight.name.startswith("task_head/"):
             fresh.append(weight.name)
         else:
@@ -156,7 +170,8 @@ def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
         raise UserError(_missing(pretrained, model, missing, names))
     rest = sorted(pretrained.tensors.keys() - used)
     heads = {name.theirs for each in published.heads.values() for name in each}
-    left = [name for name in rest if name in heads or name.removeprefix(published.prefix) in heads]
+    prefix = published.prefix
+    left = [n for n in rest if heads & {n, prefix + n, n.removeprefix(prefix)}]
     unused = [re.compile(pattern) for pattern in published.unused]
     extra = [n for n in rest if n not in left and not any(p.fullmatch(n) for p in unused)]
     if extra:
@@ -221,7 +236,7 @@ def _missing(
     )
 
 
-def _require_shapes(place: Place, model: Any) -> None:
+def _require_shapes(place: TensorPlace, model: Any) -> None:
     wanted = their_shape(place.weight, place.name, model, inputs_first=place.inputs_first)
     for tensor in place.tensors:
         if tensor.shape != wanted:

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from jax.experimental import multihost_utils
 
 from data import durable
 from data.errors import UserError
-from launch.pretrained.checkpoint import named, their_shape, theirs
-from launch.pretrained.safetensors import INDEX, TYPES, WHOLE, Entry, write_file
+from launch.pretrained.checkpoint import named, their_shape, theirs, usual_head
+from launch.pretrained.safetensors import INDEX, TYPES, WHOLE, WrittenArray, write_file
 from model.published import PUBLISHED
 from model.published.names import Name, Published
 from model.weights import Weight, weights_of
@@ -30,7 +30,7 @@ COMPANIONS = (
 """Files next to a tokenizer that belong to it."""
 
 
-class Piece(NamedTuple):
+class TensorPart(NamedTuple):
     """A weight of ours, of one layer, in a tensor of theirs."""
 
     weight: Weight
@@ -40,23 +40,35 @@ class Piece(NamedTuple):
 
 
 def export_weights(
-    model: Any, folder: Path, model_type: str, dtype: str, *, largest: int = LARGEST_SHARD
+    model: Any,
+    folder: Path,
+    model_type: str,
+    dtype: str,
+    *,
+    labels: Sequence[str] = (),
+    largest: int = LARGEST_SHARD,
 ) -> dict[str, Any]:
-    """Write the weights and the config.json of a model; returns the config. All processes take
-    part, and the first writes. Raises ValueError for an architecture that `model_type` cannot say,
-    and for weights that are too large for the type."""
+    """Write the weights and the config.json of a model; returns the config.
+
+    All processes take part, and the first writes; `labels` names labels or tags. Raises ValueError
+    for an architecture that `model_type` cannot say, and for weights that are too large for the
+    type.
+    """
     config, published = model.config, PUBLISHED[model_type]
     fields = config_json(config, model_type, dtype)
+    if config.head.outputs and labels:
+        fields["id2label"] = {str(number): name for number, name in enumerate(labels)}
+        fields["label2id"] = {name: number for number, name in enumerate(labels)}
     pieces = pieces_of(config, published)
     entries = [
-        Entry(name, TYPES[DTYPES[dtype]], _shape(own, config, published))
+        WrittenArray(name, TYPES[DTYPES[dtype]], _shape(own, config, published))
         for name, own in pieces.items()
     ]
     arrays = _arrays(model)
     shards = shards_of(entries, largest)
     names = _file_names(len(shards))
 
-    def array_of(entry: Entry) -> np.ndarray:
+    def array_of(entry: WrittenArray) -> np.ndarray:
         parts = [_part(arrays, piece, entry, published) for piece in pieces[entry.name]]
         whole = np.concatenate(parts, axis=_part_axis(published, entry)) if parts[1:] else parts[0]
         with np.errstate(over="ignore"):
@@ -96,6 +108,15 @@ def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
             f"model.head.kind={kind} must be one of {', '.join(published.classes)} for "
             f"{model_type}, because `transformers` has no such head for it; try another model type"
         )
+    usual = usual_head(published, config, config.head)
+    for name in ("pooling", "transform"):
+        own, wanted = getattr(config.head, name), getattr(usual, name)
+        if own != wanted:
+            raise UserError(
+                f"model.head.{name}={own} must be {wanted} for {model_type}, because its class "
+                f"{published.classes[kind]} computes that; try training with "
+                f"--model.head.{name} {wanted}"
+            )
     labels = {"num_labels": config.head.outputs} if config.head.outputs else {}
     return {
         "architectures": [published.classes[kind]],
@@ -107,14 +128,14 @@ def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
     }
 
 
-def pieces_of(config: Any, published: Published) -> dict[str, list[Piece]]:
+def pieces_of(config: Any, published: Published) -> dict[str, list[TensorPart]]:
     """What each tensor of theirs consists of, in the order of its parts.
 
     Raises ValueError for a weight that has no name there.
     """
     names = published.names_of(config)
     heads = {name.theirs for own in published.heads.values() for name in own}
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[str, list[TensorPart]] = {}
     for weight in weights_of(config):
         name = named(weight, names)
         if name is None:
@@ -125,14 +146,14 @@ def pieces_of(config: Any, published: Published) -> dict[str, list[Piece]]:
         for layer, theirs_name in enumerate(theirs(weight, names, config.depth)):
             bare = config.head.kind == "embedding"
             prefix = "" if name.theirs in heads or bare else published.prefix
-            piece = Piece(weight, name, layer if weight.stacked else None)
+            piece = TensorPart(weight, name, layer if weight.stacked else None)
             pieces.setdefault(prefix + theirs_name, []).append(piece)
     return {n: sorted(own, key=lambda p: p.name.part) for n, own in sorted(pieces.items())}
 
 
-def shards_of(entries: list[Entry], largest: int) -> list[list[Entry]]:
+def shards_of(entries: list[WrittenArray], largest: int) -> list[list[WrittenArray]]:
     """The arrays in their order, in files of at most so many bytes unless one alone has more."""
-    shards: list[list[Entry]] = [[]]
+    shards: list[list[WrittenArray]] = [[]]
     room = largest
     for entry in entries:
         if entry.size > room and shards[-1]:
@@ -170,8 +191,8 @@ def _arrays(model: Any) -> Mapping[str, Callable[[int | None], np.ndarray]]:
 
 def _part(
     arrays: Mapping[str, Callable[[int | None], np.ndarray]],
-    piece: Piece,
-    entry: Entry,
+    piece: TensorPart,
+    entry: WrittenArray,
     published: Published,
 ) -> np.ndarray:
     """A weight as theirs has it: its matrix turned, its dimensions flat, its padding cut."""
@@ -185,11 +206,11 @@ def _part(
     return matrix if published.inputs_first else matrix.T
 
 
-def _part_axis(published: Published, entry: Entry) -> int:
+def _part_axis(published: Published, entry: WrittenArray) -> int:
     return 1 if published.inputs_first and len(entry.shape) == 2 else 0
 
 
-def _shape(own: list[Piece], config: Any, published: Published) -> tuple[int, ...]:
+def _shape(own: list[TensorPart], config: Any, published: Published) -> tuple[int, ...]:
     first = own[0]
     return their_shape(first.weight, first.name, config, inputs_first=published.inputs_first)
 

@@ -1,17 +1,28 @@
 """Pretrained weights onto a mesh: each device reads the bytes that its shard consists of."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from data.errors import UserError
-from launch.pretrained.checkpoint import Matched, Place, Pretrained, match
+from launch.pretrained.checkpoint import Matched, Pretrained, TensorPlace, match
 from launch.pretrained.tensors import Tensor
+from train.state import TrainState
 
 Index = tuple[slice, ...]
+
+
+def started(state: TrainState, pretrained: Pretrained, report: Callable[[str], None]) -> TrainState:
+    """A fresh state with pretrained weights, of which the moving average is a copy, if there is
+    one."""
+    model = load_weights(state.model, pretrained, report)
+    average = None if state.average is None else jax.tree.map(jnp.copy, model)
+    return dataclasses.replace(state, model=model, average=average)
 
 
 def load_weights(model: Any, pretrained: Pretrained, report: Callable[[str], None]) -> Any:
@@ -46,10 +57,10 @@ def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], No
     if matched.fresh:
         report(f"weights: fresh, as the checkpoint has none: {', '.join(matched.fresh)}")
     if matched.left:
-        report(f"weights: left out, as the model has another head: {', '.join(matched.left)}")
+        report(f"weights: left out, as the model has no use for them: {', '.join(matched.left)}")
 
 
-def _shard(place: Place, shape: tuple[int, ...], index: Index) -> np.ndarray:
+def _shard(place: TensorPlace, shape: tuple[int, ...], index: Index) -> np.ndarray:
     """The part of a weight, of that whole shape, at an index, in float32."""
     bounds = [slice(*part.indices(size)[:2]) for part, size in zip(index, shape, strict=True)]
     layers, own = (bounds[0], bounds[1:]) if place.weight.stacked else (slice(0, 1), bounds)
@@ -65,7 +76,7 @@ def _shard(place: Place, shape: tuple[int, ...], index: Index) -> np.ndarray:
     return out if place.weight.stacked else out[0]
 
 
-def _layer(place: Place, tensor: Tensor, own: list[slice]) -> np.ndarray:
+def _layer(place: TensorPlace, tensor: Tensor, own: list[slice]) -> np.ndarray:
     """That part of one layer, in the weight's own dimensions."""
     weight, name = place.weight, place.name
     shape = [b.stop - b.start for b in own]

@@ -34,7 +34,7 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "*.pt", "*.pth",
 CONVERT = (
     'python -c "import torch, safetensors.torch as s; '
     "w = torch.load('pytorch_model.bin', weights_only=True); "
-    "s.save_file({k: v.clone() for k, v in w.items()}, 'model.safetensors')\""
+    "s.save_file({k: v.contiguous().clone() for k, v in w.items()}, 'model.safetensors')\""
 )
 
 
@@ -144,7 +144,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> Tensor:
     )
 
 
-class Entry(NamedTuple):
+class WrittenArray(NamedTuple):
     """An array that is to be written."""
 
     name: str
@@ -158,7 +158,7 @@ class Entry(NamedTuple):
 
 
 def write_file(
-    path: Path, entries: Sequence[Entry], array_of: Callable[[Entry], np.ndarray]
+    path: Path, entries: Sequence[WrittenArray], array_of: Callable[[WrittenArray], np.ndarray]
 ) -> None:
     """Write arrays in their order, each of which is asked for when its turn comes."""
     names = {dtype: name for name, dtype in TYPES.items()}

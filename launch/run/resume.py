@@ -1,6 +1,5 @@
 """What a resumed run continues from; all of it is checked before anything is written."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
@@ -17,7 +15,7 @@ from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig, load_dict, require_resumable, to_dict
 from launch.pretrained.checkpoint import Pretrained, match, open_pretrained
-from launch.pretrained.load import load_weights
+from launch.pretrained.load import started
 from launch.process.distributed import from_first_process
 from launch.run import build
 from launch.run.course import Course
@@ -184,14 +182,6 @@ def initial_state(
     if last == start.place.step:
         say("nothing is left to train, as all its steps are done; try a larger --train.steps")
     return state
-
-
-def started(state: TrainState, pretrained: Pretrained, say: Callable[[str], None]) -> TrainState:
-    """A fresh state with pretrained weights, of which the moving average is a copy, if there is
-    one."""
-    model = load_weights(state.model, pretrained, say)
-    average = None if state.average is None else jax.tree.map(jnp.copy, model)
-    return dataclasses.replace(state, model=model, average=average)
 
 
 def require_same_run(run_dir: Path, config: RunConfig) -> None:

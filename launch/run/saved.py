@@ -129,8 +129,13 @@ def open_saved(
     """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
     block; `like` as in `launch.config.from_dict`.
 
-    Raises ValueError when there is no such run or checkpoint, or the tokenizer is another.
+    In place of a run, `hf:DIRECTORY` is a pretrained checkpoint. Raises ValueError when there is no
+    such run or checkpoint, or the tokenizer is another.
     """
+    if is_pretrained(run_path):
+        with _open_pretrained(run_path, mesh, data, distributed) as saved:
+            yield saved
+        return
     from launch.process import runtime
 
     run = open_run(run_path, like, step)
@@ -157,6 +162,40 @@ def open_saved(
         # A run that goes on may have saved its first checkpoint since it was opened.
         run._replace(meta=meta).require_tokenizer(tokenizer, config.data)
         yield Saved(config, state, int(state.step), meta, tokenizer)
+
+
+def is_pretrained(path: Path) -> bool:
+    """Whether it is not a path, but the spec of a pretrained checkpoint."""
+    return str(path).startswith("hf:")
+
+
+@contextmanager
+def _open_pretrained(
+    spec: Path, mesh: MeshConfig, data: MovedTokenizer, distributed: DistributedConfig | None
+) -> Iterator[Saved]:
+    from launch.pretrained.adopt import adopt
+    from launch.pretrained.checkpoint import open_pretrained
+    from launch.process import runtime
+
+    pretrained, config = open_pretrained(str(spec)), adopt(str(spec), None)
+    places = {name: place for name, place in vars(data).items() if place is not None}
+    config = dataclasses.replace(config, data=config.data.moved(places))
+    tokenizer = config.data.load_tokenizer()
+    devices = runtime.start(
+        mesh, distributed or DistributedConfig(), cache_dir=config.data.cache_dir
+    )
+    import jax
+
+    from data.config import to_stderr
+    from launch.pretrained.load import started
+    from launch.run import build
+
+    config = build.resolve(config, jax.default_backend())
+    with jax.set_mesh(devices):
+        fresh = build.make_fresh_state(build.fresh_state(config.model, config.train))
+        state = started(fresh, pretrained, to_stderr)
+        meta = {"names": list(pretrained.labels), "unanswered": False}
+        yield Saved(config, state, 0, meta, tokenizer)
 
 
 def _verified(

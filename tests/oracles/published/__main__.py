@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import torch
-import transformers as hf
+import torch  # pyright: ignore[reportMissingImports]
+import transformers as hf  # pyright: ignore[reportMissingImports]
 
 HERE = Path(__file__).parent
 SMALL = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.pretrained.safetensors import TYPES, Entry, write_file
+from launch.pretrained.safetensors import TYPES, WrittenArray, write_file
 
 HERE = Path(__file__).parent
 MODELS: dict[str, Any] = json.loads((HERE / "models.json").read_text(encoding="utf-8"))
@@ -27,6 +27,6 @@ def checkpoint(kind: str, folder: Path, dtype: str = "F32") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(MODELS[kind]["config"]))
     shapes = {name: tuple(shape) for name, shape in MODELS[kind]["shapes"].items()}
-    entries = [Entry(name, TYPES[dtype], shape) for name, shape in shapes.items()]
+    entries = [WrittenArray(name, TYPES[dtype], shape) for name, shape in shapes.items()]
     write_file(folder / "model.safetensors", entries, lambda e: drawn(e.name, e.shape))
     return folder

@@ -1,0 +1,59 @@
+"""The command `meshloom export`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from data.fields import Whole
+from launch.config import MeshConfig
+from launch.run.saved import MovedTokenizer
+from launch.schema.command_line import UsageError, parse
+
+ModelType = Literal["bert", "gpt2", "llama", "mistral", "modernbert", "roberta"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Write a run's checkpoint as `transformers` reads it: safetensors, config.json, tokenizer."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run directory, or hf:DIRECTORY."""
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="hf:DIRECTORY")]
+    """Where to write; the folder must not exist, or be empty."""
+    model_type: ModelType | None = None
+    """What the model is called there; by default the first that can say its architecture."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights. A number that it cannot hold is refused."""
+    step: Whole | None = None
+    """Checkpoint to read; the latest by default."""
+    data: MovedTokenizer = field(default_factory=MovedTokenizer)
+    """Where its tokenizer is now."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """The devices, which need not be those of the training."""
+
+
+def main(arguments: list[str]) -> None:
+    """Write the folder, and say what is in it."""
+    options = parse(ExportOptions, arguments, prog="meshloom export")
+    kind, _, where = options.output.partition(":")
+    if kind != "hf" or not where:
+        raise UsageError(
+            f"meshloom export writes hf:DIRECTORY, not {options.output!r}; try hf:exported"
+        )
+    import jax
+
+    from launch.run.export import export
+
+    lines = export(
+        options.run,
+        Path(where),
+        model_type=options.model_type,
+        dtype=options.dtype,
+        step=options.step,
+        data=options.data,
+        mesh=options.mesh,
+    )
+    if jax.process_index() == 0:
+        print("\n".join(lines))
