@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.errors import UserError
+from launch.pretrained.gguf import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import Tensor, Tensors
 from model.families.family import FamilyConfig
@@ -24,6 +25,9 @@ LISTED = 10
 """Names in a message."""
 FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_multiple"}
 """Fields of a model that its weights do not decide."""
+KINDS = ("hf", "gguf")
+"""What a spec begins with."""
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 POOLINGS = {"cls": "first", "mean": "mean"}
 
 
@@ -40,27 +44,25 @@ class Pretrained:
     """What its labels or tags are called; empty without any."""
     digest: str
     """Of its config and of the headers of its files: what it is, not every byte."""
-
-    @property
-    def tokenizer(self) -> Path | None:
-        """Its tokenizer, if one lies with it."""
-        for name in ("tokenizer.json", "tokenizer.model"):
-            if (self.path / name).is_file():
-                return self.path / name
-        return None
+    tokenizer: Path | None
+    """Its tokenizer, if one lies with it."""
 
 
 def open_pretrained(spec: str) -> Pretrained:
-    """The checkpoint of a spec such as `hf:DIR`; ValueError if there is none, or of an architecture
-    that is not ours."""
+    """The checkpoint of a spec, `hf:DIRECTORY` or `gguf:FILE`; ValueError if there is none, or of
+    an architecture that is not ours."""
     kind, _, where = spec.partition(":")
-    if kind != "hf" or not where:
+    if kind not in KINDS or not where:
         raise UserError(
-            f"start_from={spec!r} must be hf:DIRECTORY, because weights are read from there; try "
-            "hf: and the folder that has config.json and model.safetensors"
+            f"start_from={spec!r} must be hf:DIRECTORY or gguf:FILE, because weights are read from "
+            "there; try hf: and the folder that has config.json and model.safetensors"
         )
-    folder = Path(where).expanduser()
-    fields = _fields(folder)
+    path = Path(where).expanduser()
+    if kind == "gguf":
+        values, tensors, tokenizer = open_gguf(path)
+        fields = Fields(values, str(path))
+    else:
+        fields, tensors, tokenizer = _fields(path), None, None
     model_type = fields.get("model_type", "")
     if (published := PUBLISHED.get(model_type)) is None:
         raise UserError(
@@ -74,17 +76,21 @@ def open_pretrained(spec: str) -> Pretrained:
     if len(labels) != head.outputs:
         labels = tuple(f"LABEL_{number}" for number in range(head.outputs))
     fields.require_all_read(published.neutral)
-    tensors = open_folder(folder)
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    if tensors is None:
+        tensors = open_folder(path)
+        named = (path / name for name in TOKENIZERS)
+        tokenizer = next((each for each in named if each.is_file()), None)
+    digest = hashlib.sha256(repr(sorted(fields.values.items())).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tensor.shape} {tensor.offset}".encode())
+        digest.update(f"{name} {tensor.shape} {tensor.path.stat().st_size}".encode())
     return Pretrained(
-        path=folder,
+        path=path,
         published=published,
         model=replace(model, head=head),
         tensors=tensors,
         labels=labels,
         digest=digest.hexdigest(),
+        tokenizer=tokenizer,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data import durable
 from data.errors import UserError
-from launch.pretrained.tensors import Tensor, Tensors
+from launch.pretrained.tensors import RawTensor
 
 TYPES: Mapping[str, np.dtype] = {
     "F64": np.dtype("<f8"),
@@ -38,7 +38,7 @@ CONVERT = (
 )
 
 
-def open_folder(folder: Path) -> Tensors:
+def open_folder(folder: Path) -> dict[str, RawTensor]:
     """The tensors of a checkpoint folder by name; ValueError if it has none, or a file is not
     whole."""
     index = folder / INDEX
@@ -58,7 +58,7 @@ def open_folder(folder: Path) -> Tensors:
     )
 
 
-def _open_index(index: Path) -> Tensors:
+def _open_index(index: Path) -> dict[str, RawTensor]:
     try:
         places = json.loads(index.read_bytes())["weight_map"]
         files = sorted(set(places.values()))
@@ -67,7 +67,7 @@ def _open_index(index: Path) -> Tensors:
             f"{index} must be JSON with a weight_map of tensors to files, because it says where "
             f"they are, but it is not ({error!r}); try fetching that file again"
         ) from error
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, RawTensor] = {}
     for file in files:
         if Path(file).name != file or file in ("", ".", ".."):
             raise UserError(
@@ -88,7 +88,7 @@ def _open_index(index: Path) -> Tensors:
     return tensors
 
 
-def open_file(path: Path) -> dict[str, Tensor]:
+def open_file(path: Path) -> dict[str, RawTensor]:
     """The tensors of one file, of which the header alone is read."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -128,14 +128,14 @@ def _header(file: IO[bytes], path: Path, size: int) -> tuple[int, dict[str, Any]
     return length, header
 
 
-def _tensor(path: Path, name: str, entry: Any, start: int) -> Tensor:
+def _tensor(path: Path, name: str, entry: Any, start: int) -> RawTensor:
     try:
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         first, after = entry["data_offsets"]
         known = TYPES.get(dtype)
         whole = all(isinstance(n, int) and n >= 0 for n in (*shape, first, after))
         if known is not None and whole and after - first == math.prod(shape) * known.itemsize:
-            return Tensor(name, path, start + first, known, shape)
+            return RawTensor(name, path, start + first, known, shape)
     except (KeyError, TypeError, ValueError):
         pass
     raise UserError(

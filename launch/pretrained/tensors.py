@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,8 +14,28 @@ CHUNK = 64 << 20
 """Bytes that are read at once."""
 
 
-class Tensor(NamedTuple):
-    """An array in a file, row by row."""
+class Tensor(Protocol):
+    """An array in a file, of which parts can be read."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    def read(self, rows: slice, columns: slice | None = None) -> np.ndarray:
+        """These rows, [rows, columns], with those columns of the flat rows, or all."""
+        ...
+
+
+class RawTensor(NamedTuple):
+    """An array whose numbers lie one after the other, row by row."""
 
     name: str
     path: Path

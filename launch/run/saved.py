@@ -129,8 +129,8 @@ def open_saved(
     """Restore a run's checkpoint (default: the latest) onto the mesh, which is current inside the
     block; `like` as in `launch.config.from_dict`.
 
-    In place of a run, `hf:DIRECTORY` is a pretrained checkpoint. Raises ValueError when there is no
-    such run or checkpoint, or the tokenizer is another.
+    In place of a run, `hf:DIRECTORY` or `gguf:FILE` is a pretrained checkpoint. Raises ValueError
+    when there is no such run or checkpoint, or the tokenizer is another.
     """
     if is_pretrained(run_path):
         with _open_pretrained(run_path, mesh, data, distributed) as saved:
@@ -166,7 +166,7 @@ def open_saved(
 
 def is_pretrained(path: Path) -> bool:
     """Whether it is not a path, but the spec of a pretrained checkpoint."""
-    return str(path).startswith("hf:")
+    return str(path).startswith(("hf:", "gguf:"))
 
 
 @contextmanager

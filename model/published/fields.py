@@ -27,13 +27,13 @@ class Fields:
     """The fields of a config.json. path: the file, for messages."""
 
     def __init__(self, values: Mapping[str, Any], path: str) -> None:
-        self._values, self.path = values, path
+        self.values, self.path = values, path
         self._read: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field that may be missing."""
         self._read.add(name)
-        value = self._values.get(name)
+        value = self.values.get(name)
         return default if value is None else value
 
     def size(self, name: str, default: int | None = None) -> int:
@@ -62,10 +62,10 @@ class Fields:
 
     def require_all_read(self, neutral: Collection[str]) -> None:
         """Raise ValueError for a field that was not read and may change what is computed."""
-        strange = sorted(self._values.keys() - self._read - NEUTRAL - set(neutral))
-        strange = [name for name in strange if self._values[name] not in (None, False, [], {})]
+        strange = sorted(self.values.keys() - self._read - NEUTRAL - set(neutral))
+        strange = [name for name in strange if self.values[name] not in (None, False, [], {})]
         if strange:
-            named = ", ".join(f"{name}={self._values[name]!r}"[:60] for name in strange[:5])
+            named = ", ".join(f"{name}={self.values[name]!r}"[:60] for name in strange[:5])
             raise UserError(
                 f"{self.path} must have known fields only, because another may change what the "
                 f"model computes, but it has {named}; try a checkpoint without, or write to us "
