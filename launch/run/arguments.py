@@ -76,11 +76,13 @@ def train_options(arguments: list[str]) -> TrainOptions:
     start = parse_known(DirectoryOptions, flags, prog=prog)
     config = starting_config(name, start, "train")
     spec = parse_known(PretrainedOptions, flags, prog=prog).start_from
-    if spec is not None and not start.resume:
+    if spec is not None and not _continues(start):
         from launch.pretrained.adopt import adopt
 
         config = adopt(spec, config)
-    config = config or _of_directory(start, wants_help(flags))
+    elif spec is not None or config is None:
+        # A run that began with weights has their architecture, and needs them no more.
+        config = _of_directory(start, wants_help(flags))
     return parse(
         TrainOptions,
         flags,
@@ -115,12 +117,19 @@ def starting_config(name: str | None, start: StartOptions, command: str) -> RunC
     return None if start.config is None else load(start.config)
 
 
+def _continues(start: DirectoryOptions) -> bool:
+    """Whether a run in --run-dir is gone on with."""
+    if start.run_dir is None:
+        return False
+    return start.resume or (start.resume_or_start and RunDirectory.at(start.run_dir).has_run())
+
+
 def _of_directory(start: DirectoryOptions, help: bool) -> RunConfig:
     """The config of the run in --run-dir that is to be continued; for help also without one."""
     directory = start.run_dir
-    exists = directory is not None and RunDirectory.at(directory).has_run()
-    if directory is not None and (start.resume or (start.resume_or_start and exists)):
+    if directory is not None and _continues(start):
         return open_run(directory).config
+    exists = directory is not None and RunDirectory.at(directory).has_run()
     if help:
         return preset("tiny")
     if exists:

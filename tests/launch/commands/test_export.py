@@ -56,6 +56,9 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     assert f"start_from: hf:{bert}" in config and "num_layers: 3" in config
     again = meshloom("train", "--run-dir", str(run), "--resume", "--train.steps", "3").stdout
     assert "resuming from step 2" in again and "weights:" not in again
+    words = ("--run-dir", str(run), "--resume-or-start", *flags, "--train.steps", "3")
+    again = meshloom("train", "tiny-labels", "--start-from", f"hf:{bert}", *words).stdout
+    assert "nothing is left to train" in again
     text = meshloom("export", str(run), f"hf:{out}").stdout
     assert "bert, " in text and "step 3" in text
     fields = json.loads((out / "config.json").read_text())
