@@ -17,7 +17,13 @@ from launch.plan.layouts import nearest_batch
 from launch.plan.topology import Topology, parse
 from launch.presets.preset import preset
 from launch.process.progress import Progress
-from launch.run.arguments import StartOptions, split_preset, starting_config
+from launch.run.arguments import (
+    PretrainedOptions,
+    StartOptions,
+    split_preset,
+    starting_config,
+    with_weights,
+)
 from launch.schema.command_line import UsageError, parse_known, value_of, wants_help
 from launch.schema.command_line import parse as parse_flags
 
@@ -98,6 +104,8 @@ def plan_options(arguments: list[str]) -> PlanOptions:
     name, flags = split_preset(arguments)
     prog = f"meshloom plan {name or 'PRESET'}"
     base = starting_config(name, parse_known(StartOptions, flags, prog=prog), "plan")
+    if spec := parse_known(PretrainedOptions, flags, prog=prog).start_from:
+        base = with_weights(base, spec)
     if base is None:
         if not wants_help(flags):
             raise UsageError(

@@ -94,6 +94,12 @@ def open_pretrained(spec: str) -> Pretrained:
     )
 
 
+def absolute(spec: str) -> str:
+    """The spec, so that it means the same from every working directory."""
+    kind, _, where = spec.partition(":")
+    return f"{kind}:{Path(where).expanduser().absolute()}"
+
+
 def _fields(folder: Path) -> Fields:
     path = folder / "config.json"
     if not path.is_file():

@@ -76,13 +76,12 @@ def train_options(arguments: list[str]) -> TrainOptions:
     start = parse_known(DirectoryOptions, flags, prog=prog)
     config = starting_config(name, start, "train")
     spec = parse_known(PretrainedOptions, flags, prog=prog).start_from
-    if spec is not None and not _continues(start):
-        from launch.pretrained.adopt import adopt
-
-        config = adopt(spec, config)
-    elif spec is not None or config is None:
-        # A run that began with weights has their architecture, and needs them no more.
-        config = _of_directory(start, wants_help(flags))
+    # A run that began with weights has their architecture, and needs them no more.
+    if spec is not None and _continues(start):
+        config = None
+    elif spec is not None:
+        config = with_weights(config, spec)
+    config = config or _of_directory(start, wants_help(flags))
     return parse(
         TrainOptions,
         flags,
@@ -115,6 +114,13 @@ def starting_config(name: str | None, start: StartOptions, command: str) -> RunC
         except UserError as error:
             raise UsageError(str(error)) from error
     return None if start.config is None else load(start.config)
+
+
+def with_weights(config: RunConfig | None, spec: str) -> RunConfig:
+    """The config with the architecture of the weights that --start-from names."""
+    from launch.pretrained.adopt import adopt
+
+    return adopt(spec, config)
 
 
 def _continues(start: DirectoryOptions) -> bool:

@@ -14,6 +14,7 @@ from data.batch import Axes, Batch, Kind, map_fields
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig
+from launch.pretrained.checkpoint import absolute
 from model.families.family import FamilyConfig
 from model.sharding import axis_size, spec
 from train.config import TrainConfig
@@ -30,7 +31,10 @@ def resolve(config: RunConfig, backend: str) -> RunConfig:
     whose logits exist at a time) or on the working directory (paths of the data)."""
     model = config.model.resolve(backend)
     train = resolve_train(config.train, model, backend)
-    return dataclasses.replace(config, model=model, train=train, data=config.data.absolute())
+    weights = None if config.start_from is None else absolute(config.start_from)
+    return dataclasses.replace(
+        config, model=model, train=train, data=config.data.absolute(), start_from=weights
+    )
 
 
 def remembered(config: RunConfig, unresolved: RunConfig) -> RunConfig:

@@ -53,7 +53,7 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     assert "fresh, as the checkpoint has none: task_head/b, task_head/bias" in said
     assert "left out, as the model has no use for them: cls.predictions" in said
     config = (run / "config.yaml").read_text()
-    assert f"start_from: hf:{bert}" in config and "num_layers: 3" in config
+    assert f"start_from: hf:{bert}\n" in config and "num_layers: 3" in config
     again = meshloom("train", "--run-dir", str(run), "--resume", "--train.steps", "3").stdout
     assert "resuming from step 2" in again and "weights:" not in again
     words = ("--run-dir", str(run), "--resume-or-start", *flags, "--train.steps", "3")
@@ -72,6 +72,13 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     assert ours == theirs and ours.startswith("label kind ")
     error = meshloom("export", str(run), f"hf:{out}", expect=1).stderr
     assert "must be a new folder, or an empty one" in error
+
+
+def test_weights_are_planned(bert: Path, tmp_path: Path) -> None:
+    words = ("--start-from", f"hf:{bert.name}", "--data.sequence-length", "8")
+    flags = ("--on", "v5e-1", "--json", "--out", str(tmp_path / "plan"))
+    planned = json.loads(meshloom("plan", *words, *flags, cwd=bert.parent).stdout)
+    assert planned["parameters"] == 27_251 and planned["config"]["model"]["embed_dim"] == 32
 
 
 def test_a_preset_of_another_family_is_refused(bert: Path, tmp_path: Path) -> None:
