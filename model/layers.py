@@ -50,14 +50,15 @@ class Norm(nnx.Module):
             else None
         )
 
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        y = x.astype(jnp.float32)
+    def __call__(self, x: Float[Array, "B T *heads D"]) -> Float[Array, "B T *heads D"]:
+        """The last dimension normed: of the residual stream, or of each head."""
+        y, before = x.astype(jnp.float32), (None,) * (x.ndim - 1)
         if self.centred:
             y = y - jnp.mean(y, axis=-1, keepdims=True)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
-        y = y * self.scale[None, None]
+        y = y * self.scale[before]
         if self.bias is not None:
-            y = y + self.bias[None, None]
+            y = y + self.bias[before]
         return y.astype(x.dtype)
 
 

@@ -11,7 +11,7 @@ from launch.config import MeshConfig
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import UsageError, parse
 
-ModelType = Literal["bert", "gpt2", "llama", "mistral", "modernbert", "roberta"]
+ModelType = Literal["bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "qwen3", "roberta"]
 
 
 @dataclass(frozen=True, kw_only=True)

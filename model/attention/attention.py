@@ -1,5 +1,6 @@
 """The layer: queries of one sequence attend to keys and values of the same or of another one."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from data.errors import UserError
 from model.attention.kernels import attend
 from model.attention.mask import Mask
 from model.attention.rotary import rotate
-from model.layers import linear, scaled
+from model.layers import Norm, linear, scaled
 from model.sharding import axis_size, spec
 from model.weights import Declare
 
@@ -50,7 +51,11 @@ class Attention(nnx.Module):
         kernel: str,
         declare: Declare,
         query_factor: float = 1.0,
+        out_bias: bool | None = None,
+        head_norm: Callable[[], Norm] | None = None,
     ):
+        """`bias` is of queries, keys and values, and of the output unless `out_bias` says another;
+        `head_norm` makes a norm of each head's queries, and one of its keys."""
         D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
         self.num_heads, self.num_kv_heads = N, K
         self.kernel, self.query_factor = kernel, query_factor
@@ -71,14 +76,18 @@ class Attention(nnx.Module):
             fan_out=(2,),
         )
 
-        def zero(shape: tuple[int, ...], *logical: str | None) -> nnx.Param[Array] | None:
+        def zero(
+            shape: tuple[int, ...], *logical: str | None, bias: bool = bias
+        ) -> nnx.Param[Array] | None:
             zeros = jax.nn.initializers.zeros
             return declare(None, shape, logical, init=zeros) if bias else None
 
+        self.q_norm = None if head_norm is None else head_norm()
+        self.k_norm = None if head_norm is None else head_norm()
         self.b_q = zero((N, H), "heads", None)
         self.b_k = zero((K, H), kv, None)
         self.b_v = zero((K, H), kv, None)
-        self.b_o = zero((D,), None)
+        self.b_o = zero((D,), None, bias=bias if out_bias is None else out_bias)
 
     def __call__(
         self,
@@ -107,12 +116,12 @@ class Attention(nnx.Module):
                 "mask.keys must be the places of a source's tokens or of a cache's slots, and None "
                 "without those, because queries see each other then; try both or neither"
             )
-        q = scaled(linear(x, self.w_q, self.b_q), self.query_factor)
+        q = self.queries(x)
         if isinstance(source, Keys):
             k, v = source
         else:
             context = x if source is None else source
-            k, v = linear(context, self.w_k, self.b_k), linear(context, self.w_v, self.b_v)
+            k, v = self.keys(context), linear(context, self.w_v, self.b_v)
         if rates is not None:
             q = rotate(q, mask.queries.positions, rates)
             if not isinstance(source, Keys):
@@ -125,13 +134,22 @@ class Attention(nnx.Module):
         y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel)
         return linear(y, self.w_o, self.b_o), Keys(k, v)
 
+    def queries(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
+        """Queries, before they turn."""
+        q = linear(x, self.w_q, self.b_q)
+        return scaled(q if self.q_norm is None else self.q_norm(q), self.query_factor)
+
+    def keys(self, x: Float[Array, "B S D"]) -> Float[Array, "B S K H"]:
+        """Keys, before they turn."""
+        k = linear(x, self.w_k, self.b_k)
+        return k if self.k_norm is None else self.k_norm(k)
+
     def shares(
         self, x: Float[Array, "B T D"], mask: Mask, rates: Float[Array, "half"] | None = None
     ) -> Float[Array, "B N T S"]:
         """How much each query of `x` takes from each key of `x`, by head; for pictures, as it keeps
         the scores of all."""
-        q = scaled(linear(x, self.w_q, self.b_q), self.query_factor)
-        k = linear(x, self.w_k, self.b_k)
+        q, k = self.queries(x), self.keys(x)
         if rates is not None:
             q, k = (rotate(part, mask.queries.positions, rates) for part in (q, k))
         k = jnp.repeat(k, self.num_heads // self.num_kv_heads, axis=2)

@@ -13,10 +13,10 @@ from model.attention.mask import Mask, TokenPlaces
 from model.attention.rotary import Rotary
 from model.families.decoder_config import DecoderConfig
 from model.families.transformer import feed_forward, head_of, norm, require_even_cuts
-from model.layers import Embedding, WholeTable, row_positions, scaled, sinusoidal
+from model.layers import Embedding, Norm, WholeTable, row_positions, scaled, sinusoidal
 from model.sharding import axis_size, spec
 from model.stack import run_layers
-from model.weights import param
+from model.weights import Declare, param
 
 
 class Block(nnx.Module):
@@ -33,7 +33,9 @@ class Block(nnx.Module):
             num_heads=config.num_heads,
             num_kv_heads=config.num_kv_heads,
             head_dim=config.head_dim,
-            bias=config.bias,
+            bias=config.bias or config.qkv_bias,
+            out_bias=config.bias,
+            head_norm=functools.partial(head_norm, declare, config) if config.head_norm else None,
             matrix_std=config.matrix_std,
             out_std=config.residual_std,
             kernel=config.attention,
@@ -251,6 +253,17 @@ class Decoder(nnx.Module):
         # Not max_length: without learned positions, decoding may go beyond it.
         banded = jnp.arange(config.num_layers) % 2 == 1
         return jnp.where(banded, config.window, jnp.iinfo(jnp.int32).max)
+
+
+def head_norm(declare: Declare, config: DecoderConfig) -> Norm:
+    """A norm of one head's channels, without a bias."""
+    return Norm(
+        declare,
+        config.head_dim,
+        centred=config.norm == "layernorm",
+        bias=False,
+        epsilon=config.norm_epsilon,
+    )
 
 
 def mean_size(x: Float[Array, "*shape"]) -> Float[Array, ""]:

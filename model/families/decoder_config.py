@@ -26,6 +26,10 @@ class DecoderConfig(TransformerConfig):
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
     rope_scaling_factor: Annotated[float, Interval(ge=1, le=1e6)] = 1.0
     """Stretching of long rotary wavelengths as in Llama 3.1 (8 there, 32 in 3.2); 1 is off."""
+    qkv_bias: bool = False
+    """Biases of queries, keys and values where `bias` is off, as in Qwen2."""
+    head_norm: bool = False
+    """Norms of each head's queries and keys, before they turn, as in Qwen3."""
     parallel_block: bool = False
     """PaLM's block: attention and feed-forward read the same norm and are added together."""
     tied_embedding: bool = True

@@ -3,7 +3,7 @@ Imports no jax."""
 
 from collections.abc import Mapping
 
-from model.published import bert, gpt2, llama, modernbert, roberta
+from model.published import bert, gpt2, llama, modernbert, qwen, roberta
 from model.published.names import Published
 
 PUBLISHED: Mapping[str, Published] = {
@@ -12,6 +12,8 @@ PUBLISHED: Mapping[str, Published] = {
     "llama": llama.LLAMA,
     "mistral": llama.MISTRAL,
     "modernbert": modernbert.MODERNBERT,
+    "qwen2": qwen.QWEN2,
+    "qwen3": qwen.QWEN3,
     "roberta": roberta.ROBERTA,
 }
 """A kind of published model by the `model_type` of its config.json."""

@@ -33,6 +33,7 @@ def fields_of(config: DecoderConfig) -> dict[str, Any]:
     require_as(config, "gpt2", bias=True, gated=False, window=None, parallel_block=False)
     require_as(config, "gpt2", num_kv_heads=N, head_dim=H, scale_embedding=False)
     require_as(config, "gpt2", parametrization="standard", depth_scaling="none")
+    require_as(config, "gpt2", qkv_bias=False, head_norm=False)
     return {
         "vocab_size": config.vocab_size,
         "n_embd": config.embed_dim,

@@ -17,7 +17,8 @@ LLAMA3 = {
 """What `model.attention.rotary.Rotary` stretches by."""
 
 
-def config_of(fields: Fields) -> DecoderConfig:
+def config_of(fields: Fields, head_dim: int | None = None) -> DecoderConfig:
+    """`head_dim` is what a config without one means; by default heads make up the width."""
     D, N = fields.size("hidden_size"), fields.size("num_attention_heads")
     theta, factor = rope(fields)
     fields.require("hidden_act", "silu")
@@ -30,7 +31,7 @@ def config_of(fields: Fields) -> DecoderConfig:
         embed_dim=D,
         num_heads=N,
         num_kv_heads=fields.size("num_key_value_heads", N),
-        head_dim=fields.size("head_dim", D // N),
+        head_dim=fields.size("head_dim", head_dim or D // N),
         mlp_dim=fields.size("intermediate_size"),
         max_length=fields.size("max_position_embeddings"),
         norm="rmsnorm",
@@ -75,6 +76,7 @@ def fields_of(config: DecoderConfig) -> dict[str, Any]:
     require_as(config, "llama", norm="rmsnorm", positions="rotary", activation="silu", gated=True)
     require_as(config, "llama", bias=False, parallel_block=False, scale_embedding=False)
     require_as(config, "llama", parametrization="standard", depth_scaling="none", window=None)
+    require_as(config, "llama", qkv_bias=False, head_norm=False)
     theta, factor = config.rope_theta, config.rope_scaling_factor
     scaling = None if factor == 1 else {"rope_type": "llama3", "factor": factor, **LLAMA3}
     return {

@@ -47,6 +47,10 @@ MODELS = {
     "mistral": hf.MistralForCausalLM(
         hf.MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=7)
     ),
+    "qwen2": hf.Qwen2ForCausalLM(hf.Qwen2Config(**SMALL, num_key_value_heads=2)),
+    "qwen3": hf.Qwen3ForCausalLM(
+        hf.Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)
+    ),
     "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2)),
     "bert": hf.BertForMaskedLM(hf.BertConfig(**SMALL)),
     "bert-labels": hf.BertForSequenceClassification(hf.BertConfig(**SMALL, num_labels=5)),

@@ -1,0 +1,64 @@
+"""Qwen2 and 2.5: Llama with biases of queries, keys and values; Qwen3: with norms of them."""
+
+from dataclasses import replace
+from typing import Any
+
+from model.families.decoder_config import DecoderConfig
+from model.published import llama
+from model.published.fields import Fields
+from model.published.names import Name, Published, require_as
+
+NEUTRAL = ("attention_dropout", "layer_types", "max_window_layers", "sliding_window")
+"""The window is not used unless `use_sliding_window` says so."""
+
+
+def qwen2_config_of(fields: Fields) -> DecoderConfig:
+    fields.require("use_sliding_window", False)
+    return replace(llama.config_of(fields), qkv_bias=True)
+
+
+def qwen3_config_of(fields: Fields) -> DecoderConfig:
+    fields.require("use_sliding_window", False)
+    return replace(llama.config_of(fields, head_dim=128), head_norm=True)
+
+
+def qwen2_fields_of(config: DecoderConfig) -> dict[str, Any]:
+    require_as(config, "qwen2", qkv_bias=True, head_dim=config.embed_dim // config.num_heads)
+    fields = llama.fields_of(replace(config, qkv_bias=False))
+    return {name: fields[name] for name in fields if name not in ("attention_bias", "mlp_bias")}
+
+
+def qwen3_fields_of(config: DecoderConfig) -> dict[str, Any]:
+    require_as(config, "qwen3", head_norm=True)
+    fields = llama.fields_of(replace(config, head_norm=False))
+    return {name: value for name, value in fields.items() if name != "mlp_bias"}
+
+
+AT = llama.AT
+QWEN2 = Published(
+    config_of=qwen2_config_of,
+    fields_of=qwen2_fields_of,
+    classes={"language": "Qwen2ForCausalLM"},
+    names=(
+        *llama.NAMES,
+        Name("blocks/attention/b_q", f"{AT}.self_attn.q_proj.bias"),
+        Name("blocks/attention/b_k", f"{AT}.self_attn.k_proj.bias"),
+        Name("blocks/attention/b_v", f"{AT}.self_attn.v_proj.bias"),
+    ),
+    heads={"language": llama.LLAMA.heads["language"]},
+    prefix="model.",
+    neutral=NEUTRAL,
+)
+QWEN3 = Published(
+    config_of=qwen3_config_of,
+    fields_of=qwen3_fields_of,
+    classes={"language": "Qwen3ForCausalLM"},
+    names=(
+        *llama.NAMES,
+        Name("blocks/attention/q_norm/scale", f"{AT}.self_attn.q_norm.weight"),
+        Name("blocks/attention/k_norm/scale", f"{AT}.self_attn.k_norm.weight"),
+    ),
+    heads={"language": llama.LLAMA.heads["language"]},
+    prefix="model.",
+    neutral=NEUTRAL,
+)
