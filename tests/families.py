@@ -51,7 +51,16 @@ PALM = dataclasses.replace(
 )
 BANDED = dataclasses.replace(GPT, window=3)
 VASWANI = dataclasses.replace(GPT, positions="sinusoidal", activation="relu", scale_embedding=True)
-FAMILIES = {"gpt": GPT, "llama": LLAMA, "palm": PALM, "banded": BANDED, "vaswani": VASWANI}
+QWEN = dataclasses.replace(LLAMA, rope_scaling_factor=1.0, qkv_bias=True, head_norm=True)
+"""With what Qwen2 and Qwen3 have beyond Llama."""
+FAMILIES = {
+    "gpt": GPT,
+    "llama": LLAMA,
+    "palm": PALM,
+    "banded": BANDED,
+    "vaswani": VASWANI,
+    "qwen": QWEN,
+}
 
 # For `jax.jit(compiler_options=...)`.
 QUICK: dict[str, Any] = {

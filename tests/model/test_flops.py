@@ -18,7 +18,8 @@ def counted(config: DecoderConfig) -> int:
     block = 2 * D * H * (N + K) + (3 if config.gated else 2) * D * F
     block += (1 if config.parallel_block else 2) * norm
     if config.bias:
-        block += H * (N + 2 * K) + D + F + D
+        block += D + F + D
+    block += H * (N + 2 * K) * (config.bias or config.qkv_bias) + 2 * H * config.head_norm
     rows = (1 if config.tied_embedding else 2) * config.table_rows
     rows += config.max_length if config.positions == "learned" else 0
     return rows * D + L * block + norm
