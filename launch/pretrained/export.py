@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,20 +45,16 @@ def export_weights(
     model_type: str,
     dtype: str,
     *,
-    labels: Sequence[str] = (),
+    extra: Mapping[str, Any] = {},
     largest: int = LARGEST_SHARD,
 ) -> dict[str, Any]:
-    """Write the weights and the config.json of a model; returns the config.
+    """Write the weights and the config.json of a model; returns the config, with what is `extra`.
 
-    All processes take part, and the first writes; `labels` names labels or tags. Raises ValueError
-    for an architecture that `model_type` cannot say, and for weights that are too large for the
-    type.
+    All processes take part, and the first writes. Raises ValueError for an architecture that
+    `model_type` cannot say, and for weights that are too large for the type.
     """
     config, published = model.config, PUBLISHED[model_type]
-    fields = config_json(config, model_type, dtype)
-    if config.head.outputs and labels:
-        fields["id2label"] = {str(number): name for number, name in enumerate(labels)}
-        fields["label2id"] = {name: number for number, name in enumerate(labels)}
+    fields = {**config_json(config, model_type, dtype), **extra}
     pieces = pieces_of(config, published)
     entries = [
         WrittenArray(name, TYPES[DTYPES[dtype]], _shape(own, config, published))

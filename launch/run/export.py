@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -40,8 +41,9 @@ def export(
             lambda: tempfile.mkdtemp(prefix=f".{folder.name}-", dir=_parent(folder))
         )
         try:
-            names = saved.meta.get("names", ())
-            export_weights(saved.state.evaluated, Path(place), model_type, dtype, labels=names)
+            export_weights(
+                saved.state.evaluated, Path(place), model_type, dtype, extra=known_of(saved)
+            )
             if jax.process_index() == 0:
                 lines = _finish(run, saved, Path(place), folder, model_type, dtype)
             else:
@@ -51,6 +53,19 @@ def export(
                 shutil.rmtree(place, ignore_errors=True)
             raise
     return lines
+
+
+def known_of(saved: Saved) -> dict[str, Any]:
+    """What data and tokenizer add to a config.json: names of labels, and the tokens between
+    documents of a decoder."""
+    fields: dict[str, Any] = {}
+    if saved.config.model.generates and saved.tokenizer is not None:
+        begin, end = saved.tokenizer.begin, saved.tokenizer.end
+        fields |= {"bos_token_id": begin.id, "eos_token_id": end.id}
+    if names := saved.meta.get("names"):
+        fields["id2label"] = {str(number): name for number, name in enumerate(names)}
+        fields["label2id"] = {name: number for number, name in enumerate(names)}
+    return fields
 
 
 def type_of(config: object) -> str:

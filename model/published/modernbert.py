@@ -58,6 +58,7 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
     kinds = {"full_attention": theta, "sliding_attention": local}
     return {
         "vocab_size": config.vocab_size,
+        "pad_token_id": PAD if config.vocab_size > PAD else 0,
         "hidden_size": config.embed_dim,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
@@ -79,6 +80,8 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
     }
 
 
+PAD = 50_283
+"""The padding of the released tokenizer, which `transformers` takes if none is named."""
 AT = "layers.{}"
 HEAD = (Name("task_head/w", "head.dense.weight"), Name("task_head/norm/scale", "head.norm.weight"))
 MODERNBERT = Published(
