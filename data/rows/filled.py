@@ -68,7 +68,11 @@ class FillPredictor(Predictor):
         """The tokens of a document that begins with the text."""
         (field,), T = self.fields, self._config.sequence_length
         text = require_text(example.values[field], field, example.origin)
-        parts = self._tokenizer.encode_batch(MASK.split(text))
+        texts = MASK.split(text)
+        if self._config.tokenizer != "bytes":
+            # The space before a word is part of its token, and so of what is hidden.
+            texts = [*(part.rstrip(" ") for part in texts[:-1]), texts[-1]]
+        parts = self._tokenizer.encode_batch(texts)
         if len(parts) == 1:
             raise UserError(
                 f"{example.origin} must hold {MASKS[0]} or {MASKS[1]}, because the model fills in "

@@ -20,6 +20,8 @@ BASES = {
 }
 """The preset whose data and training a checkpoint has if none is named: by its head, or by its
 family where that is of language."""
+PARTS = ("vocab.txt", "vocab.json", "tokenizer_config.json")
+"""Files of a tokenizer that is not, or not only, in one file."""
 LENGTH = 512
 """Places of a row at most, if no preset says."""
 OURS = ("dtype", "remat", "attention")
@@ -40,6 +42,8 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
         kind = model.kind if model.head.kind == "language" else model.head.kind
         config = dataclasses.replace(preset(BASES[kind]), preset=name)
         data = dataclasses.replace(config.data, sequence_length=min(LENGTH, model.max_length))
+        if model.head.kind == "labels":
+            data = dataclasses.replace(data, task=pretrained.task)
         config = dataclasses.replace(config, data=data)
     elif config.model.kind != model.kind:
         raise UserError(
@@ -50,12 +54,19 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
         asked: Any = config.model
         own = {name: getattr(asked, name) for name in OURS}
         head = usual_head(pretrained.published, model, asked.head)
+        if model.head.kind == head.kind:
+            head = dataclasses.replace(head, pooling=model.head.pooling)
         model = dataclasses.replace(model, **own, head=head)
     data = _with_tokenizer(config.data, pretrained)
     return dataclasses.replace(config, model=model, data=data, start_from=spec)
 
 
 def _with_tokenizer(data: Any, pretrained: Pretrained) -> Any:
-    if pretrained.tokenizer is None or not hasattr(data, "tokenizer"):
+    """A checkpoint whose tokenizer is not one of one file asks for that file, which a flag may
+    name; one without any is of bytes, or of what the config says."""
+    path = pretrained.tokenizer
+    if path is None and any((pretrained.path / name).is_file() for name in PARTS):
+        path = pretrained.path / "tokenizer.json"
+    if path is None or not hasattr(data, "tokenizer"):
         return data
-    return dataclasses.replace(data, tokenizer=str(pretrained.tokenizer))
+    return dataclasses.replace(data, tokenizer=str(path))

@@ -28,6 +28,12 @@ FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_mul
 KINDS = ("hf", "gguf")
 """What a spec begins with."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+TASKS = {
+    "single_label_classification": "one",
+    "multi_label_classification": "several",
+    "regression": "number",
+}
+"""`problem_type` of config.json."""
 POOLINGS = {"cls": "first", "mean": "mean"}
 
 
@@ -42,6 +48,8 @@ class Pretrained:
     tensors: Tensors
     labels: tuple[str, ...]
     """What its labels or tags are called; empty without any."""
+    task: str
+    """What is asked of its labels, as `data.examples_config.LabelledConfig.task`."""
     digest: str
     """Of its config and of the headers of its files: what it is, not every byte."""
     tokenizer: Path | None
@@ -72,7 +80,7 @@ def open_pretrained(spec: str) -> Pretrained:
         )
     model = published.config_of(fields)
     head = _head(published, fields, model)
-    labels = tuple(map(str, fields.get("id2label", {}).values()))
+    labels = _labels(fields)
     if len(labels) != head.outputs:
         labels = tuple(f"LABEL_{number}" for number in range(head.outputs))
     fields.require_all_read(published.neutral)
@@ -89,6 +97,7 @@ def open_pretrained(spec: str) -> Pretrained:
         model=replace(model, head=head),
         tensors=tensors,
         labels=labels,
+        task=_task(fields, head),
         digest=digest.hexdigest(),
         tokenizer=tokenizer,
     )
@@ -119,21 +128,64 @@ def _fields(folder: Path) -> Fields:
 def _head(published: Published, fields: Fields, model: Any) -> HeadConfig:
     kind: Any = published.head_kind(fields.get("architectures", []))
     pooling: Any = fields.choose("classifier_pooling", POOLINGS, "cls")
+    if kind == "embedding":
+        pooling = _pooling(Path(fields.path).parent)
     counted = kind in ("labels", "tags")
     outputs = fields.get("num_labels", len(fields.get("id2label", {})) or 2) if counted else 0
     head = usual_head(published, model, HeadConfig(kind=kind, outputs=outputs))
-    return replace(head, pooling=pooling) if pooling != "first" and kind == "labels" else head
+    said = kind == "embedding" or (kind == "labels" and pooling in published.poolings)
+    return replace(head, pooling=pooling) if said else head
 
 
 def usual_head(published: Published, model: Any, head: HeadConfig) -> HeadConfig:
     """The head as models of that kind have it: pooled and transformed their way."""
     if head.kind == "embedding":
         return replace(head, pooling="mean")
-    if head.kind != "labels":
-        return replace(head, pooling="first", transform="none")
-    transform: Any = published.label_transform
-    pooling = "last" if model.kind == "decoder" else "first"
+    transform: Any = published.transforms.get(head.kind, "none")
+    pooling: Any = published.poolings[0] if head.kind == "labels" else "first"
     return replace(head, pooling=pooling, transform=transform)
+
+
+def _labels(fields: Fields) -> tuple[str, ...]:
+    """The names of the labels by their numbers; ValueError if a number has none."""
+    names: Mapping[str, Any] = fields.get("id2label", {})
+    try:
+        numbered = {int(number): str(name) for number, name in names.items()}
+    except ValueError:
+        numbered = {}
+    if sorted(numbered) != list(range(len(names))):
+        raise UserError(
+            f"{fields.path}: id2label must name the labels 0 to {len(names) - 1}, because scores "
+            f"come in that order, but it has {', '.join(map(str, names))[:200]}; try mending it"
+        )
+    return tuple(numbered[number] for number in range(len(names)))
+
+
+def _task(fields: Fields, head: HeadConfig) -> str:
+    """What is asked of labels: `one`, `several`, or a `number`."""
+    kind = fields.get("problem_type")
+    if head.kind == "labels" and head.outputs == 1 and kind is None:
+        return "number"
+    return TASKS[fields.require("problem_type", *TASKS) if kind else "single_label_classification"]
+
+
+def _pooling(folder: Path) -> str:
+    """How a sentence encoder pools, as the files of `sentence-transformers` next to it say; the
+    mean where there are none."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return "mean"
+    modes = json.loads(path.read_bytes())
+    on = [name for name in modes if name.startswith("pooling_mode_") and modes[name] is True]
+    if on == ["pooling_mode_cls_token"]:
+        return "first"
+    if on != ["pooling_mode_mean_tokens"] or (folder / "2_Dense").exists():
+        raise UserError(
+            f"{path}: {', '.join(on)} must be pooling_mode_mean_tokens or pooling_mode_cls_token "
+            "alone, with no dense layer after it, because embeddings are pooled so here; try "
+            "another checkpoint"
+        )
+    return "mean"
 
 
 class TensorPlace(NamedTuple):
@@ -156,13 +208,20 @@ class Matched(NamedTuple):
     """Tensors of a head that the model has no use for."""
 
 
-def match(pretrained: Pretrained, model: FamilyConfig) -> Matched:
+def match(pretrained: Pretrained, model: Any) -> Matched:
     """Where each weight of `model` comes from.
 
     Raises ValueError for a model of another architecture, for weights that are missing, unless they
     are a head's, and for tensors that nothing names.
     """
     _require_architecture(pretrained, model)
+    if model.kind == "decoder" and model.table_rows != model.vocab_size:
+        raise UserError(
+            f"model.vocab_multiple={model.vocab_multiple} must divide "
+            f"model.vocab_size={model.vocab_size} with pretrained weights, because rows that pad "
+            "the table would take part in the softmax; try --model.vocab-multiple 1 and a "
+            "--mesh.tensor that divides the vocabulary"
+        )
     published, names = pretrained.published, pretrained.published.names_of(model)
     places: dict[str, TensorPlace] = {}
     fresh, missing = [], []

@@ -104,14 +104,14 @@ def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
             f"model.head.kind={kind} must be one of {', '.join(published.classes)} for "
             f"{model_type}, because `transformers` has no such head for it; try another model type"
         )
-    usual = usual_head(published, config, config.head)
-    for name in ("pooling", "transform"):
-        own, wanted = getattr(config.head, name), getattr(usual, name)
-        if own != wanted:
+    usual, head = usual_head(published, config, config.head), config.head
+    pooled = kind != "labels" or head.pooling in published.poolings
+    for name, right in (("pooling", pooled), ("transform", head.transform == usual.transform)):
+        if not right:
             raise UserError(
-                f"model.head.{name}={own} must be {wanted} for {model_type}, because its class "
-                f"{published.classes[kind]} computes that; try training with "
-                f"--model.head.{name} {wanted}"
+                f"model.head.{name}={getattr(head, name)} must be {getattr(usual, name)} for "
+                f"{model_type}, because its class {published.classes[kind]} computes that; try "
+                f"training with --model.head.{name} {getattr(usual, name)}"
             )
     labels = {"num_labels": config.head.outputs} if config.head.outputs else {}
     return {
@@ -132,6 +132,15 @@ def pieces_of(config: Any, published: Published) -> dict[str, list[TensorPart]]:
     names = published.names_of(config)
     heads = {name.theirs for own in published.heads.values() for name in own}
     pieces: dict[str, list[TensorPart]] = {}
+    own = {weight.name for weight in weights_of(config)}
+    lacking = [
+        n.theirs for n in names.values() if n.ours[:10] == "task_head/" and n.ours not in own
+    ]
+    if lacking:
+        raise UserError(
+            f"the head must have weights for {', '.join(lacking)}, because `transformers` would "
+            "draw them at random; try another --model-type"
+        )
     for weight in weights_of(config):
         name = named(weight, names)
         if name is None:

@@ -116,7 +116,7 @@ def open_gguf(path: Path) -> GgufCheckpoint:
             f"{path}: general.architecture={architecture!r} must be 'llama', because others have "
             "no names here; try the safetensors of that model"
         )
-    fields = _fields(known, reader)
+    fields = _fields(path, known, reader)
     head_dim = fields["hidden_size"] // fields["num_attention_heads"]
     tensors = {}
     for tensor in reader.tensors:
@@ -139,12 +139,22 @@ def their_name(name: str) -> str:
     return NAMES.get(common, name).format(layer[1] if layer else "")
 
 
-def _fields(known: Mapping[str, Any], reader: Any) -> dict[str, Any]:
+def _fields(path: Path, known: Mapping[str, Any], reader: Any) -> dict[str, Any]:
     stretched = sorted(name for name in known if name.startswith("llama.rope.scaling"))
     if stretched or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
         raise UserError(
-            f"{reader.data.filename}: rope must not be stretched, because files of this format "
+            f"{path}: rope must not be stretched, because files of this format "
             f"do not say how ({', '.join(stretched) or 'rope_freqs.weight'}); try the safetensors"
+        )
+    sizes = {f"llama.{name}" for name in (*SIZES.values(), "vocab_size")}
+    head = known["llama.embedding_length"] // known["llama.attention.head_count"]
+    heads = ("rope.dimension_count", "attention.key_length", "attention.value_length")
+    whole = {f"llama.{name}" for name in heads if known.get(f"llama.{name}") == head}
+    rest = {name for name in known if name.startswith("llama.")} - sizes - whole
+    if strange := sorted(rest):
+        raise UserError(
+            f"{path}: {strange[0]}={known[strange[0]]!r} must not stand there, because it may "
+            "change what the model computes and nothing here reads it; try the safetensors"
         )
     names = {tensor.name for tensor in reader.tensors}
     fields = {ours: known.get(f"llama.{name}") for ours, name in SIZES.items()}

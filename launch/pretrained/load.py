@@ -1,6 +1,7 @@
 """Pretrained weights onto a mesh: each device reads the bytes that its shard consists of."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from launch.pretrained.tensors import Tensor
 from train.state import TrainState
 
 Index = tuple[slice, ...]
+NEVER = -1e9
+"""Bias of a token that only pads the vocabulary: it takes no part in the softmax."""
 
 
 def started(state: TrainState, pretrained: Pretrained, report: Callable[[str], None]) -> TrainState:
@@ -81,10 +84,11 @@ def _layer(place: TensorPlace, tensor: Tensor, own: list[slice]) -> np.ndarray:
     weight, name = place.weight, place.name
     shape = [b.stop - b.start for b in own]
     if weight.is_table:
-        return _padded(tensor, *own)
+        return _padded(tensor, *own, padding=0.0)
     if not weight.is_matrix:
         run, at = _flat(weight.shape, own), name.part * weight.channels((*range(len(shape)),))
-        return _padded(tensor, slice(at + run.start, at + run.stop)).reshape(shape)
+        padding = NEVER if "vocab" in weight.logical else 0.0
+        return _padded(tensor, slice(at + run.start, at + run.stop), None, padding).reshape(shape)
     n = len(weight.fan_in)
     ins, outs = _flat(weight.shape[:n], own[:n]), _flat(weight.shape[n:], own[n:])
     shift = name.part * weight.channels(weight.fan_out)
@@ -94,11 +98,14 @@ def _layer(place: TensorPlace, tensor: Tensor, own: list[slice]) -> np.ndarray:
     return tensor.read(outs, ins).astype(np.float32).T.reshape(shape)
 
 
-def _padded(tensor: Tensor, rows: slice, columns: slice | None = None) -> np.ndarray:
-    """Rows of a tensor; those that pad a vocabulary are 0."""
+def _padded(tensor: Tensor, rows: slice, columns: slice | None, padding: float) -> np.ndarray:
+    """Rows of a tensor, and after its last ones those that pad a vocabulary."""
     there = slice(min(rows.start, tensor.rows), min(rows.stop, tensor.rows))
-    part = tensor.read(there, columns).astype(np.float32)
-    return np.pad(part, ((0, rows.stop - rows.start - len(part)), (0, 0)))
+    width = math.prod(tensor.shape[1:]) if columns is None else columns.stop - columns.start
+    out = np.full((rows.stop - rows.start, width), padding, np.float32)
+    if count := there.stop - there.start:
+        out[:count] = tensor.read(there, columns)
+    return out
 
 
 def _flat(shape: tuple[int, ...], bounds: list[slice]) -> slice:

@@ -11,6 +11,7 @@ import jax
 from data import durable
 from data.errors import UserError
 from launch.config import MeshConfig
+from launch.pretrained.checkpoint import TASKS
 from launch.pretrained.export import config_json, copy_tokenizer, export_weights
 from launch.process.distributed import from_first_process
 from launch.run.saved import MovedTokenizer, Saved, open_saved
@@ -34,6 +35,7 @@ def export(
     Raises ValueError for a folder that holds something, for an architecture that no published kind
     has, and for weights that the type cannot hold.
     """
+    folder = folder.expanduser().absolute()
     _require_free(folder)
     with open_saved(run, step, mesh, data) as saved:
         model_type = model_type or type_of(saved.state.evaluated.config)
@@ -62,6 +64,8 @@ def known_of(saved: Saved) -> dict[str, Any]:
     if saved.config.model.generates and saved.tokenizer is not None:
         begin, end = saved.tokenizer.begin, saved.tokenizer.end
         fields |= {"bos_token_id": begin.id, "eos_token_id": end.id}
+    if task := getattr(saved.config.data, "task", None):
+        fields["problem_type"] = next(kind for kind, ours in TASKS.items() if ours == task)
     if names := saved.meta.get("names"):
         fields["id2label"] = {str(number): name for number, name in enumerate(names)}
         fields["label2id"] = {name: number for number, name in enumerate(names)}
@@ -84,9 +88,8 @@ def type_of(config: object) -> str:
 
 
 def _parent(folder: Path) -> Path:
-    parent = folder.expanduser().resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    return parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder.parent
 
 
 def _require_free(folder: Path) -> None:
@@ -108,7 +111,7 @@ def _finish(
     os.chmod(place, 0o755)
     if folder.exists():
         folder.rmdir()
-    os.replace(place, folder.expanduser())
+    os.replace(place, folder)
     without = "" if copied else "; no tokenizer file, as its tokens are bytes"
     return [
         f"{folder}: {model_type}, {count:,} parameters in {dtype}, step {saved.step}{without}",

@@ -33,9 +33,10 @@ def config_of(fields: Fields, first_position: int = 0) -> EncoderConfig:
     )
 
 
-def fields_of(config: EncoderConfig) -> dict[str, Any]:
+def fields_of(config: EncoderConfig, first_position: int = 0) -> dict[str, Any]:
     require_as(config, "bert", norm="layernorm", norm_place="after", positions="learned")
-    require_as(config, "bert", bias=True, gated=False, window=None)
+    require_as(config, "bert", bias=True, gated=False, window=None, first_position=first_position)
+    require_as(config, "bert", head_dim=config.embed_dim // config.num_heads)
     theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())} | {"relu": "relu"}
     return {
         "vocab_size": config.vocab_size,
@@ -107,11 +108,15 @@ BERT = Published(
     names=NAMES,
     heads=HEADS,
     prefix="bert.",
-    label_transform="tanh",
+    transforms={"labels": "tanh"},
     unused=(
         r"(bert\.)?embeddings\.position_ids",
         r"cls\.predictions\.decoder\.(weight|bias)",
         r"cls\.seq_relationship\.(weight|bias)",
     ),
-    neutral=("attention_probs_dropout_prob", "classifier_dropout"),
+    neutral=(
+        *("attention_probs_dropout_prob", "classifier_dropout", "directionality", "_num_labels"),
+        *("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"),
+        *("pooler_size_per_head", "pooler_type"),
+    ),
 )

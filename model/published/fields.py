@@ -7,7 +7,7 @@ from data.errors import UserError
 
 NEUTRAL = frozenset(
     "_attn_implementation _attn_implementation_autoset _name_or_path add_cross_attention "
-    "architectures auto_map bad_words_ids begin_suppress_tokens bos_token_id "
+    "architectures bad_words_ids begin_suppress_tokens bos_token_id "
     "chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id "
     "diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size "
     "eos_token_id eos_token_ids exponential_decay_length_penalty finetuning_task "
@@ -36,6 +36,10 @@ class Fields:
         value = self.values.get(name)
         return default if value is None else value
 
+    def has(self, name: str) -> bool:
+        """Whether the field stands there, be it null."""
+        return name in self.values
+
     def size(self, name: str, default: int | None = None) -> int:
         """A whole number of at least 1; ValueError if it is none, or missing without a default."""
         value = self.get(name, default)
@@ -63,7 +67,7 @@ class Fields:
     def require_all_read(self, neutral: Collection[str]) -> None:
         """Raise ValueError for a field that was not read and may change what is computed."""
         strange = sorted(self.values.keys() - self._read - NEUTRAL - set(neutral))
-        strange = [name for name in strange if self.values[name] not in (None, False, [], {})]
+        strange = [n for n in strange if not (self.values[n] is None or self.values[n] in ([], {}))]
         if strange:
             named = ", ".join(f"{name}={self.values[name]!r}"[:60] for name in strange[:5])
             raise UserError(

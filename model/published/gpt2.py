@@ -71,7 +71,14 @@ GPT2 = Published(
     inputs_first=True,
     unused=(r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias",),
     neutral=(
-        *("attn_pdrop", "embd_pdrop", "resid_pdrop", "n_ctx", "reorder_and_upcast_attn"),
+        *(
+            "attn_pdrop",
+            "embd_pdrop",
+            "resid_pdrop",
+            "n_ctx",
+            "predict_special_tokens",
+            "reorder_and_upcast_attn",
+        ),
         *("summary_activation", "summary_first_dropout", "summary_proj_to_labels"),
         *("summary_type", "summary_use_proj"),
     ),

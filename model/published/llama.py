@@ -48,7 +48,7 @@ def config_of(fields: Fields, head_dim: int | None = None) -> DecoderConfig:
 
 
 def mistral_config_of(fields: Fields) -> DecoderConfig:
-    window = fields.get("sliding_window")
+    window = fields.get("sliding_window", None if fields.has("sliding_window") else 4096)
     return replace(config_of(fields), window=window, window_layers="all")
 
 
@@ -125,6 +125,7 @@ LLAMA = Published(
     config_of=config_of,
     fields_of=fields_of,
     classes={"language": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification"},
+    poolings=("last",),
     names=NAMES,
     heads={
         "language": (Name("head/table", "lm_head.weight"),),
@@ -132,7 +133,7 @@ LLAMA = Published(
     },
     prefix="model.",
     unused=(r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
-    neutral=("attention_dropout", "is_llama_config", "rope_interleaved"),
+    neutral=("attention_dropout", "is_llama_config", "rope_interleaved", "transformers.js_config"),
 )
 MISTRAL = Published(
     config_of=mistral_config_of,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from data.errors import UserError
 from model.families.encoder_config import EncoderConfig
 from model.published import bert
 from model.published.fields import Fields
@@ -11,12 +12,16 @@ from model.published.names import Name, Published, require_as
 def config_of(fields: Fields) -> EncoderConfig:
     D, N = fields.size("hidden_size"), fields.size("num_attention_heads")
     activation: Any = fields.choose("hidden_activation", bert.ACTIVATIONS, "gelu")
-    fields.require("classifier_activation", "gelu")
+    # The head's own, which is one with that of the layers here.
+    fields.require("classifier_activation", fields.get("hidden_activation", "gelu"))
     for name in ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"):
         fields.require(name, False)
     fields.require("decoder_bias", True)
     fields.require("tie_word_embeddings", True)
     theta, local = rope(fields)
+    every = fields.size("global_attn_every_n_layers", 3)
+    pattern = [kind_of(layer, every) for layer in range(fields.size("num_hidden_layers"))]
+    fields.require("layer_types", pattern)
     return EncoderConfig(
         vocab_size=fields.size("vocab_size"),
         num_layers=fields.size("num_hidden_layers"),
@@ -32,7 +37,7 @@ def config_of(fields: Fields) -> EncoderConfig:
         rope_theta=theta,
         local_rope_theta=local,
         window=fields.size("local_attention", 128) // 2 + 1,
-        global_every=fields.size("global_attn_every_n_layers", 3),
+        global_every=every,
         activation=activation,
         gated=True,
         bias=False,
@@ -45,9 +50,19 @@ def config_of(fields: Fields) -> EncoderConfig:
 def rope(fields: Fields) -> tuple[float, float]:
     """The bases of the wavelengths in layers that see all and in local ones."""
     parameters = fields.get("rope_parameters", {})
+    if strange := [p for p in parameters.values() if p and p.get("rope_type") != "default"]:
+        raise UserError(
+            f"{fields.path}: rope_type={strange[0].get('rope_type')!r} must be 'default', because "
+            "the model turns its queries by it; try another checkpoint"
+        )
     theta, local = fields.get("global_rope_theta", 160_000.0), fields.get("local_rope_theta", 1e4)
-    wide, near = (parameters.get(kind, {}) for kind in ("full_attention", "sliding_attention"))
+    wide, near = (parameters.get(kind) or {} for kind in (WIDE, NEAR))
     return float(wide.get("rope_theta", theta)), float(near.get("rope_theta", local))
+
+
+def kind_of(layer: int, every: int) -> str:
+    """What `transformers` calls the attention of a layer."""
+    return WIDE if layer % every == 0 else NEAR
 
 
 def fields_of(config: EncoderConfig) -> dict[str, Any]:
@@ -55,7 +70,10 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
     require_as(config, "modernbert", positions="rotary", bias=False, gated=True, token_types=0)
     theta, local = config.rope_theta, config.local_rope_theta
     theirs = {ours: name for name, ours in reversed(bert.ACTIVATIONS.items())}
-    kinds = {"full_attention": theta, "sliding_attention": local}
+    require_as(config, "modernbert", head_dim=config.embed_dim // config.num_heads)
+    kinds = {WIDE: theta, NEAR: local}
+    # Without a window all layers see everything.
+    every = 1 if config.window is None else config.global_every
     return {
         "vocab_size": config.vocab_size,
         "pad_token_id": PAD if config.vocab_size > PAD else 0,
@@ -66,8 +84,11 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_length,
         "norm_eps": config.norm_epsilon,
         "hidden_activation": theirs[config.activation],
-        "local_attention": 2 * ((config.window or 1) - 1),
-        "global_attn_every_n_layers": config.global_every,
+        "classifier_activation": theirs[config.activation],
+        "classifier_pooling": "mean" if config.head.pooling == "mean" else "cls",
+        "local_attention": 2 * ((config.window or 65) - 1),
+        "global_attn_every_n_layers": every,
+        "layer_types": [kind_of(layer, every) for layer in range(config.num_layers)],
         "global_rope_theta": theta,
         "local_rope_theta": local,
         "rope_parameters": {
@@ -82,6 +103,7 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
 
 PAD = 50_283
 """The padding of the released tokenizer, which `transformers` takes if none is named."""
+WIDE, NEAR = "full_attention", "sliding_attention"
 AT = "layers.{}"
 HEAD = (Name("task_head/w", "head.dense.weight"), Name("task_head/norm/scale", "head.norm.weight"))
 MODERNBERT = Published(
@@ -112,7 +134,8 @@ MODERNBERT = Published(
         "tags": (*HEAD, *bert.table_head("classifier")),
     },
     prefix="model.",
-    label_transform="norm",
+    transforms={"labels": "norm", "tags": "norm"},
+    poolings=("first", "mean"),
     unused=(r"decoder\.weight",),
     neutral=(
         *("attention_dropout", "embedding_dropout", "classifier_dropout"),
@@ -122,7 +145,7 @@ MODERNBERT = Published(
             "deterministic_flash_attn",
             "initializer_cutoff_factor",
         ),
-        *("layer_types", "reference_compile"),
+        *("layer_norm_eps", "position_embedding_type", "reference_compile"),
         *("repad_logits_with_grad", "sparse_pred_ignore_index", "sparse_prediction"),
     ),
 )

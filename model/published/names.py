@@ -46,8 +46,11 @@ class Published:
     leave it out."""
     inputs_first: bool = False
     """Whether matrices lie as [inputs, outputs], as in GPT-2; else they are [outputs, inputs]."""
-    label_transform: str = "none"
-    """`model.head_config.HeadConfig.transform` before labels."""
+    transforms: Mapping[str, str] = field(default_factory=dict)
+    """`model.head_config.HeadConfig.transform` by the kind of head, where there is one."""
+    poolings: tuple[str, ...] = ("first",)
+    """`model.head_config.HeadConfig.pooling` of labels: the usual one, and others that config.json
+    can say."""
     unused: tuple[str, ...] = ()
     """Regular expressions of tensors without a meaning of their own: buffers, second copies."""
     neutral: tuple[str, ...] = ()

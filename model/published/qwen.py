@@ -8,18 +8,23 @@ from model.published import llama
 from model.published.fields import Fields
 from model.published.names import Name, Published, require_as
 
-NEUTRAL = ("attention_dropout", "layer_types", "max_window_layers", "sliding_window")
+NEUTRAL = ("attention_dropout", "max_window_layers", "sliding_window")
 """The window is not used unless `use_sliding_window` says so."""
 
 
 def qwen2_config_of(fields: Fields) -> DecoderConfig:
-    fields.require("use_sliding_window", False)
-    return replace(llama.config_of(fields), qkv_bias=True)
+    return replace(dense_config_of(fields), qkv_bias=True)
 
 
 def qwen3_config_of(fields: Fields) -> DecoderConfig:
+    return replace(dense_config_of(fields, head_dim=128), head_norm=True)
+
+
+def dense_config_of(fields: Fields, head_dim: int | None = None) -> DecoderConfig:
+    """All layers see everything."""
     fields.require("use_sliding_window", False)
-    return replace(llama.config_of(fields, head_dim=128), head_norm=True)
+    fields.require("layer_types", ["full_attention"] * fields.size("num_hidden_layers"))
+    return llama.config_of(fields, head_dim)
 
 
 def qwen2_fields_of(config: DecoderConfig) -> dict[str, Any]:

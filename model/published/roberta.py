@@ -5,16 +5,20 @@ from typing import Any
 from model.families.encoder_config import EncoderConfig
 from model.published import bert
 from model.published.fields import Fields
-from model.published.names import Name, Published, pairs
+from model.published.names import Name, Published, pairs, require_as
 
 
 def config_of(fields: Fields) -> EncoderConfig:
     """Its positions begin after the id of padding."""
+    # The head has it whatever the layers have.
+    fields.require("hidden_act", "gelu")
     return bert.config_of(fields, first_position=fields.get("pad_token_id", 1) + 1)
 
 
 def fields_of(config: EncoderConfig) -> dict[str, Any]:
-    return bert.fields_of(config) | {"pad_token_id": config.first_position - 1}
+    first = max(1, config.first_position)
+    require_as(config, "roberta", first_position=first, activation="gelu")
+    return bert.fields_of(config, first) | {"pad_token_id": first - 1}
 
 
 ROBERTA = Published(
@@ -38,7 +42,7 @@ ROBERTA = Published(
         "span": bert.table_head("qa_outputs"),
     },
     prefix="roberta.",
-    label_transform="tanh",
+    transforms={"labels": "tanh"},
     unused=(
         r"(roberta\.)?embeddings\.position_ids",
         r"lm_head\.decoder\.(weight|bias)",

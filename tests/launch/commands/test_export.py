@@ -31,7 +31,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_checkpoint_is_asked_as_a_run_is(bert: Path) -> None:
     done = meshloom("predict", f"hf:{bert}", "--text", "word1 [MASK] word3")
-    assert "weights: 27,251 parameters of" in done.stderr
+    assert "weights: 27,284 parameters of" in done.stderr
     assert done.stdout.startswith("word1 ") and "'word34'" in done.stdout
     error = meshloom("generate", f"hf:{bert}", expect=1).stderr
     assert "must be of a model that writes text" in error
@@ -78,7 +78,7 @@ def test_weights_are_planned(bert: Path, tmp_path: Path) -> None:
     words = ("--start-from", f"hf:{bert.name}", "--data.sequence-length", "8")
     flags = ("--on", "v5e-1", "--json", "--out", str(tmp_path / "plan"))
     planned = json.loads(meshloom("plan", *words, *flags, cwd=bert.parent).stdout)
-    assert planned["parameters"] == 27_251 and planned["config"]["model"]["embed_dim"] == 32
+    assert planned["parameters"] == 27_284 and planned["config"]["model"]["embed_dim"] == 32
 
 
 def test_a_preset_of_another_family_is_refused(bert: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.oracles.published.models import MODELS, SCORES, TOKENS, drawn
 
 CONFIG = MODELS["smollm2"]["config"]
 H = CONFIG["hidden_size"] // CONFIG["num_attention_heads"]
-BYTES = [*map(chr, (*range(33, 96), 0x120, 0x10A)), "AB"]
+BYTES = [*map(chr, (*range(33, 97), 0x120, 0x10A)), "AB"]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,8 @@ def write(path: Path, *, quantized: bool = False, **changes: Any) -> Path:
     writer.add_token_merges(["A B"])
     writer.add_bos_token_id(len(BYTES))
     writer.add_eos_token_id(len(BYTES))
+    if "turned" in changes:
+        writer.add_rope_dimension_count(H // 2)
     if "stretched" in changes:
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
     theirs = {ours.format(n): name.format(n) for name, ours in NAMES.items() for n in range(3)}
@@ -110,6 +112,7 @@ def test_its_tokenizer_cuts_as_its_own_does(tmp_path: Path) -> None:
     [
         ({"architecture": "gemma"}, r"general\.architecture='gemma' must be 'llama'"),
         ({"pre": "strange"}, r"tokenizer gpt2 with pre='strange' must be gpt2 with one of"),
+        ({"turned": True}, r"llama\.rope\.dimension_count=4 must not stand there"),
         ({"stretched": True}, r"rope must not be stretched.*rope\.scaling\.type"),
     ],
 )

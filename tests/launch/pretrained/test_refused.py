@@ -71,6 +71,11 @@ REFUSED = {
         lambda f: changed(f, residual_multiplier=0.5),
         r"known fields only.*it has residual_multiplier=0\.5",
     ),
+    "a field that is false": (
+        lambda f: changed(f, is_causal=False),
+        r"known fields only.*it has is_causal=False",
+    ),
+    "code of its own": (lambda f: changed(f, auto_map={"a": "b"}), r"it has auto_map="),
     "another stretching": (
         lambda f: changed(f, rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}),
         r"rope_type='yarn' must be 'default', or 'llama3' with",

@@ -14,7 +14,7 @@ import transformers as hf  # pyright: ignore[reportMissingImports]
 
 HERE = Path(__file__).parent
 SMALL = {
-    "vocab_size": 67,
+    "vocab_size": 68,
     "hidden_size": 32,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
@@ -30,12 +30,13 @@ LLAMA3 = {
     "original_max_position_embeddings": 8192,
 }
 GPT2 = {
-    "vocab_size": 67,
+    "vocab_size": 68,
     "n_embd": 32,
     "n_layer": 3,
     "n_head": 4,
     "n_positions": 40,
 }
+MODERN = {"local_attention": 8, "pad_token_id": 0, "attn_implementation": "eager"}
 MODELS = {
     "llama2": hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL, num_key_value_heads=2)),
     "llama3": hf.LlamaForCausalLM(
@@ -59,8 +60,12 @@ MODELS = {
     "roberta-labels": hf.RobertaForSequenceClassification(
         hf.RobertaConfig(**SMALL, type_vocab_size=1, num_labels=4)
     ),
-    "modernbert": hf.ModernBertForMaskedLM(
-        hf.ModernBertConfig(**SMALL, local_attention=8, pad_token_id=0, attn_implementation="eager")
+    "modernbert": hf.ModernBertForMaskedLM(hf.ModernBertConfig(**SMALL, **MODERN)),
+    "modernbert-labels": hf.ModernBertForSequenceClassification(
+        hf.ModernBertConfig(**SMALL, **MODERN, num_labels=4, classifier_pooling="mean")
+    ),
+    "modernbert-tags": hf.ModernBertForTokenClassification(
+        hf.ModernBertConfig(**SMALL, **MODERN, num_labels=4)
     ),
 }
 TOKENS = 20
