@@ -31,9 +31,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = draw.choice(list(words))
             writer.writerow((f"{draw.choice(words[label])} {draw.randrange(100)}", label))
     lines = []
-    for _ in range(60):
+    for number in range(60):
         name = draw.choice(["Ann", "Bob"])
-        lines.append(f"{name} B-PER\nran O\n\n")
+        lines.append(f"{name} B-PER\nran O\n{number} O\n\n")
     (folder / "tags.txt").write_text("".join(lines))
     answers = [
         {
@@ -97,9 +97,9 @@ def test_tags(here: Path) -> None:
         40,
         *("--model.head.outputs", "2", "--data.sequence-length", "16"),
     )
-    assert "entity f1 1.0000" in said and "[Ann B-PER] ran" in said
-    out = meshloom("predict", str(here / "tiny-tags"), "--text", "Bob ran").stdout
-    assert out == "[Bob B-PER] ran\n"
+    assert "entity f1 1.0000" in said and "[Ann B-PER] ran " in said
+    out = meshloom("predict", str(here / "tiny-tags"), "--text", "Bob ran 7").stdout
+    assert out == "[Bob B-PER] ran 7\n"
 
 
 def test_answers(here: Path) -> None:
