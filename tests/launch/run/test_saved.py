@@ -58,6 +58,7 @@ MORE = {
     "predict": ["--text", "a"],
     "embed": ["--text", "a", "--output", "vectors.npy"],
     "explain": ["--text", "a"],
+    "export": ["hf:out"],
     "goodput": [],
     "checkpoint list": [],
     "checkpoint verify": [],
