@@ -14,7 +14,8 @@ from jax.experimental import multihost_utils
 
 from data import durable
 from data.errors import UserError
-from launch.pretrained.checkpoint import named, their_shape, theirs, usual_head
+from launch.pretrained.checkpoint import usual_head
+from launch.pretrained.match import named, their_shape, theirs
 from launch.pretrained.safetensors import INDEX, TYPES, WHOLE, WrittenArray, write_file
 from model.published import PUBLISHED
 from model.published.names import Name, Published

@@ -11,7 +11,8 @@ import numpy as np
 from flax import nnx
 
 from data.errors import UserError
-from launch.pretrained.checkpoint import Matched, Pretrained, TensorPlace, match
+from launch.pretrained.checkpoint import Pretrained
+from launch.pretrained.match import Matched, TensorPlace, match
 from launch.pretrained.tensors import Tensor
 from train.state import TrainState
 

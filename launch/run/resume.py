@@ -14,8 +14,9 @@ from data.config import DataKind
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig, load_dict, require_resumable, to_dict
-from launch.pretrained.checkpoint import Pretrained, match, open_pretrained
+from launch.pretrained.checkpoint import Pretrained, open_pretrained
 from launch.pretrained.load import started
+from launch.pretrained.match import match
 from launch.process.distributed import from_first_process
 from launch.run import build
 from launch.run.course import Course

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from launch.pretrained.checkpoint import match, open_pretrained
+from launch.pretrained.checkpoint import open_pretrained
 from launch.pretrained.export import export_weights
+from launch.pretrained.match import match
 from launch.pretrained.safetensors import WrittenArray, open_file, write_file
 from tests.launch.pretrained.test_published import loaded
 from tests.models import mesh_of

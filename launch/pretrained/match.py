@@ -1,0 +1,162 @@
+"""The weights of a model and the tensors of a checkpoint, put together."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from data.errors import UserError
+from launch.pretrained.checkpoint import Pretrained
+from launch.pretrained.tensors import Tensor
+from model.families.family import FamilyConfig
+from model.published.names import Name
+from model.weights import Weight, weights_of
+
+LISTED = 10
+"""Names in a message."""
+FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_multiple"}
+"""Fields of a model that its weights do not decide."""
+
+
+class TensorPlace(NamedTuple):
+    """Where a weight of ours comes from."""
+
+    weight: Weight
+    name: Name
+    inputs_first: bool
+    tensors: tuple[Tensor, ...]
+    """Of each layer, or the only one."""
+
+
+class Matched(NamedTuple):
+    """The weights of a model and the tensors of a checkpoint, put together."""
+
+    places: dict[str, TensorPlace]
+    fresh: list[str]
+    """Weights of ours that the checkpoint does not have, all of the head."""
+    left: list[str]
+    """Tensors of a head that the model has no use for."""
+
+
+def match(pretrained: Pretrained, model: Any) -> Matched:
+    """Where each weight of `model` comes from.
+
+    Raises ValueError for a model of another architecture, for weights that are missing, unless they
+    are a head's, and for tensors that nothing names.
+    """
+    _require_architecture(pretrained, model)
+    if model.kind == "decoder" and model.table_rows != model.vocab_size:
+        raise UserError(
+            f"model.vocab_multiple={model.vocab_multiple} must divide "
+            f"model.vocab_size={model.vocab_size} with pretrained weights, because rows that pad "
+            "the table would take part in the softmax; try --model.vocab-multiple 1 and a "
+            "--mesh.tensor that divides the vocabulary"
+        )
+    published, names = pretrained.published, pretrained.published.names_of(model)
+    places: dict[str, TensorPlace] = {}
+    fresh, missing = [], []
+    used: set[str] = set()
+    for weight in weights_of(model):
+        listed = [_tensor(pretrained, each) for each in theirs(weight, names, model.depth)]
+        used.update(tensor.name for tensor in listed if tensor is not None)
+        name = named(weight, names)
+        if name is not None and all(tensor is not None for tensor in listed):
+            whole = tuple(tensor for tensor in listed if tensor is not None)
+            places[weight.name] = TensorPlace(weight, name, published.inputs_first, whole)
+        elif weight.name.startswith("task_head/"):
+            fresh.append(weight.name)
+        else:
+            missing.append(weight.name)
+    if missing:
+        raise UserError(_missing(pretrained, model, missing, names))
+    rest = sorted(pretrained.tensors.keys() - used)
+    heads = {name.theirs for each in published.heads.values() for name in each}
+    prefix = published.prefix
+    left = [n for n in rest if heads & {n, prefix + n, n.removeprefix(prefix)}]
+    unused = [re.compile(pattern) for pattern in published.unused]
+    extra = [n for n in rest if n not in left and not any(p.fullmatch(n) for p in unused)]
+    if extra:
+        raise UserError(
+            f"{pretrained.path} must hold no tensors but those of the model, because one that is "
+            f"left out would change what it computes, but {len(extra):,} have no name here: "
+            f"{', '.join(extra[:LISTED])}; try the checkpoint of another model"
+        )
+    for place in places.values():
+        _require_shapes(place, model)
+    return Matched(places, fresh, left)
+
+
+def named(weight: Weight, names: Mapping[str, Name]) -> Name | None:
+    """The row of the table for a weight; a layer next to the stack has the stack's."""
+    own = weight.name
+    return names.get("blocks/" + own.partition("/")[2] if own.startswith("first/") else own)
+
+
+def theirs(weight: Weight, names: Mapping[str, Name], depth: int) -> Iterator[str]:
+    """The names of the tensors that hold a weight: of each layer of a stack, or one."""
+    if (name := named(weight, names)) is None:
+        return
+    if weight.stacked:
+        # A layer next to the stack is the first.
+        yield from (name.theirs.format(n) for n in range(depth - weight.layers, depth))
+    else:
+        yield name.theirs.format(0)
+
+
+def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
+    tensors, prefix = pretrained.tensors, pretrained.published.prefix
+    return tensors.get(prefix + name) or tensors.get(name) or tensors.get(name.removeprefix(prefix))
+
+
+def _require_architecture(pretrained: Pretrained, model: FamilyConfig) -> None:
+    published, ours = vars(pretrained.model), vars(model)
+    free = FREE if pretrained.model.last_position is not None else FREE | {"max_length"}
+    for name, value in published.items():
+        if name not in free and ours.get(name) != value:
+            raise UserError(
+                f"model.{name}={ours.get(name)} must be {value}, because {pretrained.path} has "
+                f"weights of that architecture; try without --model.{name.replace('_', '-')}"
+            )
+
+
+def _missing(
+    pretrained: Pretrained, model: Any, missing: list[str], names: Mapping[str, Name]
+) -> str:
+    listed = {weight.name: weight for weight in weights_of(model)}
+    absent = [
+        each
+        for name in missing
+        for each in list(theirs(listed[name], names, model.depth)) or [name]
+        if _tensor(pretrained, each) is None
+    ]
+    return (
+        f"{pretrained.path} must hold every weight of the model, because none is made up, but "
+        f"{len(absent):,} tensors are missing: {', '.join(absent[:LISTED])}; it has "
+        f"{len(pretrained.tensors):,} others, such as "
+        f"{', '.join(sorted(pretrained.tensors)[:3])}; try the checkpoint of another model"
+    )
+
+
+def _require_shapes(place: TensorPlace, model: Any) -> None:
+    wanted = their_shape(place.weight, place.name, model, inputs_first=place.inputs_first)
+    for tensor in place.tensors:
+        if tensor.shape != wanted:
+            raise UserError(
+                f"{tensor.path}: {tensor.name} must have the shape {wanted}, because the model's "
+                f"config.json says so, but it has {tensor.shape}; try the config that came with "
+                "the weights"
+            )
+
+
+def their_shape(weight: Weight, name: Name, model: Any, *, inputs_first: bool) -> tuple[int, ...]:
+    """The shape of the tensor that holds a weight: padding of the vocabulary is ours alone."""
+    rows = [
+        model.vocab_size if axis == "vocab" else size
+        for axis, size in zip(weight.logical, weight.shape, strict=True)
+    ]
+    if weight.is_table:
+        return tuple(rows)
+    if not weight.is_matrix:
+        return (math.prod(rows) * name.parts,)
+    ins, outs = weight.channels(weight.fan_in), weight.channels(weight.fan_out) * name.parts
+    return (ins, outs) if inputs_first else (outs, ins)
