@@ -11,8 +11,6 @@ from launch.config import MeshConfig
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import UsageError, parse
 
-ModelType = Literal["bert", "gpt2", "llama", "mistral", "modernbert", "qwen2", "qwen3", "roberta"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -22,8 +20,9 @@ class ExportOptions:
     """Run directory, or hf:DIRECTORY."""
     output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="hf:DIRECTORY")]
     """Where to write; the folder must not exist, or be empty."""
-    model_type: ModelType | None = None
-    """What the model is called there; by default the first that can say its architecture."""
+    model_type: str | None = None
+    """What the model is called there, as `llama`; by default the first kind that can say its
+    architecture."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the weights. A number that it cannot hold is refused."""
     step: Whole | None = None

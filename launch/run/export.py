@@ -37,6 +37,11 @@ def export(
     """
     folder = folder.expanduser().absolute()
     _require_free(folder)
+    if model_type is not None and model_type not in PUBLISHED:
+        raise UserError(
+            f"model_type={model_type} must be one of {', '.join(PUBLISHED)}, because these have "
+            "their names here; try without, which takes the first that can say the architecture"
+        )
     with open_saved(run, step, mesh, data) as saved:
         model_type = model_type or type_of(saved.state.evaluated.config)
         place = from_first_process(
