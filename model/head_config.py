@@ -20,9 +20,9 @@ class HeadConfig:
     pooling: Literal["first", "last", "mean"] = "first"
     """What stands for a row, for heads `labels` and `embedding`: the hidden state of its first or
     last token, or the mean of all."""
-    transform: Literal["none", "tanh", "norm"] = "none"
+    transform: Literal["none", "tanh", "relu", "norm"] = "none"
     """What a pooled row passes before it is scored: nothing, a dense layer with tanh (BERT's
-    pooler), or one with the network's activation and a norm (ModernBERT)."""
+    pooler) or ReLU (DistilBERT), or one with the network's activation and a norm (ModernBERT)."""
     temperature: Annotated[float, Interval(ge=1e-3, le=100)] = 0.05
     """Divides the cosines of embeddings in training."""
 

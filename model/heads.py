@@ -17,8 +17,8 @@ class Head(nnx.Module):
     """A transform of hidden states and what scores them: a table of its own with a bias, a bias
     alone next to the table of the tokens, or nothing.
 
-    Transforms: `tanh` is BERT's pooler; `norm` is dense, activation and norm, as before BERT's
-    table of tokens.
+    Transforms: `tanh` is BERT's pooler, `relu` DistilBERT's; `norm` is dense, activation and norm,
+    as before BERT's table of tokens.
     """
 
     def __init__(
@@ -42,7 +42,8 @@ class Head(nnx.Module):
         that of dropout before scoring."""
         dense, table = jax.random.split(key)
         init, zeros = jax.nn.initializers.normal(std), jax.nn.initializers.zeros
-        self.activation, self.pooling, self.rate = activation, pooling, rate
+        self.activation = activation if transform == "norm" else transform
+        self.pooling, self.rate = pooling, rate
         shaped = transform != "none"
         fans = {"init": init, "decay": True, "fan_out": (1,)}
         self.w = declare(dense, (D, D), ("embed", None), fan_in=(0,), **fans) if shaped else None
@@ -59,7 +60,8 @@ class Head(nnx.Module):
         """What is scored at P places."""
         if self.w is not None:
             x = linear(x, self.w, self.b)
-            x = jnp.tanh(x) if self.norm is None else self.norm(ACTIVATIONS[self.activation](x))
+            x = ACTIVATIONS[self.activation](x)
+            x = x if self.norm is None else self.norm(x)
         return dropout(x, self.rate, key)
 
     def pool(

@@ -40,23 +40,35 @@ def linear(
 class Norm(nnx.Module):
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019), computed in float32."""
 
-    def __init__(self, declare: Declare, D: int, *, centred: bool, bias: bool, epsilon: float):
-        """`centred` is LayerNorm, which alone has a bias; epsilon is added to the variance."""
-        self.centred, self.epsilon = centred, epsilon
-        self.scale = declare(None, (D,), (None,), init=jax.nn.initializers.ones)
-        self.bias = (
-            declare(None, (D,), (None,), init=jax.nn.initializers.zeros)
-            if centred and bias
-            else None
-        )
+    def __init__(
+        self,
+        declare: Declare,
+        shape: tuple[int, ...],
+        logical: tuple[str | None, ...] = (None,),
+        *,
+        centred: bool,
+        bias: bool,
+        epsilon: float,
+        offset: float = 0.0,
+    ):
+        """`shape` are the last dimensions, which are normed together, and `logical` their axes.
+        `centred` is LayerNorm, which alone has a bias; epsilon is added to the variance, `offset`
+        to the scale."""
+        self.centred, self.epsilon, self.offset = centred, epsilon, offset
+        self.dimensions = len(shape)
+        zeros, begin = jax.nn.initializers.zeros, jax.nn.initializers.constant(1.0 - offset)
+        self.scale = declare(None, shape, logical, init=begin)
+        self.bias = declare(None, shape, logical, init=zeros) if centred and bias else None
 
-    def __call__(self, x: Float[Array, "B T *heads D"]) -> Float[Array, "B T *heads D"]:
-        """The last dimension normed: of the residual stream, or of each head."""
-        y, before = x.astype(jnp.float32), (None,) * (x.ndim - 1)
+    def __call__(self, x: Float[Array, "B T *normed"]) -> Float[Array, "B T *normed"]:
+        """Normed over the last dimensions: of the residual stream, of each head or of all."""
+        normed = tuple(range(-self.dimensions, 0))
+        y, before = x.astype(jnp.float32), (None,) * (x.ndim - self.dimensions)
         if self.centred:
-            y = y - jnp.mean(y, axis=-1, keepdims=True)
-        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
-        y = y * self.scale[before]
+            y = y - jnp.mean(y, axis=normed, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=normed, keepdims=True) + self.epsilon)
+        scale = self.scale[...] + self.offset if self.offset else self.scale[...]
+        y = y * scale[before]
         if self.bias is not None:
             y = y + self.bias[before]
         return y.astype(x.dtype)
@@ -144,3 +156,8 @@ def batch_rows() -> PartitionSpec:
 def scaled(x: Float[Array, "*shape"], factor: float) -> Float[Array, "*shape"]:
     """x * factor in the type of `x`; x itself if the factor is 1."""
     return x if factor == 1 else (x.astype(jnp.float32) * factor).astype(x.dtype)
+
+
+def softcapped(x: Float[Array, "*shape"], cap: float | None) -> Float[Array, "*shape"]:
+    """cap tanh(x / cap), which keeps scores between -cap and cap (Gemma 2); x itself without."""
+    return x if cap is None else cap * jnp.tanh(x / cap)

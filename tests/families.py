@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding
 
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
+from model.families.rope_scaling import RopeScaling
 from model.sharding import spec
 
 # N 8 and V 32 so that tensor 8 divides them; weights large enough that every path shows in the
@@ -33,7 +34,7 @@ LLAMA = dataclasses.replace(
     num_kv_heads=2,
     norm="rmsnorm",
     positions="rotary",
-    rope_scaling_factor=8.0,
+    rope_scaling=RopeScaling(kind="llama3", factor=8.0),
     activation="silu",
     gated=True,
     bias=False,
@@ -51,8 +52,28 @@ PALM = dataclasses.replace(
 )
 BANDED = dataclasses.replace(GPT, window=3)
 VASWANI = dataclasses.replace(GPT, positions="sinusoidal", activation="relu", scale_embedding=True)
-QWEN = dataclasses.replace(LLAMA, rope_scaling_factor=1.0, qkv_bias=True, head_norm=True)
+QWEN = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), qkv_bias=True, qk_norm="head")
 """With what Qwen2 and Qwen3 have beyond Llama."""
+OLMO = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), qk_norm="all", branch_norm="after")
+GEMMA = dataclasses.replace(
+    LLAMA,
+    norm="rmsnorm_1p",
+    rope_scaling=RopeScaling(kind="linear", factor=8.0),
+    local_rope_theta=100.0,
+    activation="gelu_tanh",
+    tied_embedding=True,
+    scale_embedding=True,
+    qk_norm="head",
+    query_scalar=6,
+    attention_softcap=2.0,
+    logit_softcap=3.0,
+    branch_norm="both",
+    window=3,
+    global_place="last",
+)
+"""With what Gemma 2 and 3 have."""
+SMOLLM3 = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), rotary_share=0.5, nope_every=2)
+"""And with Phi's partial rotary positions."""
 FAMILIES = {
     "gpt": GPT,
     "llama": LLAMA,
@@ -60,6 +81,9 @@ FAMILIES = {
     "banded": BANDED,
     "vaswani": VASWANI,
     "qwen": QWEN,
+    "olmo": OLMO,
+    "gemma": GEMMA,
+    "smollm3": SMOLLM3,
 }
 
 # For `jax.jit(compiler_options=...)`.

@@ -1,6 +1,7 @@
 """Cross entropy over a sharded vocabulary: it never holds all logits and computes nothing twice."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,13 +10,18 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from data.errors import UserError
+from model.families.family import Scoring
+from model.layers import softcapped
 
+PLAIN = Scoring()
+NOWHERE = -1e30
+"""Score of what cannot be chosen."""
 # Float32 logits of a chunk: measured on 2 CPU cores, 4 to 16 MiB were equal and 64 MiB 1.3 x
 # slower.
 LOGITS_BYTES = {"cpu": 16 * 2**20, "accelerator": 512 * 2**20}
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 7))
 def cross_entropy(
     x: Float[Array, "*rows D"],
     table: Float[Array, "V D"],
@@ -24,9 +30,10 @@ def cross_entropy(
     z_loss: float,
     chunk: int,
     bias: Float[Array, "V"] | None = None,
+    scoring: Scoring = PLAIN,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Weighted sum of the cross entropy of softmax(x table^T + bias), and that sum with z-loss
-    added.
+    added; `scoring` may cap the scores, and leave out rows that pad the table.
 
     Only the second value has a gradient, with respect to `x`, `table` and `bias`: it is found in
     the forward pass, about `chunk` tokens of a device at a time, so that the backward pass only
@@ -36,7 +43,8 @@ def cross_entropy(
     How the work is cut is read off the types of `x` and `table`: rows may be cut over any
     dimension, the table over V and D. ValueError if the two cannot be put together.
     """
-    nll, loss, *_ = sharded(x, table, targets, weights, z_loss, chunk, bias, gradient=False)
+    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring)
+    nll, loss, *_ = sharded(*arguments, gradient=False)
     return nll, loss
 
 
@@ -47,17 +55,19 @@ def hits(
     weights: Float[Array, "*rows"],
     chunk: int,
     bias: Float[Array, "V"] | None = None,
+    scoring: Scoring = PLAIN,
 ) -> Float[Array, ""]:
     """Weighted count of the targets that no other row of the table scores above."""
-    return sharded(x, table, targets, weights, 0.0, chunk, bias, gradient=False)[2]
+    return sharded(x, table, targets, weights, 0.0, chunk, bias, scoring, gradient=False)[2]
 
 
-def forward(x, table, targets, weights, z_loss, chunk, bias):
-    nll, loss, *grads = sharded(x, table, targets, weights, z_loss, chunk, bias, gradient=True)
+def forward(x, table, targets, weights, z_loss, chunk, bias, scoring):
+    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring)
+    nll, loss, *grads = sharded(*arguments, gradient=True)
     return (nll, loss), grads
 
 
-def backward(z_loss, chunk, residuals, cotangents):
+def backward(z_loss, chunk, scoring, residuals, cotangents):
     scale = cotangents[1]
     dx, dtable, *dbias = (grad * scale.astype(grad.dtype) for grad in residuals)
     return (dx, dtable, None, None, dbias[0] if dbias else None)
@@ -90,13 +100,20 @@ def cuts_of(hidden: PartitionSpec, table: PartitionSpec) -> Cuts:
     return cuts
 
 
+def axes_size(axes: tuple[str, ...]) -> int:
+    """Shards that mesh axes make together."""
+    return math.prod(jax.sharding.get_abstract_mesh().shape[axis] for axis in axes)
+
+
 def _axes(*entries: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """Mesh axes of entries of a PartitionSpec."""
     parts = ((entry,) if isinstance(entry, str) else entry or () for entry in entries)
     return tuple(axis for part in parts for axis in part)
 
 
-def sharded(x, table, targets, weights, z_loss, chunk, bias, *, gradient) -> tuple[Array, ...]:
+def sharded(
+    x, table, targets, weights, z_loss, chunk, bias, scoring, *, gradient
+) -> tuple[Array, ...]:
     """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
     hidden, matrix = jax.typeof(x).sharding.spec, jax.typeof(table).sharding.spec
     cuts = cuts_of(hidden, matrix)
@@ -105,7 +122,9 @@ def sharded(x, table, targets, weights, z_loss, chunk, bias, *, gradient) -> tup
     def local(x, table, targets, weights, *bias) -> tuple[Array, ...]:
         for axis in cuts.embed:
             table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
-        out = local_cross_entropy(x, table, targets, weights, z_loss, chunk, bias, cuts, gradient)
+        out = local_cross_entropy(
+            x, table, targets, weights, z_loss, chunk, bias, scoring, cuts, gradient
+        )
         count = 2 if gradient else 3
         sums = [jax.lax.psum(v, cuts.rows) if cuts.rows else v for v in out[:count]]
         if not gradient:
@@ -129,7 +148,7 @@ def sharded(x, table, targets, weights, z_loss, chunk, bias, *, gradient) -> tup
 
 
 def local_cross_entropy(
-    x, table, targets, weights, z_loss, chunk, bias, cuts, gradient
+    x, table, targets, weights, z_loss, chunk, bias, scoring, cuts, gradient
 ) -> tuple[Array, ...]:
     """The sums over this device's tokens, with their gradients if asked, that of a bias if there is
     one, else with the weight of the targets that score highest; reduces over `cuts.vocab`."""
@@ -139,6 +158,8 @@ def local_cross_entropy(
     chunk = chunk_length(tokens, chunk)
     missing = -tokens % chunk
     first = jax.lax.axis_index(vocab) * V if vocab else 0
+    padded = scoring.vocabulary is not None and scoring.vocabulary < V * axes_size(vocab)
+    cap = scoring.softcap
 
     def cut(values: Array) -> Array:
         """Chunks of the flat values, the last one filled with zeros: with tokens of weight 0."""
@@ -160,6 +181,10 @@ def local_cross_entropy(
         logits = jnp.einsum("TD,VD->TV", x, half, preferred_element_type=jnp.float32)
         for row in bias:
             logits = logits + row[None]
+        logits = capped = softcapped(logits, cap)
+        if padded:
+            real = first + jnp.arange(V) < scoring.vocabulary
+            logits = jnp.where(real[None], logits, NOWHERE)
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
         exp = jnp.exp(logits - top[:, None])
         total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
@@ -173,6 +198,8 @@ def local_cross_entropy(
             return (sums[0] + nll, sums[1] + loss, sums[2] + hit), None
         share = weights * (1.0 + 2.0 * z_loss * log_normalizer) / total
         dlogits = exp * share[:, None] - jnp.where(own, weights[:, None], 0.0)
+        if cap is not None:
+            dlogits *= 1 - jnp.square(capped / cap)
         # Both products read it: without the barrier XLA's CPU backend computes it twice.
         dlogits = jax.lax.optimization_barrier(dlogits.astype(x.dtype))
         dx = over_vocab(jax.lax.psum, jnp.einsum("TV,VD->TD", dlogits, half))

@@ -25,10 +25,8 @@ from data.batch import (
 from data.errors import UserError
 from model.sharding import spec
 from train.config import TrainConfig
-from train.loss import cross_entropy, hits
+from train.loss import NOWHERE, cross_entropy, hits
 
-NOWHERE = -1e30
-"""Score of what cannot be chosen."""
 CHOICES = 5
 """Tokens that are named for a place."""
 
@@ -71,7 +69,14 @@ def next_tokens(
     table = model.output_table[...]
     # `custom_vjp` hides its type.
     sums: Any = cross_entropy(
-        x, table, batch.targets, batch.weights, config.z_loss, config.loss_chunk
+        x,
+        table,
+        batch.targets,
+        batch.weights,
+        config.z_loss,
+        config.loss_chunk,
+        None,
+        model.config.scoring,
     )
     nll, minimized = sums
     return Sums(minimized, nll, total_weight(batch))
@@ -86,8 +91,11 @@ def masked_tokens(
     x = model.task_head(jnp.take_along_axis(x, batch.places[:, :, None], axis=1))
     table, bias = model.output_table[...], model.task_head.bias[...]
     targets, weights, chunk = batch.targets, batch.weights, config.loss_chunk
-    sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, bias)
-    others = {"accuracy": hits(x, table, targets, weights, chunk, bias)} if key is None else {}
+    scoring = model.config.scoring
+    sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, bias, scoring)
+    others = {}
+    if key is None:
+        others["accuracy"] = hits(x, table, targets, weights, chunk, bias, scoring)
     return Sums(sums[1], sums[0], total_weight(batch), others)
 
 

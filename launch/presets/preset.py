@@ -14,6 +14,7 @@ from data.errors import UserError
 from launch.config import RunConfig
 from launch.presets.encoders import ENCODERS
 from model.families.decoder_config import DecoderConfig
+from model.families.rope_scaling import RopeScaling
 from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
 
 
@@ -207,7 +208,7 @@ def llama3(name: str) -> RunConfig:
         norm="rmsnorm",
         positions="rotary",
         rope_theta=500_000.0,
-        rope_scaling_factor=32.0 if small else 8.0,
+        rope_scaling=RopeScaling(kind="llama3", factor=32.0 if small else 8.0),
         activation="silu",
         gated=True,
         bias=False,

@@ -15,9 +15,10 @@ from jax.experimental import multihost_utils
 from data import durable
 from data.errors import UserError
 from launch.pretrained.checkpoint import usual_head
-from launch.pretrained.match import named, their_shape, theirs
+from launch.pretrained.match import first_difference, named, their_shape, theirs
 from launch.pretrained.safetensors import INDEX, TYPES, WHOLE, WrittenArray, write_file
 from model.published import PUBLISHED
+from model.published.fields import Fields
 from model.published.names import Name, Published
 from model.weights import Weight, weights_of
 
@@ -100,6 +101,11 @@ def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
     """The fields of config.json."""
     published = PUBLISHED[model_type]
     kind = config.head.kind
+    if config.kind != published.family.kind:
+        raise UserError(
+            f"model.kind={config.kind} must be {published.family.kind}, because a {model_type} is "
+            "of that family; try another --model-type"
+        )
     if kind not in published.classes:
         raise UserError(
             f"model.head.kind={kind} must be one of {', '.join(published.classes)} for "
@@ -115,12 +121,19 @@ def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
                 f"training with --model.head.{name} {getattr(usual, name)}"
             )
     labels = {"num_labels": config.head.outputs} if config.head.outputs else {}
+    fields = published.fields_of(config)
+    read = published.config_of(Fields(fields, f"config.json of {model_type}"))
+    if (name := first_difference(config, read)) is not None:
+        raise UserError(
+            f"model.{name}={getattr(config, name)} must be {getattr(read, name)}, because "
+            f"config.json of a {model_type} cannot say anything else; try another --model-type"
+        )
     return {
         "architectures": [published.classes[kind]],
         "model_type": model_type,
         "torch_dtype": dtype,
         "dtype": dtype,
-        **published.fields_of(config),
+        **fields,
         **labels,
     }
 
@@ -217,8 +230,8 @@ def _part_axis(published: Published, entry: WrittenArray) -> int:
 
 
 def _shape(own: list[TensorPart], config: Any, published: Published) -> tuple[int, ...]:
-    first = own[0]
-    return their_shape(first.weight, first.name, config, inputs_first=published.inputs_first)
+    parts = [piece.weight for piece in own]
+    return their_shape(parts, config, inputs_first=published.inputs_first)
 
 
 def _file_names(count: int) -> list[str]:

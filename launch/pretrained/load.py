@@ -17,8 +17,6 @@ from launch.pretrained.tensors import Tensor
 from train.state import TrainState
 
 Index = tuple[slice, ...]
-NEVER = -1e9
-"""Bias of a token that only pads the vocabulary: it takes no part in the softmax."""
 
 
 def started(state: TrainState, pretrained: Pretrained, report: Callable[[str], None]) -> TrainState:
@@ -82,28 +80,26 @@ def _shard(place: TensorPlace, shape: tuple[int, ...], index: Index) -> np.ndarr
 
 def _layer(place: TensorPlace, tensor: Tensor, own: list[slice]) -> np.ndarray:
     """That part of one layer, in the weight's own dimensions."""
-    weight, name = place.weight, place.name
+    weight = place.weight
     shape = [b.stop - b.start for b in own]
     if weight.is_table:
-        return _padded(tensor, *own, padding=0.0)
+        return _padded(tensor, *own)
     if not weight.is_matrix:
-        run, at = _flat(weight.shape, own), name.part * weight.channels((*range(len(shape)),))
-        padding = NEVER if "vocab" in weight.logical else 0.0
-        return _padded(tensor, slice(at + run.start, at + run.stop), None, padding).reshape(shape)
+        run, at = _flat(weight.shape, own), place.before
+        return _padded(tensor, slice(at + run.start, at + run.stop), None).reshape(shape)
     n = len(weight.fan_in)
     ins, outs = _flat(weight.shape[:n], own[:n]), _flat(weight.shape[n:], own[n:])
-    shift = name.part * weight.channels(weight.fan_out)
-    outs = slice(outs.start + shift, outs.stop + shift)
+    outs = slice(outs.start + place.before, outs.stop + place.before)
     if place.inputs_first:
         return tensor.read(ins, outs).astype(np.float32).reshape(shape)
     return tensor.read(outs, ins).astype(np.float32).T.reshape(shape)
 
 
-def _padded(tensor: Tensor, rows: slice, columns: slice | None, padding: float) -> np.ndarray:
-    """Rows of a tensor, and after its last ones those that pad a vocabulary."""
+def _padded(tensor: Tensor, rows: slice, columns: slice | None) -> np.ndarray:
+    """Rows of a tensor, and after its last ones zeros, which pad a vocabulary."""
     there = slice(min(rows.start, tensor.rows), min(rows.stop, tensor.rows))
     width = math.prod(tensor.shape[1:]) if columns is None else columns.stop - columns.start
-    out = np.full((rows.stop - rows.start, width), padding, np.float32)
+    out = np.zeros((rows.stop - rows.start, width), np.float32)
     if count := there.stop - there.start:
         out[:count] = tensor.read(there, columns)
     return out

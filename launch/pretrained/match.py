@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from data.errors import UserError
@@ -22,10 +22,16 @@ class TensorPlace(NamedTuple):
     """Where a weight of ours comes from."""
 
     weight: Weight
-    name: Name
+    parts: tuple[Weight, ...]
+    """What lies in the same tensors, in order; most are alone."""
     inputs_first: bool
     tensors: tuple[Tensor, ...]
     """Of each layer, or the only one."""
+
+    @property
+    def before(self) -> int:
+        """Outputs of the tensor before its own."""
+        return sum(map(outputs, self.parts[: self.parts.index(self.weight)]))
 
 
 class Matched(NamedTuple):
@@ -45,13 +51,6 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
     are a head's, and for tensors that nothing names.
     """
     _require_architecture(pretrained, model)
-    if model.kind == "decoder" and model.table_rows != model.vocab_size:
-        raise UserError(
-            f"model.vocab_multiple={model.vocab_multiple} must divide "
-            f"model.vocab_size={model.vocab_size} with pretrained weights, because rows that pad "
-            "the table would take part in the softmax; try --model.vocab-multiple 1 and a "
-            "--mesh.tensor that divides the vocabulary"
-        )
     published, names = pretrained.published, pretrained.published.names_of(model)
     places: dict[str, TensorPlace] = {}
     fresh, missing = [], []
@@ -62,7 +61,8 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
         name = named(weight, names)
         if name is not None and all(tensor is not None for tensor in listed):
             whole = tuple(tensor for tensor in listed if tensor is not None)
-            places[weight.name] = TensorPlace(weight, name, published.inputs_first, whole)
+            parts = parts_of(weight, names, model)
+            places[weight.name] = TensorPlace(weight, parts, published.inputs_first, whole)
         elif weight.name.startswith("task_head/"):
             fresh.append(weight.name)
         else:
@@ -109,14 +109,20 @@ def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
 
 
 def _require_architecture(pretrained: Pretrained, model: FamilyConfig) -> None:
-    published, ours = vars(pretrained.model), vars(model)
     free = FREE if pretrained.model.last_position is not None else FREE | {"max_length"}
-    for name, value in published.items():
-        if name not in free and ours.get(name) != value:
-            raise UserError(
-                f"model.{name}={ours.get(name)} must be {value}, because {pretrained.path} has "
-                f"weights of that architecture; try without --model.{name.replace('_', '-')}"
-            )
+    if (name := first_difference(model, pretrained.model, free)) is not None:
+        own, value = getattr(model, name, None), getattr(pretrained.model, name)
+        raise UserError(
+            f"model.{name}={own} must be {value}, because {pretrained.path} has weights of that "
+            f"architecture; try without --model.{name.replace('_', '-')}"
+        )
+
+
+def first_difference(model: Any, wanted: Any, free: Set[str] = FREE) -> str | None:
+    """The first field of `wanted` in which a model differs from it, but for those of `free`."""
+    ours = vars(model)
+    names = (name for name in vars(wanted) if name not in free)
+    return next((name for name in names if ours.get(name) != getattr(wanted, name)), None)
 
 
 def _missing(
@@ -138,7 +144,7 @@ def _missing(
 
 
 def _require_shapes(place: TensorPlace, model: Any) -> None:
-    wanted = their_shape(place.weight, place.name, model, inputs_first=place.inputs_first)
+    wanted = their_shape(place.parts, model, inputs_first=place.inputs_first)
     for tensor in place.tensors:
         if tensor.shape != wanted:
             raise UserError(
@@ -148,15 +154,35 @@ def _require_shapes(place: TensorPlace, model: Any) -> None:
             )
 
 
-def their_shape(weight: Weight, name: Name, model: Any, *, inputs_first: bool) -> tuple[int, ...]:
-    """The shape of the tensor that holds a weight: padding of the vocabulary is ours alone."""
+def parts_of(weight: Weight, names: Mapping[str, Name], model: Any) -> tuple[Weight, ...]:
+    """The weights that lie in the same tensors as this, in their order."""
+    own, place = named(weight, names), weight.name.partition("/")[0]
+    assert own is not None
+    shared = {
+        name.part: other
+        for other in weights_of(model)
+        if (name := named(other, names)) is not None
+        and name.theirs == own.theirs
+        and other.name.partition("/")[0] == place
+    }
+    return tuple(shared[part] for part in sorted(shared))
+
+
+def outputs(weight: Weight) -> int:
+    """Numbers that it produces: of a vector, all it has."""
+    return weight.channels(weight.fan_out if weight.is_matrix else (*range(len(weight.shape)),))
+
+
+def their_shape(parts: Sequence[Weight], model: Any, *, inputs_first: bool) -> tuple[int, ...]:
+    """The shape of the tensor that holds these weights: padding of the vocabulary is ours alone."""
+    first = parts[0]
     rows = [
         model.vocab_size if axis == "vocab" else size
-        for axis, size in zip(weight.logical, weight.shape, strict=True)
+        for axis, size in zip(first.logical, first.shape, strict=True)
     ]
-    if weight.is_table:
+    if first.is_table:
         return tuple(rows)
-    if not weight.is_matrix:
-        return (math.prod(rows) * name.parts,)
-    ins, outs = weight.channels(weight.fan_in), weight.channels(weight.fan_out) * name.parts
+    if not first.is_matrix:
+        return (math.prod(rows) if len(parts) == 1 else sum(map(outputs, parts)),)
+    ins, outs = first.channels(first.fan_in), sum(map(outputs, parts))
     return (ins, outs) if inputs_first else (outs, ins)

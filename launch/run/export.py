@@ -84,7 +84,7 @@ def type_of(config: object) -> str:
         try:
             config_json(config, model_type, "float32")
             return model_type
-        except (UserError, AttributeError) as error:
+        except UserError as error:
             reasons.append(f"{model_type}: {error}")
     raise UserError(
         "model must be of an architecture that `transformers` has, because it is written for that, "

@@ -12,7 +12,7 @@ from data.errors import UserError
 from model.attention.kernels import attend
 from model.attention.mask import Mask
 from model.attention.rotary import rotate
-from model.layers import Norm, linear, scaled
+from model.layers import Norm, linear, scaled, softcapped
 from model.sharding import axis_size, spec
 from model.weights import Declare
 
@@ -52,13 +52,15 @@ class Attention(nnx.Module):
         declare: Declare,
         query_factor: float = 1.0,
         out_bias: bool | None = None,
-        head_norm: Callable[[], Norm] | None = None,
+        qk_norm: Callable[[int, str | None], Norm] | None = None,
+        softcap: float | None = None,
     ):
         """`bias` is of queries, keys and values, and of the output unless `out_bias` says another;
-        `head_norm` makes a norm of each head's queries, and one of its keys."""
+        `qk_norm` makes a norm of queries, and one of keys, from the number of their heads and its
+        axis; `softcap` is that of the scores."""
         D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
         self.num_heads, self.num_kv_heads = N, K
-        self.kernel, self.query_factor = kernel, query_factor
+        self.kernel, self.query_factor, self.softcap = kernel, query_factor, softcap
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
         keys = jax.random.split(key, 4)
         init = jax.nn.initializers.normal(matrix_std)
@@ -82,8 +84,8 @@ class Attention(nnx.Module):
             zeros = jax.nn.initializers.zeros
             return declare(None, shape, logical, init=zeros) if bias else None
 
-        self.q_norm = None if head_norm is None else head_norm()
-        self.k_norm = None if head_norm is None else head_norm()
+        self.q_norm = None if qk_norm is None else qk_norm(N, "heads")
+        self.k_norm = None if qk_norm is None else qk_norm(K, kv)
         self.b_q = zero((N, H), "heads", None)
         self.b_k = zero((K, H), kv, None)
         self.b_v = zero((K, H), kv, None)
@@ -131,7 +133,7 @@ class Attention(nnx.Module):
             k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
             v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
         kernel = self.kernel if cache is None else "xla"
-        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel)
+        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel, self.softcap)
         return linear(y, self.w_o, self.b_o), Keys(k, v)
 
     def queries(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
@@ -154,7 +156,8 @@ class Attention(nnx.Module):
             q, k = (rotate(part, mask.queries.positions, rates) for part in (q, k))
         k = jnp.repeat(k, self.num_heads // self.num_kv_heads, axis=2)
         scores = jnp.einsum("BTNH,BSNH->BNTS", q, k, preferred_element_type=jnp.float32)
-        scores = jnp.where(mask.visible(), scores * q.shape[-1] ** -0.5, -jnp.inf)
+        scores = softcapped(scores * q.shape[-1] ** -0.5, self.softcap)
+        scores = jnp.where(mask.visible(), scores, -jnp.inf)
         return jax.nn.softmax(scores, axis=-1)
 
     def per_shard(self, k: Float[Array, "B S K H"]) -> Float[Array, "B S _ H"]:

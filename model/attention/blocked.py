@@ -11,35 +11,39 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from model.layers import softcapped
+
 BLOCKS = 4
 MASKED = -1e30
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def blocked_attention(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
     mask: Bool[Array, "B 1 T S"] | None,
     skip: bool,
+    softcap: float | None = None,
 ) -> Float[Array, "B T N H"]:
     """Softmax attention of every query to the keys that `mask` lets it see, or to all without one.
 
     With `skip`, S is T and no query sees a later key: with a mask this must be so, without one it
     is made so. Float32 softmax; N is a multiple of K; every query must see a key. Scores exist for
     one block at a time, T/4 queries by at most S keys, and none is kept for the backward pass.
-    Lengths that 4 does not divide are one block.
+    Lengths that 4 does not divide are one block. With a `softcap` c a score s is c tanh(s / c).
     """
-    return forward(q, k, v, mask, skip)[0]
+    return forward(q, k, v, mask, skip, softcap)[0]
 
 
-def forward(q, k, v, mask, skip: bool):
+def forward(q, k, v, mask, skip: bool, softcap: float | None):
     K = k.shape[2]
     q, k, v = by_head(q, K), by_head(k, K)[:, :, 0], by_head(v, K)[:, :, 0]
     parts, norms = [], []
     for start, end in blocks(q.shape[3]):
         keys = end if skip else k.shape[2]
-        scores = masked_scores(q, k, mask, skip, start, end, keys)
+        scores = block_scores(q, k, start, end, keys, softcap)
+        scores = masked(scores, mask, skip, start, end)
         top = jnp.max(scores, axis=-1, keepdims=True)
         exp = jnp.exp(scores - top)
         total = jnp.sum(exp, axis=-1, keepdims=True)
@@ -50,7 +54,7 @@ def forward(q, k, v, mask, skip: bool):
     return by_token(y), (q, k, v, mask, y, norm)
 
 
-def backward(skip: bool, residuals, dy):
+def backward(skip: bool, softcap: float | None, residuals, dy):
     q, k, v, mask, y, norm = residuals
     dy = by_head(dy, k.shape[1])
     shift = jnp.sum((dy * y).astype(jnp.float32), axis=-1, keepdims=True)
@@ -58,9 +62,13 @@ def backward(skip: bool, residuals, dy):
     dq, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     for start, end in blocks(q.shape[3]):
         keys, at = end if skip else k.shape[2], slice(start, end)
-        p = jnp.exp(masked_scores(q, k, mask, skip, start, end, keys) - norm[:, :, :, at])
+        scores = block_scores(q, k, start, end, keys, softcap)
+        p = jnp.exp(masked(scores, mask, skip, start, end) - norm[:, :, :, at])
         dp = jnp.einsum("BKGTH,BKSH->BKGTS", dy[:, :, :, at], v[:, :, :keys])
-        ds = (p * (dp - shift[:, :, :, at]) * scale).astype(q.dtype)
+        ds = p * (dp - shift[:, :, :, at]) * scale
+        if softcap is not None:
+            ds *= 1 - jnp.square(scores / softcap)
+        ds = ds.astype(q.dtype)
         dq.append(jnp.einsum("BKGTS,BKSH->BKGTH", ds, k[:, :, :keys]))
         later = ((0, 0), (0, 0), (0, k.shape[2] - keys), (0, 0))
         dk += jnp.pad(jnp.einsum("BKGTS,BKGTH->BKSH", ds, q[:, :, :, at]), later)
@@ -78,12 +86,20 @@ def blocks(T: int) -> list[tuple[int, int]]:
     return [(start, start + size) for start in range(0, T, size)]
 
 
-def masked_scores(
-    q, k, mask, skip: bool, start: int, end: int, keys: int
+def block_scores(
+    q, k, start: int, end: int, keys: int, softcap: float | None
 ) -> Float[Array, "B K G block keys"]:
     """Float32 scores of one block's queries with the first `keys` keys."""
     q = q[:, :, :, start:end] * (1 / math.sqrt(q.shape[-1]))
     scores = jnp.einsum("BKGTH,BKSH->BKGTS", q, k[:, :, :keys], preferred_element_type=jnp.float32)
+    return softcapped(scores, softcap)
+
+
+def masked(
+    scores: Float[Array, "B K G block keys"], mask, skip: bool, start: int, end: int
+) -> Float[Array, "B K G block keys"]:
+    """The scores, of keys that are not seen very low."""
+    keys = scores.shape[-1]
     if mask is not None:
         seen = mask[:, :, None, start:end, :keys]
     elif skip:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from data.errors import UserError
-from model.attention.blocked import blocked_attention
+from model.attention.blocked import MASKED, blocked_attention
 from model.attention.mask import Mask, MaskKind
 from model.attention.scores import (
     Windows,
@@ -17,6 +18,7 @@ from model.attention.scores import (
     cudnn_scores,
     splash_scores,
 )
+from model.layers import softcapped
 from model.sharding import spec
 
 CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
@@ -25,18 +27,26 @@ BEST = {"cpu": "blocked", "gpu": "cudnn", "tpu": "splash"}
 
 
 def choose_kernel(
-    asked: str, *, dtype: str, head_dim: int, masks: Sequence[MaskKind], backend: str
+    asked: str,
+    *,
+    dtype: str,
+    head_dim: int,
+    masks: Sequence[MaskKind],
+    backend: str,
+    softcap: float | None = None,
 ) -> str:
     """Name of the kernel for a model's masks and heads on a backend, the best one for `auto`.
 
     `dtype` is settled. Raises ValueError when `asked` names a kernel that the backend does not
-    have, that does not take these heads or that does not serve one of the masks.
+    have, that does not take these heads, does not cap their scores or does not serve one of the
+    masks.
     """
 
     def refusal(name: str) -> str | None:
         kernel = kernel_named(name)
         refused = (refused_mask(name, mask) for mask in masks)
-        return kernel.refuses(backend, dtype, head_dim) or next(filter(None, refused), None)
+        why = kernel.refuses(backend, dtype, head_dim) or refused_cap(name, softcap)
+        return why or next(filter(None, refused), None)
 
     if asked == "auto":
         best = BEST.get(backend, "xla")
@@ -52,32 +62,53 @@ def attend(
     v: Float[Array, "B S K H"],
     mask: Mask,
     kernel: str,
+    softcap: float | None = None,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention of every query to the keys that `mask` lets it see, N/K queries a key head.
+    """Softmax attention of every query to the keys that `mask` lets it see, N/K queries a key head,
+    of scores s or, with a `softcap` c, of c tanh(s / c).
 
-    Float32 softmax. Raises ValueError when the kernel does not serve the mask.
+    Float32 softmax. Raises ValueError when the kernel does not serve the mask or the cap.
     """
     run = kernel_named(kernel).run
-    if why := refused_mask(kernel, mask.kind):
+    if why := refused_mask(kernel, mask.kind) or refused_cap(kernel, softcap):
         raise UserError(why)
-    return run(q, k, v, mask)
+    return run(q, k, v, mask, softcap)
 
 
-def xla(q: Array, k: Array, v: Array, mask: Mask) -> Array:
+def xla(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
     """JAX's plain attention, which keeps the scores of all queries and keys."""
+    if softcap is not None:
+        run = functools.partial(capped_attention, softcap=softcap)
+        return on_device(run, q, k, v, mask.visible())
     run: Any = jax.nn.dot_product_attention
     causal, array = formula(mask)
     return run(q, k, v, mask=array, is_causal=causal, implementation="xla")
 
 
-def blocked(q: Array, k: Array, v: Array, mask: Mask) -> Array:
+def capped_attention(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    mask: Bool[Array, "B 1 T S"],
+    softcap: float,
+) -> Float[Array, "B T N H"]:
+    """The same by its formula, with the cap that JAX's has not."""
+    B, T, _, H = q.shape
+    grouped = q.reshape(B, T, k.shape[2], -1, H) * H**-0.5
+    scores = jnp.einsum("BTKGH,BSKH->BKGTS", grouped, k, preferred_element_type=jnp.float32)
+    scores = jnp.where(mask[:, :, None], softcapped(scores, softcap), MASKED)
+    shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    return jnp.einsum("BKGTS,BSKH->BTKGH", shares, v).reshape(q.shape)
+
+
+def blocked(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
     """Blocks of queries, which skip later keys if the mask hides them all."""
     _, array = formula(mask)
-    run = functools.partial(blocked_attention, skip=mask.kind.hides_later)
+    run = functools.partial(blocked_attention, skip=mask.kind.hides_later, softcap=softcap)
     return on_device(run, q, k, v, array)
 
 
-def cudnn(q: Array, k: Array, v: Array, mask: Mask) -> Array:
+def cudnn(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
     """cuDNN's flash attention; a mask that the row's order does not give goes in as a bias."""
     kernels: Any = jax.nn.dot_product_attention
     causal, array = formula(mask)
@@ -85,14 +116,15 @@ def cudnn(q: Array, k: Array, v: Array, mask: Mask) -> Array:
     return on_device(run, q, k, v, array)
 
 
-def splash(q: Array, k: Array, v: Array, mask: Mask) -> Array:
+def splash(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
     """JAX's flash kernel for TPU, which needs no array of the mask."""
     # Pallas takes 0.2 s to import, and only a TPU needs it.
     from model.attention.splash import splash_attention
 
     own = mask.layer_window
     banded = None if own is None else own == mask.window
-    return splash_attention(q, k, v, mask.queries.segment_ids, window=mask.window, banded=banded)
+    ids = mask.queries.segment_ids
+    return splash_attention(q, k, v, ids, window=mask.window, banded=banded, softcap=softcap)
 
 
 def formula(mask: Mask) -> tuple[bool, Bool[Array, "B 1 T S"] | None]:
@@ -168,8 +200,11 @@ def every_mask(mask: MaskKind) -> bool:
 class Kernel(NamedTuple):
     """One way to compute attention."""
 
-    run: Callable[[Array, Array, Array, Mask], Array]
-    """From queries [B T N H], keys and values [B S K H] and a mask to [B T N H]."""
+    run: Callable[[Array, Array, Array, Mask, float | None], Array]
+    """From queries [B T N H], keys and values [B S K H], a mask and a cap of scores to [B T N H].
+    """
+    caps: bool = True
+    """Whether it caps scores."""
     serves: Callable[[MaskKind], bool] = every_mask
     serves_only: str = ""
     """The masks it serves and why no others, for a message, if those are not all."""
@@ -188,7 +223,9 @@ class Kernel(NamedTuple):
 KERNELS = {
     "xla": Kernel(xla, keeps_scores=True),
     "blocked": Kernel(blocked, passes=3.5, keeps_scores=True, causal_share=blocked_scores),
-    "cudnn": Kernel(cudnn, refuses=cudnn_refuses, passes=3.5, causal_share=cudnn_scores),
+    "cudnn": Kernel(
+        cudnn, caps=False, refuses=cudnn_refuses, passes=3.5, causal_share=cudnn_scores
+    ),
     "splash": Kernel(
         splash,
         serves=lambda mask: mask.hides_later,
@@ -212,6 +249,16 @@ def kernel_named(name: str) -> Kernel:
             "try --model.attention xla"
         )
     return KERNELS[name]
+
+
+def refused_cap(name: str, softcap: float | None) -> str | None:
+    """Why the kernel does not cap scores, as a message; None if it does, or need not."""
+    if softcap is None or kernel_named(name).caps:
+        return None
+    return (
+        f"model.attention={name} must be another kernel with model.attention_softcap={softcap}, "
+        "because it does not cap scores; try --model.attention auto"
+    )
 
 
 def refused_mask(name: str, mask: MaskKind) -> str | None:

@@ -32,13 +32,15 @@ def splash_attention(
     *,
     window: int | None,
     banded: Bool[Array, ""] | None = None,
+    softcap: float | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B T N H"]:
     """Softmax attention of every query to the keys of its segment that are not after it.
 
     With a `window` a query sees that many keys, itself included, unless `banded` is false.
-    Float32 softmax; each device takes its own rows and heads, N a multiple of K on each. A
-    segment's tokens lie side by side, so that distances in the row are those in the document.
+    With a `softcap` c a score s is c tanh(s / c). Float32 softmax; each device takes its own rows
+    and heads, N a multiple of K on each. A segment's tokens lie side by side, so that distances in
+    the row are those in the document.
     `interpret` runs the kernel on any backend, slowly.
     """
 
@@ -52,9 +54,9 @@ def splash_attention(
             by_head(v, length),
             None if ids is None else SegmentIds(ids, ids),
         )
-        run = jax.vmap(row_kernel(length, N, window, interpret))
+        run = jax.vmap(row_kernel(length, N, window, softcap, interpret))
         if banded is not None:
-            dense = jax.vmap(row_kernel(length, N, None, interpret))
+            dense = jax.vmap(row_kernel(length, N, None, softcap, interpret))
             y = jax.lax.cond(banded, run, dense, *arguments)
         else:
             y = run(*arguments)
@@ -69,7 +71,9 @@ def splash_attention(
     )(q, k, v, segment_ids, banded)
 
 
-def row_kernel(T: int, N: int, window: int | None, interpret: bool) -> Callable[..., Any]:
+def row_kernel(
+    T: int, N: int, window: int | None, softcap: float | None, interpret: bool
+) -> Callable[..., Any]:
     """Attention of one row: q [N T H], k and v [K T H], segments if any, to [N T H]."""
     mask = CausalMask((T, T)) if window is None else LocalMask((T, T), (window - 1, 0), 0)
     return make_splash_mha(
@@ -77,6 +81,7 @@ def row_kernel(T: int, N: int, window: int | None, interpret: bool) -> Callable[
         block_sizes=block_sizes(T),
         head_shards=1,
         q_seq_shards=1,
+        attn_logits_soft_cap=softcap,
         interpret=interpret,
     )
 

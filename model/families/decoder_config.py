@@ -1,14 +1,15 @@
 """What a decoder has beyond other Transformers. Imports no jax, so that `--help` stays fast."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import Size
-from model.families.family import Attended, Proportions
+from model.families.family import Attended, Proportions, Scoring
+from model.families.rope_scaling import RopeScaling
 from model.families.transformer_config import TransformerConfig, whole_heads
 from model.parametrization import EXPONENTS, Scaling
 
@@ -24,12 +25,29 @@ class DecoderConfig(TransformerConfig):
     """Which family it is."""
     num_kv_heads: Size
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
-    rope_scaling_factor: Annotated[float, Interval(ge=1, le=1e6)] = 1.0
-    """Stretching of long rotary wavelengths as in Llama 3.1 (8 there, 32 in 3.2); 1 is off."""
+    rope_scaling: RopeScaling = field(default_factory=RopeScaling)
+    """Stretching of rotary wavelengths, those of banded layers with a base of their own left out.
+    """
+    local_rope_theta: Annotated[float, Interval(ge=1, le=1e15)] | None = None
+    """Base of the rotary wavelengths in banded layers (Gemma 3); None is that of the others."""
+    rotary_share: Annotated[float, Interval(ge=1e-3, le=1)] = 1.0
+    """Share of each head's channels that turn, from the first on; the others know no place."""
+    nope_every: Size | None = None
+    """The last of so many layers has no RoPE (SmolLM3); None is no layer."""
     qkv_bias: bool = False
     """Biases of queries, keys and values where `bias` is off, as in Qwen2."""
-    head_norm: bool = False
-    """Norms of each head's queries and keys, before they turn, as in Qwen3."""
+    qk_norm: Literal["none", "head", "all"] = "none"
+    """Norms of queries and keys, before they turn: of each head (Qwen3), or of all heads together
+    (OLMo 2)."""
+    query_scalar: Size | None = None
+    """Scores are divided by its square root in place of that of head_dim (Gemma)."""
+    attention_softcap: Annotated[float, Interval(ge=1e-3, le=1e6)] | None = None
+    """c: scores s become c tanh(s / c) before the softmax (Gemma 2)."""
+    logit_softcap: Annotated[float, Interval(ge=1e-3, le=1e6)] | None = None
+    """The same of the scores of tokens."""
+    branch_norm: Literal["before", "after", "both"] = "before"
+    """What is normed of attention and of feed-forward: what they read, what they add to the
+    residual stream (OLMo 2), or both (Gemma)."""
     parallel_block: bool = False
     """PaLM's block: attention and feed-forward read the same norm and are added together."""
     tied_embedding: bool = True
@@ -39,8 +57,10 @@ class DecoderConfig(TransformerConfig):
     effect)."""
     window: Size | None = None
     """Keys a banded layer sees, itself included; None is dense attention everywhere."""
-    window_layers: Literal["all", "alternate"] = "alternate"
-    """Which layers are banded when `window` is set: all, or every other one (GPT-3)."""
+    global_every: Size | None = 2
+    """With a window, one of so many layers is dense: of two in GPT-3; None is none (Mistral)."""
+    global_place: Literal["first", "last"] = "first"
+    """Which of them it is."""
     parametrization: Literal["standard", "mup"] = "standard"
     """`mup` scales initial weights, logits and learning rates with the width, so that the best
     rate of a narrow model is that of a wide one (Yang et al. 2022)."""
@@ -66,7 +86,29 @@ class DecoderConfig(TransformerConfig):
                 f"try --model.num-kv-heads {self.num_heads} or 1"
             )
         self._require_base()
+        self._require_parts()
         super().__post_init__()
+
+    def _require_parts(self) -> None:
+        """ValueError for parts that do not go together."""
+        if self.parallel_block and self.branch_norm != "before":
+            raise UserError(
+                f"model.branch_norm={self.branch_norm} must be before with "
+                "model.parallel_block=True, because the two branches have one norm there; try "
+                "--model.no-parallel-block"
+            )
+        if self.rope_scaling.kind == "yarn" and self.turned_channels != self.head_dim:
+            raise UserError(
+                f"model.rotary_share={self.rotary_share} must be 1 with "
+                "model.rope_scaling.kind=yarn, because that multiplies whole queries and keys; try "
+                "--model.rotary-share 1"
+            )
+        if self.rotary_share < 1 and (self.turned_channels % 2 or not self.turned_channels):
+            raise UserError(
+                f"model.rotary_share={self.rotary_share} must leave an even number of the "
+                f"{self.head_dim} channels of a head, because RoPE turns pairs, but it leaves "
+                f"{self.turned_channels}; try --model.rotary-share 0.5"
+            )
 
     def _require_base(self) -> None:
         """ValueError if a base shape is missing, or would be read by nothing."""
@@ -106,13 +148,51 @@ class DecoderConfig(TransformerConfig):
 
     @property
     def attended(self) -> Attended:
-        banded = self.num_layers if self.window_layers == "all" else self.num_layers // 2
-        windows = ((self.window, banded), (None, self.num_layers - banded))
+        wide = sum(self.global_layers)
+        windows = ((self.window, self.num_layers - wide), (None, wide))
         return Attended(self.num_heads, self.head_dim, windows)
 
     @property
     def residual_sums(self) -> int:
         return 1 if self.parallel_block else 2
+
+    @property
+    def reads_last_sum(self) -> bool:
+        return self.branch_norm != "before"
+
+    @property
+    def scoring(self) -> Scoring:
+        return Scoring(self.vocab_size, self.logit_softcap)
+
+    @property
+    def softcap(self) -> float | None:
+        return self.attention_softcap
+
+    @property
+    def global_layers(self) -> tuple[bool, ...]:
+        """Whether each layer is dense."""
+        every = 1 if self.window is None else self.global_every
+        if every is None:
+            return (False,) * self.num_layers
+        place = 0 if self.global_place == "first" else every - 1
+        return tuple(layer % every == place for layer in range(self.num_layers))
+
+    @property
+    def rotated_layers(self) -> tuple[bool, ...]:
+        """Whether each layer has RoPE."""
+        every = self.nope_every
+        return tuple(not every or (n + 1) % every > 0 for n in range(self.num_layers))
+
+    @property
+    def turned_channels(self) -> int:
+        """Of a head, how many turn with the place."""
+        return int(self.head_dim * self.rotary_share)
+
+    @property
+    def query_factor(self) -> float:
+        """What queries are multiplied by, next to the kernel's 1 / sqrt(head_dim)."""
+        scalar = math.sqrt(self.head_dim / (self.query_scalar or self.head_dim))
+        return self.scaling.query * scalar * self.rope_scaling.amplitude**2
 
     @property
     def scaling(self) -> Scaling:

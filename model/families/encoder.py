@@ -197,7 +197,7 @@ class Encoder(nnx.Module):
         if config.positions != "rotary":
             return windows, None
         globally, locally = (
-            Rotary(head_dim=config.head_dim, theta=theta).rates()
+            Rotary(channels=config.head_dim, theta=theta).rates()
             for theta in (config.rope_theta, config.local_rope_theta)
         )
         return windows, jnp.where(wide[:, None], globally[None], locally[None])

@@ -26,6 +26,15 @@ class Attended(NamedTuple):
     """Whether a query sees no key after it."""
 
 
+class Scoring(NamedTuple):
+    """How a table scores tokens, but for its product with hidden states."""
+
+    vocabulary: int | None = None
+    """Rows that are of tokens: those after them pad the table and take no part."""
+    softcap: float | None = None
+    """c: a score s is c tanh(s / c)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proportions:
     """Depth, heads and feed-forward width of a model, from its width."""
@@ -98,6 +107,11 @@ class FamilyConfig(ABC):
     def vocabulary(self) -> int | None:
         """Ids that its table has rows for, padding left out; None without a table."""
         return None
+
+    @property
+    def scoring(self) -> Scoring:
+        """How its table scores tokens."""
+        return Scoring(self.vocabulary)
 
     @property
     def table_rows(self) -> int:

@@ -9,6 +9,8 @@ from model.mlp import Mlp
 from model.sharding import axis_size, check_divisible, next_cut
 from model.weights import Declare, param
 
+OFFSETS = {"rmsnorm_1p": 1.0}
+"""What is added to a norm's scale."""
 SPAN = 2
 """Scores of a place where an answer begins or ends."""
 
@@ -17,10 +19,11 @@ def norm(declare: Declare, config: TransformerConfig) -> Norm:
     """A norm of the residual stream."""
     return Norm(
         declare,
-        config.embed_dim,
+        (config.embed_dim,),
         centred=config.norm == "layernorm",
         bias=config.bias,
         epsilon=config.norm_epsilon,
+        offset=OFFSETS.get(config.norm, 0.0),
     )
 
 

@@ -38,8 +38,8 @@ class TransformerConfig(FamilyConfig):
     """F, the hidden width of the feed-forward layer."""
     max_length: Size
     """Longest sequence the model is built for (the size of the learned position table)."""
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    """Which normalization."""
+    norm: Literal["layernorm", "rmsnorm", "rmsnorm_1p"] = "layernorm"
+    """Which normalization; `rmsnorm_1p` multiplies by 1 + its weight, which begins at 0 (Gemma)."""
     norm_epsilon: Annotated[float, Interval(ge=1e-30, le=1)] = 1e-5
     """Added to the variance inside the norm."""
     positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
@@ -85,6 +85,11 @@ class TransformerConfig(FamilyConfig):
     def masks(self) -> "Sequence[MaskKind]":
         """The masks that attention must serve."""
 
+    @property
+    def softcap(self) -> float | None:
+        """What caps the scores of attention; None is nothing."""
+        return None
+
     def build(self, key: "PRNGKeyArray") -> Any:
         """The network of `model.families.table` with fresh weights on the current mesh."""
         return table.build(self, key)
@@ -99,6 +104,7 @@ class TransformerConfig(FamilyConfig):
             dtype=settled.dtype,
             head_dim=self.head_dim,
             masks=self.masks,
+            softcap=self.softcap,
             backend=backend,
         )
         return replace(settled, attention=kernel)

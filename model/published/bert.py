@@ -5,7 +5,7 @@ from typing import Any
 
 from model.families.encoder_config import EncoderConfig
 from model.published.fields import Fields
-from model.published.names import Name, Published, dense, pairs, require_as
+from model.published.names import Name, Published, dense, pairs
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 
@@ -34,10 +34,6 @@ def config_of(fields: Fields, first_position: int = 0) -> EncoderConfig:
 
 
 def fields_of(config: EncoderConfig, first_position: int = 0) -> dict[str, Any]:
-    require_as(config, "bert", norm="layernorm", norm_place="after", positions="learned")
-    require_as(config, "bert", bias=True, gated=False, window=None, first_position=first_position)
-    require_as(config, "bert", head_dim=config.embed_dim // config.num_heads)
-    theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())} | {"relu": "relu"}
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.embed_dim,
@@ -46,12 +42,18 @@ def fields_of(config: EncoderConfig, first_position: int = 0) -> dict[str, Any]:
         "intermediate_size": config.mlp_dim,
         "max_position_embeddings": config.max_length + config.first_position,
         "layer_norm_eps": config.norm_epsilon,
-        "hidden_act": theirs[config.activation],
+        "hidden_act": theirs(config.activation),
         "type_vocab_size": config.token_types,
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": config.init_std,
     }
+
+
+def theirs(activation: str) -> str:
+    """What an activation is called there."""
+    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+    return names.get(activation, activation)
 
 
 AT = "encoder.layer.{}"
@@ -71,18 +73,18 @@ NAMES = (
 )
 
 
-def table_head(theirs: str) -> tuple[Name, ...]:
+def table_head(name: str) -> tuple[Name, ...]:
     """A head of its own table and bias."""
     table, bias = (
-        Name("task_head/table", f"{theirs}.weight"),
-        Name("task_head/bias", f"{theirs}.bias"),
+        Name("task_head/table", f"{name}.weight"),
+        Name("task_head/bias", f"{name}.bias"),
     )
     return (table, bias)
 
 
-def transform(theirs: str) -> tuple[Name, ...]:
+def transform(name: str) -> tuple[Name, ...]:
     """The dense layer before a head's table."""
-    return (Name("task_head/w", f"{theirs}.weight"), Name("task_head/b", f"{theirs}.bias"))
+    return (Name("task_head/w", f"{name}.weight"), Name("task_head/b", f"{name}.bias"))
 
 
 HEADS: Mapping[str, tuple[Name, ...]] = {
@@ -96,6 +98,7 @@ HEADS: Mapping[str, tuple[Name, ...]] = {
     "span": table_head("qa_outputs"),
 }
 BERT = Published(
+    family=EncoderConfig,
     config_of=config_of,
     fields_of=fields_of,
     classes={

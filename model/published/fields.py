@@ -36,9 +36,9 @@ class Fields:
         value = self.values.get(name)
         return default if value is None else value
 
-    def has(self, name: str) -> bool:
-        """Whether the field stands there, be it null."""
-        return name in self.values
+    def unless_null(self, name: str, default: Any) -> Any:
+        """A field that may be missing, where null is a value of its own."""
+        return self.get(name, None if name in self.values else default)
 
     def size(self, name: str, default: int | None = None) -> int:
         """A whole number of at least 1; ValueError if it is none, or missing without a default."""

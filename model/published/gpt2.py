@@ -4,7 +4,7 @@ from typing import Any
 
 from model.families.decoder_config import DecoderConfig
 from model.published.fields import Fields
-from model.published.names import Name, Published, dense, pairs, require_as
+from model.published.names import Name, Published, dense, pairs
 
 
 def config_of(fields: Fields) -> DecoderConfig:
@@ -28,12 +28,6 @@ def config_of(fields: Fields) -> DecoderConfig:
 
 
 def fields_of(config: DecoderConfig) -> dict[str, Any]:
-    N, H = config.num_heads, config.embed_dim // config.num_heads
-    require_as(config, "gpt2", norm="layernorm", positions="learned", activation="gelu_tanh")
-    require_as(config, "gpt2", bias=True, gated=False, window=None, parallel_block=False)
-    require_as(config, "gpt2", num_kv_heads=N, head_dim=H, scale_embedding=False)
-    require_as(config, "gpt2", parametrization="standard", depth_scaling="none")
-    require_as(config, "gpt2", qkv_bias=False, head_norm=False)
     return {
         "vocab_size": config.vocab_size,
         "n_embd": config.embed_dim,
@@ -50,6 +44,7 @@ def fields_of(config: DecoderConfig) -> dict[str, Any]:
 
 AT = "h.{}"
 GPT2 = Published(
+    family=DecoderConfig,
     config_of=config_of,
     fields_of=fields_of,
     classes={"language": "GPT2LMHeadModel"},
@@ -57,9 +52,9 @@ GPT2 = Published(
         Name("embedding/table", "wte.weight"),
         Name("position_table/table", "wpe.weight"),
         *pairs("blocks/attention_norm", f"{AT}.ln_1"),
-        *dense("blocks/attention", "q", f"{AT}.attn.c_attn", 0, 3),
-        *dense("blocks/attention", "k", f"{AT}.attn.c_attn", 1, 3),
-        *dense("blocks/attention", "v", f"{AT}.attn.c_attn", 2, 3),
+        *dense("blocks/attention", "q", f"{AT}.attn.c_attn", 0),
+        *dense("blocks/attention", "k", f"{AT}.attn.c_attn", 1),
+        *dense("blocks/attention", "v", f"{AT}.attn.c_attn", 2),
         *dense("blocks/attention", "o", f"{AT}.attn.c_proj"),
         *pairs("blocks/mlp_norm", f"{AT}.ln_2"),
         *dense("blocks/mlp", "up", f"{AT}.mlp.c_fc"),

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from data.errors import UserError
 from model.families.encoder_config import EncoderConfig
+from model.families.rope_scaling import RopeScaling
 from model.published import bert
 from model.published.fields import Fields
-from model.published.names import Name, Published, require_as
+from model.published.layer_types import NEAR, WIDE
+from model.published.names import Name, Published
+from model.published.rope import parameters_of, theta_of
 
 
 def config_of(fields: Fields) -> EncoderConfig:
@@ -18,7 +20,8 @@ def config_of(fields: Fields) -> EncoderConfig:
         fields.require(name, False)
     fields.require("decoder_bias", True)
     fields.require("tie_word_embeddings", True)
-    theta, local = rope(fields)
+    theta = theta_of(fields, 160_000.0, layers=WIDE, base="global_rope_theta")
+    local = theta_of(fields, 10_000.0, layers=NEAR, base="local_rope_theta")
     every = fields.size("global_attn_every_n_layers", 3)
     pattern = [kind_of(layer, every) for layer in range(fields.size("num_hidden_layers"))]
     fields.require("layer_types", pattern)
@@ -36,8 +39,8 @@ def config_of(fields: Fields) -> EncoderConfig:
         positions="rotary",
         rope_theta=theta,
         local_rope_theta=local,
-        window=fields.size("local_attention", 128) // 2 + 1,
-        global_every=every,
+        window=None if every == 1 else fields.size("local_attention", 128) // 2 + 1,
+        global_every=EncoderConfig.global_every if every == 1 else every,
         activation=activation,
         gated=True,
         bias=False,
@@ -47,30 +50,13 @@ def config_of(fields: Fields) -> EncoderConfig:
     )
 
 
-def rope(fields: Fields) -> tuple[float, float]:
-    """The bases of the wavelengths in layers that see all and in local ones."""
-    parameters = fields.get("rope_parameters", {})
-    if strange := [p for p in parameters.values() if p and p.get("rope_type") != "default"]:
-        raise UserError(
-            f"{fields.path}: rope_type={strange[0].get('rope_type')!r} must be 'default', because "
-            "the model turns its queries by it; try another checkpoint"
-        )
-    theta, local = fields.get("global_rope_theta", 160_000.0), fields.get("local_rope_theta", 1e4)
-    wide, near = (parameters.get(kind) or {} for kind in (WIDE, NEAR))
-    return float(wide.get("rope_theta", theta)), float(near.get("rope_theta", local))
-
-
 def kind_of(layer: int, every: int) -> str:
     """What `transformers` calls the attention of a layer."""
     return WIDE if layer % every == 0 else NEAR
 
 
 def fields_of(config: EncoderConfig) -> dict[str, Any]:
-    require_as(config, "modernbert", norm="layernorm", norm_place="before", first_norm=False)
-    require_as(config, "modernbert", positions="rotary", bias=False, gated=True, token_types=0)
     theta, local = config.rope_theta, config.local_rope_theta
-    theirs = {ours: name for name, ours in reversed(bert.ACTIVATIONS.items())}
-    require_as(config, "modernbert", head_dim=config.embed_dim // config.num_heads)
     kinds = {WIDE: theta, NEAR: local}
     # Without a window all layers see everything.
     every = 1 if config.window is None else config.global_every
@@ -83,8 +69,8 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
         "intermediate_size": config.mlp_dim,
         "max_position_embeddings": config.max_length,
         "norm_eps": config.norm_epsilon,
-        "hidden_activation": theirs[config.activation],
-        "classifier_activation": theirs[config.activation],
+        "hidden_activation": bert.theirs(config.activation),
+        "classifier_activation": bert.theirs(config.activation),
         "classifier_pooling": "mean" if config.head.pooling == "mean" else "cls",
         "local_attention": 2 * ((config.window or 65) - 1),
         "global_attn_every_n_layers": every,
@@ -92,7 +78,7 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
         "global_rope_theta": theta,
         "local_rope_theta": local,
         "rope_parameters": {
-            kind: {"rope_type": "default", "rope_theta": base} for kind, base in kinds.items()
+            kind: parameters_of(base, RopeScaling()) for kind, base in kinds.items()
         },
         "embedding_dropout": config.dropout,
         "mlp_dropout": config.dropout,
@@ -103,10 +89,10 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
 
 PAD = 50_283
 """The padding of the released tokenizer, which `transformers` takes if none is named."""
-WIDE, NEAR = "full_attention", "sliding_attention"
 AT = "layers.{}"
 HEAD = (Name("task_head/w", "head.dense.weight"), Name("task_head/norm/scale", "head.norm.weight"))
 MODERNBERT = Published(
+    family=EncoderConfig,
     config_of=config_of,
     fields_of=fields_of,
     classes={
@@ -118,13 +104,13 @@ MODERNBERT = Published(
         Name("embedding/table", "embeddings.tok_embeddings.weight"),
         Name("embedding_norm/scale", "embeddings.norm.weight"),
         Name("blocks/attention_norm/scale", f"{AT}.attn_norm.weight"),
-        Name("blocks/attention/w_q", f"{AT}.attn.Wqkv.weight", 0, 3),
-        Name("blocks/attention/w_k", f"{AT}.attn.Wqkv.weight", 1, 3),
-        Name("blocks/attention/w_v", f"{AT}.attn.Wqkv.weight", 2, 3),
+        Name("blocks/attention/w_q", f"{AT}.attn.Wqkv.weight", 0),
+        Name("blocks/attention/w_k", f"{AT}.attn.Wqkv.weight", 1),
+        Name("blocks/attention/w_v", f"{AT}.attn.Wqkv.weight", 2),
         Name("blocks/attention/w_o", f"{AT}.attn.Wo.weight"),
         Name("blocks/mlp_norm/scale", f"{AT}.mlp_norm.weight"),
-        Name("blocks/mlp/w_gate", f"{AT}.mlp.Wi.weight", 0, 2),
-        Name("blocks/mlp/w_up", f"{AT}.mlp.Wi.weight", 1, 2),
+        Name("blocks/mlp/w_gate", f"{AT}.mlp.Wi.weight", 0),
+        Name("blocks/mlp/w_up", f"{AT}.mlp.Wi.weight", 1),
         Name("blocks/mlp/w_down", f"{AT}.mlp.Wo.weight"),
         Name("final_norm/scale", "final_norm.weight"),
     ),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from data.errors import UserError
 from model.families.family import FamilyConfig
 from model.published.fields import Fields
 
@@ -21,20 +20,21 @@ class Name(NamedTuple):
     theirs: str
     """With {} for the number of the layer."""
     part: int = 0
-    parts: int = 1
-    """Of a tensor that holds several weights with equal outputs, one after the other: how many,
-    and which of them this is."""
+    """Its number, of a tensor that holds the outputs of several weights one after the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """A kind of published model."""
 
+    family: type[FamilyConfig]
+    """The family whose weights it has."""
     config_of: Callable[[Fields], FamilyConfig]
     """The architecture that a config.json describes, with the head `language`; ValueError for one
     that the family does not have."""
     fields_of: Callable[[Any], dict[str, Any]]
-    """What config.json says of an architecture; ValueError for one that it cannot say."""
+    """What config.json says of an architecture, as far as it can: what `config_of` reads in it may
+    be another."""
     classes: Mapping[str, str]
     """Class in `transformers` by the kind of head."""
     names: tuple[Name, ...]
@@ -67,23 +67,13 @@ class Published:
         return next((kinds[name] for name in classes if name in kinds), "language")
 
 
-def require_as(config: Any, model_type: str, **wanted: Any) -> None:
-    """Raise ValueError for a field of another value than these, which all models of a type have."""
-    for name, value in wanted.items():
-        if (own := getattr(config, name)) != value:
-            raise UserError(
-                f"model.{name}={own} must be {value}, because config.json of a {model_type} cannot "
-                "say anything else; try another --model-type"
-            )
-
-
 def pairs(ours: str, theirs: str) -> Iterator[Name]:
     """A norm's scale and bias."""
     yield Name(f"{ours}/scale", f"{theirs}.weight")
     yield Name(f"{ours}/bias", f"{theirs}.bias")
 
 
-def dense(ours: str, letter: str, theirs: str, part: int = 0, parts: int = 1) -> Iterator[Name]:
+def dense(ours: str, letter: str, theirs: str, part: int = 0) -> Iterator[Name]:
     """A matrix w_LETTER and its bias b_LETTER."""
-    yield Name(f"{ours}/w_{letter}", f"{theirs}.weight", part, parts)
-    yield Name(f"{ours}/b_{letter}", f"{theirs}.bias", part, parts)
+    yield Name(f"{ours}/w_{letter}", f"{theirs}.weight", part)
+    yield Name(f"{ours}/b_{letter}", f"{theirs}.bias", part)

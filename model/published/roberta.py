@@ -5,7 +5,7 @@ from typing import Any
 from model.families.encoder_config import EncoderConfig
 from model.published import bert
 from model.published.fields import Fields
-from model.published.names import Name, Published, pairs, require_as
+from model.published.names import Name, Published, pairs
 
 
 def config_of(fields: Fields) -> EncoderConfig:
@@ -17,11 +17,11 @@ def config_of(fields: Fields) -> EncoderConfig:
 
 def fields_of(config: EncoderConfig) -> dict[str, Any]:
     first = max(1, config.first_position)
-    require_as(config, "roberta", first_position=first, activation="gelu")
     return bert.fields_of(config, first) | {"pad_token_id": first - 1}
 
 
 ROBERTA = Published(
+    family=EncoderConfig,
     config_of=config_of,
     fields_of=fields_of,
     classes={

@@ -19,7 +19,7 @@ def counted(config: DecoderConfig) -> int:
     block += (1 if config.parallel_block else 2) * norm
     if config.bias:
         block += D + F + D
-    block += H * (N + 2 * K) * (config.bias or config.qkv_bias) + 2 * H * config.head_norm
+    block += H * (N + 2 * K) * (config.bias or config.qkv_bias) + 2 * H * (config.qk_norm == "head")
     rows = (1 if config.tied_embedding else 2) * config.table_rows
     rows += config.max_length if config.positions == "learned" else 0
     return rows * D + L * block + norm
@@ -87,7 +87,7 @@ def test_flops_of_gpt3_count_the_band() -> None:
 
 def test_every_layer_may_be_banded() -> None:
     alternate = dataclasses.replace(GPT, window=3)
-    every = dataclasses.replace(alternate, window_layers="all")
+    every = dataclasses.replace(alternate, global_every=None)
     dense, some, all_layers = (flops_per_token(c, 16) for c in (GPT, alternate, every))
     assert dense > some > all_layers
     assert dense - some == pytest.approx(some - all_layers)

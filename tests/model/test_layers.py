@@ -40,7 +40,7 @@ def test_sines_are_those_of_vaswani() -> None:
 def test_norms_against_numpy(kind: str) -> None:
     x = normal(2, 3, 16)
     with jax.set_mesh(mesh_of()):
-        norm = Norm(param, 16, centred=kind == "layernorm", bias=True, epsilon=0.1)
+        norm = Norm(param, (16,), centred=kind == "layernorm", bias=True, epsilon=0.1)
         norm.scale[...] = normal(16)
         if norm.bias is not None:
             norm.bias[...] = normal(16)
@@ -58,7 +58,7 @@ def test_norms_compute_in_float32() -> None:
     """The square of 300 does not fit float16."""
     x = 300 * normal(1, 4, 16)
     with jax.set_mesh(mesh_of()):
-        norm = Norm(param, 16, centred=False, bias=True, epsilon=1e-5)
+        norm = Norm(param, (16,), centred=False, bias=True, epsilon=1e-5)
         low, wanted = norm(x.astype(jnp.float16)), norm(x)
     assert low.dtype == jnp.float16
     np.testing.assert_allclose(low, wanted, rtol=2e-3, atol=2e-3)

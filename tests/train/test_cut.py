@@ -41,7 +41,7 @@ def test_a_chip_holds_what_the_sizes_say(name: str, tensor: int) -> None:
     norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
     biases = H * (heads + 2 * kv_heads) if config.bias or config.qkv_bias else 0
     biases += 2 * D + F // tensor if config.bias else 0
-    biases += 2 * H if config.head_norm else 0
+    biases += 2 * H if config.qk_norm == "head" else 0
     norms = 1 if config.parallel_block else 2
     vectors = config.num_layers * (norms * norm + biases) + norm
     assert actual.vectors == vectors + (config.positions == "learned") * config.max_length * D

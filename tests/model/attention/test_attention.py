@@ -18,7 +18,7 @@ from tests.families import BANDED, FAMILIES, QUICK, fresh_model, rows
 from tests.masks import softmax_attention
 from tests.models import mesh_of
 
-ROTARY = Rotary(head_dim=4, theta=10_000.0)
+ROTARY = Rotary(channels=4, theta=10_000.0)
 rng = np.random.default_rng(0)
 
 
@@ -193,17 +193,17 @@ def test_no_output_moves_with_a_later_token_or_another_document(family: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("layers", "which", "packed", "reach"),
-    [(1, "all", True, 3), (1, "all", False, 3), (1, "alternate", False, 9), (2, "all", False, 5)],
+    ("layers", "every", "packed", "reach"),
+    [(1, None, True, 3), (1, None, False, 3), (1, 2, False, 9), (2, None, False, 5)],
 )
 def test_a_banded_layer_reaches_its_window_back(
-    layers: int, which: str, packed: bool, reach: int
+    layers: int, every: int | None, packed: bool, reach: int
 ) -> None:
     """Each banded layer adds window - 1 to the reach; GPT-3's first layer is dense.
 
     Positions beyond max_length are seen too where no table ends there.
     """
-    changes = {"positions": "rotary", "max_length": 4, "window_layers": which}
+    changes = {"positions": "rotary", "max_length": 4, "global_every": every}
     config = dataclasses.replace(BANDED, num_layers=layers, **changes)
     actual = pull(config, 9, *([np.arange(9), np.ones(9)] if packed else []))
     distance = np.arange(9)[:, None] - np.arange(9)

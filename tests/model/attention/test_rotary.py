@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.attention.rotary import Rotary, rotate
+from model.families.rope_scaling import RopeScaling
 
-ROPE = Rotary(head_dim=16, theta=10_000.0)
+ROPE = Rotary(channels=16, theta=10_000.0)
 rng = np.random.default_rng(0)
 
 
@@ -49,7 +50,9 @@ def test_rotary_rates_are_those_of_the_paper() -> None:
 def test_llama_3_1_stretches_long_waves(factor: float, head_dim: int) -> None:
     """The published procedure, with its low_freq_factor 1, high_freq_factor 4 and old length
     8192."""
-    rotary = Rotary(head_dim=head_dim, theta=500_000.0, scaling_factor=factor)
+    rotary = Rotary(
+        channels=head_dim, theta=500_000.0, scaling=RopeScaling(kind="llama3", factor=factor)
+    )
     wanted = []
     for i in range(head_dim // 2):
         rate = 500_000.0 ** (-2 * i / head_dim)

@@ -36,6 +36,26 @@ GPT2 = {
     "n_head": 4,
     "n_positions": 40,
 }
+GROUPED = {**SMALL, "num_key_value_heads": 2, "pad_token_id": 0}
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "beta_fast": 3.0,
+    "beta_slow": 0.5,
+    "original_max_position_embeddings": 16,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}
+GEMMA = {"head_dim": 16, "sliding_window": 7, "query_pre_attn_scalar": 24}
+NEAR, WIDE = "sliding_attention", "full_attention"
+DISTIL = {
+    "vocab_size": 68,
+    "dim": 32,
+    "n_layers": 3,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 40,
+}
 MODERN = {"local_attention": 8, "pad_token_id": 0, "attn_implementation": "eager"}
 MODELS = {
     "llama2": hf.LlamaForCausalLM(hf.LlamaConfig(**SMALL, num_key_value_heads=2)),
@@ -51,6 +71,36 @@ MODELS = {
     "qwen2": hf.Qwen2ForCausalLM(hf.Qwen2Config(**SMALL, num_key_value_heads=2)),
     "qwen3": hf.Qwen3ForCausalLM(
         hf.Qwen3Config(**SMALL, num_key_value_heads=2, head_dim=16, tie_word_embeddings=True)
+    ),
+    "qwen3-yarn": hf.Qwen3ForCausalLM(hf.Qwen3Config(**GROUPED, head_dim=16, rope_parameters=YARN)),
+    "olmo2": hf.Olmo2ForCausalLM(hf.Olmo2Config(**GROUPED)),
+    "smollm3": hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**GROUPED, no_rope_layer_interval=2)),
+    "phi3": hf.Phi3ForCausalLM(
+        hf.Phi3Config(**GROUPED, sliding_window=9, partial_rotary_factor=0.5)
+    ),
+    "gemma2": hf.Gemma2ForCausalLM(
+        hf.Gemma2Config(
+            **GROUPED,
+            **GEMMA,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=3.0,
+            attn_implementation="eager",
+        )
+    ),
+    "gemma3": hf.Gemma3ForCausalLM(
+        hf.Gemma3TextConfig(
+            **GROUPED,
+            **GEMMA,
+            layer_types=[NEAR, NEAR, WIDE],
+            rope_parameters={
+                NEAR: {"rope_type": "default", "rope_theta": 100.0},
+                WIDE: LINEAR,
+            },
+        )
+    ),
+    "distilbert": hf.DistilBertForMaskedLM(hf.DistilBertConfig(**DISTIL)),
+    "distilbert-labels": hf.DistilBertForSequenceClassification(
+        hf.DistilBertConfig(**DISTIL, num_labels=4)
     ),
     "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(**GPT2)),
     "bert": hf.BertForMaskedLM(hf.BertConfig(**SMALL)),

@@ -1,0 +1,61 @@
+"""What the layers of a decoder's stack differ in: how far they see, and how places turn."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from model.attention.mask import Mask
+from model.attention.rotary import Rotary
+from model.families.decoder_config import DecoderConfig
+from model.families.rope_scaling import RopeScaling
+
+
+class Differing(NamedTuple):
+    """By layer; None where layers do not differ."""
+
+    windows: Int[Array, "L"] | None
+    """Keys that a query sees."""
+    rates: Float[Array, "L half"] | None
+    """As `model.attention.rotary.Rotary.rates`."""
+
+
+class Layers(NamedTuple):
+    """Of all layers."""
+
+    mask: Mask
+    rates: Float[Array, "half"] | None
+    """Where all layers have the same; None without RoPE."""
+    differing: Differing
+
+    def at(self, differing: Differing) -> tuple[Mask, Float[Array, "half"] | None]:
+        """The mask and the rates of one layer, from its slice of `differing`."""
+        mask = dataclasses.replace(self.mask, layer_window=differing.windows)
+        return mask, self.rates if differing.rates is None else differing.rates
+
+
+def layers_of(config: DecoderConfig, mask: Mask) -> Layers:
+    """The layers of a stack whose tokens have the places of `mask`."""
+    wide, turned = np.array(config.global_layers), np.array(config.rotated_layers)
+    windows = rates = None
+    if wide.any() and not wide.all():
+        # Not max_length: without learned positions, decoding may go beyond it.
+        windows = jnp.where(wide, jnp.iinfo(jnp.int32).max, jnp.asarray(config.window))
+    if config.positions != "rotary":
+        return Layers(mask, None, Differing(windows, None))
+    common = _rates(config, config.rope_theta, config.rope_scaling)
+    theta = config.local_rope_theta
+    if theta is None:
+        local = common
+    else:
+        local = _rates(config, theta, RopeScaling())
+    if not turned.all() or (theta is not None and not wide.all()):
+        rates = jnp.where(wide[:, None], common[None], local[None])
+        rates = jnp.where(turned[:, None], rates, 0.0)
+    return Layers(mask, common, Differing(windows, rates))
+
+
+def _rates(config: DecoderConfig, theta: float, scaling: RopeScaling) -> Float[Array, "half"]:
+    return Rotary(channels=config.turned_channels, theta=theta, scaling=scaling).rates()
