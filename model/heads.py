@@ -60,7 +60,7 @@ class Head(nnx.Module):
         """What is scored at P places."""
         if self.w is not None:
             x = linear(x, self.w, self.b)
-            x = ACTIVATIONS[self.activation](x)
+            x = {**ACTIVATIONS, "tanh": jnp.tanh}[self.activation](x)
             x = x if self.norm is None else self.norm(x)
         return dropout(x, self.rate, key)
 

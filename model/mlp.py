@@ -1,7 +1,6 @@
 """Feed-forward layers: plain (Vaswani et al. 2017) and gated (SwiGLU, Shazeer 2020)."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -13,7 +12,6 @@ ACTIVATIONS = {
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "silu": jax.nn.silu,
     "relu": jax.nn.relu,
-    "tanh": jnp.tanh,
 }
 
 

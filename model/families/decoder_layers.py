@@ -40,9 +40,9 @@ def layers_of(config: DecoderConfig, mask: Mask) -> Layers:
     """The layers of a stack whose tokens have the places of `mask`."""
     wide, turned = np.array(config.global_layers), np.array(config.rotated_layers)
     windows = rates = None
-    if wide.any() and not wide.all():
+    if config.window is not None and wide.any():
         # Not max_length: without learned positions, decoding may go beyond it.
-        windows = jnp.where(wide, jnp.iinfo(jnp.int32).max, jnp.asarray(config.window))
+        windows = jnp.where(wide, jnp.iinfo(jnp.int32).max, config.window)
     if config.positions != "rotary":
         return Layers(mask, None, Differing(windows, None))
     common = _rates(config, config.rope_theta, config.rope_scaling)

@@ -32,7 +32,7 @@ def common_config_of(fields: Fields, every: int, theta: float) -> DecoderConfig:
     theta, scaling = rope_of(fields, theta, layers=WIDE)
     usual = [WIDE if n % every == every - 1 else NEAR for n in range(L)]
     period, place = pattern_of(fields, usual)
-    dense = period == 1
+    window, dense = fields.size("sliding_window", 4096), period == 1
     return DecoderConfig(
         vocab_size=fields.size("vocab_size"),
         num_layers=L,
@@ -51,7 +51,7 @@ def common_config_of(fields: Fields, every: int, theta: float) -> DecoderConfig:
         attention_softcap=fields.get("attn_logit_softcapping"),
         logit_softcap=fields.get("final_logit_softcapping"),
         branch_norm="both",
-        window=None if dense else fields.size("sliding_window", 4096),
+        window=None if dense else window,
         global_every=2 if dense else period,
         global_place="first" if dense else place,
         activation="gelu_tanh",

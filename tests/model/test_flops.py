@@ -9,6 +9,8 @@ from model.families.decoder_config import DecoderConfig
 from model.flops import average_keys, flops_per_token, parameter_count
 from tests.families import FAMILIES, GPT
 
+NORMED = {"none": lambda N, K: 0, "head": lambda N, K: 2, "all": lambda N, K: N + K}
+
 
 def counted(config: DecoderConfig) -> int:
     """Parameters by hand, from the sizes alone."""
@@ -16,10 +18,10 @@ def counted(config: DecoderConfig) -> int:
     N, K, L = config.num_heads, config.num_kv_heads, config.num_layers
     norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
     block = 2 * D * H * (N + K) + (3 if config.gated else 2) * D * F
-    block += (1 if config.parallel_block else 2) * norm
+    block += (1 if config.parallel_block else 4 if config.branch_norm == "both" else 2) * norm
     if config.bias:
         block += D + F + D
-    block += H * (N + 2 * K) * (config.bias or config.qkv_bias) + 2 * H * (config.qk_norm == "head")
+    block += H * (N + 2 * K) * (config.bias or config.qkv_bias) + NORMED[config.qk_norm](N, K) * H
     rows = (1 if config.tied_embedding else 2) * config.table_rows
     rows += config.max_length if config.positions == "learned" else 0
     return rows * D + L * block + norm
@@ -56,6 +58,7 @@ def test_count_of_every_decoder_is_that_by_hand() -> None:
 def test_count_of_any_config_is_that_by_hand(
     family: str, heads: tuple[int, int], sizes: dict[str, int], flags: dict[str, bool]
 ) -> None:
+    flags["parallel_block"] &= FAMILIES[family].branch_norm == "before"
     config = dataclasses.replace(
         FAMILIES[family], num_heads=heads[0], num_kv_heads=heads[1], **sizes, **flags
     )

@@ -144,7 +144,11 @@ def test_every_weight_declares_decay_fans_and_axes(family: str) -> None:
             layout = spec(*(None,) * stacked, *declared["logical"])
             assert tuple(weight.sharding.spec) == tuple(layout), name
             short = name.removesuffix("/table").split("/")[-1]
-            if short in CUT:
+            if FAMILIES[family].qk_norm == "all" and short == "scale" and "k_norm" in name:
+                assert declared["logical"] == ("kv_heads", None), name
+            elif FAMILIES[family].qk_norm == "all" and short == "scale" and "q_norm" in name:
+                assert declared["logical"] == ("heads", None), name
+            elif short in CUT:
                 wanted = CUT[short]
                 if FAMILIES[family].num_kv_heads == 1:
                     wanted = tuple(None if axis == "kv_heads" else axis for axis in wanted)

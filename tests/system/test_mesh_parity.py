@@ -13,7 +13,7 @@ from jax.sharding import AxisType
 
 from model.families.decoder import Decoder
 from model.sharding import AXES, spec
-from tests.families import GPT, LLAMA, PALM, QUICK, fresh_model, on_current_mesh
+from tests.families import GEMMA, GPT, LLAMA, OLMO, PALM, QUICK, fresh_model, on_current_mesh
 from tests.models import TRAIN, batch_of, mesh_of, placed
 from train.step import gradients
 
@@ -21,6 +21,8 @@ CONFIGS = {
     "multi_head": GPT,
     "grouped": dataclasses.replace(LLAMA, attention="blocked"),
     "single": dataclasses.replace(PALM, attention="blocked"),
+    "normed": dataclasses.replace(OLMO, attention="xla"),
+    "capped": dataclasses.replace(GEMMA, attention="blocked"),
 }
 MESHES = {
     "fsdp8": {"fsdp": 8},

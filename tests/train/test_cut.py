@@ -41,8 +41,8 @@ def test_a_chip_holds_what_the_sizes_say(name: str, tensor: int) -> None:
     norm = D * (2 if config.norm == "layernorm" and config.bias else 1)
     biases = H * (heads + 2 * kv_heads) if config.bias or config.qkv_bias else 0
     biases += 2 * D + F // tensor if config.bias else 0
-    biases += 2 * H if config.qk_norm == "head" else 0
-    norms = 1 if config.parallel_block else 2
+    biases += {"none": 0, "head": 2 * H, "all": H * (heads + kv_heads)}[config.qk_norm]
+    norms = 1 if config.parallel_block else 4 if config.branch_norm == "both" else 2
     vectors = config.num_layers * (norms * norm + biases) + norm
     assert actual.vectors == vectors + (config.positions == "learned") * config.max_length * D
     both = (config.num_heads + config.num_kv_heads) * H
@@ -75,6 +75,7 @@ def test_all_but_the_last_branch_is_computed_again(name: str) -> None:
     whole = 2 * D * config.head_dim * (config.num_heads + config.num_kv_heads)
     whole += (3 if config.gated else 2) * D * F
     last = D * F + (D * heads if config.parallel_block else 0)
+    last = last if config.branch_norm == "before" else 0  # A norm after it reads it.
     assert recomputed(config) == pytest.approx(1 - last / whole, rel=1e-12)
 
 

@@ -7,9 +7,10 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from model.families.family import Scoring
 from model.sharding import spec
 from tests.models import mesh_of
-from train.loss import chunk_length, cross_entropy, cuts_of
+from train.loss import PLAIN, chunk_length, cross_entropy, cuts_of
 
 B, T, D, V = 4, 6, 8, 32
 MESHES = [{}, {"tensor": 4}, {"replica": 2, "fsdp": 2, "tensor": 2}]
@@ -85,40 +86,52 @@ def test_full_logits_never_exist() -> None:
     assert f"{B * T},{V}]" not in text and f"{B},{T},{V}]" not in text
 
 
-def by_numpy(x, table, targets, weights, z_loss, bias):
+def by_numpy(x, table, targets, weights, z_loss, bias, scoring):
     """Loss and its gradients with respect to x, table and bias, in float64."""
     x, table, weights, bias = (np.asarray(a, np.float64) for a in (x, table, weights, bias))
-    logits = x @ table.T + bias
+    logits, slope = x @ table.T + bias, 1.0
+    if scoring.softcap is not None:
+        logits = scoring.softcap * np.tanh(logits / scoring.softcap)
+        slope = 1 - (logits / scoring.softcap) ** 2
+    if scoring.vocabulary is not None:
+        logits[..., scoring.vocabulary :] = -1e30
     top = logits.max(-1, keepdims=True)
     normalizer = np.log(np.exp(logits - top).sum(-1, keepdims=True)) + top
     hit = np.arange(len(table)) == np.asarray(targets)[..., None]
     nll, z = normalizer[..., 0] - logits[hit].reshape(weights.shape), normalizer[..., 0]
     d = weights[..., None] * (np.exp(logits - normalizer) * (1 + 2 * z_loss * normalizer) - hit)
+    d *= slope
     rows = d.reshape(-1, len(table))
     loss = (weights * (nll + z_loss * z**2)).sum()
     return loss, d @ table, rows.T @ x.reshape(-1, D), rows.sum(0)
 
 
 LAYOUTS = [
-    (("batch", "length"), ("vocab", "embed"), 32),
-    (("batch",), (None, "embed"), 2),
-    (("batch",), (None, None), 3),
-    (("batch", None, None), ("vocab", None), 32),
+    (("batch", "length"), ("vocab", "embed"), 32, PLAIN),
+    (("batch", "length"), ("vocab", "embed"), 32, Scoring(13, 1.5)),
+    (("batch",), (None, "embed"), 2, PLAIN),
+    (("batch",), (None, None), 3, Scoring(2)),
+    (("batch", None, None), ("vocab", None), 32, PLAIN),
 ]
 
 
 @pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize(("rows", "columns", "classes"), LAYOUTS)
+@pytest.mark.parametrize(("rows", "columns", "classes", "scoring"), LAYOUTS)
 def test_layouts_are_those_of_the_arguments(
-    rows: tuple[str, ...], columns: tuple[str | None, ...], classes: int, biased: bool
+    rows: tuple[str, ...],
+    columns: tuple[str | None, ...],
+    classes: int,
+    scoring: Scoring,
+    biased: bool,
 ) -> None:
-    """A table of 2 classes that nothing cuts, and rows without a length, or with two."""
+    """A table of 2 classes that nothing cuts, and rows without a length, or with two; one that is
+    padded, its second half on a device of its own, and scores that are capped."""
     rng = np.random.default_rng(1)
     shape = (8, 3, 2)[: len(rows)]
     x, table = rng.normal(size=(*shape, D)), rng.normal(size=(classes, D))
-    targets, weights = rng.integers(0, classes, shape), rng.random(shape)
+    targets, weights = rng.integers(0, scoring.vocabulary or classes, shape), rng.random(shape)
     bias = rng.normal(size=classes) if biased else np.zeros(classes)
-    expected = by_numpy(x, table, targets, weights, 0.1, bias)
+    expected = by_numpy(x, table, targets, weights, 0.1, bias, scoring)
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
 
         def put(array: np.ndarray, dtype: str, *axes: str | None) -> jax.Array:
@@ -131,7 +144,7 @@ def test_layouts_are_those_of_the_arguments(
 
         @jax.jit
         def ours(x, table, targets, weights, bias=None):
-            return losses(x, table, targets, weights, 0.1, 3, bias)[1]
+            return losses(x, table, targets, weights, 0.1, 3, bias, scoring)[1]
 
         wanted = (0, 1, 4) if biased else (0, 1)
         loss, grads = jax.value_and_grad(ours, argnums=wanted)(*arguments)

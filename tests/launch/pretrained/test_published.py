@@ -10,16 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array
 
+from data.errors import UserError
 from launch.pretrained.checkpoint import Pretrained, open_pretrained
-from launch.pretrained.export import export_weights
+from launch.pretrained.export import config_json, export_weights
 from launch.pretrained.load import load_weights
 from launch.pretrained.safetensors import open_folder
 from launch.run.export import type_of
 from model.sharding import spec
-from tests.families import QUICK
+from tests.families import QUICK, QWEN
 from tests.models import mesh_of
 from tests.oracles.published.models import MODELS, SCORES, TOKENS, checkpoint
+from train.loss import cross_entropy
+
+OLDER_ROPE = {
+    *("rope_theta", "rope_scaling", "partial_rotary_factor", "rope_local_base_freq"),
+    *("global_rope_theta", "local_rope_theta"),
+}
+"""Fields that `transformers` 5 has in `rope_parameters`."""
 
 
 def loaded(pretrained: Pretrained, **changes: Any) -> Any:
@@ -62,10 +71,12 @@ def test_scores_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("kind", ["llama3", "gpt2", "bert", "modernbert"])
+@pytest.mark.parametrize(
+    "kind", ["llama3", "gpt2", "olmo2", "phi3", "gemma2", "gemma3", "bert", "modernbert"]
+)
 def test_shards_of_a_mesh_are_parts_of_the_same(kind: str, tmp_path: Path) -> None:
-    """The vocabulary of 68 of an encoder is padded to 72."""
-    changes = {"vocab_multiple": 8} if "bert" in kind else {}
+    """The vocabulary of 68 is padded to 72."""
+    changes = {"vocab_multiple": 8}
     pretrained = open_pretrained(f"hf:{checkpoint(kind, tmp_path)}")
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
         actual = scores(loaded(pretrained, **changes), np.repeat(TOKENS, 4, 0))
@@ -78,7 +89,7 @@ def test_what_goes_out_is_what_came_in(kind: str, tmp_path: Path) -> None:
     pretrained = open_pretrained(f"hf:{checkpoint(kind, tmp_path / 'in', 'BF16')}")
     model_type = MODELS[kind]["config"]["model_type"]
     with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
-        model = loaded(pretrained, **({"vocab_multiple": 8} if "bert" in kind else {}))
+        model = loaded(pretrained, vocab_multiple=8)
         fields = export_weights(model, tmp_path / "out", model_type, "bfloat16", largest=20_000)
     ours, theirs = open_folder(tmp_path / "out"), pretrained.tensors
     assert ours.keys() == theirs.keys()
@@ -91,19 +102,39 @@ def test_what_goes_out_is_what_came_in(kind: str, tmp_path: Path) -> None:
     again = open_pretrained(f"hf:{tmp_path / 'out'}").model
     assert again == pretrained.model
     assert json.loads((tmp_path / "out" / "config.json").read_text()) == fields
+    for schema in (OLDER_ROPE, {"rope_parameters"}):
+        known = {name: own for name, own in fields.items() if name not in schema}
+        (tmp_path / "out" / "config.json").write_text(json.dumps(known))
+        assert open_pretrained(f"hf:{tmp_path / 'out'}").model == pretrained.model, schema
 
 
-def test_tokens_that_only_pad_take_no_part(tmp_path: Path) -> None:
-    """Padded to 128 and cut in four, the last shard has padding alone; decoders are refused."""
-    pretrained = open_pretrained(f"hf:{checkpoint('bert', tmp_path / 'bert')}")
-    with jax.set_mesh(mesh_of(fsdp=2, tensor=4)):
-        model = loaded(pretrained, vocab_multiple=128)
-        bias = np.asarray(model.task_head.bias[...])
-        assert (np.asarray(model.embedding.table[...])[68:] == 0).all()
-    assert (bias[68:] < -1e8).all() and np.abs(bias[:68]).max() < 10
-    llama = open_pretrained(f"hf:{checkpoint('llama2', tmp_path / 'llama')}")
-    with jax.set_mesh(mesh_of()), pytest.raises(ValueError, match=r"vocab_multiple=8 must divide"):
-        loaded(llama, vocab_multiple=8)
+@pytest.mark.parametrize("kind", ["smollm2", "llama2", "bert"])
+def test_tokens_that_only_pad_take_no_part(kind: str, tmp_path: Path) -> None:
+    """Padded to 128 and cut in four, the last shard has padding alone."""
+    pretrained = open_pretrained(f"hf:{checkpoint(kind, tmp_path)}")
+    rows = (np.repeat(TOKENS, 2, 0), np.roll(np.repeat(TOKENS, 2, 0), -1, 1))
+    losses = []
+    for sizes, multiple in (({}, 1), ({"fsdp": 2, "tensor": 4}, 128)):
+        with jax.set_mesh(mesh_of(**sizes)):
+            model = loaded(pretrained, vocab_multiple=multiple)
+            assert (np.asarray(model.embedding.table[...])[68:] == 0).all()
+            losses.append(loss(model, *rows))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def loss(model: Any, tokens: np.ndarray, targets: np.ndarray) -> float:
+    """Sum of the cross entropy of targets at all places."""
+    batch, ones = spec("batch", "length"), np.ones(tokens.shape, np.float32)
+    placed = [jax.device_put(array, batch) for array in (tokens, targets, ones)]
+
+    def run(model: Any, tokens: Array, targets: Array, weights: Array) -> Array:
+        x, head, table = model(tokens), model.task_head, model.output_table[...]
+        x, bias = (x, None) if head is None else (head(x), head.bias[...])
+        scoring = model.config.scoring
+        sums: Any = cross_entropy(x, table, targets, weights, 0.0, 8, bias, scoring)
+        return sums[0]
+
+    return float(jax.jit(run, compiler_options=QUICK)(model, *placed))
 
 
 def changed(folder: Path, **fields: object) -> Pretrained:
@@ -143,6 +174,35 @@ def test_sentences_are_pooled_as_their_encoder_says(tmp_path: Path) -> None:
     path.write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(ValueError, match="pooling_mode_max_tokens must be pooling_mode_mean"):
         open_pretrained(f"hf:{folder}")
+
+
+def test_layers_that_do_not_repeat_are_refused(tmp_path: Path) -> None:
+    folder, wide, near = checkpoint("gemma2", tmp_path), "full_attention", "sliding_attention"
+    assert changed(folder, layer_types=[near, near, wide]).model.global_every == 3
+    assert changed(folder, layer_types=[near] * 3).model.global_every is None
+    assert changed(folder, layer_types=[wide] * 3).model.window is None
+    assert changed(folder, layer_types=[wide, near, near]).model.global_place == "first"
+    with pytest.raises(ValueError, match=r"layer_types must be full_attention for the first or"):
+        changed(folder, layer_types=[near, wide, wide])
+
+
+def test_caps_that_a_config_leaves_out_are_those_of_its_kind(tmp_path: Path) -> None:
+    folder = checkpoint("gemma2", tmp_path)
+    path = folder / "config.json"
+    fields = json.loads(path.read_text())
+    del fields["attn_logit_softcapping"]
+    path.write_text(json.dumps(fields))
+    assert changed(folder).model.attention_softcap == 50.0
+    assert changed(folder, final_logit_softcapping=None).model.logit_softcap is None
+
+
+def test_what_a_config_cannot_say_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"model\.qkv_bias=True must be False, because con"):
+        config_json(QWEN, "llama", "float32")
+    with pytest.raises(UserError, match=r"model\.kind=decoder must be encoder, because a bert"):
+        config_json(QWEN, "bert", "float32")
+    with pytest.raises(UserError, match=r"but it is none of these:\n  bert: model\.kind="):
+        type_of(dataclasses.replace(QWEN, parallel_block=True))
 
 
 def test_each_kind_is_given_back_as_itself(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def wide(arrays: dict[str, np.ndarray]) -> None:
 REFUSED = {
     "another kind": (
         lambda f: changed(f, model_type="t5"),
-        r"model_type='t5' must be one of bert, gpt2, llama",
+        r"model_type='t5' must be one of bert, distilbert, gemma2",
     ),
     "unknown field": (
         lambda f: changed(f, residual_multiplier=0.5),
@@ -78,8 +78,12 @@ REFUSED = {
     ),
     "code of its own": (lambda f: changed(f, auto_map={"a": "b"}), r"it has auto_map="),
     "another stretching": (
-        lambda f: changed(f, rope_parameters={"rope_type": "yarn", "rope_theta": 1e4}),
-        r"rope_type='yarn' must be 'default', or 'llama3' with",
+        lambda f: changed(f, rope_parameters={"rope_type": "longrope", "short_factor": [1.0]}),
+        r"rope_type='longrope' must be one of default, linear, llama3, yarn, with fields",
+    ),
+    "a factor of its own": (
+        lambda f: changed(f, rope_scaling={"type": "yarn", "mscale": 0.7}, rope_parameters=None),
+        r"rope_type='yarn' must be .*with fields that are known.*'mscale': 0\.7",
     ),
     "another activation": (
         lambda f: changed(f, hidden_act="gelu"),

@@ -27,12 +27,12 @@ def banded(B: int, T: int, window: int) -> Mask:
     return Mask(causal=True, window=window, queries=TokenPlaces(positions, second + 1))
 
 
-def value_and_gradients(kernel: str, arguments: tuple, mask: Mask):
+def value_and_gradients(kernel: str, arguments: tuple, mask: Mask, softcap: float | None = None):
     q, k, v, weight = arguments
 
     @jax.jit
     def total(q, k, v):
-        y = attend(q, k, v, mask, kernel)
+        y = attend(q, k, v, mask, kernel, softcap)
         return jnp.sum(y * weight), y
 
     (_, y), gradients = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(q, k, v)
@@ -40,15 +40,17 @@ def value_and_gradients(kernel: str, arguments: tuple, mask: Mask):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("T", "N", "K"), [(8, 4, 1), (10, 2, 2)], ids=str)
+@pytest.mark.parametrize(
+    ("T", "N", "K", "softcap"), [(8, 4, 1, None), (10, 2, 2, None), (8, 4, 2, 0.7)], ids=str
+)
 def test_values_and_gradients_are_those_of_the_plain_kernel(
-    T: int, N: int, K: int, masked: bool
+    T: int, N: int, K: int, softcap: float | None, masked: bool
 ) -> None:
     with jax.set_mesh(mesh_of()):
         arguments = arrays(2, T, N, K)
         mask = banded(2, T, 3) if masked else causal(2, T)
-        expected = value_and_gradients("xla", arguments, mask)
-        actual = value_and_gradients("blocked", arguments, mask)
+        expected = value_and_gradients("xla", arguments, mask, softcap)
+        actual = value_and_gradients("blocked", arguments, mask, softcap)
     for ours, theirs in zip(actual, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
 

@@ -112,6 +112,14 @@ def test_a_kernel_the_backend_does_not_have_is_refused(
         chosen(kernel, backend=backend)
 
 
+def test_capped_scores_take_a_kernel_that_caps() -> None:
+    assert chosen("auto", backend="gpu") == "cudnn"
+    assert chosen("auto", backend="gpu", softcap=50.0) == "xla"
+    assert chosen("auto", backend="tpu", softcap=50.0) == "splash"
+    with pytest.raises(ValueError, match=r"attention=cudnn must be another .*softcap=50.0, becau"):
+        chosen("cudnn", backend="gpu", softcap=50.0)
+
+
 @pytest.mark.parametrize(
     ("heads", "words"),
     [

@@ -66,3 +66,29 @@ def test_llama_3_1_stretches_long_waves(factor: float, head_dim: int) -> None:
     np.testing.assert_allclose(rotary.rates(), wanted, rtol=1e-5)
     assert wanted[0] == 1.0
     assert wanted[-1] == pytest.approx(500_000.0 ** (2 / head_dim - 1) / factor)
+
+
+def test_linear_scaling_stretches_all_waves() -> None:
+    scaled = Rotary(channels=16, theta=1e4, scaling=RopeScaling(kind="linear", factor=4.0))
+    np.testing.assert_allclose(scaled.rates(), np.asarray(ROPE.rates()) / 4, rtol=1e-6)
+
+
+def test_yarn_blends_by_channel() -> None:
+    """Peng et al. 2023, section 3.2, with the whole numbers of its published code: of 32 pairs
+    over 4,096 tokens, those that turn 32 times stay and those that turn once are stretched."""
+    scaling = RopeScaling(kind="yarn", factor=16.0, trained_length=4096)
+    own = Rotary(channels=64, theta=1e4).rates()
+    turns = 4096 * np.asarray(own) / (2 * math.pi)
+    first, last = np.flatnonzero(turns >= 32)[-1], np.flatnonzero(turns <= 1)[0]
+    stretched = np.clip((np.arange(32) - first) / (last - first), 0, 1)
+    wanted = own * (1 - stretched) + own / 16 * stretched
+    rates = Rotary(channels=64, theta=1e4, scaling=scaling).rates()
+    np.testing.assert_allclose(rates, wanted, rtol=1e-5)
+    assert scaling.amplitude == pytest.approx(0.1 * math.log(16) + 1)
+
+
+def test_channels_after_the_turned_ones_stay() -> None:
+    x, places = normal(1, 5, 2, 24), jnp.arange(5)[None]
+    turned = rotate(x, places, ROPE.rates())
+    np.testing.assert_array_equal(turned[..., 16:], x[..., 16:])
+    np.testing.assert_allclose(turned[..., :16], rotate(x[..., :16], places, ROPE.rates()))

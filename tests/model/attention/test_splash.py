@@ -49,22 +49,25 @@ def value_and_gradients(attention, arguments: tuple[jax.Array, ...]) -> tuple[ja
 
 
 @pytest.mark.parametrize(
-    ("T", "N", "K", "window"), [(384, 4, 2, None), (200, 2, 1, 40)], ids=["causal", "everything"]
+    ("T", "N", "K", "window", "softcap"),
+    [(384, 4, 2, None, None), (200, 2, 1, 40, 0.7)],
+    ids=["causal", "everything"],
 )
 def test_values_and_gradients_are_those_of_the_other_kernels(
-    T: int, N: int, K: int, window: int | None
+    T: int, N: int, K: int, window: int | None, softcap: float | None
 ) -> None:
     """Three blocks of one document; and two documents in no multiple of 128 tokens, windows, one
-    key head."""
+    key head, capped scores."""
     with jax.set_mesh(mesh_of()):
         row = packed(2, T) if window else TokenPlaces(jnp.tile(jnp.arange(T), (2, 1)))
         arguments = arrays(2, T, N, K)
         actual = value_and_gradients(
-            lambda q, k, v: interpreted(q, k, v, row.segment_ids, window=window), arguments
+            lambda q, k, v: interpreted(q, k, v, row.segment_ids, window=window, softcap=softcap),
+            arguments,
         )
         mask = Mask(causal=True, window=window, queries=row)
         for kernel in ("xla", "blocked"):
-            other = functools.partial(attend, mask=mask, kernel=kernel)
+            other = functools.partial(attend, mask=mask, kernel=kernel, softcap=softcap)
             wanted = value_and_gradients(other, arguments)
             for mine, theirs in zip(actual, wanted, strict=True):
                 np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-5)

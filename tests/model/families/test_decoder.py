@@ -9,6 +9,7 @@ import pytest
 from model.attention.mask import Mask, TokenPlaces
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
+from model.families.decoder_layers import layers_of
 from model.flops import parameter_count
 from model.layers import sinusoidal
 from tests.families import BANDED, FAMILIES, GPT, LLAMA, PALM, QUICK, VASWANI, fresh_model
@@ -127,9 +128,10 @@ def test_packed_documents_are_what_they_are_alone(family: str) -> None:
 def plain_block(block, config: DecoderConfig, x: jax.Array) -> jax.Array:
     """One block's output by its published formula, from its own sublayers."""
     mask = Mask(causal=True, queries=TokenPlaces(jnp.arange(x.shape[1])[None]))
+    layers = layers_of(config, mask)
 
     def attend(h: jax.Array) -> jax.Array:
-        return block.attend(h, mask)[0]
+        return block.attend(h, *layers.at(layers.differing))[0]
 
     if config.parallel_block:
         h = block.attention_norm(x)

@@ -1,11 +1,15 @@
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.families.decoder_config import DecoderConfig
-from tests.families import GPT, LLAMA, VASWANI
+from model.families.rope_scaling import RopeScaling
+from tests.families import GEMMA, GPT, LLAMA, VASWANI
+
+YARN = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(kind="yarn", factor=4.0))
 
 
 @pytest.mark.parametrize(
@@ -14,14 +18,24 @@ from tests.families import GPT, LLAMA, VASWANI
         (GPT, {"num_kv_heads": 3}, r"num_kv_heads=3 must divide model\.num_heads=8"),
         (GPT, {"num_kv_heads": 16}, r"num_kv_heads=16 must divide model\.num_heads=8"),
         (LLAMA, {"head_dim": 5}, r"head_dim=5 must be even .*try --model.head-dim 6"),
+        (GEMMA, {"parallel_block": True}, r"branch_norm=both must be before .*try --model.no-par"),
+        (LLAMA, {"rotary_share": 0.25}, r"rotary_share=0.25 must leave an even .*it leaves 1; try"),
+        (YARN, {"rotary_share": 0.5}, r"rotary_share=0.5 must be 1 with model.rope_scaling.kind="),
         (VASWANI, {"embed_dim": 15}, r"embed_dim=15 must be even .*try --model.embed-dim 16"),
     ],
 )
 def test_sizes_that_contradict_are_refused(
-    config: DecoderConfig, changes: dict[str, int], words: str
+    config: DecoderConfig, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
         dataclasses.replace(config, **changes)
+
+
+def test_stretching_that_contradicts_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"factor=2.0 must be 1 with .*kind=none.*try --model"):
+        RopeScaling(factor=2.0)
+    with pytest.raises(ValueError, match=r"fastest=1.0 must be above .*slowest=1.0.*fastest 32"):
+        RopeScaling(kind="yarn", factor=2.0, fastest=1.0)
 
 
 @given(vocab=st.integers(1, 10_000), multiple=st.integers(1, 512))

@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         with torch.no_grad():
             actual = model.double().eval()(TOKENS).logits.numpy()
         far = np.abs(actual - SCORES[kind]).max() / np.abs(SCORES[kind]).max()
-        print(f"transformers {hf.__version__}  {kind:<16}{far:.1e}")
+        print(f"transformers {hf.__version__}  {kind:<20}{far:.1e}")
         assert far < FAR and not any(left.values()), (kind, far, left)
 
 
