@@ -7,40 +7,16 @@ papers as far as AdamW has them. They read text from `corpus/*.txt` and a tokeni
 
 import difflib
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from data.config import DataConfig
 from data.errors import UserError
 from launch.config import RunConfig
 from launch.presets.encoders import ENCODERS
+from launch.presets.open_weights import OPEN_WEIGHTS
+from launch.presets.size import Size, published
 from model.families.decoder_config import DecoderConfig
 from model.families.rope_scaling import RopeScaling
 from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
-
-
-class Size(NamedTuple):
-    """One row of a family's table: widths, and the batch, learning rate and length of training."""
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    mlp: int
-    batch_size: int
-    learning_rate: float
-    steps: int
-
-    def model(self, **architecture: Any) -> DecoderConfig:
-        """A decoder of these widths; the heads divide the width unless `head_dim` is passed."""
-        widths: dict[str, Any] = {
-            "num_layers": self.layers,
-            "embed_dim": self.width,
-            "num_heads": self.heads,
-            "num_kv_heads": self.kv_heads,
-            "head_dim": self.width // self.heads,
-            "mlp_dim": self.mlp,
-        }
-        return DecoderConfig(**(widths | architecture))
 
 
 def tiny(name: str) -> RunConfig:
@@ -98,7 +74,7 @@ def gpt2(name: str) -> RunConfig:
     """
     size = GPT2_SIZES[name]
     model = size.model(vocab_size=GPT2_VOCABULARY, max_length=1024)
-    return _published(name, size, model, warmup=2000, beta2=0.95)
+    return published(name, size, model, warmup=2000, beta2=0.95)
 
 
 GPT3_SIZES = {
@@ -128,7 +104,7 @@ def gpt3(name: str) -> RunConfig:
     size = GPT3_SIZES[name]
     model = size.model(vocab_size=GPT2_VOCABULARY, max_length=2048, window=GPT3_WINDOW)
     warmup = round(375e6 / (size.batch_size * 2048))
-    return _published(name, size, model, warmup=warmup, beta2=0.95)
+    return published(name, size, model, warmup=warmup, beta2=0.95)
 
 
 MEGATRON_SIZES = {
@@ -150,7 +126,7 @@ def megatron(name: str) -> RunConfig:
     """
     size, std = MEGATRON_SIZES[name]
     model = size.model(vocab_size=GPT2_VOCABULARY, max_length=2048, init_std=std)
-    return _published(name, size, model, warmup=254, beta2=0.95)
+    return published(name, size, model, warmup=254, beta2=0.95)
 
 
 PALM_SIZES = {
@@ -180,7 +156,7 @@ def palm(name: str) -> RunConfig:
         parallel_block=True,
         scale_embedding=True,
     )
-    return _published(name, size, model, warmup=10_000, beta2=0.99, z_loss=1e-4)
+    return published(name, size, model, warmup=10_000, beta2=0.99, z_loss=1e-4)
 
 
 LLAMA3_SIZES = {
@@ -214,7 +190,7 @@ def llama3(name: str) -> RunConfig:
         bias=False,
         tied_embedding=small,
     )
-    return _published(name, size, model, length=8192, warmup=8000, beta2=0.95)
+    return published(name, size, model, length=8192, warmup=8000, beta2=0.95)
 
 
 PRESETS: dict[str, Callable[[str], RunConfig]] = {
@@ -224,6 +200,7 @@ PRESETS: dict[str, Callable[[str], RunConfig]] = {
     **dict.fromkeys(PALM_SIZES, palm),
     **dict.fromkeys(MEGATRON_SIZES, megatron),
     **dict.fromkeys(LLAMA3_SIZES, llama3),
+    **OPEN_WEIGHTS,
     **ENCODERS,
 }
 
@@ -244,36 +221,3 @@ def source(name: str) -> str:
     """Where the sizes of a preset come from, as its function's docstring says it."""
     text = PRESETS[name].__doc__ or ""
     return " ".join(text.split("Source: ")[1].split()).rstrip(".")
-
-
-def _published(
-    name: str,
-    size: Size,
-    model: DecoderConfig,
-    *,
-    warmup: int,
-    beta2: float,
-    length: int | None = None,
-    z_loss: float = 0.0,
-) -> RunConfig:
-    return RunConfig(
-        preset=name,
-        model=model,
-        data=DataConfig(
-            sources=("text:corpus/*.txt",),
-            tokenizer="corpus/tokenizer.json",
-            sequence_length=length or model.max_length,
-        ),
-        train=TrainConfig(
-            steps=size.steps,
-            batch_size=size.batch_size,
-            z_loss=z_loss,
-            eval_every=1000,
-            optimizer=OptimizerConfig(
-                learning_rate=size.learning_rate,
-                warmup_steps=warmup,
-                beta1=0.9,
-                beta2=beta2,
-            ),
-        ),
-    )

@@ -30,7 +30,7 @@ def counted(config: DecoderConfig) -> int:
 def test_count_of_every_decoder_is_that_by_hand() -> None:
     models = {name: preset(name).model for name in PRESETS}
     decoders = {name: m for name, m in models.items() if isinstance(m, DecoderConfig)}
-    assert len(decoders) == 23
+    assert len(decoders) == 41
     assert {n: parameter_count(m) for n, m in decoders.items()} == {
         n: counted(m) for n, m in decoders.items()
     }
