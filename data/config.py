@@ -199,6 +199,9 @@ class DataConfig(TextConfig):
 
     kind: Literal["tokens"] = "tokens"
     """What the rows ask for: the next token."""
+    begin_rows: bool = False
+    """Begin each row as a document: its first input is the token before a document, whatever stood
+    there. Gemma's attention needs that token."""
 
     def open_rows(self, split: "Split", *, report: Callable[[str], None] = to_stderr) -> "Rows":
         """The `data.rows.tokens.TokenWindows` of a split; what the cache lacks is tokenized first.

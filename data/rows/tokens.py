@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from data.batch import TokenRows
+from data.cache import digest_of
 from data.config import DataConfig, to_stderr
 from data.rows.rows import Split
 from data.rows.windows import Windows, open_stores
@@ -32,12 +33,17 @@ class TokenWindows(Windows[TokenRows]):
         self, config: DataConfig, split: Split, tokenizer: Tokenizer, stores: list[Store]
     ) -> None:
         super().__init__(config, split, tokenizer, stores)
+        self._begin_rows = config.begin_rows
+        if config.begin_rows:
+            self.digest = digest_of(self.digest, "begin_rows")
         self._text_bytes: dict[int, int] = {}
 
     def batch(self, indices: np.ndarray) -> TokenRows:
         """The rows of these numbers in the order; held-out rows past the end have weight 0."""
         windows, there = self.windows(indices)
         begins = windows[:, :-1] == BOUNDARY
+        if self._begin_rows:
+            begins[:, 0] = True
         segments, positions = self.places(begins, there)
         weights = np.broadcast_to(there[:, None], begins.shape).astype(np.float32)
         return TokenRows(

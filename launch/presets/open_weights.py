@@ -161,7 +161,7 @@ def gemma3(name: str) -> RunConfig:
         bias=False,
         scale_embedding=True,
     )
-    return published(name, size, model, length=4096, warmup=2000, beta2=0.95)
+    return published(name, size, model, length=4096, warmup=2000, beta2=0.95, begin_rows=True)
 
 
 OPEN_WEIGHTS: dict[str, Callable[[str], RunConfig]] = {

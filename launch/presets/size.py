@@ -42,6 +42,7 @@ def published(
     beta2: float,
     length: int | None = None,
     z_loss: float = 0.0,
+    begin_rows: bool = False,
 ) -> RunConfig:
     """The run of a published model, in rows of `length` tokens if not its longest."""
     return RunConfig(
@@ -51,6 +52,7 @@ def published(
             sources=("text:corpus/*.txt",),
             tokenizer="corpus/tokenizer.json",
             sequence_length=length or model.max_length,
+            begin_rows=begin_rows,
         ),
         train=TrainConfig(
             steps=size.steps,

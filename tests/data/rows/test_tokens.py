@@ -200,6 +200,18 @@ def test_without_packing_it_is_a_plain_stream(config: DataConfig, rows: TokenWin
     assert plain.digest != rows.digest
 
 
+def test_rows_may_each_begin_as_a_document(config: DataConfig, rows: TokenWindows) -> None:
+    """Targets are the same: only the first input of a row is another."""
+    begun = quietly(replace(config, begin_rows=True))
+    own, other = (each.batch(np.arange(rows.num_rows)) for each in (begun, rows))
+    assert (own.tokens[:, 0] == END).all() and (other.tokens[:, 0] != END).any()
+    np.testing.assert_array_equal(own.tokens[:, 1:], other.tokens[:, 1:])
+    np.testing.assert_array_equal(own.targets, other.targets)
+    assert own.segment_ids is not None and (own.segment_ids[:, 0] == 1).all()
+    np.testing.assert_array_equal(own.positions, other.positions)
+    assert begun.digest != rows.digest
+
+
 @pytest.mark.parametrize("packing", [True, False])
 def test_shapes_known_beforehand_are_those_of_batches(config: DataConfig, packing: bool) -> None:
     config = replace(config, packing=packing)
