@@ -6,7 +6,7 @@ from pathlib import Path
 from launch.config import DistributedConfig, MeshConfig, RunConfig
 from launch.run import build
 from launch.run.resume import require_rows, require_same_rows
-from launch.run.saved import MovedData, open_saved
+from launch.run.saved import MovedData, is_pretrained, open_saved
 from model.sharding import axis_size
 
 
@@ -23,13 +23,14 @@ def evaluate(
     """The step and the measures (`eval_loss` in nats a target, and those of its kind of rows) of a
     checkpoint, by default the latest, on at most `batches` batches of held-out rows, else on all.
 
-    `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
+    A pretrained checkpoint in place of a run has any rows. `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
     when there is no such run, or its data are others.
     """
     with open_saved(run, step, mesh, data, distributed, like=config) as saved:
         rows = saved.config.data.open_rows("held_out")
         require_same_rows(rows)
-        require_rows(rows, saved.config.data, saved.meta, f"step {saved.step} of {run}")
+        if not is_pretrained(run):
+            require_rows(rows, saved.config.data, saved.meta, f"step {saved.step} of {run}")
         shards = axis_size("batch")
         batch_size = -(-saved.config.train.batch_size // shards) * shards
         train = dataclasses.replace(saved.config.train, batch_size=batch_size)

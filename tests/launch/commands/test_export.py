@@ -29,10 +29,15 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_tokenizer(checkpoint("bert", tmp_path_factory.mktemp("bert")))
 
 
-def test_a_checkpoint_is_asked_as_a_run_is(bert: Path) -> None:
+def test_a_checkpoint_is_asked_as_a_run_is(bert: Path, tmp_path: Path) -> None:
     done = meshloom("predict", f"hf:{bert}", "--text", "word1 [MASK] word3")
     assert "weights: 27,284 parameters of" in done.stderr
     assert done.stdout.startswith("word1 ") and "'word34'" in done.stdout
+    text = tmp_path / "words.jsonl"
+    text.write_text("".join(f'{{"text": "word{n % 50} word{n // 50}"}}\n' for n in range(2500)))
+    flags = ("--data.sources", f"jsonl:{text}", "--data.cache-dir", str(tmp_path))
+    measures = meshloom("evaluate", f"hf:{bert}", *flags, "--batches", "1").stdout
+    assert measures.startswith("step 0  held-out loss ")
     error = meshloom("generate", f"hf:{bert}", expect=1).stderr
     assert "must be of a model that writes text" in error
 
