@@ -62,7 +62,7 @@ def placed_weight(array: jax.Array, place: TensorPlace) -> jax.Array:
 
 def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], None]) -> None:
     count = sum(place.weight.size for place in matched.places.values())
-    report(f"weights: {count:,} parameters of {pretrained.path} ({pretrained.digest[:16]})")
+    report(f"weights: {count:,} parameters of {pretrained.spec} ({pretrained.digest[:16]})")
     if matched.fresh:
         report(f"weights: fresh, as the checkpoint has none: {', '.join(matched.fresh)}")
     if matched.left:

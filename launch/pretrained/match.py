@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.errors import UserError
@@ -44,7 +45,7 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
     Raises ValueError for a model of another architecture, for weights that are missing, unless they
     are a head's, and for tensors that nothing names.
     """
-    _require_architecture(pretrained, model)
+    require_architecture(pretrained.path, pretrained.model, model)
     if model.kind == "decoder" and model.table_rows != model.vocab_size:
         raise UserError(
             f"model.vocab_multiple={model.vocab_multiple} must divide "
@@ -108,14 +109,14 @@ def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
     return tensors.get(prefix + name) or tensors.get(name) or tensors.get(name.removeprefix(prefix))
 
 
-def _require_architecture(pretrained: Pretrained, model: FamilyConfig) -> None:
-    published, ours = vars(pretrained.model), vars(model)
-    free = FREE if pretrained.model.last_position is not None else FREE | {"max_length"}
-    for name, value in published.items():
-        if name not in free and ours.get(name) != value:
+def require_architecture(path: Path, theirs: FamilyConfig, model: FamilyConfig) -> None:
+    """Raise ValueError for a field of `model` that weights of the model at a path do not allow."""
+    free = FREE if theirs.last_position is not None else FREE | {"max_length"}
+    for name, value in vars(theirs).items():
+        if name not in free and (own := vars(model).get(name)) != value:
             raise UserError(
-                f"model.{name}={ours.get(name)} must be {value}, because {pretrained.path} has "
-                f"weights of that architecture; try without --model.{name.replace('_', '-')}"
+                f"model.{name}={own} must be {value}, because {path} has weights of that "
+                f"architecture; try without --model.{name.replace('_', '-')}"
             )
 
 
