@@ -72,12 +72,14 @@ def snapshot(name: str) -> Path:
     try:
         folder = Path(snapshot_download(repository, **options))
     except (OSError, ValueError, RuntimeError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        cause = error.__cause__ or error
+        lines = [line for line in str(cause).splitlines() if line.strip()]
         raise UserError(
             f"start_from=hf:{name} must be a folder, or the name of a checkpoint that is cached or "
-            f"can be fetched, but there is no such folder, and: {type(error).__name__}: {first}; "
-            "try its name, a network, a token (HF_TOKEN) if it is not public, or fetching it "
-            "elsewhere and hf: with that folder"
+            "can be fetched, but there is no such folder, and: "
+            f"{type(cause).__name__}: {lines[0].rstrip('.') if lines else ''}; try its name, a "
+            "network, a token (HF_TOKEN) if it is not public, or hf: and a folder that was "
+            "fetched elsewhere"
         ) from error
     if not _weights(folder):
         raise UserError(
