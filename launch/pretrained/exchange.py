@@ -22,8 +22,8 @@ from launch.pretrained.read import Index, count_not_finite, require_finite
 
 LARGE = 16 << 20
 """Elements of a weight from which a program is compiled for it."""
-GROUP = 16 << 20
-"""Elements of the layers that a device takes at once, unless one layer has more."""
+GROUP = 8 << 20
+"""Elements that a device takes at once, unless one layer of a matrix has more."""
 AHEAD = 2
 """Groups that are read, each by a thread of its own, while devices take another."""
 Axes = tuple[str, ...]
@@ -55,6 +55,8 @@ class RowLayout(NamedTuple):
     """Whether rows are of what the weight produces, which is last in the weight itself."""
     group: int
     """Layers that are taken at once."""
+    blocks: int
+    """Into how many parts the rows of a device are cut, which are taken one after the other."""
 
     @property
     def axes(self) -> Axes:
@@ -82,9 +84,12 @@ def row_layout(
     devices = math.prod(sizes[axis] for axis in row_axes + column_axes)
     if rows % devices:
         return None
-    layer = rows * columns // devices
-    fit = [n for n in range(1, weight.layers + 1) if weight.layers % n == 0 and n * layer <= GROUP]
-    return RowLayout(rows, columns, row_axes, column_axes, outputs_first, max(fit, default=1))
+    share = rows // devices
+    group = max((n for n in _divisors(weight.layers) if n * share * columns <= GROUP), default=1)
+    blocks = 1
+    if weight.is_table and not weight.stacked:
+        blocks = next((n for n in _divisors(share) if share // n * columns <= GROUP), share)
+    return RowLayout(rows, columns, row_axes, column_axes, outputs_first, group, blocks)
 
 
 def fill(array: jax.Array, layout: RowLayout, place: TensorPlace, read: Reader) -> jax.Array:
@@ -94,40 +99,51 @@ def fill(array: jax.Array, layout: RowLayout, place: TensorPlace, read: Reader) 
     processes, for numbers that are not finite.
     """
     cut = RowShares(array.sharding, layout)
-    groups = [slice(n, n + layout.group) for n in range(0, place.weight.layers, layout.group)]
+    layers = range(0, place.weight.layers, layout.group)
+    groups = [Group(slice(n, n + layout.group), b) for n in layers for b in range(layout.blocks)]
 
-    def parts(layers: slice) -> dict[int, Part]:
-        rows = {n: slice(n * cut.share, (n + 1) * cut.share) for n in cut.own}
-        return {n: Part.of(read(layers, part)) for n, part in rows.items()}
+    def parts(group: Group) -> dict[int, Part]:
+        return {n: Part.of(read(group.layers, cut.rows(n, group.block))) for n in cut.own}
 
     with ThreadPoolExecutor(AHEAD) as pool:
-        coming = deque(pool.submit(parts, layers) for layers in groups[:AHEAD])
-        for number, layers in enumerate(groups, AHEAD):
+        coming = deque(pool.submit(parts, group) for group in groups[:AHEAD])
+        for number, group in enumerate(groups, AHEAD):
             numbers, counts = cut.arrays(coming.popleft().result())
             coming.extend(pool.submit(parts, each) for each in groups[number : number + 1])
-            array, wrong = _exchanged(
-                array, numbers, counts, jnp.int32(layers.start), layout=layout
-            )
-            for tensor, count in zip(place.tensors[layers], np.asarray(wrong), strict=True):
+            first = group.block * cut.height if layout.blocks > 1 else group.layers.start
+            array, wrong = _exchanged(array, numbers, counts, np.int32(first), layout=layout)
+            for tensor, count in zip(place.tensors[group.layers], np.asarray(wrong), strict=True):
                 require_finite(tensor, int(count))
     return array
 
 
-class RowShares:
-    """How devices share the rows of a group of layers.
+class Group(NamedTuple):
+    """What is taken at once: layers, and which block of the rows that each device has."""
 
-    share: rows of a device; own: the numbers of the parts that those of this process have.
+    layers: slice
+    block: int
+
+
+class RowShares:
+    """How devices share the rows of layers.
+
+    height: rows of a block of one; own: the numbers of the shares of this process's devices.
     """
 
     def __init__(self, sharding: Any, layout: RowLayout) -> None:
         self._layout, mesh, axes = layout, sharding.mesh, layout.axes or None
         self._devices = math.prod(mesh.shape[axis] for axis in layout.axes)
-        self.share = layout.rows // self._devices
+        self.height = layout.rows // self._devices // layout.blocks
         self._counts = NamedSharding(mesh, PartitionSpec(axes, None))
         turned = layout.outputs_first
         self._rows = NamedSharding(mesh, PartitionSpec(*_turned((None, axes, None), turned)))
         indices = self._counts.addressable_devices_indices_map((self._devices, layout.group))
         self.own = {index[0].start or 0 for index in indices.values() if index is not None}
+
+    def rows(self, share: int, block: int) -> slice:
+        """The rows of a block of a share."""
+        first = (share * self._layout.blocks + block) * self.height
+        return slice(first, first + self.height)
 
     def arrays(self, parts: Mapping[int, Part]) -> tuple[jax.Array, jax.Array]:
         """The numbers of all devices, [layers, rows, columns] or with the last two turned, and the
@@ -136,7 +152,7 @@ class RowShares:
 
         def numbers(index: Index | None) -> np.ndarray:
             assert index is not None
-            part = parts[(_turned(index, turned)[1].start or 0) // self.share].numbers
+            part = parts[(_turned(index, turned)[1].start or 0) // self.height].numbers
             # The order of numbers is changed on the way to the device.
             return part.swapaxes(1, 2) if turned else part
 
@@ -144,9 +160,9 @@ class RowShares:
             assert index is not None
             return parts[index[0].start or 0].wrong[None]
 
-        shape = _turned((layout.group, layout.rows, layout.columns), turned)
+        shape = (layout.group, self._devices * self.height, layout.columns)
         return (
-            jax.make_array_from_callback(shape, self._rows, numbers),
+            jax.make_array_from_callback(_turned(shape, turned), self._rows, numbers),
             jax.make_array_from_callback((self._devices, layout.group), self._counts, counts),
         )
 
@@ -158,7 +174,7 @@ def _turned(values: tuple[Any, ...], turned: bool) -> tuple[Any, ...]:
 
 @functools.partial(jax.jit, donate_argnums=0, static_argnames="layout")
 def _exchanged(
-    array: jax.Array, part: jax.Array, wrong: jax.Array, first: jax.Array, *, layout: RowLayout
+    array: jax.Array, part: jax.Array, wrong: jax.Array, first: Any, *, layout: RowLayout
 ) -> tuple[jax.Array, jax.Array]:
     """The array with a group of layers, and of each layer how many numbers are not finite."""
 
@@ -174,14 +190,27 @@ def _exchanged(
         part = part.astype(jnp.float32)
         if part.size == array.size:
             return part.reshape(array.shape), wrong
+        if layout.blocks > 1:
+            # Of each device that had some of these rows, those of its block.
+            height = part.shape[1] // sources
+            part = part.reshape(sources, height, -1)
+            whole = array.reshape(sources, -1, array.shape[-1])
+            whole = jax.lax.dynamic_update_slice_in_dim(whole, part, first, 1)
+            return whole.reshape(array.shape), wrong
         part = part.reshape(layout.group, *array.shape[1:])
         return jax.lax.dynamic_update_slice_in_dim(array, part, first, 0), wrong
 
+    sizes = jax.typeof(array).sharding.mesh.shape
+    sources = math.prod(sizes[axis] for axis in layout.column_axes)
     specs = [jax.typeof(each).sharding.spec for each in (array, part, wrong)]
     none = PartitionSpec()
     return jax.shard_map(own, in_specs=(*specs, none), out_specs=(specs[0], none))(
         array, part, wrong, first
     )
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def _axes(entry: Any) -> Axes:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from annotated_types import Interval
 from jax.sharding import PartitionSpec
 
 from launch.pretrained.checkpoint import open_pretrained
-from launch.pretrained.exchange import fill, row_layout
+from launch.pretrained.exchange import RowLayout, fill, row_layout
 from launch.pretrained.match import TensorPlace, match
 from launch.pretrained.read import read_rows, read_shard
 from launch.process import runtime
@@ -102,17 +102,20 @@ def measure(folder: Path, sizes: dict[str, int], *, plain_first: bool) -> dict[s
     with jax.set_mesh(mesh_of()):
         jax.block_until_ready(jnp.zeros(1))
         before = process.memory_info().rss
+        shares = {
+            name: Share.of(matched.places[name], leaf, sizes) for name, leaf in leaves.items()
+        }
         arrays = {
-            name: jnp.zeros(leaf.sharding.shard_shape(leaf.shape), out_sharding=PartitionSpec())
-            for name, leaf in leaves.items()
+            name: jnp.zeros(share.shape, out_sharding=PartitionSpec())
+            for name, share in shares.items()
         }
         times = []
         for _ in ("with compiling", "compiled"):
             forget(files)
             jax.block_until_ready(arrays)
             began = time.perf_counter()
-            for name, leaf in leaves.items():
-                arrays[name] = share(arrays[name], matched.places[name], leaf, sizes)
+            for name, share in shares.items():
+                arrays[name] = share.read(arrays[name])
             jax.block_until_ready(arrays)
             times.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
@@ -130,18 +133,34 @@ def measure(folder: Path, sizes: dict[str, int], *, plain_first: bool) -> dict[s
     }
 
 
-def share(array: jax.Array, place: TensorPlace, leaf: Any, sizes: dict[str, int]) -> jax.Array:
-    """What the first device reads of a weight, in the array of its shard."""
-    spec = leaf.sharding.spec
-    mesh = {axis: sizes.get(axis, 1) for axis in leaf.sharding.mesh.shape}
-    layout = row_layout(place, spec, mesh)
-    if layout is None:
-        part = read_shard(place, leaf.shape, tuple(slice(0, size) for size in array.shape))
-        return jax.device_put(part)
-    devices = math.prod(mesh[axis] for axis in layout.axes)
-    alone = layout._replace(rows=layout.rows // devices, row_axes=(), column_axes=())
-    read = functools.partial(read_rows, place, outputs_first=layout.outputs_first)
-    return fill(array, alone, place, read)
+class Share(NamedTuple):
+    """What the first device reads of a weight."""
+
+    place: TensorPlace
+    whole: tuple[int, ...]
+    shape: tuple[int, ...]
+    layout: RowLayout | None
+    """As if its rows were all."""
+
+    @classmethod
+    def of(cls, place: TensorPlace, leaf: Any, sizes: dict[str, int]) -> "Share":
+        shape = leaf.sharding.shard_shape(leaf.shape)
+        mesh = {axis: sizes.get(axis, 1) for axis in leaf.sharding.mesh.shape}
+        layout = row_layout(place, leaf.sharding.spec, mesh)
+        if layout is None:
+            return cls(place, leaf.shape, shape, None)
+        rows = layout.rows // math.prod(mesh[axis] for axis in layout.axes)
+        alone = layout._replace(rows=rows, row_axes=(), column_axes=())
+        own = (rows, layout.columns) if place.weight.is_table else shape
+        return cls(place, leaf.shape, own, alone)
+
+    def read(self, array: jax.Array) -> jax.Array:
+        """The numbers, in that array."""
+        if self.layout is None:
+            index = tuple(slice(0, size) for size in self.shape)
+            return jax.device_put(read_shard(self.place, self.whole, index))
+        read = functools.partial(read_rows, self.place, outputs_first=self.layout.outputs_first)
+        return fill(array, self.layout, self.place, read)
 
 
 def forget(files: set[Path]) -> None:
