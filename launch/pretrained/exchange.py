@@ -31,7 +31,7 @@ Reader = Callable[[slice, slice], np.ndarray]
 """Rows of layers, [layers, rows, columns]."""
 
 
-class Part(NamedTuple):
+class RowPart(NamedTuple):
     """What a device reads of a group of layers."""
 
     numbers: np.ndarray
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     """How many are not finite, of each layer."""
 
     @classmethod
-    def of(cls, numbers: np.ndarray) -> "Part":
+    def of(cls, numbers: np.ndarray) -> "RowPart":
         return cls(numbers, np.array([count_not_finite(layer) for layer in numbers], np.int32))
 
 
@@ -100,10 +100,10 @@ def fill(array: jax.Array, layout: RowLayout, place: TensorPlace, read: Reader) 
     """
     cut = RowShares(array.sharding, layout)
     layers = range(0, place.weight.layers, layout.group)
-    groups = [Group(slice(n, n + layout.group), b) for n in layers for b in range(layout.blocks)]
+    groups = [RowGroup(slice(n, n + layout.group), b) for n in layers for b in range(layout.blocks)]
 
-    def parts(group: Group) -> dict[int, Part]:
-        return {n: Part.of(read(group.layers, cut.rows(n, group.block))) for n in cut.own}
+    def parts(group: RowGroup) -> dict[int, RowPart]:
+        return {n: RowPart.of(read(group.layers, cut.rows(n, group.block))) for n in cut.own}
 
     with ThreadPoolExecutor(AHEAD) as pool:
         coming = deque(pool.submit(parts, group) for group in groups[:AHEAD])
@@ -117,7 +117,7 @@ def fill(array: jax.Array, layout: RowLayout, place: TensorPlace, read: Reader) 
     return array
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """What is taken at once: layers, and which block of the rows that each device has."""
 
     layers: slice
@@ -145,7 +145,7 @@ class RowShares:
         first = (share * self._layout.blocks + block) * self.height
         return slice(first, first + self.height)
 
-    def arrays(self, parts: Mapping[int, Part]) -> tuple[jax.Array, jax.Array]:
+    def arrays(self, parts: Mapping[int, RowPart]) -> tuple[jax.Array, jax.Array]:
         """The numbers of all devices, [layers, rows, columns] or with the last two turned, and the
         counts of those that are not finite, [devices, layers]."""
         layout, turned = self._layout, self._layout.outputs_first

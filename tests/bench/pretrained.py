@@ -103,7 +103,7 @@ def measure(folder: Path, sizes: dict[str, int], *, plain_first: bool) -> dict[s
         jax.block_until_ready(jnp.zeros(1))
         before = process.memory_info().rss
         shares = {
-            name: Share.of(matched.places[name], leaf, sizes) for name, leaf in leaves.items()
+            name: RowShare.of(matched.places[name], leaf, sizes) for name, leaf in leaves.items()
         }
         arrays = {
             name: jnp.zeros(share.shape, out_sharding=PartitionSpec())
@@ -133,7 +133,7 @@ def measure(folder: Path, sizes: dict[str, int], *, plain_first: bool) -> dict[s
     }
 
 
-class Share(NamedTuple):
+class RowShare(NamedTuple):
     """What the first device reads of a weight."""
 
     place: TensorPlace
@@ -143,7 +143,7 @@ class Share(NamedTuple):
     """As if its rows were all."""
 
     @classmethod
-    def of(cls, place: TensorPlace, leaf: Any, sizes: dict[str, int]) -> "Share":
+    def of(cls, place: TensorPlace, leaf: Any, sizes: dict[str, int]) -> "RowShare":
         shape = leaf.sharding.shard_shape(leaf.shape)
         mesh = {axis: sizes.get(axis, 1) for axis in leaf.sharding.mesh.shape}
         layout = row_layout(place, leaf.sharding.spec, mesh)
