@@ -83,8 +83,8 @@ class RunConfig:
     """Length, batch, optimizer, evaluation and checkpoints."""
     start_from: str | None = None
     """Weights to begin with in place of fresh ones: `hf:DIRECTORY`, with config.json and
-    safetensors as `transformers` writes them, or `gguf:FILE`. A head that they do not have is
-    fresh."""
+    safetensors as `transformers` writes them, `hf:ORG/NAME` for a hub's, with @REVISION or not,
+    `gguf:FILE`, or the directory of a run. A head that they do not have is fresh."""
     mesh: MeshConfig = field(default_factory=MeshConfig, metadata=FREE)
     """The devices."""
     distributed: DistributedConfig = field(default_factory=DistributedConfig, metadata=FREE)

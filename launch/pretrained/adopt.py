@@ -8,7 +8,7 @@ from typing import Any
 from data.errors import UserError
 from launch.config import RunConfig
 from launch.presets.preset import preset
-from launch.pretrained.checkpoint import Pretrained, open_pretrained, usual_head
+from launch.pretrained.checkpoint import Pretrained, absolute, open_pretrained, usual_head
 
 BASES = {
     "decoder": "tiny",
@@ -35,10 +35,11 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
 
     Raises ValueError as `open_pretrained`, and for a config of another family.
     """
+    spec = absolute(spec)
     pretrained = open_pretrained(spec)
     model = pretrained.model
     if config is None:
-        name = Path(spec.partition(":")[2]).resolve().name
+        name = Path(spec.partition(":")[2].partition("@")[0]).resolve().name
         kind = model.kind if model.head.kind == "language" else model.head.kind
         config = dataclasses.replace(preset(BASES[kind]), preset=name)
         data = dataclasses.replace(config.data, sequence_length=min(LENGTH, model.max_length))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
+from launch.pretrained import hub
 from launch.pretrained.gguf import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import Tensors
@@ -32,6 +33,7 @@ POOLINGS = {"cls": "first", "mean": "mean"}
 class Pretrained:
     """A checkpoint that is opened but not read."""
 
+    spec: str
     path: Path
     published: Published
     model: Any
@@ -48,19 +50,22 @@ class Pretrained:
 
 
 def open_pretrained(spec: str) -> Pretrained:
-    """The checkpoint of a spec, `hf:DIRECTORY` or `gguf:FILE`; ValueError if there is none, or of
-    an architecture that is not ours."""
+    """The checkpoint of a spec: `hf:DIRECTORY`, `hf:ORG/NAME` or `gguf:FILE`.
+
+    Raises ValueError if there is none, or of an architecture that is not ours.
+    """
     kind, _, where = spec.partition(":")
     if kind not in KINDS or not where:
         raise UserError(
-            f"start_from={spec!r} must be hf:DIRECTORY or gguf:FILE, because weights are read from "
-            "there; try hf: and the folder that has config.json and model.safetensors"
+            f"start_from={spec!r} must be hf:DIRECTORY, hf:ORG/NAME or gguf:FILE, because weights "
+            "are read from there; try hf: and the folder that has config.json and model.safetensors"
         )
     path = Path(where).expanduser()
     if kind == "gguf":
         values, tensors, tokenizer = open_gguf(path)
         fields = Fields(values, str(path))
     else:
+        path = hub.snapshot(where) if hub.is_name(where) else path
         fields, tensors, tokenizer = _fields(path), None, None
     model_type = fields.get("model_type", "")
     if (published := PUBLISHED.get(model_type)) is None:
@@ -83,6 +88,7 @@ def open_pretrained(spec: str) -> Pretrained:
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.shape} {tensor.path.stat().st_size}".encode())
     return Pretrained(
+        spec=spec,
         path=path,
         published=published,
         model=replace(model, head=head),
@@ -95,8 +101,13 @@ def open_pretrained(spec: str) -> Pretrained:
 
 
 def absolute(spec: str) -> str:
-    """The spec, so that it means the same from every working directory."""
+    """The spec, so that it means the same from every working directory, and tomorrow: a name of a
+    hub with its commit."""
     kind, _, where = spec.partition(":")
+    if kind not in KINDS:
+        return str(Path(spec).expanduser().absolute())
+    if kind == "hf" and hub.is_name(where):
+        return f"hf:{hub.pinned(where)}"
     return f"{kind}:{Path(where).expanduser().absolute()}"
 
 

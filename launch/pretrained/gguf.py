@@ -72,13 +72,14 @@ class QuantizedTensor(NamedTuple):
         """As `launch.pretrained.tensors.RawTensor.read`, in float32."""
         from gguf.quants import dequantize
 
-        part = dequantize(np.asarray(self.data[rows]), self.kind).reshape(
-            rows.stop - rows.start, -1
-        )
+        whole = self.head_dim or 1
+        first = rows.start // whole * whole
+        data = np.asarray(self.data[first : -(-rows.stop // whole) * whole])
+        part = dequantize(data, self.kind).reshape(len(data), -1)
         if self.head_dim:
-            assert rows.start % self.head_dim == 0 == rows.stop % self.head_dim
             pairs = part.reshape(-1, self.head_dim // 2, 2, part.shape[-1])
             part = pairs.swapaxes(1, 2).reshape(part.shape)
+        part = part[rows.start - first : rows.stop - first]
         return part if columns is None else part[:, columns]
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.errors import UserError
@@ -50,7 +51,7 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
     Raises ValueError for a model of another architecture, for weights that are missing, unless they
     are a head's, and for tensors that nothing names.
     """
-    _require_architecture(pretrained, model)
+    require_architecture(pretrained.path, pretrained.model, model)
     published, names = pretrained.published, pretrained.published.names_of(model)
     places: dict[str, TensorPlace] = {}
     fresh, missing = [], []
@@ -108,13 +109,14 @@ def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
     return tensors.get(prefix + name) or tensors.get(name) or tensors.get(name.removeprefix(prefix))
 
 
-def _require_architecture(pretrained: Pretrained, model: FamilyConfig) -> None:
-    free = FREE if pretrained.model.last_position is not None else FREE | {"max_length"}
-    if (name := first_difference(model, pretrained.model, free)) is not None:
-        own, value = getattr(model, name, None), getattr(pretrained.model, name)
+def require_architecture(path: Path, theirs: FamilyConfig, model: FamilyConfig) -> None:
+    """Raise ValueError for a field of `model` that weights of the model at a path do not allow."""
+    free = FREE if theirs.last_position is not None else FREE | {"max_length"}
+    if (name := first_difference(model, theirs, free)) is not None:
+        own, value = getattr(model, name, None), getattr(theirs, name)
         raise UserError(
-            f"model.{name}={own} must be {value}, because {pretrained.path} has weights of that "
-            f"architecture; try without --model.{name.replace('_', '-')}"
+            f"model.{name}={own} must be {value}, because {path} has weights of that architecture; "
+            f"try without --model.{name.replace('_', '-')}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints in safetensors: one file, or several with an index."""
+"""Checkpoints in a folder: safetensors, one file or several with an index, or else an npz."""
 
 import json
 import math
@@ -11,6 +11,7 @@ import numpy as np
 
 from data import durable
 from data.errors import UserError
+from launch.pretrained.npz import NPZ, open_npz
 from launch.pretrained.tensors import RawTensor
 
 TYPES: Mapping[str, np.dtype] = {
@@ -46,6 +47,8 @@ def open_folder(folder: Path) -> dict[str, RawTensor]:
         return _open_index(index)
     if (folder / WHOLE).is_file():
         return open_file(folder / WHOLE)
+    if (folder / NPZ).is_file():
+        return open_npz(folder / NPZ)
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise UserError(
@@ -53,8 +56,8 @@ def open_folder(folder: Path) -> dict[str, RawTensor]:
             f"program when it is read; try once, where torch is: {CONVERT}"
         )
     raise UserError(
-        f"{folder} must hold {WHOLE}, or {INDEX} with its shards, because weights are read from "
-        "those, but it has neither; try the folder that was downloaded"
+        f"{folder} must hold {WHOLE}, {INDEX} with its shards, or {NPZ}, because weights are read "
+        "from those, but it has none; try the folder that was downloaded"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.errors import UserError
 
-CHUNK = 64 << 20
+CHUNK = 8 << 20
 """Bytes that are read at once."""
 
 
@@ -53,25 +53,27 @@ class RawTensor(NamedTuple):
         return math.prod(self.shape[1:])
 
     def read(self, rows: slice, columns: slice | None = None) -> np.ndarray:
-        """These rows, [rows, columns], with those columns of the flat rows; only their bytes are
-        read, and for whole rows as one run."""
-        width, size = self.columns, self.dtype.itemsize
-        columns = columns or slice(0, width)
-        wanted = columns.stop - columns.start
-        part = np.empty((rows.stop - rows.start, wanted), self.dtype)
-        flat = part.view(np.uint8).reshape(part.shape[0], -1)
+        """These rows, [rows, columns], with those columns of the flat rows; rows are read whole,
+        as many short reads would take longer."""
+        columns = columns or slice(0, self.columns)
+        part = np.empty((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        if part.size == 0:
+            return part
         with self.path.open("rb", buffering=0) as file:
-            if wanted == width:
-                start = self.offset + rows.start * width * size
-                self._read_into(file.fileno(), flat.reshape(-1).data, start)
-            else:
-                for number, row in enumerate(range(rows.start, rows.stop)):
-                    start = self.offset + (row * width + columns.start) * size
-                    self._read_into(file.fileno(), flat[number].data, start)
+            if part.shape[1] == self.columns:
+                self._read_into(file.fileno(), part, rows.start)
+                return part
+            step = max(1, CHUNK // (self.columns * self.dtype.itemsize))
+            for first in range(0, len(part), step):
+                block = np.empty((min(step, len(part) - first), self.columns), self.dtype)
+                self._read_into(file.fileno(), block, rows.start + first)
+                part[first : first + step] = block[:, columns]
         return part
 
-    def _read_into(self, file: int, buffer: memoryview, start: int) -> None:
-        done = 0
+    def _read_into(self, file: int, rows: np.ndarray, first: int) -> None:
+        """Read whole rows from the number `first` on."""
+        buffer = rows.view(np.uint8).reshape(-1).data
+        start, done = self.offset + first * rows.itemsize * rows.shape[1], 0
         while done < len(buffer):
             count = os.preadv(file, [buffer[done : done + CHUNK]], start + done)
             if count == 0:

@@ -4,6 +4,7 @@ Two passes of the same parser: the first reads the flags that decide whose defau
 reads all of them. Imports no jax.
 """
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,16 @@ class TrainOptions(DirectoryOptions):
                 "resume_or_start=True must come with --run-dir and without --overwrite, because "
                 "it continues the run that is there; try --run-dir DIRECTORY --resume-or-start"
             )
+        source = self.run.start_from
+        if self.overwrite and source and self.run_dir and _is_same(Path(source), self.run_dir):
+            raise UserError(
+                f"start_from={source} must not be the run that --overwrite sets aside, because "
+                "weights are read from it afterwards; try another --run-dir"
+            )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return path.expanduser().resolve() == other.expanduser().resolve()
 
 
 def train_options(arguments: list[str]) -> TrainOptions:
@@ -81,8 +92,10 @@ def train_options(arguments: list[str]) -> TrainOptions:
         config = None
     elif spec is not None:
         config = with_weights(config, spec)
-    config = config or _of_directory(start, wants_help(flags))
-    return parse(
+    before = None
+    if config is None:
+        config = before = _of_directory(start, wants_help(flags))
+    options = parse(
         TrainOptions,
         flags,
         prog=prog,
@@ -90,6 +103,16 @@ def train_options(arguments: list[str]) -> TrainOptions:
         "presets.",
         default=TrainOptions(run=config),
     )
+    return options if before is None else _as_it_began(options, before)
+
+
+def _as_it_began(options: TrainOptions, before: RunConfig) -> TrainOptions:
+    """The options of a run that goes on, whose weights at its beginning are those that they were
+    then."""
+    from launch.run.source import as_before
+
+    source = as_before(options.run.start_from, before.start_from)
+    return dataclasses.replace(options, run=dataclasses.replace(options.run, start_from=source))
 
 
 def split_preset(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -118,9 +141,9 @@ def starting_config(name: str | None, start: StartOptions, command: str) -> RunC
 
 def with_weights(config: RunConfig | None, spec: str) -> RunConfig:
     """The config with the architecture of the weights that --start-from names."""
-    from launch.pretrained.adopt import adopt
+    from launch.run.source import adopt_source
 
-    return adopt(spec, config)
+    return adopt_source(spec, config)
 
 
 def _continues(start: DirectoryOptions) -> bool:

@@ -246,11 +246,10 @@ def _fit(parts: Parts, start: StartingPoint) -> tuple[TrainState, Place]:
         )
         resources.callback(feed.close)
         meta = {
-            "first_batch_size": start.first_batch_size,
+            **start.meta(),
             **parts.rows.meta(),
             "config": to_dict(parts.settings),
             "versions": report.versions,
-            **course.meta(),
         }
         # After a rollback into the profile's steps it is not begun in their middle.
         whole = config.profile if config.profile and config.profile[0] >= place.step else None

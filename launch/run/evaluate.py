@@ -23,8 +23,9 @@ def evaluate(
     """The step and the measures (`eval_loss` in nats a target, and those of its kind of rows) of a
     checkpoint, by default the latest, on at most `batches` batches of held-out rows, else on all.
 
-    A pretrained checkpoint in place of a run has any rows. `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
-    when there is no such run, or its data are others.
+    A pretrained checkpoint in place of a run has any rows. `config` must be that of the run if
+    parts of it are of classes from elsewhere. Raises ValueError when there is no such run, or its
+    data are others.
     """
     with open_saved(run, step, mesh, data, distributed, like=config) as saved:
         rows = saved.config.data.open_rows("held_out")

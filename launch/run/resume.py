@@ -14,11 +14,10 @@ from data.config import DataKind
 from data.errors import UserError
 from data.rows.rows import Rows
 from launch.config import RunConfig, load_dict, require_resumable, to_dict
-from launch.pretrained.checkpoint import Pretrained, open_pretrained
-from launch.pretrained.load import started
-from launch.pretrained.match import match
+from launch.pretrained.checkpoint import Pretrained
 from launch.process.distributed import from_first_process
 from launch.run import build
+from launch.run.begin import TrainedSource, begun, open_source
 from launch.run.course import Course
 from launch.run.environment import versions
 from launch.run.saved import open_run
@@ -43,8 +42,15 @@ class StartingPoint(NamedTuple):
     """What `train.bad_numbers.Guard` keeps."""
     course: Course = Course()
     """What was left out of the data before it."""
-    pretrained: Pretrained | None = None
-    """The weights of the beginning, if they are not fresh."""
+    source: Pretrained | TrainedSource | None = None
+    """The weights of the beginning, if they are not fresh; None where there is a checkpoint."""
+    begun_from: Mapping[str, Any] | None = None
+    """What those weights were: the spec and the digest."""
+
+    def meta(self) -> dict[str, Any]:
+        """What each checkpoint says about the start of its run."""
+        source = {} if self.begun_from is None else {"start_from": dict(self.begun_from)}
+        return {"first_batch_size": self.first_batch_size, **source, **self.course.meta()}
 
     def end(self, train: TrainConfig) -> int:
         """Rows of the whole run."""
@@ -82,13 +88,10 @@ def require_steps(config: RunConfig, start: StartingPoint) -> None:
 
 
 def beginning(config: RunConfig) -> StartingPoint:
-    """Where a run starts that has no checkpoint; ValueError for pretrained weights that are not
-    those of its model."""
-    pretrained = None
-    if config.start_from is not None:
-        pretrained = open_pretrained(config.start_from)
-        match(pretrained, config.model)
-    return StartingPoint(config.train.batch_size, pretrained=pretrained)
+    """Where a run starts that has no checkpoint; ValueError as `launch.run.begin.open_source`."""
+    source = open_source(config)
+    begun_from = None if source is None else {"spec": config.start_from, "digest": source.digest}
+    return StartingPoint(config.train.batch_size, source=source, begun_from=begun_from)
 
 
 def latest(
@@ -121,6 +124,7 @@ def latest(
         changed=changed,
         bad_numbers=meta.get("bad_numbers"),
         course=Course(skipped=meta.get("skipped", ()), rollbacks=meta.get("rollbacks", 0)),
+        begun_from=meta.get("start_from"),
     )
 
 
@@ -165,11 +169,11 @@ def initial_state(
     train: TrainConfig,
     say: Callable[[str], None],
 ) -> TrainState:
-    """The state to start with: fresh, with pretrained weights if the run begins with those, or as
-    the checkpoint has it."""
+    """The state to start with: fresh, with other weights if the run begins with those, or as the
+    checkpoint has it."""
     if not start.saved:
         state = build.make_fresh_state(fresh)
-        return state if start.pretrained is None else started(state, start.pretrained, say)
+        return state if start.source is None else begun(state, start.source, say)
     state = checkpointer.restore(jax.eval_shape(fresh), start.place.step)
     say(f"resuming from step {start.place.step}, after {start.place.examples:,} rows")
     if start.changed:

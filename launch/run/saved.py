@@ -192,8 +192,11 @@ def _open_pretrained(
 
     config = build.resolve(config, jax.default_backend())
     with jax.set_mesh(devices):
-        fresh = build.make_fresh_state(build.fresh_state(config.model, config.train))
-        state = started(fresh, pretrained, to_stderr)
+        fresh = build.fresh_state(config.model, config.train)
+        state = build.make_fresh_state(
+            lambda: dataclasses.replace(fresh(), optimizer=None, average=None)
+        )
+        state = started(state, pretrained, to_stderr)
         meta = {"names": list(pretrained.labels), "unanswered": False}
         yield Saved(config, state, 0, meta, tokenizer)
 
