@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.families.decoder import Decoder
-from model.generate import Sampling, generate, prefill, sample, slots, step
+from model.generate import generate, prefill, slots, step
+from model.sampling import Sampling, sample
 from tests.families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh, rows
 from tests.models import mesh_of
 
@@ -76,17 +77,17 @@ def written(
     family: str,
     sampling: Sampling,
     side: str = "left",
-    end: int | None = None,
+    ends: tuple[int, ...] = (),
     seed: int = 0,
     **sizes: int,
 ) -> np.ndarray:
     """What `generate` writes on from the texts."""
     with jax.set_mesh(mesh_of(**sizes)):
-        run = jax.jit(generate, static_argnames=("new", "sampling", "end"), compiler_options=QUICK)
+        run = jax.jit(generate, static_argnames=("new", "sampling", "ends"), compiler_options=QUICK)
         model = on_current_mesh(model_of(family))
         tokens, real = (rows(part) for part in padded(side))
         key = jax.random.key(seed)
-        return np.asarray(run(model, tokens, real, key, new=NEW, sampling=sampling, end=end))
+        return np.asarray(run(model, tokens, real, key, new=NEW, sampling=sampling, ends=ends))
 
 
 @functools.cache
@@ -116,7 +117,7 @@ def test_a_mesh_writes_what_a_single_device_writes(family: str) -> None:
 def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
     free = greedy("gpt")
     end = int(free[0, 1])
-    stopped = written("gpt", GREEDY, end=end)
+    stopped = written("gpt", GREEDY, ends=(end,))
     assert (stopped[0, 1:] == end).all()
     for row, wanted in zip(stopped, free, strict=True):
         first = np.flatnonzero(wanted == end)
