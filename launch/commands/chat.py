@@ -1,12 +1,11 @@
 """The command `meshloom chat`."""
 
-import contextlib
 import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from annotated_types import Interval
@@ -18,6 +17,9 @@ from launch.config import MeshConfig
 from launch.process import exits
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import parse
+
+if TYPE_CHECKING:
+    from launch.run.chat import Conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,40 +43,48 @@ class ChatOptions(SamplingOptions):
 def main(arguments: list[str]) -> None:
     """Answer lines of the terminal, or of a pipe, until it ends."""
     options = parse(ChatOptions, arguments, prog="meshloom chat")
-    from data.tokenizer import visible
     from launch.run.chat import open_conversation
 
-    def on_text(piece: str) -> None:
-        print(visible(piece), end="", flush=True)
+    with open_conversation(
+        options.run,
+        step=options.step,
+        tokens=options.tokens,
+        sampling=options.sampling(),
+        stops=options.stop,
+        seed=options.seed,
+        data=options.data,
+        mesh=options.mesh,
+    ) as conversation:
+        try:
+            for line in _lines():
+                _answer(conversation, line, options.tokens)
+        except KeyboardInterrupt:
+            print()
 
-    with (
-        open_conversation(
-            options.run,
-            step=options.step,
-            tokens=options.tokens,
-            sampling=options.sampling(),
-            stops=options.stop,
-            seed=options.seed,
-            data=options.data,
-            mesh=options.mesh,
-        ) as conversation,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
-        for line in _lines():
-            if line == "/new":
-                conversation.forget()
-                continue
-            try:
-                written = conversation.answer(line, tokens=options.tokens, on_text=on_text)
-            except UserError as error:
-                if not sys.stdin.isatty():
-                    raise
-                exits.print_error(str(error))
-                continue
-            print(flush=True)
-            ended = written.continuations[0].ended
-            cut = "; cut off there: try --tokens with more" if ended == "length" else ""
-            print(f"({written.speed}{cut})", file=sys.stderr)
+
+def _answer(conversation: "Conversation", line: str, tokens: int) -> None:
+    from data.tokenizer import visible
+
+    if line == "/new":
+        return conversation.forget()
+    try:
+        written = conversation.answer(
+            line,
+            tokens=tokens,
+            on_text=lambda piece: print(visible(piece), end="", flush=True),
+        )
+    except UserError as error:
+        if not sys.stdin.isatty():
+            raise
+        return exits.print_error(str(error))
+    print(flush=True)
+    (answer,) = written.continuations
+    cut = ""
+    if answer.ended == "length":
+        full = answer.tokens < tokens
+        why = "the model's length is full: try /new" if full else "try --tokens with more"
+        cut = f"; cut off there, {why}"
+    print(f"({written.speed}{cut})", file=sys.stderr)
 
 
 def _lines() -> Iterator[str]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.families.decoder import Decoder
-from model.generate import generate, prefill, slots, step
+from model.generate import begin, generate, prefill, slots, step, write
 from model.sampling import Sampling, sample
 from tests.families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh, rows
 from tests.models import mesh_of
@@ -106,6 +106,42 @@ def test_greedy_is_the_argmax_of_the_uncached_pass(family: str) -> None:
 
 def test_the_side_of_the_padding_does_not_matter() -> None:
     np.testing.assert_array_equal(written("llama", GREEDY, side="right"), greedy("llama"))
+
+
+PENALIZED = Sampling(temperature=0.0, repetition_penalty=1.7)
+
+
+def test_a_penalty_is_that_of_the_tokens_of_prompt_and_text() -> None:
+    actual = written("llama", PENALIZED)
+    assert not np.array_equal(actual, greedy("llama"))
+    for row, text in enumerate(TEXTS):
+        for _ in range(NEW):
+            logits = uncached("llama", text)[-1, :29].copy()
+            for token in set(text.tolist()):
+                logits[token] *= 1 / 1.7 if logits[token] > 0 else 1.7
+            text = np.append(text, np.argmax(logits))
+        np.testing.assert_array_equal(actual[row], text[-NEW:])
+    several = written("llama", PENALIZED, replica=2, fsdp=2, tensor=2)
+    np.testing.assert_array_equal(several, actual)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"fsdp": 2}])
+def test_parts_join_to_what_is_written_at_once(sizes: dict[str, int]) -> None:
+    sampling, ends = Sampling(repetition_penalty=1.2), (3, 5, 7)
+    key = jax.random.key(1)
+    with jax.set_mesh(mesh_of(**sizes)):
+        model = on_current_mesh(model_of("llama"))
+        tokens, real = (rows(part) for part in padded("left"))
+        first = functools.partial(begin, new=NEW, sampling=sampling)
+        more = functools.partial(write, most=4, sampling=sampling, ends=ends)
+        draft = jax.jit(first, compiler_options=QUICK)(model, tokens, real)
+        program, parts = jax.jit(more, compiler_options=QUICK), []
+        for count in (0, 1, 3, 1):
+            part, draft = program(model, draft, key, jnp.asarray(count))
+            assert (np.asarray(part)[:, count:] == ends[0]).all()
+            parts.append(np.asarray(part)[:, :count])
+    whole = written("llama", sampling, ends=ends, seed=1, **sizes)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 @pytest.mark.parametrize("family", ["llama", "banded"])
@@ -215,6 +251,7 @@ def test_rows_and_keys_are_drawn_independently() -> None:
         ({"top_k": 0}, r"top_k=0 must be at least 1"),
         ({"top_p": 0.0}, r"top_p=0.0 must be above 0 and at most 1"),
         ({"top_p": 1.5}, r"top_p=1.5 must be above 0"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty=0.0 must be above 0 and finite"),
     ],
 )
 def test_sampling_that_makes_no_sense_is_refused(values: dict[str, float], words: str) -> None:
