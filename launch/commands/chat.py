@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions(SamplingOptions):
-    """Talk with a run's checkpoint: a line is a message, /new begins again, /quit ends."""
+    """Talk with a checkpoint: a line is a message, /new begins again, /quit ends."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -89,6 +89,8 @@ def _answer(conversation: "Conversation", line: str, tokens: int) -> None:
 
 def _lines() -> Iterator[str]:
     """What a user says, line by line, until /quit, the end of the input or an interrupt."""
+    if sys.stdin is None:  # closed
+        return
     asks = sys.stdin.isatty()
     if asks:
         import readline  # noqa: F401 - lets lines be edited
