@@ -134,10 +134,11 @@ def require_template(run: Path, saved: Saved) -> ChatTemplate:
     path = _path(saved)
     template = None if path == "bytes" else read_chat_template(path)
     if template is None:
+        own = "" if path == "bytes" else ", or a chat_template.jinja there"
         raise UserError(
             f"run={run} must have a chat template, because messages are put to its model by one, "
-            f"but none lies next to its tokenizer {path}; try `meshloom generate` without --chat, "
-            "or a chat_template.jinja there"
+            f"but none lies next to its tokenizer {path}; try `meshloom generate` without --chat"
+            f"{own}"
         )
     return template
 

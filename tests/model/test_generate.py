@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.families.decoder import Decoder
 from model.generate import begin, generate, prefill, slots, step, write
-from model.sampling import Sampling, sample
+from model.sampling import Sampling, sample, seen_in
 from tests.families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh, rows
 from tests.models import mesh_of
 
@@ -125,11 +125,20 @@ def test_a_penalty_is_that_of_the_tokens_of_prompt_and_text() -> None:
     np.testing.assert_array_equal(several, actual)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"fsdp": 2}])
-def test_parts_join_to_what_is_written_at_once(sizes: dict[str, int]) -> None:
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_padding_is_not_penalized(fsdp: int) -> None:
+    tokens, real = padded("left")
+    with jax.set_mesh(mesh_of(fsdp=fsdp)):
+        seen = jax.jit(functools.partial(seen_in, V=32))(rows(tokens), rows(real))
+    for row, text in zip(np.asarray(seen), TEXTS, strict=True):
+        np.testing.assert_array_equal(row, np.isin(np.arange(32), text))
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_parts_join_to_what_is_written_at_once(fsdp: int) -> None:
     sampling, ends = Sampling(repetition_penalty=1.2), (3, 5, 7)
     key = jax.random.key(1)
-    with jax.set_mesh(mesh_of(**sizes)):
+    with jax.set_mesh(mesh_of(fsdp=fsdp)):
         model = on_current_mesh(model_of("llama"))
         tokens, real = (rows(part) for part in padded("left"))
         first = functools.partial(begin, new=NEW, sampling=sampling)
@@ -140,7 +149,7 @@ def test_parts_join_to_what_is_written_at_once(sizes: dict[str, int]) -> None:
             part, draft = program(model, draft, key, jnp.asarray(count))
             assert (np.asarray(part)[:, count:] == ends[0]).all()
             parts.append(np.asarray(part)[:, :count])
-    whole = written("llama", sampling, ends=ends, seed=1, **sizes)
+    whole = written("llama", sampling, ends=ends, seed=1, fsdp=fsdp)
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
@@ -150,16 +159,17 @@ def test_a_mesh_writes_what_a_single_device_writes(family: str) -> None:
     np.testing.assert_array_equal(actual, greedy(family))
 
 
-def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
+def test_a_row_that_ended_holds_nothing_but_the_first_end() -> None:
     free = greedy("gpt")
     end = int(free[0, 1])
-    stopped = written("gpt", GREEDY, ends=(end,))
-    assert (stopped[0, 1:] == end).all()
+    other = next(token for token in range(29) if token not in free)
+    stopped = written("gpt", GREEDY, ends=(other, end))
+    assert (stopped[0, 2:] == other).all()
     for row, wanted in zip(stopped, free, strict=True):
         first = np.flatnonzero(wanted == end)
-        live = first[0] if len(first) else NEW
+        live = first[0] + 1 if len(first) else NEW
         np.testing.assert_array_equal(row[:live], wanted[:live])
-        assert (row[live:] == end).all()
+        assert (row[live:] == other).all()
 
 
 def test_padding_of_the_vocabulary_is_never_written() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jax
 import pytest
 
 from data.chat import Message, read_chat_template
@@ -64,20 +65,17 @@ def chat(run: Path, said: str, *words: str, code: int = 0) -> subprocess.Complet
     return result
 
 
-def answered(run: Path, turns: list[str]) -> list[str]:
+def answered(run: Path, turns: list[str], penalty: float = 1.0) -> list[str]:
     """The answers to the turns of a conversation, each written on from all that was said."""
     path = str(run.parent / "tokenizer.json")
     tokenizer, template = load_tokenizer(path), read_chat_template(path)
     assert template is not None
     messages: list[Message] = []
     with open_saved(run, None, MeshConfig(), MovedTokenizer()) as saved:
-        import jax
-
         for turn in turns:
             messages.append(Message("user", turn))
-            generator = generator_of(
-                saved, template, new=5, sampling=Sampling(temperature=0.0), stops=()
-            )
+            sampling = Sampling(temperature=0.0, repetition_penalty=penalty)
+            generator = generator_of(saved, template, new=5, sampling=sampling, stops=())
             ids = template.prompts(tokenizer, [messages])
             (answer,) = generator.write(ids, jax.random.key(0)).continuations
             messages.append(Message("assistant", answer.text))
@@ -85,8 +83,11 @@ def answered(run: Path, turns: list[str]) -> list[str]:
 
 
 def test_a_conversation_goes_on_from_all_that_was_said(run: Path) -> None:
-    result = chat(run, "la ba\n  \nde ni\n/new\nla ba\n/quit\nnever\n")
-    first, second = answered(run, ["la ba", "de ni"])
+    # A model of two steps would say the same to anything but for what it may not repeat.
+    said = "la ba\n  \nde ni\n/new\nla ba\n/quit\nnever\n"
+    result = chat(run, said, "--repetition-penalty", "9")
+    first, second = answered(run, ["la ba", "de ni"], 9.0)
+    assert second != answered(run, ["de ni"], 9.0)[0]
     wanted = [visible(text) for text in (first, second, first)]
     assert result.stdout == "".join(f"{text}\n" for text in wanted)
     lines = result.stderr.splitlines()

@@ -41,10 +41,10 @@ def written(
     rounded: bool = False,
     sampling: Sampling = HOT,
     streamed: list[str] | None = None,
-    **sizes: int,
+    fsdp: int = 1,
 ) -> list[Continuation]:
     """What a random model writes on; pieces of the first text are added to `streamed`."""
-    with jax.set_mesh(mesh_of(**sizes)):
+    with jax.set_mesh(mesh_of(fsdp=fsdp)):
         generator = TextGenerator(
             on_current_mesh(model_of(tokenizer.vocab_size)),
             tokenizer,
@@ -66,13 +66,11 @@ def ids_of(tokenizer: Tokenizer, name: str) -> int:
     return int(tokenizer.encode_batch([name])[0][0])
 
 
-@pytest.mark.parametrize("sizes", [{}, {"fsdp": 2}])
-def test_what_is_streamed_joins_to_what_is_written_at_once(
-    tokenizer: Tokenizer, sizes: dict[str, int]
-) -> None:
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_what_is_streamed_joins_to_what_is_written_at_once(tokenizer: Tokenizer, fsdp: int) -> None:
     pieces: list[str] = []
-    streamed = written(tokenizer, PROMPTS, streamed=pieces, **sizes)
-    assert streamed == written(tokenizer, PROMPTS, **sizes)
+    streamed = written(tokenizer, PROMPTS, streamed=pieces, fsdp=fsdp)
+    assert streamed == written(tokenizer, PROMPTS, fsdp=fsdp)
     assert "".join(pieces) == streamed[0].text and len(pieces) > 4
     assert len({each.text for each in streamed}) == 3
 
