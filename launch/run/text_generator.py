@@ -18,6 +18,8 @@ from model.sharding import axis_size, spec
 
 AT_ONCE = 32
 """Tokens between two looks at what was written, where nobody waits for them."""
+FEW = 8
+"""Where somebody does, but each look costs weights that are gathered from other devices."""
 FEWEST_SLOTS = 64
 """That a prompt takes where prompts of many lengths come."""
 
@@ -99,9 +101,11 @@ class TextGenerator:
         draft = _begin(self._model, *placed, new=self._new, sampling=self._sampling)
         _, draft = _write(self._model, draft, key, np.int32(0), **settings)
         jax.block_until_ready(draft.written)
+        look = 1 if axis_size("embed") == 1 else FEW
+        look = AT_ONCE if on_text is None else look
         began = time.perf_counter()
         while left and not all(text.ended for text in texts):
-            count = min(left, AT_ONCE if on_text is None else 1)
+            count = min(left, look)
             out, draft = _write(self._model, draft, key, np.int32(count), **settings)
             left -= count
             rows = multihost_utils.process_allgather(out, tiled=True)[:, :count]

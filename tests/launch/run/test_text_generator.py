@@ -71,7 +71,7 @@ def test_what_is_streamed_joins_to_what_is_written_at_once(tokenizer: Tokenizer,
     pieces: list[str] = []
     streamed = written(tokenizer, PROMPTS, streamed=pieces, fsdp=fsdp)
     assert streamed == written(tokenizer, PROMPTS, fsdp=fsdp)
-    assert "".join(pieces) == streamed[0].text and len(pieces) > 4
+    assert "".join(pieces) == streamed[0].text and len(pieces) > (9 if fsdp == 1 else 1)
     assert len({each.text for each in streamed}) == 3
 
 
