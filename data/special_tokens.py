@@ -90,7 +90,7 @@ class _Declarations:
             if name is not None:
                 if not isinstance(name, str):
                     raise self._unfit(file, f"{role}_token", name, "a token's text")
-                where = f" in {_folder(self._tokens.path) / file}"
+                where = f" in {folder_of(self._tokens.path) / file}"
                 id = _special(self._tokens, f"{role}_token", name, role, where)
                 return Boundary(id, name, file)
         return self._generated(role)
@@ -127,19 +127,19 @@ class _Declarations:
 
     def _unfit(self, file: str, field: str, value: Any, what: str) -> UserError:
         return UserError(
-            f"{field}={value!r} in {_folder(self._tokens.path) / file} must be {what}, because it "
-            "says which tokens begin and end a text; try repairing the file, or --data.begin-token "
-            "and --data.end-token without it"
+            f"{field}={value!r} in {folder_of(self._tokens.path) / file} must be {what}, because "
+            "it says which tokens begin and end a text; try repairing the file, or "
+            "--data.begin-token and --data.end-token without it"
         )
 
     def _read(self, name: str) -> dict[str, Any]:
-        return _read(_folder(self._tokens.path) / name)
+        return declared(self._tokens.path, name)
 
 
 def added_tokens(path: str) -> dict[str, int]:
     """Ids of the special tokens that the tokenizer_config.json next to a tokenizer adds to it."""
-    file = _folder(path) / "tokenizer_config.json"
-    tokens = _read(file).get("added_tokens_decoder", {})
+    file = folder_of(path) / "tokenizer_config.json"
+    tokens = declared(path, file.name).get("added_tokens_decoder", {})
     try:
         return {
             str(token["content"]): int(id) for id, token in tokens.items() if token.get("special")
@@ -148,18 +148,34 @@ def added_tokens(path: str) -> dict[str, int]:
         raise _damaged(file, f"its added_tokens_decoder is unfit ({error!r})") from error
 
 
-def _read(path: epath.Path) -> dict[str, Any]:
+def ends_of_generation(path: str) -> tuple[int, ...]:
+    """Ids that end a text that is generated, as the generation_config.json next to a tokenizer
+    lists them; none without that file."""
+    value = declared(path, "generation_config.json").get("eos_token_id")
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if any(type(id) is not int for id in ids):
+        raise UserError(
+            f"eos_token_id={value!r} in {folder_of(path) / 'generation_config.json'} must be an id "
+            "or several, because a text ends with them; try repairing the file"
+        )
+    return tuple(ids)
+
+
+def declared(path: str, name: str) -> dict[str, Any]:
+    """The JSON object in the file of that name next to a tokenizer; empty if there is none."""
+    file = folder_of(path) / name
     try:
-        content = path.read_text() if path.exists() else "{}"
+        content = file.read_text() if file.exists() else "{}"
         values = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, system.said(error)) from error
+        raise _damaged(file, system.said(error)) from error
     if not isinstance(values, dict):
-        raise _damaged(path, f"it holds a {type(values).__name__}")
+        raise _damaged(file, f"it holds a {type(values).__name__}")
     return values
 
 
-def _folder(path: str) -> epath.Path:
+def folder_of(path: str) -> epath.Path:
+    """Where a tokenizer lies."""
     if is_remote(path) and not os.path.lexists(path):
         return epath.Path(path).parent
     return epath.Path(system.local_path("data.tokenizer", path).parent)

@@ -1,17 +1,14 @@
 """Text to token ids and back: UTF-8 bytes, a `tokenizer.json`, or a SentencePiece model."""
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from etils import epath
 
-from data import system
-from data.cache import is_remote, reachable
+from data import tokenizer_file
 from data.errors import UserError
 from data.pieces import MASKS, continues, is_of_a_word
 from data.special_tokens import Boundary, Vocabulary, added_tokens, boundaries
@@ -51,6 +48,10 @@ class Tokenizer(Protocol):
         """Ids of each text, without begin and end."""
         ...
 
+    def encode_marked(self, text: str) -> np.ndarray:
+        """Ids of a text in which the names of special tokens stand for these."""
+        ...
+
     def place_batch(self, texts: list[str]) -> list[Placed]:
         """Ids of each text, as from `encode_batch`, with the characters they stand for."""
         ...
@@ -78,6 +79,9 @@ class ByteTokenizer:
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.frombuffer(text.encode(), np.uint8) for text in texts]
 
+    def encode_marked(self, text: str) -> np.ndarray:
+        return self.encode_batch([text])[0]
+
     def place_batch(self, texts: list[str]) -> list[Placed]:
         placed = []
         for text, ids in zip(texts, self.encode_batch(texts), strict=True):
@@ -99,11 +103,11 @@ class JsonTokenizer:
     def __init__(self, path: str, begin_token: str | None, end_token: str | None) -> None:
         from tokenizers import Tokenizer as Fast
 
-        content = _read(path)
+        content = tokenizer_file.read(path)
         try:
             self._fast = Fast.from_str(content.decode())
         except Exception as error:
-            raise _unreadable(path, "a tokenizer.json", error) from error
+            raise tokenizer_file.unreadable(path, "a tokenizer.json", error) from error
         self.digest = hashlib.sha256(b"json" + content).hexdigest()
         self.notes: Sequence[str] = ()
         if dropout := getattr(self._fast.model, "dropout", None):
@@ -136,6 +140,13 @@ class JsonTokenizer:
         encodings = self._fast.encode_batch_fast(texts, add_special_tokens=False)
         return [np.array(encoding.ids, np.uint32) for encoding in encodings]
 
+    def encode_marked(self, text: str) -> np.ndarray:
+        self._fast.encode_special_tokens = False
+        try:
+            return np.array(self._fast.encode(text, add_special_tokens=False).ids, np.uint32)
+        finally:
+            self._fast.encode_special_tokens = True
+
     def place_batch(self, texts: list[str]) -> list[Placed]:
         encodings = self._fast.encode_batch(texts, add_special_tokens=False)
         return [
@@ -158,13 +169,13 @@ class PieceTokenizer:
     def __init__(self, path: str, begin_token: str | None, end_token: str | None) -> None:
         from sentencepiece import SentencePieceProcessor
 
-        content = _read(path)
+        content = tokenizer_file.read(path)
         self.digest = hashlib.sha256(b"piece" + content).hexdigest()
         self.notes: Sequence[str] = ()
         try:
             self._processor = SentencePieceProcessor(model_proto=content)
         except Exception as error:
-            raise _unreadable(path, "a SentencePiece model", error) from error
+            raise tokenizer_file.unreadable(path, "a SentencePiece model", error) from error
         self.vocab_size = self._processor.vocab_size()
         self.unknown: int | None = self._processor.unk_id()
         self._pieces = self.vocab_size
@@ -175,7 +186,7 @@ class PieceTokenizer:
         self.vocab_size = max(added.values(), default=self.vocab_size - 1) + 1
         self.special = frozenset(named.values())
         self.mask = next((named[name] for name in MASKS if name in named), None)
-        self._names = names
+        self._names, self._named = names, named
         ordinary = {name: id for name, id in names.items() if name not in named}
         end_id = self._processor.eos_id()
         after = [end_id] if end_id >= 0 else []
@@ -185,6 +196,15 @@ class PieceTokenizer:
 
     def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
         return [np.array(ids, np.uint32) for ids in self._processor.encode(texts)]
+
+    def encode_marked(self, text: str) -> np.ndarray:
+        marks = "|".join(map(re.escape, sorted(self._named, key=len, reverse=True)))
+        parts = re.split(f"({marks})", text) if marks else [text]
+        ids = [
+            [self._named[part]] if part in self._named else self._processor.encode(part)
+            for part in parts
+        ]
+        return np.array([*chain.from_iterable(ids)], np.uint32)
 
     def place_batch(self, texts: list[str]) -> list[Placed]:
         placed = []
@@ -277,23 +297,3 @@ def _refuse_tokens_of_bytes(begin_token: str | None, end_token: str | None) -> N
                 f"data.{role}_token={name!r} must be left out with data.tokenizer='bytes', because "
                 f"256 stands between documents there; try without --data.{role}-token"
             )
-
-
-def _read(path: str) -> bytes:
-    try:
-        if is_remote(path) and not os.path.lexists(path):
-            with reachable(path):
-                return epath.Path(path).read_bytes()
-        local = system.expanded("data.tokenizer", path)
-        system.require_regular(local)
-        return Path(local).read_bytes()
-    except OSError as error:
-        raise _unreadable(path, "a file", error) from error
-
-
-def _unreadable(path: str, what: str, error: Exception) -> UserError:
-    return UserError(
-        f"data.tokenizer={path!r} must be {what}, because it is read now, but that failed: "
-        f"{type(error).__name__}: {system.said(error)}; try --data.tokenizer with the path where "
-        "it lies, or `meshloom data tokenizer` to make one"
-    )

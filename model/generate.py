@@ -1,7 +1,6 @@
-"""Cached decoding: prefill and step, with greedy, temperature, top-k and top-p sampling."""
+"""Cached decoding: prompts are read at once, and written on from token by token."""
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from data.errors import UserError
 from model.attention.attention import Keys
 from model.attention.mask import TokenPlaces
 from model.families.family import FamilyConfig
+from model.sampling import Sampling, penalized, sample, seen_in
 from model.sharding import spec
 
 
@@ -30,51 +30,23 @@ class CachedModel(Protocol):
     def logits(self, x: Array) -> Array: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is drawn from the logits."""
+class Draft(NamedTuple):
+    """Texts that are being written, of B rows."""
 
-    temperature: float = 1.0
-    """Divides the logits; 0 takes the likeliest token."""
-    top_k: int | None = None
-    """Draw only from this many likeliest tokens."""
-    top_p: float | None = None
-    """Draw only from the likeliest tokens that together hold this probability (Holtzman et al.
-    2020)."""
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise UserError(
-                f"temperature={self.temperature} must be at least 0, because it divides the logits;"
-                " try 0 for the likeliest token or 1 for the model's own distribution"
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise UserError(
-                f"top_k={self.top_k} must be at least 1, because a token is drawn from that many; "
-                "try 40, or None"
-            )
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise UserError(
-                f"top_p={self.top_p} must be above 0 and at most 1, because it is a probability; "
-                "try 0.95, or None"
-            )
-
-
-def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, sampling: Sampling) -> Int[Array, "B"]:
-    """One token a row, drawn as `sampling` says."""
-    if sampling.temperature == 0:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    logits = logits / sampling.temperature
-    if sampling.top_k is not None:
-        kept, _ = jax.lax.top_k(logits, min(sampling.top_k, logits.shape[-1]))
-        logits = jnp.where(logits < kept[:, -1:], -jnp.inf, logits)
-    if sampling.top_p is not None:
-        ordered = jnp.sort(logits, axis=-1, descending=True)
-        share = jax.nn.softmax(ordered, axis=-1)
-        before = jnp.cumsum(share, axis=-1) - share
-        lowest = jnp.min(jnp.where(before < sampling.top_p, ordered, jnp.inf), axis=-1)
-        logits = jnp.where(logits < lowest[:, None], -jnp.inf, logits)
-    return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+    keys: Keys
+    """The cache, of all S slots."""
+    places: TokenPlaces
+    """Of all S slots."""
+    x: Float[Array, "B D"]
+    """Hidden states of the last token of each row."""
+    slot: Int[Array, ""]
+    """Where the next token goes."""
+    written: Int[Array, ""]
+    """New tokens so far."""
+    done: Bool[Array, "B"]
+    """Rows that ended."""
+    seen: Bool[Array, "B V"] | None
+    """Tokens that each row has, if they are penalized."""
 
 
 def slots(real: Bool[Array, "B P"], new: int) -> TokenPlaces:
@@ -112,6 +84,75 @@ def step(
     return x[:, 0], keys
 
 
+def begin(
+    model: CachedModel,
+    prompt: Int[Array, "B P"],
+    real: Bool[Array, "B P"],
+    *,
+    new: int,
+    sampling: Sampling,
+) -> Draft:
+    """The prompts, read, with room for `new` tokens after each.
+
+    Positions of learned tables must reach that far: `require_positions`.
+    """
+    P = prompt.shape[1]
+    places = slots(real, new)
+    x, keys = prefill(model, prompt, places)
+    slot = jnp.arange(P)[None]
+    last = jnp.max(jnp.where(real, slot, 0), axis=1)
+    x = jnp.sum(jnp.where((slot == last[:, None])[..., None], x, 0), axis=1)
+    done = jnp.zeros((prompt.shape[0],), bool, out_sharding=spec("batch"))
+    penalty = sampling.repetition_penalty != 1
+    seen = seen_in(prompt, real, model.config.table_rows) if penalty else None
+    return Draft(keys, places, x, jnp.asarray(P), jnp.zeros((), jnp.int32), done, seen)
+
+
+def write(
+    model: CachedModel,
+    draft: Draft,
+    key: PRNGKeyArray,
+    count: Int[Array, ""],
+    *,
+    most: int,
+    sampling: Sampling,
+    ends: tuple[int, ...] = (),
+) -> tuple[Int[Array, "B most"], Draft]:
+    """The next `count` tokens of every row, `most` at most; rows that ended hold nothing but the
+    first of `ends`, and so does what is beyond `count`. How they are parted changes no token."""
+    config = model.config
+    until, rows = draft.written + count, spec("batch", None)
+    known = (jnp.arange(config.table_rows) < (config.vocabulary or 0))[None]
+    fill = ends[0] if ends else 0
+
+    def draw(draft: Draft) -> Int[Array, "B"]:
+        logits = jax.sharding.reshard(model.logits(draft.x[:, None])[:, 0], rows)
+        if draft.seen is not None:
+            logits = penalized(logits, draft.seen, sampling.repetition_penalty)
+        step_key = jax.random.fold_in(key, draft.written)
+        token = sample(jnp.where(known, logits, -jnp.inf), step_key, sampling)
+        return jnp.where(draft.done, fill, token)
+
+    def more(carry: tuple[Array, Draft]) -> Bool[Array, ""]:
+        return (carry[1].written < until) & ~jnp.all(carry[1].done)
+
+    def write_one(carry: tuple[Array, Draft]) -> tuple[Array, Draft]:
+        out, draft = carry
+        token = draw(draft)
+        at = draft.written - until + count
+        out = jax.lax.dynamic_update_slice_in_dim(out, token[:, None], at, axis=1)
+        x, keys = step(model, token, draft.slot, draft.keys, draft.places)
+        done, seen = draft.done, draft.seen
+        for end in ends:
+            done = done | (token == end)
+        if seen is not None:
+            seen = seen | (jnp.arange(seen.shape[1])[None] == token[:, None])
+        return out, Draft(keys, draft.places, x, draft.slot + 1, draft.written + 1, done, seen)
+
+    out = jnp.full((draft.done.shape[0], most), fill, jnp.int32, out_sharding=rows)
+    return jax.lax.while_loop(more, write_one, (out, draft))
+
+
 def generate(
     model: CachedModel,
     prompt: Int[Array, "B P"],
@@ -120,48 +161,26 @@ def generate(
     *,
     new: int,
     sampling: Sampling,
-    end: int | None = None,
+    ends: tuple[int, ...] = (),
 ) -> Int[Array, "B new"]:
-    """Continue every prompt by `new` tokens; after the token `end` a row holds nothing but `end`.
+    """Continue every prompt by `new` tokens; after a token of `ends` a row holds nothing but the
+    first of these.
 
     Tokens of the vocabulary's padding are never drawn. Run it under `jax.jit` with `new`,
-    `sampling` and `end` static. Raises ValueError when learned positions do not reach that far.
+    `sampling` and `ends` static. Raises ValueError when learned positions do not reach that far.
     """
-    B, P = prompt.shape
-    config = model.config
+    require_positions(model.config, prompt.shape[1], new)
+    draft = begin(model, prompt, real, new=new, sampling=sampling)
+    count = jnp.asarray(new)
+    return write(model, draft, key, count, most=new, sampling=sampling, ends=ends)[0]
+
+
+def require_positions(config: FamilyConfig, prompt: int, new: int) -> None:
+    """Raise ValueError if the model has no positions for `new` tokens after those of a prompt."""
     longest = config.last_position
-    if longest is not None and P + new > longest:
+    if longest is not None and prompt + new > longest:
         raise UserError(
-            f"prompt and new tokens={P} + {new} must be at most "
+            f"prompt and new tokens={prompt} + {new} must be at most "
             f"model.max_length={longest}, because no position beyond it was learnt; "
-            f"try {max(longest - P, 0)} new tokens"
+            f"try {max(longest - prompt, 0)} new tokens"
         )
-    places = slots(real, new)
-    x, keys = prefill(model, prompt, places)
-    slot = jnp.arange(P)[None]
-    last = jnp.max(jnp.where(real, slot, 0), axis=1)
-    x = jnp.sum(jnp.where((slot == last[:, None])[..., None], x, 0), axis=1)
-    known = (jnp.arange(config.table_rows) < (config.vocabulary or 0))[None]
-
-    def draw(x: Float[Array, "B D"], done: Bool[Array, "B"], i: Int[Array, ""]) -> Array:
-        logits = jax.sharding.reshard(model.logits(x[:, None])[:, 0], spec("batch", None))
-        token = sample(jnp.where(known, logits, -jnp.inf), jax.random.fold_in(key, i), sampling)
-        return token if end is None else jnp.where(done, end, token)
-
-    def more(carry: tuple) -> Bool[Array, ""]:
-        i, _, _, _, done = carry
-        return (i < new) & ~jnp.all(done)
-
-    def write(carry: tuple) -> tuple:
-        i, x, keys, out, done = carry
-        token = draw(x, done, i)
-        out = jax.lax.dynamic_update_slice_in_dim(out, token[:, None], i, axis=1)
-        if end is not None:
-            done = done | (token == end)
-        x, keys = step(model, token, P + i, keys, places)
-        return i + 1, x, keys, out, done
-
-    rows = spec("batch", None)
-    out = jnp.full((B, new), 0 if end is None else end, jnp.int32, out_sharding=rows)
-    done = jnp.zeros((B,), bool, out_sharding=spec("batch"))
-    return jax.lax.while_loop(more, write, (jnp.zeros((), jnp.int32), x, keys, out, done))[3]

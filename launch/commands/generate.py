@@ -1,77 +1,93 @@
 """The command `meshloom generate`."""
 
+import json
+import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 from annotated_types import Interval
 
-from data.errors import UserError
-from data.fields import Count, Seed, Whole
+from data.fields import Whole
+from launch.commands.sampling_options import SamplingOptions
 from launch.config import MeshConfig
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions:
-    """Let a run's checkpoint continue a prompt."""
+class GenerateOptions(SamplingOptions):
+    """Let a run's checkpoint continue prompts."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
-    prompt: str = ""
-    """Text to continue; empty begins a document."""
+    prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Text to continue; may be given again. Without one, a document begins."""
+    chat: bool = False
+    """Take each prompt for what a user says, by the chat template of the tokenizer, and write the
+    answer."""
     step: Whole | None = None
     """Checkpoint to read; the latest by default."""
     tokens: Annotated[int, Interval(ge=1, le=10**6)] = 200
     """Tokens to write at most."""
     samples: Annotated[int, Interval(ge=1, le=10_000)] = 1
-    """Continuations to write."""
-    temperature: Annotated[float, Interval(ge=0, le=1e3)] = 0.8
-    """Divides the logits; 0 takes the likeliest token each time."""
-    top_k: Count | None = None
-    """Draw only from this many likeliest tokens."""
-    top_p: Annotated[float, Interval(ge=1e-6, le=1)] | None = None
-    """Draw only from the likeliest tokens that together have this probability."""
-    seed: Seed = 0
-    """Seed of the drawing."""
+    """Continuations to write of each prompt."""
+    format: Literal["text", "json"] = "text"
+    """Text to read, the prompt first; or a JSON object a line, with `prompt`, `text`, `tokens`, how
+    many were drawn, and `ended`, by what: `end`, `stop` or `length`."""
     data: MovedTokenizer = field(default_factory=MovedTokenizer)
     """Where its tokenizer is now."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
 
-    def __post_init__(self) -> None:
-        if 0 < self.temperature < 1e-6:
-            raise UserError(
-                f"temperature={self.temperature} must be 0 or at least 1e-06, because logits are "
-                "divided by it and would overflow; try --temperature 0"
-            )
-
 
 def main(arguments: list[str]) -> None:
-    """Print the prompt with each continuation."""
+    """Print prompts with their continuations, a single one as it is written."""
     options = parse(GenerateOptions, arguments, prog="meshloom generate")
     import jax
 
     from data.tokenizer import visible
-    from launch.run.generate import generate
+    from launch.run.generate import write_on
 
-    texts = generate(
+    prompts = [text for text in options.prompt or ("",) for _ in range(options.samples)]
+    streams = len(prompts) == 1 and options.format == "text"
+    shown = "" if options.chat else visible(prompts[0])
+
+    def on_text(piece: str) -> None:
+        nonlocal shown
+        if jax.process_index() == 0:
+            print(shown + visible(piece), end="", flush=True)
+        shown = ""
+
+    written = write_on(
         options.run,
-        [options.prompt] * options.samples,
+        prompts,
         step=options.step,
         tokens=options.tokens,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
+        sampling=options.sampling(),
+        stops=options.stop,
+        chat=options.chat,
         seed=options.seed,
         data=options.data,
         mesh=options.mesh,
+        on_text=on_text if streams else None,
     )
     if jax.process_index() != 0:
         return
-    for number, text in enumerate(texts, start=1):
-        if options.samples > 1:
-            print(f"--- {number} of {options.samples}")
-        print(visible(options.prompt) + text)
+    if streams:
+        print(shown)
+    for number, (prompt, each) in enumerate(zip(prompts, written.continuations, strict=True)):
+        if options.format == "json":
+            print(_json({"prompt": prompt, **each._asdict()}))
+        elif not streams:
+            print(f"--- {number + 1} of {len(prompts)}")
+            print(("" if options.chat else visible(prompt)) + visible(each.text))
+    print(written.speed, file=sys.stderr)
+
+
+def _json(values: dict[str, Any]) -> str:
+    """One line, which no terminal obeys: JSON itself escapes what is below a blank."""
+    line = json.dumps(values, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", line)

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": Command("train", "train a preset, or continue a run"),
     "evaluate": Command("evaluate", "loss and perplexity of a checkpoint on held-out text"),
     "generate": Command("generate", "continue a text with a checkpoint"),
+    "chat": Command("chat", "talk with a checkpoint in the terminal"),
     "predict": Command("predict", "label texts, tag words, or answer questions with a checkpoint"),
     "embed": Command("embed", "write sentence embeddings by a checkpoint"),
     "explain": Command("explain", "show what a checkpoint looks at in a text"),

@@ -1,22 +1,20 @@
 """Generating: a run's checkpoint writes on from a prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding
 
+from data.chat import ChatTemplate, Message, read_chat_template
 from data.errors import UserError
-from data.text import TextStream
+from data.special_tokens import ends_of_generation
 from data.tokenizer import Tokenizer, visible
 from launch.config import MeshConfig, RunConfig
-from launch.run.saved import MovedTokenizer, open_saved
-from model.generate import Sampling
-from model.generate import generate as decode
-from model.sharding import axis_size, spec
+from launch.run.saved import MovedTokenizer, Saved, open_saved
+from launch.run.text_generator import TextGenerator, Written
+from model.sampling import Sampling
 
 
 def generate(
@@ -29,32 +27,124 @@ def generate(
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stops: Sequence[str] = (),
+    chat: bool = False,
     seed: int = 0,
     data: MovedTokenizer = MovedTokenizer(),  # noqa: B008 - frozen
     mesh: MeshConfig = MeshConfig(),  # noqa: B008
 ) -> list[str]:
     """What a checkpoint of the run, by default the latest, writes on from each prompt: at most so
-    many `tokens`, drawn as `model.generate.Sampling` says.
+    many `tokens`, drawn as `model.sampling.Sampling` says, up to the first of the strings `stops`.
 
-    `config` must be that of the run if parts of it are of classes from elsewhere. Raises ValueError
-    when there is no such run, or its model does not write.
+    With `chat` each prompt is what a user says, and the text is the answer. `config` must be that
+    of the run if parts of it are of classes from elsewhere. Raises ValueError when there is no such
+    run, or its model does not write.
     """
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+    )
+    written = write_on(
+        run,
+        prompts,
+        config=config,
+        step=step,
+        tokens=tokens,
+        sampling=sampling,
+        stops=stops,
+        chat=chat,
+        seed=seed,
+        data=data,
+        mesh=mesh,
+    )
+    return [visible(each.text) for each in written.continuations]
+
+
+def write_on(
+    run: Path,
+    prompts: Sequence[str],
+    *,
+    config: RunConfig | None = None,
+    step: int | None = None,
+    tokens: int,
+    sampling: Sampling,
+    stops: Sequence[str] = (),
+    chat: bool = False,
+    seed: int = 0,
+    data: MovedTokenizer = MovedTokenizer(),  # noqa: B008 - frozen
+    mesh: MeshConfig = MeshConfig(),  # noqa: B008
+    on_text: Callable[[str], None] | None = None,
+) -> Written:
+    """The continuations that `generate` has the texts of, and how long they took; `on_text` gets
+    the pieces of the first as they are written."""
     for prompt in prompts:
-        _require_text(prompt)
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        require_text(prompt)
     with open_saved(run, step, mesh, data, like=config) as saved:
-        if saved.tokenizer is None or not saved.config.model.generates:
-            raise UserError(
-                f"run={run} must be of a model that writes text, because it is to go on from a "
-                f"prompt, but its family is {saved.config.model.kind}; try `meshloom evaluate`"
-            )
-        model, tokenizer = saved.state.evaluated, saved.tokenizer
-        return continuations(
-            model, tokenizer, list(prompts), new=tokens, sampling=sampling, seed=seed
+        tokenizer = require_writer(run, saved)
+        template = require_template(run, saved) if chat else None
+        generator = generator_of(saved, template, new=tokens, sampling=sampling, stops=stops)
+        key = jax.random.key(seed)
+        if template is None:
+            return _documents(generator, tokenizer, prompts, key, on_text)
+        said = [[Message("user", prompt)] for prompt in prompts]
+        return generator.write(template.prompts(tokenizer, said), key, on_text=on_text)
+
+
+def generator_of(
+    saved: Saved,
+    template: ChatTemplate | None,
+    *,
+    new: int,
+    sampling: Sampling,
+    stops: Sequence[str],
+) -> TextGenerator:
+    """What writes on from documents, or, by a template, answers: these end with the turn, and
+    special tokens are no text of theirs."""
+    tokenizer, path = saved.tokenizer, _path(saved)
+    assert tokenizer is not None
+    ends = [] if path == "bytes" else [*ends_of_generation(path)]
+    if template is not None and (end := template.end_of_turn(tokenizer)) is not None:
+        ends.append(end)
+    return TextGenerator(
+        saved.state.evaluated,
+        tokenizer,
+        new=new,
+        sampling=sampling,
+        ends=ends,
+        stops=stops,
+        hidden=frozenset() if template is None else tokenizer.special,
+    )
+
+
+def require_writer(run: Path, saved: Saved) -> Tokenizer:
+    """The tokenizer of a model that writes; ValueError if it does not."""
+    if saved.tokenizer is None or not saved.config.model.generates:
+        raise UserError(
+            f"run={run} must be of a model that writes text, because it is to go on from a "
+            f"prompt, but its family is {saved.config.model.kind}; try `meshloom evaluate`"
         )
+    return saved.tokenizer
 
 
-def _require_text(prompt: str) -> None:
+def require_template(run: Path, saved: Saved) -> ChatTemplate:
+    """The chat template of the run's tokenizer; ValueError if there is none."""
+    path = _path(saved)
+    template = None if path == "bytes" else read_chat_template(path)
+    if template is None:
+        own = "" if path == "bytes" else ", or a chat_template.jinja there"
+        raise UserError(
+            f"run={run} must have a chat template, because messages are put to its model by one, "
+            f"but none lies next to its tokenizer {path}; try `meshloom generate` without --chat"
+            f"{own}"
+        )
+    return template
+
+
+def require_text(prompt: str) -> None:
+    """ValueError if a prompt has what is no character, as a terminal may give it."""
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
@@ -78,32 +168,23 @@ def continuations(
 
     Every prompt begins a document. Raises ValueError when the model's positions end.
     """
-    begin, end = tokenizer.begin.id, tokenizer.end.id
-    encoded = tokenizer.encode_batch(prompts)
-    ids = [np.append(begin, part) for part in encoded]
-    B = -(-len(ids) // axis_size("batch")) * axis_size("batch")
-    P = max(map(len, ids))
-    tokens, real = np.full((B, P), end, np.int32), np.zeros((B, P), bool)
-    real[:, -1] = True
-    for row, part in enumerate(ids):
-        tokens[row, P - len(part) :] = part
-        real[row, P - len(part) :] = True
-    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", None))
-    placed = [
-        jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
-        for array in (tokens, real)
-    ]
-    written = jax.jit(decode, static_argnames=("new", "sampling", "end"))(
-        model, *placed, jax.random.key(seed), new=new, sampling=sampling, end=end
-    )
-    rows = multihost_utils.process_allgather(written, tiled=True)
-    return [
-        _written(tokenizer, prompt, row, end) for prompt, row in zip(encoded, rows, strict=False)
-    ]
+    generator = TextGenerator(model, tokenizer, new=new, sampling=sampling)
+    written = _documents(generator, tokenizer, prompts, jax.random.key(seed))
+    return [visible(each.text) for each in written.continuations]
 
 
-def _written(tokenizer: Tokenizer, prompt: np.ndarray, row: np.ndarray, end: int) -> str:
-    """The text of a row up to its first `end`."""
-    text = TextStream(tokenizer, prompt)
-    ends = np.flatnonzero(row == end)
-    return visible(text.add(row[: ends[0]] if len(ends) else row) + text.close())
+def _documents(
+    generator: TextGenerator,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    key: jax.Array,
+    on_text: Callable[[str], None] | None = None,
+) -> Written:
+    encoded = tokenizer.encode_batch(list(prompts))
+    ids = [np.append(tokenizer.begin.id, part) for part in encoded]
+    return generator.write(ids, key, before=encoded, on_text=on_text)
+
+
+def _path(saved: Saved) -> str:
+    """Where the run's tokenizer lies; `bytes` where it is no file."""
+    return getattr(saved.config.data, "tokenizer", "bytes")

@@ -18,7 +18,7 @@ from tests.fuzz.settings import strange_setting
 
 WEIGHTS = {
     **dict.fromkeys(
-        ("generate", "evaluate", "launch local", "checkpoint diff", "train", "plan"), 1
+        ("generate", "chat", "evaluate", "launch local", "checkpoint diff", "train", "plan"), 1
     ),
     **dict.fromkeys(("ladder report", "ladder plan", "ladder fit", "ladder forecast"), 1),
     **dict.fromkeys(("ladder transfer", "ladder coordinate"), 1),
@@ -147,7 +147,7 @@ def _begin(command: str, choose: random.Random, material: Material, folder: Path
         return FuzzCase(command=command, argv=argv, setting=quiet)
     where = str(_run(choose, material, folder)) if choose.random() < 0.9 else _place(folder, choose)
     argv = [*words, where] if words[0] != "presets" else words
-    if command == "generate":
+    if command in ("generate", "chat"):
         argv += ["--tokens", "3"]
     if command == "checkpoint diff":
         argv += ["1", "2"]

@@ -47,6 +47,7 @@ def exit_code(*arguments: str) -> int:
         "train gpt3-175b --help",
         "evaluate --help",
         "generate --help",
+        "chat --help",
         "checkpoint --help",
         "checkpoint list --help",
         "data --help",

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.families.decoder import Decoder
-from model.generate import Sampling, generate, prefill, sample, slots, step
+from model.generate import begin, generate, prefill, slots, step, write
+from model.sampling import Sampling, sample, seen_in
 from tests.families import BANDED, FAMILIES, GPT, LLAMA, QUICK, fresh_model, on_current_mesh, rows
 from tests.models import mesh_of
 
@@ -76,17 +77,17 @@ def written(
     family: str,
     sampling: Sampling,
     side: str = "left",
-    end: int | None = None,
+    ends: tuple[int, ...] = (),
     seed: int = 0,
     **sizes: int,
 ) -> np.ndarray:
     """What `generate` writes on from the texts."""
     with jax.set_mesh(mesh_of(**sizes)):
-        run = jax.jit(generate, static_argnames=("new", "sampling", "end"), compiler_options=QUICK)
+        run = jax.jit(generate, static_argnames=("new", "sampling", "ends"), compiler_options=QUICK)
         model = on_current_mesh(model_of(family))
         tokens, real = (rows(part) for part in padded(side))
         key = jax.random.key(seed)
-        return np.asarray(run(model, tokens, real, key, new=NEW, sampling=sampling, end=end))
+        return np.asarray(run(model, tokens, real, key, new=NEW, sampling=sampling, ends=ends))
 
 
 @functools.cache
@@ -107,22 +108,68 @@ def test_the_side_of_the_padding_does_not_matter() -> None:
     np.testing.assert_array_equal(written("llama", GREEDY, side="right"), greedy("llama"))
 
 
+PENALIZED = Sampling(temperature=0.0, repetition_penalty=1.7)
+
+
+def test_a_penalty_is_that_of_the_tokens_of_prompt_and_text() -> None:
+    actual = written("llama", PENALIZED)
+    assert not np.array_equal(actual, greedy("llama"))
+    for row, text in enumerate(TEXTS):
+        for _ in range(NEW):
+            logits = uncached("llama", text)[-1, :29].copy()
+            for token in set(text.tolist()):
+                logits[token] *= 1 / 1.7 if logits[token] > 0 else 1.7
+            text = np.append(text, np.argmax(logits))
+        np.testing.assert_array_equal(actual[row], text[-NEW:])
+    several = written("llama", PENALIZED, replica=2, fsdp=2, tensor=2)
+    np.testing.assert_array_equal(several, actual)
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_padding_is_not_penalized(fsdp: int) -> None:
+    tokens, real = padded("left")
+    with jax.set_mesh(mesh_of(fsdp=fsdp)):
+        seen = jax.jit(functools.partial(seen_in, V=32))(rows(tokens), rows(real))
+    for row, text in zip(np.asarray(seen), TEXTS, strict=True):
+        np.testing.assert_array_equal(row, np.isin(np.arange(32), text))
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_parts_join_to_what_is_written_at_once(fsdp: int) -> None:
+    sampling, ends = Sampling(repetition_penalty=1.2), (3, 5, 7)
+    key = jax.random.key(1)
+    with jax.set_mesh(mesh_of(fsdp=fsdp)):
+        model = on_current_mesh(model_of("llama"))
+        tokens, real = (rows(part) for part in padded("left"))
+        first = functools.partial(begin, new=NEW, sampling=sampling)
+        more = functools.partial(write, most=4, sampling=sampling, ends=ends)
+        draft = jax.jit(first, compiler_options=QUICK)(model, tokens, real)
+        program, parts = jax.jit(more, compiler_options=QUICK), []
+        for count in (0, 1, 3, 1):
+            part, draft = program(model, draft, key, jnp.asarray(count))
+            assert (np.asarray(part)[:, count:] == ends[0]).all()
+            parts.append(np.asarray(part)[:, :count])
+    whole = written("llama", sampling, ends=ends, seed=1, fsdp=fsdp)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
 @pytest.mark.parametrize("family", ["llama", "banded"])
 def test_a_mesh_writes_what_a_single_device_writes(family: str) -> None:
     actual = written(family, GREEDY, replica=2, fsdp=2, tensor=2)
     np.testing.assert_array_equal(actual, greedy(family))
 
 
-def test_a_row_that_ended_holds_nothing_but_the_end() -> None:
+def test_a_row_that_ended_holds_nothing_but_the_first_end() -> None:
     free = greedy("gpt")
     end = int(free[0, 1])
-    stopped = written("gpt", GREEDY, end=end)
-    assert (stopped[0, 1:] == end).all()
+    other = next(token for token in range(29) if token not in free)
+    stopped = written("gpt", GREEDY, ends=(other, end))
+    assert (stopped[0, 2:] == other).all()
     for row, wanted in zip(stopped, free, strict=True):
         first = np.flatnonzero(wanted == end)
-        live = first[0] if len(first) else NEW
+        live = first[0] + 1 if len(first) else NEW
         np.testing.assert_array_equal(row[:live], wanted[:live])
-        assert (row[live:] == end).all()
+        assert (row[live:] == other).all()
 
 
 def test_padding_of_the_vocabulary_is_never_written() -> None:
@@ -214,6 +261,7 @@ def test_rows_and_keys_are_drawn_independently() -> None:
         ({"top_k": 0}, r"top_k=0 must be at least 1"),
         ({"top_p": 0.0}, r"top_p=0.0 must be above 0 and at most 1"),
         ({"top_p": 1.5}, r"top_p=1.5 must be above 0"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty=0.0 must be above 0 and finite"),
     ],
 )
 def test_sampling_that_makes_no_sense_is_refused(values: dict[str, float], words: str) -> None:

@@ -235,7 +235,7 @@ def test_flags_and_commands_named_in_prose_exist() -> None:
         *(["train", name] for name in PRESETS if name.startswith("tiny")),
         ["plan", "tiny"],
         ["evaluate"],
-        *([name] for name in ("generate", "predict", "embed", "explain", "export")),
+        *([name] for name in ("generate", "chat", "predict", "embed", "explain", "export")),
         ["presets"],
         ["launch", "local"],
     ]
