@@ -12,6 +12,7 @@ from launch.pretrained import hub
 from launch.pretrained.gguf import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import Tensors
+from launch.pretrained.text_part import text_fields, text_tensors
 from model.head_config import HeadConfig
 from model.published import PUBLISHED
 from model.published.fields import Fields
@@ -47,6 +48,8 @@ class Pretrained:
     """Of its config and of the headers of its files: what it is, not every byte."""
     tokenizer: Path | None
     """Its tokenizer, if one lies with it."""
+    others: tuple[str, ...] = ()
+    """Tensors of parts that are no language model, which are not read."""
 
 
 def open_pretrained(spec: str) -> Pretrained:
@@ -66,7 +69,8 @@ def open_pretrained(spec: str) -> Pretrained:
         fields = Fields(values, str(path))
     else:
         path = hub.snapshot(where) if hub.is_name(where) else path
-        fields, tensors, tokenizer = _fields(path), None, None
+        values, tensors, tokenizer = _values(path), None, None
+        fields = Fields(text_fields(values), str(path / "config.json"))
     model_type = fields.get("model_type", "")
     if (published := PUBLISHED.get(model_type)) is None:
         raise UserError(
@@ -80,8 +84,11 @@ def open_pretrained(spec: str) -> Pretrained:
     if len(labels) != head.outputs:
         labels = tuple(f"LABEL_{number}" for number in range(head.outputs))
     fields.require_all_read(published.neutral)
+    others: list[str] = []
     if tensors is None:
         tensors = open_folder(path)
+        if fields.values is not values:
+            tensors, others = text_tensors(tensors)
         named = (path / name for name in TOKENIZERS)
         tokenizer = next((each for each in named if each.is_file()), None)
     digest = hashlib.sha256(repr(sorted(fields.values.items())).encode())
@@ -97,6 +104,7 @@ def open_pretrained(spec: str) -> Pretrained:
         task=_task(fields, head),
         digest=digest.hexdigest(),
         tokenizer=tokenizer,
+        others=tuple(others),
     )
 
 
@@ -111,7 +119,7 @@ def absolute(spec: str) -> str:
     return f"{kind}:{Path(where).expanduser().absolute()}"
 
 
-def _fields(folder: Path) -> Fields:
+def _values(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(
@@ -124,7 +132,7 @@ def _fields(folder: Path) -> Fields:
         raise UserError(f"{path} must be JSON, but it is not ({error}); fetch it again") from error
     if not isinstance(values, Mapping):
         raise UserError(f"{path} must be a JSON object of fields; fetch it again")
-    return Fields(values, str(path))
+    return values
 
 
 def _head(published: Published, fields: Fields, model: Any) -> HeadConfig:

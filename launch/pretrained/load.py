@@ -63,6 +63,11 @@ def placed_weight(array: jax.Array, place: TensorPlace) -> jax.Array:
 def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], None]) -> None:
     count = sum(place.weight.size for place in matched.places.values())
     report(f"weights: {count:,} parameters of {pretrained.spec} ({pretrained.digest[:16]})")
+    if others := pretrained.others:
+        parts = sorted({name.removeprefix("model.").partition(".")[0] for name in others})
+        report(
+            f"weights: left out, as no text is read by them: {len(others):,} of {', '.join(parts)}"
+        )
     if matched.fresh:
         report(f"weights: fresh, as the checkpoint has none: {', '.join(matched.fresh)}")
     if matched.left:

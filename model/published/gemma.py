@@ -1,5 +1,6 @@
 """Gemma 2 and the text of Gemma 3: norms on both sides, and layers with a window."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +16,25 @@ TANH = "gelu_pytorch_tanh"
 ACTIVATIONS = {"gelu_tanh": TANH}
 HEAD_DIM = SCALAR = 256
 """What a config without them means."""
+GEMMA3_SIZES = {
+    "vocab_size": 262_208,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 131_072,
+}
+"""The same of Gemma 3's, whose released configs leave them out where a model sees too."""
 
 
-def common_config_of(fields: Fields, every: int, theta: float) -> DecoderConfig:
-    """What a config without them means: one layer in `every` sees all, and `theta` is the base of
-    RoPE there."""
-    D, N, L = (
-        fields.size(name) for name in ("hidden_size", "num_attention_heads", "num_hidden_layers")
-    )
+def common_config_of(
+    fields: Fields, every: int, theta: float, usual: Mapping[str, int] = {}
+) -> DecoderConfig:
+    """What a config without them means: one layer in `every` sees all, `theta` is the base of RoPE
+    there, and sizes are the `usual` ones."""
+
+    def size(name: str) -> int:
+        return fields.size(name, usual.get(name))
+
+    D, N, L = size("hidden_size"), size("num_attention_heads"), size("num_hidden_layers")
     H = fields.size("head_dim", HEAD_DIM)
     fields.require("hidden_activation", TANH)
     fields.require("hidden_act", TANH)
@@ -30,18 +42,18 @@ def common_config_of(fields: Fields, every: int, theta: float) -> DecoderConfig:
     fields.require("use_bidirectional_attention", False, None)
     scalar = fields.size("query_pre_attn_scalar", SCALAR)
     theta, scaling = rope_of(fields, theta, layers=WIDE)
-    usual = [WIDE if n % every == every - 1 else NEAR for n in range(L)]
-    period, place = pattern_of(fields, usual)
+    types = [WIDE if n % every == every - 1 else NEAR for n in range(L)]
+    period, place = pattern_of(fields, types)
     window, dense = fields.size("sliding_window", 4096), period == 1
     return DecoderConfig(
-        vocab_size=fields.size("vocab_size"),
+        vocab_size=size("vocab_size"),
         num_layers=L,
         embed_dim=D,
         num_heads=N,
-        num_kv_heads=fields.size("num_key_value_heads", N),
+        num_kv_heads=size("num_key_value_heads"),
         head_dim=H,
-        mlp_dim=fields.size("intermediate_size"),
-        max_length=fields.size("max_position_embeddings"),
+        mlp_dim=size("intermediate_size"),
+        max_length=size("max_position_embeddings"),
         norm="rmsnorm_1p",
         norm_epsilon=fields.get("rms_norm_eps", 1e-6),
         positions="rotary",
@@ -65,7 +77,7 @@ def common_config_of(fields: Fields, every: int, theta: float) -> DecoderConfig:
 
 def gemma2_config_of(fields: Fields) -> DecoderConfig:
     return replace(
-        common_config_of(fields, every=2, theta=1e4),
+        common_config_of(fields, 2, 1e4),
         attention_softcap=fields.unless_null("attn_logit_softcapping", 50.0),
         logit_softcap=fields.unless_null("final_logit_softcapping", 30.0),
     )
@@ -73,7 +85,7 @@ def gemma2_config_of(fields: Fields) -> DecoderConfig:
 
 def gemma3_config_of(fields: Fields) -> DecoderConfig:
     every = fields.size("_sliding_window_pattern", fields.size("sliding_window_pattern", 6))
-    config = common_config_of(fields, every=every, theta=1e6)
+    config = common_config_of(fields, every, 1e6, GEMMA3_SIZES)
     local = theta_of(fields, 1e4, layers=NEAR, base="rope_local_base_freq")
     return replace(config, qk_norm="head", local_rope_theta=local)
 

@@ -3,6 +3,7 @@ came in."""
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from data.errors import UserError
 from launch.pretrained.checkpoint import Pretrained, open_pretrained
 from launch.pretrained.export import config_json, export_weights
 from launch.pretrained.load import load_weights
-from launch.pretrained.safetensors import open_folder
+from launch.pretrained.safetensors import WrittenArray, open_folder, write_file
 from launch.run.export import type_of
 from model.sharding import spec
 from tests.families import QUICK, QWEN
@@ -174,6 +175,40 @@ def test_sentences_are_pooled_as_their_encoder_says(tmp_path: Path) -> None:
     path.write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(ValueError, match="pooling_mode_max_tokens must be pooling_mode_mean"):
         open_pretrained(f"hf:{folder}")
+
+
+@pytest.mark.parametrize("names", [r"language_model.model.\1", r"model.language_model.\1"])
+def test_the_text_of_a_model_that_sees_is_read_alone(names: str, tmp_path: Path) -> None:
+    """Its config leaves out what `transformers` takes; other parts are left out, and said so."""
+    plain = open_pretrained(f"hf:{checkpoint('gemma3', tmp_path / 'text')}")
+    arrays = {re.sub(r"^model\.(.+)", names, n): t for n, t in plain.tensors.items()}
+    shapes = {n: t.shape for n, t in arrays.items()} | {"vision_tower.patch.weight": (3, 2)}
+    folder = tmp_path / "whole"
+    folder.mkdir()
+
+    def array_of(entry: WrittenArray) -> np.ndarray:
+        own = arrays.get(entry.name)
+        ones = np.ones(entry.shape, np.float32)
+        return ones if own is None else own.read(slice(0, own.rows)).reshape(entry.shape)
+
+    entries = [WrittenArray(name, np.dtype("<f4"), shape) for name, shape in shapes.items()]
+    write_file(folder / "model.safetensors", entries, array_of)
+    text = json.loads((tmp_path / "text" / "config.json").read_text())
+    whole = {"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 2}}
+    (folder / "config.json").write_text(json.dumps(whole))
+    pretrained, said = open_pretrained(f"hf:{folder}"), []
+    assert pretrained.model == plain.model
+    config = dataclasses.replace(pretrained.model, dtype="float32", attention="xla")
+    with jax.set_mesh(mesh_of()):
+        model = jax.jit(lambda: config.build(jax.random.key(0)), compiler_options=QUICK)()
+        actual = scores(load_weights(model, pretrained, said.append), TOKENS)
+    np.testing.assert_allclose(actual, SCORES["gemma3"], atol=2e-5 * np.abs(actual).max())
+    assert "weights: left out, as no text is read by them: 1 of vision_tower" in said
+    sizes = ("num_attention_heads", "num_key_value_heads", "vocab_size")
+    lacking = {**whole, "text_config": {n: own for n, own in text.items() if n not in sizes}}
+    (folder / "config.json").write_text(json.dumps(lacking))
+    model = open_pretrained(f"hf:{folder}").model
+    assert (model.num_heads, model.num_kv_heads, model.vocab_size) == (8, 4, 262_208)
 
 
 def test_layers_that_do_not_repeat_are_refused(tmp_path: Path) -> None:
