@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
-from launch.pretrained.gguf import open_gguf
+from launch.pretrained.gguf.read import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import Tensors
 from model.head_config import HeadConfig
