@@ -46,10 +46,19 @@ class TokenizerFiles:
 
     @cached_property
     def content(self) -> str | None:
-        """Its tokenizer.json; None of a SentencePiece model, and of bytes that are not written."""
+        """Its tokenizer.json; None of a SentencePiece model, and of bytes that are not written.
+
+        Where no file says how text begins, it says that text begins as in training.
+        """
         if self.path is None:
-            return _of_bytes() if self.generates else None
-        return self.path.read_text(encoding="utf-8") if self.path.suffix == ".json" else None
+            content = _of_bytes() if self.generates else None
+        else:
+            is_json = self.path.suffix == ".json"
+            content = self.path.read_bytes().decode() if is_json else None
+        if content is None or not self.generates or self._beside(CONFIG):
+            return content
+        fields = json.loads(content)
+        return content if fields.get("post_processor") else _begun(content, self.tokenizer.begin.id)
 
     @property
     def written(self) -> bool:
@@ -97,15 +106,16 @@ class TokenizerFiles:
     def write(self, folder: Path) -> None:
         """Copy what lies there; write what lacks, so that `transformers` opens the folder."""
         if self.path is not None:
-            beside = (self.path.parent / name for name in COMPANIONS)
-            for path in (self.path, *(path for path in beside if path.is_file())):
-                shutil.copyfile(path, folder / path.name)
-        elif self.content is not None:
+            shutil.copyfile(self.path, folder / f"tokenizer{self.path.suffix}")
+            for path in (self.path.parent / name for name in COMPANIONS):
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+        if self.content is not None:
             durable.write(folder / "tokenizer.json", self.content)
-        fields = self._config()
-        if self.content is not None and "tokenizer_class" not in fields:
-            fields = {"tokenizer_class": "PreTrainedTokenizerFast", **fields}
-            durable.write(folder / CONFIG, json.dumps(fields, indent=2) + "\n")
+            fields = self._config()
+            if "tokenizer_class" not in fields:
+                fields = {"tokenizer_class": "PreTrainedTokenizerFast", **fields}
+                durable.write(folder / CONFIG, json.dumps(fields, indent=2) + "\n")
         if self.generates and not (folder / GENERATION).exists():
             ids = self.special_ids
             fields = {**self.config_fields(), "pad_token_id": ids.get("padding", ids["eos"])}
@@ -146,7 +156,7 @@ class TokenizerFiles:
 
 def _of_bytes() -> str:
     """The tokenizer.json whose tokens are those of `ByteTokenizer`."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -156,7 +166,16 @@ def _of_bytes() -> str:
     fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     fast.decoder = decoders.ByteLevel()
     fast.add_special_tokens([AddedToken(KNOWN_ENDS[0], special=True, normalized=False)])
-    fast.post_processor = processors.TemplateProcessing(
-        single=f"{KNOWN_ENDS[0]} $A", special_tokens=[(KNOWN_ENDS[0], 256)]
-    )
     return fast.to_str()
+
+
+def _begun(content: str, begin: int) -> str:
+    """A tokenizer.json that puts a token before a text."""
+    from tokenizers import Tokenizer, processors
+
+    fast = Tokenizer.from_str(content)
+    name = fast.id_to_token(begin)
+    fast.post_processor = processors.TemplateProcessing(
+        single=[name, "$A"], special_tokens=[(name, begin)]
+    )
+    return fast.to_str(pretty=True)

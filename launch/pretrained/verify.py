@@ -1,8 +1,10 @@
 """Verifying an export: what `transformers` computes from it, next to what the model says."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,8 +57,11 @@ def verify_export(model: Any, folder: Path, tokenizer: Tokenizer | None) -> Veri
     rows = _rows(model.config, tokenizer)
     dtype = from_first_process(lambda: json.loads((folder / "config.json").read_text())["dtype"])
     ours = scores(exact(model, dtype), rows)
+    theirs = ours
     first = jax.process_index() == 0
-    theirs = _theirs(folder, model.config.head.kind, rows) if first else ours
+    if first:
+        with _opening(folder):
+            theirs = _theirs(folder, model.config.head.kind, rows)
     far = float(np.abs(theirs - ours).max() / np.abs(ours).max())
     verified = Verified(float(from_first_process(lambda: str(far))), rows.size)
     if not verified.distance < FAR:
@@ -101,9 +106,9 @@ def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
             return model.task_head.logits(model.task_head(x))
     if config.generates:
         return model.logits(x)
-    x, table = model.task_head(x), model.output_table[...]
+    x, table, bias = model.task_head(x), model.output_table[...], model.task_head.bias[...]
     by_token = spec("batch", "length", "vocab")
-    return jnp.einsum("BTD,VD->BTV", x, table, out_sharding=by_token) + model.task_head.bias[...]
+    return jnp.einsum("BTD,VD->BTV", x, table, out_sharding=by_token) + bias[None, None]
 
 
 def _rows(config: Any, tokenizer: Tokenizer | None) -> np.ndarray:
@@ -114,6 +119,19 @@ def _rows(config: Any, tokenizer: Tokenizer | None) -> np.ndarray:
     length = min(LENGTH, config.max_length) // axis_size("length") * axis_size("length")
     shape = (max(2, axis_size("batch")), length)
     return np.random.default_rng(0).choice(ids, shape)
+
+
+@contextlib.contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """What `transformers` raises becomes an error that says so."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError, KeyError, AttributeError, ImportError) as error:
+        raise UserError(
+            f"verify=True must find an export that transformers opens, because others will, but it "
+            f"refuses {folder.name}: {type(error).__name__}: {error}; try another version of it, "
+            "or without --verify"
+        ) from error
 
 
 def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
@@ -141,8 +159,9 @@ def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
 def _require_same_ids(folder: Path, tokenizer: Tokenizer) -> None:
     import transformers  # pyright: ignore[reportMissingImports]
 
-    theirs = transformers.AutoTokenizer.from_pretrained(folder)
-    ids = theirs(SAMPLE, add_special_tokens=False)["input_ids"]
+    with _opening(folder):
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        ids = theirs(SAMPLE, add_special_tokens=False)["input_ids"]
     own = tokenizer.encode_batch([SAMPLE])[0].tolist()
     if ids != own:
         raise UserError(

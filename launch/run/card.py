@@ -52,7 +52,8 @@ def _results(run: RunDirectory, step: int) -> list[tuple[str, ...]]:
     for loss, what in (("loss", "training"), ("eval_loss", "held-out")):
         known = [each for each in records if loss in each and each["step"] <= step]
         for field, value in known[-1].items() if known else ():
-            if field == loss or (loss == "eval_loss" and field.startswith("eval_")):
+            more = loss == "eval_loss" and field.startswith("eval_") and field != "eval_targets"
+            if field == loss or more:
                 name = field.removeprefix("eval_").replace("_", " ")
                 shown = f"{value:.4f}" if isinstance(value, float) else str(value)
                 rows.append((f"{what} {name}", shown, f"{known[-1]['step']:,}"))

@@ -36,8 +36,7 @@ class Asked(NamedTuple):
 class Form(NamedTuple):
     """A form that checkpoints are written in."""
 
-    free: str
-    """What may be at the path."""
+    is_folder: bool
     dtypes: tuple[str, ...]
     write: Callable[[Saved, Path, Asked], list[str]]
     """Write a checkpoint at a new path; returns what else is to be said, in lines."""
@@ -61,11 +60,11 @@ def export(
     ValueError for an output that exists, for an architecture that no published kind has, and for
     weights that the type cannot hold.
     """
-    if verify:
-        require_transformers()
     kind, _, where = output.partition(":")
     form, path = FORMS[kind], Path(where).expanduser().absolute()
     _require_free(form, output, path)
+    if verify:
+        _require_verifiable(form)
     for name, value, known in (
         ("dtype", dtype, form.dtypes),
         ("model_type", model_type, (None, *PUBLISHED)),
@@ -85,6 +84,7 @@ def export(
         try:
             more = form.write(saved, place / path.name, asked)
             if first:
+                _require_free(form, output, path)
                 os.replace(place / path.name, path)
         finally:
             if first:
@@ -141,11 +141,6 @@ def write_file(saved: Saved, path: Path, asked: Asked) -> list[str]:
             f"model.kind={saved.config.model.kind} must write text, because GGUF is written for "
             "models that do; try hf:DIRECTORY"
         )
-    if asked.verify:
-        raise UserError(
-            "verify=True must come with hf:DIRECTORY, because `transformers` reads that; try "
-            "without --verify"
-        )
     name = asked.run.name or asked.run.absolute().name
     model = saved.state.evaluated
     path.parent.mkdir(exist_ok=True)
@@ -175,16 +170,26 @@ def known_of(saved: Saved, files: TokenizerFiles | None) -> dict[str, Any]:
 
 
 FORMS: Mapping[str, Form] = {
-    "hf": Form("a new folder, or an empty one", tuple(DTYPES), write_folder),
-    "gguf": Form("a new file", tuple(TYPES), write_file),
+    "hf": Form(True, tuple(DTYPES), write_folder),
+    "gguf": Form(False, tuple(TYPES), write_file),
 }
 """By what an output begins with."""
 
 
 def _require_free(form: Form, output: str, path: Path) -> None:
-    empty = "empty" in form.free and path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty:
+    is_empty = form.is_folder and path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty:
+        what = "folder, or an empty one" if form.is_folder else "file"
         raise UserError(
-            f"output={output} must be {form.free}, because nothing is overwritten, but something "
+            f"output={output} must be a new {what}, because nothing is overwritten, but something "
             "is there; try another name"
         )
+
+
+def _require_verifiable(form: Form) -> None:
+    if not form.is_folder:
+        raise UserError(
+            "verify=True must come with hf:DIRECTORY, because `transformers` reads that; try "
+            "without --verify"
+        )
+    require_transformers()

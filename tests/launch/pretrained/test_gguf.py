@@ -14,7 +14,8 @@ from data.errors import UserError
 from data.tokenizer import load_tokenizer
 from launch.pretrained.checkpoint import open_pretrained
 from launch.pretrained.gguf.names import NAMES
-from tests.launch.pretrained.test_published import loaded, scores
+from launch.pretrained.verify import scores
+from tests.launch.pretrained.test_published import loaded
 from tests.models import mesh_of
 from tests.oracles.published.models import MODELS, SCORES, TOKENS, drawn
 
