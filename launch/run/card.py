@@ -1,5 +1,6 @@
 """A model card: what exported weights are of, and how good they are."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def card(run: Path, saved: Saved, dtype: str) -> str:
     task = "text-generation" if model.generates else TASKS[model.head.kind]
     rows = [
         ("architecture", type(model).__name__),
-        ("parameters", f"{parameter_count(model):,}"),
+        ("parameters", f"{exported_parameters(model):,}"),
         ("weights", dtype),
         ("preset", config.preset),
         ("trained steps", f"{saved.step:,}"),
@@ -43,6 +44,11 @@ def card(run: Path, saved: Saved, dtype: str) -> str:
     if not measured:
         return text
     return f"{text}\n## Results\n\n{_table(('measure', 'value', 'at step'), measured)}"
+
+
+def exported_parameters(model: Any) -> int:
+    """Parameters of a model without rows that only pad its vocabulary."""
+    return parameter_count(dataclasses.replace(model, vocab_multiple=1))
 
 
 def _results(run: RunDirectory, step: int) -> list[tuple[str, ...]]:

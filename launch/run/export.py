@@ -18,9 +18,8 @@ from launch.pretrained.gguf.write import TYPES, export_gguf
 from launch.pretrained.tokenizer_files import TokenizerFiles
 from launch.pretrained.verify import require_transformers, verify_export
 from launch.process.distributed import from_first_process
-from launch.run.card import card
+from launch.run.card import card, exported_parameters
 from launch.run.saved import MovedTokenizer, Saved, open_saved
-from model.flops import parameter_count
 from model.published import PUBLISHED
 
 
@@ -91,7 +90,7 @@ def export(
                 shutil.rmtree(place, ignore_errors=True)
     if not first:
         return []
-    count = parameter_count(saved.config.model)
+    count = exported_parameters(saved.config.model)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [
         f"{path}: {asked.model_type}, {count:,} parameters in {dtype}, step {saved.step}",

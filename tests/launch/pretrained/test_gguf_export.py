@@ -141,8 +141,10 @@ def test_a_tokenizer_comes_back(cut: str, tmp_path: Path) -> None:
 def test_text_begins_as_in_training_unless_a_file_says_otherwise(tmp_path: Path) -> None:
     fields = tokenizer_fields(files_of(bpe(), tmp_path / "none"), 400)
     assert fields["tokenizer.ggml.add_bos_token"] and fields["tokenizer.ggml.bos_token_id"] == 0
-    said = files_of(bpe(), tmp_path / "said", eos_token=END, add_bos_token=False)
-    assert not tokenizer_fields(said, 400)["tokenizer.ggml.add_bos_token"]
+    for adds in (False, True):
+        said = {"bos_token": END, "eos_token": END, "add_bos_token": adds}
+        fields = tokenizer_fields(files_of(bpe(), tmp_path / str(adds), **said), 400)
+        assert fields["tokenizer.ggml.add_bos_token"] == adds
 
 
 def changed(content: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
