@@ -14,17 +14,23 @@ from launch.schema.command_line import UsageError, parse
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Write a run's checkpoint as `transformers` reads it: safetensors, config.json, tokenizer."""
+    """Write a run's checkpoint as others read it: as a folder of safetensors, config.json and
+    tokenizer for `transformers` and vLLM, or as one GGUF file for llama.cpp."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, or hf:DIRECTORY."""
-    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="hf:DIRECTORY")]
-    """Where to write; the folder must not exist, or be empty."""
+    output: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUTPUT")]
+    """Where to write: hf:DIRECTORY, a folder that does not exist or is empty, or gguf:FILE, a new
+    file."""
     model_type: str | None = None
     """What the model is called there, as `llama`; by default the first kind that can say its
     architecture."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights. A number that it cannot hold is refused."""
+    dtype: Literal["float32", "bfloat16", "float16", "q8_0"] = "float32"
+    """Type of the weights; q8_0, blocks of 8 bits, is GGUF's alone. A number that it cannot hold is
+    refused."""
+    verify: bool = False
+    """Compare the scores that `transformers`, which must be installed, computes from the folder
+    with those of the model; if they differ, nothing is written."""
     step: Whole | None = None
     """Checkpoint to read; the latest by default."""
     data: MovedTokenizer = field(default_factory=MovedTokenizer)
@@ -37,9 +43,10 @@ def main(arguments: list[str]) -> None:
     """Write the folder, and say what is in it."""
     options = parse(ExportOptions, arguments, prog="meshloom export")
     kind, _, where = options.output.partition(":")
-    if kind != "hf" or not where:
+    if kind not in ("hf", "gguf") or not where:
         raise UsageError(
-            f"meshloom export writes hf:DIRECTORY, not {options.output!r}; try hf:exported"
+            f"meshloom export writes hf:DIRECTORY or gguf:FILE, not {options.output!r}; try "
+            "hf:exported"
         )
     import jax
 
@@ -47,9 +54,10 @@ def main(arguments: list[str]) -> None:
 
     lines = export(
         options.run,
-        Path(where),
+        options.output,
         model_type=options.model_type,
         dtype=options.dtype,
+        verify=options.verify,
         step=options.step,
         data=options.data,
         mesh=options.mesh,

@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": Command("predict", "label texts, tag words, or answer questions with a checkpoint"),
     "embed": Command("embed", "write sentence embeddings by a checkpoint"),
     "explain": Command("explain", "show what a checkpoint looks at in a text"),
-    "export": Command("export", "write a checkpoint as transformers reads it"),
+    "export": Command("export", "write a checkpoint for transformers, vLLM or llama.cpp"),
     "checkpoint": Command("checkpoint", "list, verify, compare and prune a run's checkpoints"),
     "goodput": Command("goodput", "show where the wall time of a run went"),
     "data": Command("data", "prepare token stores and tokenizers"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from data.errors import UserError
 from launch.pretrained import hub
-from launch.pretrained.gguf import open_gguf
+from launch.pretrained.gguf.read import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import Tensors
 from launch.pretrained.text_part import text_fields, text_tensors

@@ -1,10 +1,11 @@
-"""Exporting: a run's checkpoint in the form of `transformers`."""
+"""Exporting: a run's checkpoint in the form of `transformers`, or of llama.cpp."""
 
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -12,69 +13,90 @@ from data import durable
 from data.errors import UserError
 from launch.config import MeshConfig
 from launch.pretrained.checkpoint import TASKS
-from launch.pretrained.export import config_json, copy_tokenizer, export_weights
+from launch.pretrained.export import DTYPES, config_json, export_weights
+from launch.pretrained.gguf.write import TYPES, export_gguf
+from launch.pretrained.tokenizer_files import TokenizerFiles
+from launch.pretrained.verify import require_transformers, verify_export
 from launch.process.distributed import from_first_process
+from launch.run.card import card, exported_parameters
 from launch.run.saved import MovedTokenizer, Saved, open_saved
-from model.flops import parameter_count
 from model.published import PUBLISHED
+
+
+class Asked(NamedTuple):
+    """How a checkpoint is to be written."""
+
+    run: Path
+    model_type: str
+    dtype: str
+    verify: bool
+
+
+class Form(NamedTuple):
+    """A form that checkpoints are written in."""
+
+    is_folder: bool
+    dtypes: tuple[str, ...]
+    write: Callable[[Saved, Path, Asked], list[str]]
+    """Write a checkpoint at a new path; returns what else is to be said, in lines."""
 
 
 def export(
     run: Path,
-    folder: Path,
+    output: str,
     *,
     model_type: str | None = None,
     dtype: str = "float32",
+    verify: bool = False,
     step: int | None = None,
     data: MovedTokenizer = MovedTokenizer(),  # noqa: B008 - frozen
     mesh: MeshConfig = MeshConfig(),  # noqa: B008
 ) -> list[str]:
-    """Write the weights of a run, its config and its tokenizer into a new folder, whole or not at
-    all; returns what was written, in lines.
+    """Write the weights of a run, its architecture and its tokenizer to `hf:DIRECTORY` or
+    `gguf:FILE`, whole or not at all; returns what was written, in lines.
 
-    Raises ValueError for a folder that holds something, for an architecture that no published kind
-    has, and for weights that the type cannot hold.
+    With `verify`, nothing is there unless `transformers` computes the same from it. Raises
+    ValueError for an output that exists, for an architecture that no published kind has, and for
+    weights that the type cannot hold.
     """
-    folder = folder.expanduser().absolute()
-    _require_free(folder)
-    if model_type is not None and model_type not in PUBLISHED:
-        raise UserError(
-            f"model_type={model_type} must be one of {', '.join(PUBLISHED)}, because these have "
-            "their names here; try without, which takes the first that can say the architecture"
-        )
+    kind, _, where = output.partition(":")
+    form, path = FORMS[kind], Path(where).expanduser().absolute()
+    _require_free(form, output, path)
+    if verify:
+        _require_verifiable(form)
+    for name, value, known in (
+        ("dtype", dtype, form.dtypes),
+        ("model_type", model_type, (None, *PUBLISHED)),
+    ):
+        if value not in known:
+            raise UserError(
+                f"{name}={value} must be one of {', '.join(each for each in known if each)}, "
+                f"because {kind}: is written in these here; try one of them"
+            )
     with open_saved(run, step, mesh, data) as saved:
-        model_type = model_type or type_of(saved.state.evaluated.config)
-        place = from_first_process(
-            lambda: tempfile.mkdtemp(prefix=f".{folder.name}-", dir=_parent(folder))
+        asked = Asked(run, model_type or type_of(saved.state.evaluated.config), dtype, verify)
+        first = jax.process_index() == 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(
+            from_first_process(lambda: tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         )
         try:
-            export_weights(
-                saved.state.evaluated, Path(place), model_type, dtype, extra=known_of(saved)
-            )
-            if jax.process_index() == 0:
-                lines = _finish(run, saved, Path(place), folder, model_type, dtype)
-            else:
-                lines = []
-        except BaseException:
-            if jax.process_index() == 0:
+            more = form.write(saved, place / path.name, asked)
+            if first:
+                _require_free(form, output, path)
+                os.replace(place / path.name, path)
+        finally:
+            if first:
                 shutil.rmtree(place, ignore_errors=True)
-            raise
-    return lines
-
-
-def known_of(saved: Saved) -> dict[str, Any]:
-    """What data and tokenizer add to a config.json: names of labels, and the tokens between
-    documents of a decoder."""
-    fields: dict[str, Any] = {}
-    if saved.config.model.generates and saved.tokenizer is not None:
-        begin, end = saved.tokenizer.begin, saved.tokenizer.end
-        fields |= {"bos_token_id": begin.id, "eos_token_id": end.id}
-    if task := getattr(saved.config.data, "task", None):
-        fields["problem_type"] = next(kind for kind, ours in TASKS.items() if ours == task)
-    if names := saved.meta.get("names"):
-        fields["id2label"] = {str(number): name for number, name in enumerate(names)}
-        fields["label2id"] = {name: number for number, name in enumerate(names)}
-    return fields
+    if not first:
+        return []
+    count = exported_parameters(saved.config.model)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [
+        f"{path}: {asked.model_type}, {count:,} parameters in {dtype}, step {saved.step}",
+        *more,
+        *(f"  {file.name:<36}{file.stat().st_size:>16,}" for file in files),
+    ]
 
 
 def type_of(config: object) -> str:
@@ -92,49 +114,81 @@ def type_of(config: object) -> str:
     )
 
 
-def _parent(folder: Path) -> Path:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder.parent
+def write_folder(saved: Saved, folder: Path, asked: Asked) -> list[str]:
+    """Write the form of `transformers`: safetensors, config.json, tokenizer, card."""
+    model, files = saved.state.evaluated, files_of(saved)
+    export_weights(model, folder, asked.model_type, asked.dtype, extra=known_of(saved, files))
+    if jax.process_index() == 0:
+        if files:
+            files.write(folder)
+        durable.write(folder / "README.md", card(asked.run, saved, asked.dtype))
+    lines = [] if files and files.written else ["no tokenizer file, as its tokens are bytes"]
+    if asked.verify:
+        verified = verify_export(model, folder, saved.tokenizer)
+        lines.append(
+            f"verified: scores of {verified.tokens} tokens by transformers are within "
+            f"{verified.distance:.1e} of the largest"
+        )
+    return lines
 
 
-def _require_free(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+def write_file(saved: Saved, path: Path, asked: Asked) -> list[str]:
+    """Write the form of llama.cpp: one file."""
+    files = files_of(saved)
+    if files is None or not saved.config.model.generates:
         raise UserError(
-            f"output=hf:{folder} must be a new folder, or an empty one, because nothing is "
-            "overwritten, but it holds something; try another name"
+            f"model.kind={saved.config.model.kind} must write text, because GGUF is written for "
+            "models that do; try hf:DIRECTORY"
+        )
+    name = asked.run.name or asked.run.absolute().name
+    model = saved.state.evaluated
+    path.parent.mkdir(exist_ok=True)
+    export_gguf(model, path, asked.model_type, asked.dtype, files, name)
+    return []
+
+
+def files_of(saved: Saved) -> TokenizerFiles | None:
+    """The files of the run's tokenizer, if it has one."""
+    if saved.tokenizer is None:
+        return None
+    model: Any = saved.config.model
+    name = getattr(saved.config.data, "tokenizer", "bytes")
+    return TokenizerFiles(saved.tokenizer, name, model.generates, model.max_length)
+
+
+def known_of(saved: Saved, files: TokenizerFiles | None) -> dict[str, Any]:
+    """What data and tokenizer add to a config.json: names of labels, and the tokens between
+    documents of a decoder."""
+    fields: dict[str, Any] = files.config_fields() if files else {}
+    if task := getattr(saved.config.data, "task", None):
+        fields["problem_type"] = next(kind for kind, ours in TASKS.items() if ours == task)
+    if names := saved.meta.get("names"):
+        fields["id2label"] = {str(number): name for number, name in enumerate(names)}
+        fields["label2id"] = {name: number for number, name in enumerate(names)}
+    return fields
+
+
+FORMS: Mapping[str, Form] = {
+    "hf": Form(True, tuple(DTYPES), write_folder),
+    "gguf": Form(False, tuple(TYPES), write_file),
+}
+"""By what an output begins with."""
+
+
+def _require_free(form: Form, output: str, path: Path) -> None:
+    is_empty = form.is_folder and path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty:
+        what = "folder, or an empty one" if form.is_folder else "file"
+        raise UserError(
+            f"output={output} must be a new {what}, because nothing is overwritten, but something "
+            "is there; try another name"
         )
 
 
-def _finish(
-    run: Path, saved: Saved, place: Path, folder: Path, model_type: str, dtype: str
-) -> list[str]:
-    """Add the tokenizer and the card, and give the folder its name."""
-    tokenizer = Path(getattr(saved.config.data, "tokenizer", "bytes"))
-    copied = copy_tokenizer(tokenizer, place) if tokenizer.is_file() else []
-    count = parameter_count(saved.config.model)
-    durable.write(place / "README.md", card(run, saved, count, dtype))
-    os.chmod(place, 0o755)
-    if folder.exists():
-        folder.rmdir()
-    os.replace(place, folder)
-    without = "" if copied else "; no tokenizer file, as its tokens are bytes"
-    return [
-        f"{folder}: {model_type}, {count:,} parameters in {dtype}, step {saved.step}{without}",
-        *(f"  {path.name:<36}{path.stat().st_size:>16,}" for path in sorted(folder.iterdir())),
-    ]
-
-
-def card(run: Path, saved: Saved, count: int, dtype: str) -> str:
-    """What the folder is of: a model card."""
-    meta = saved.meta
-    rows = [
-        ("architecture", type(saved.config.model).__name__),
-        ("parameters", f"{count:,}"),
-        ("weights", dtype),
-        ("trained steps", f"{saved.step:,}"),
-        ("rows seen", f"{meta['examples_seen']:,}" if "examples_seen" in meta else "none"),
-        ("data digest", str(meta.get("data_digest", "none"))),
-        ("begun from", saved.config.start_from or "fresh weights"),
-    ]
-    table = "".join(f"| {name} | {value} |\n" for name, value in rows)
-    return f"# {run.name}\n\nWritten by `meshloom export`.\n\n| | |\n|---|---|\n{table}"
+def _require_verifiable(form: Form) -> None:
+    if not form.is_folder:
+        raise UserError(
+            "verify=True must come with hf:DIRECTORY, because `transformers` reads that; try "
+            "without --verify"
+        )
+    require_transformers()

@@ -25,7 +25,9 @@ from tests.command import ROOT, SMALL, WARM, meshloom, warm
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 OURS = re.compile(r"(\w+=\S+ )*(printf|for n in|meshloom|python -m (launch|tests)[.\w]*)( |$)")
 # Set-up and other people's machines; what they start of ours is run here, as one process.
-ELSEWHERE = "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker".split()
+ELSEWHERE = (
+    "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker vllm llama-server"
+).split()
 ALWAYS = "--train.steps --model.vocab-size --vocab-size --kills --tokens --size --rounds".split()
 # One model for every page, so that each of its programs is compiled once.
 TRAIN = f"--train.eval-batches 0 --model.num-layers 1 --model.vocab-size 300 {' '.join(SMALL)}"

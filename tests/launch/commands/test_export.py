@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tests.command import meshloom
+from tests.launch.pretrained.test_gguf_export import few_tokens
 from tests.oracles.published.models import checkpoint
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{n}" for n in range(50))]
@@ -70,6 +72,10 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     assert fields["architectures"] == ["BertForSequenceClassification"]
     assert fields["id2label"] == {"0": "kind 0", "1": "kind 1", "2": "kind 2"}
     assert (out / "tokenizer.json").read_bytes() == (bert / "tokenizer.json").read_bytes()
+    card = (out / "README.md").read_text()
+    assert "\npipeline_tag: text-classification\n" in card and "| begun from | hf:bert" in card
+    assert re.search(r"\| data digest \| [0-9a-f]{64} \|", card)
+    assert re.search(r"\| held-out accuracy \| [01]\.\d{4} \| 3 \|", card)
     ours, theirs = (
         meshloom("predict", where, "--text", "word8 word1").stdout
         for where in (str(run), f"hf:{out}")
@@ -82,6 +88,32 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     assert not (tmp_path / "other").exists()
     error = meshloom("export", str(run), f"hf:{out}", expect=1).stderr
     assert "must be a new folder, or an empty one" in error
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = checkpoint("smollm2", tmp_path_factory.mktemp("smollm2"))
+    (folder / "tokenizer.json").write_text(json.dumps(few_tokens()))
+    return folder
+
+
+def test_a_model_writes_the_same_from_a_file_of_llama_cpp(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = meshloom("export", f"hf:{llama}", "gguf:out.gguf", "--dtype", "float16", cwd=tmp_path)
+    line, file = said.stdout.splitlines()
+    assert line.endswith("/out.gguf: llama, 25,440 parameters in float16, step 0")
+    assert file.split() == ["out.gguf", f"{(tmp_path / 'out.gguf').stat().st_size:,}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    words = ("--prompt", "ABAC", "--tokens", "8", "--temperature", "0")
+    one, other = (
+        meshloom("generate", spec, *words, cwd=tmp_path).stdout
+        for spec in (f"hf:{llama}", "gguf:out.gguf")
+    )
+    assert one == other and one.startswith("ABAC")
+    error = meshloom("export", f"hf:{llama}", "out.gguf", expect=2, cwd=tmp_path).stderr
+    assert "writes hf:DIRECTORY or gguf:FILE, not 'out.gguf'" in error
 
 
 def test_weights_are_planned(bert: Path, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
@@ -18,6 +17,7 @@ from launch.pretrained.checkpoint import Pretrained, open_pretrained
 from launch.pretrained.export import config_json, export_weights
 from launch.pretrained.load import load_weights
 from launch.pretrained.safetensors import WrittenArray, open_folder, write_file
+from launch.pretrained.verify import scores
 from launch.run.export import type_of
 from model.sharding import spec
 from tests.families import QUICK, QWEN
@@ -37,30 +37,6 @@ def loaded(pretrained: Pretrained, **changes: Any) -> Any:
     config = dataclasses.replace(pretrained.model, dtype="float32", attention="xla", **changes)
     model = jax.jit(lambda: config.build(jax.random.key(0)), compiler_options=QUICK)()
     return load_weights(model, pretrained, lambda line: None)
-
-
-def scores(model: Any, tokens: np.ndarray) -> np.ndarray:
-    """Scores of every token, or of the labels, padding of the vocabulary left out."""
-    config = model.config
-    batch = jax.device_put(tokens, spec("batch", "length"))
-
-    def run(model: Any, tokens: jax.Array) -> jax.Array:
-        x = model(tokens)
-        head = model.task_head
-        if config.head.kind == "labels":
-            return head.logits(head(head.pool(x, jnp.ones_like(tokens))))[:, 0]
-        if config.head.kind == "tags":
-            return head.logits(head(x))
-        if config.kind == "decoder":
-            return model.logits(x)
-        table = model.output_table[...]
-        out = jnp.einsum(
-            "BTD,VD->BTV", head(x), table, out_sharding=spec("batch", "length", "vocab")
-        )
-        return out + head.bias[...][None, None]
-
-    whole = np.asarray(jax.jit(run, compiler_options=QUICK)(model, batch))
-    return whole if config.head.outputs else whole[..., : config.vocab_size]
 
 
 @pytest.mark.parametrize("kind", MODELS)
