@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model.attention.mask import Mask
-from model.attention.rotary import Rotary
+from model.attention.rates import rotary_rates
 from model.families.decoder_config import DecoderConfig
-from model.families.rope_scaling import RopeScaling
 
 
 class Differing(NamedTuple):
@@ -19,7 +18,7 @@ class Differing(NamedTuple):
     windows: Int[Array, "L"] | None
     """Keys that a query sees."""
     rates: Float[Array, "L half"] | None
-    """As `model.attention.rotary.Rotary.rates`."""
+    """As `model.attention.rates.rotary_rates`."""
 
 
 class Layers(NamedTuple):
@@ -45,17 +44,10 @@ def layers_of(config: DecoderConfig, mask: Mask) -> Layers:
         windows = jnp.where(wide, jnp.iinfo(jnp.int32).max, config.window)
     if config.positions != "rotary":
         return Layers(mask, None, Differing(windows, None))
-    common = _rates(config, config.rope_theta, config.rope_scaling)
-    theta = config.local_rope_theta
-    if theta is None:
-        local = common
-    else:
-        local = _rates(config, theta, RopeScaling())
-    if not turned.all() or (theta is not None and not wide.all()):
-        rates = jnp.where(wide[:, None], common[None], local[None])
-        rates = jnp.where(turned[:, None], rates, 0.0)
-    return Layers(mask, common, Differing(windows, rates))
-
-
-def _rates(config: DecoderConfig, theta: float, scaling: RopeScaling) -> Float[Array, "half"]:
-    return Rotary(channels=config.turned_channels, theta=theta, scaling=scaling).rates()
+    channels, theta = config.turned_channels, config.local_rope_theta
+    common = rotary_rates(channels, config.rope_theta, config.rope_scaling)
+    local = common if theta is None else rotary_rates(channels, theta)
+    each = np.where(turned[:, None], np.where(wide[:, None], common, local), np.float32(0))
+    if (each != common).any():
+        rates = jnp.asarray(each)
+    return Layers(mask, jnp.asarray(common), Differing(windows, rates))

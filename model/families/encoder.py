@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from model.attention.attention import Attention
 from model.attention.mask import Mask, TokenPlaces
-from model.attention.rotary import Rotary
+from model.attention.rates import rotary_rates
 from model.dropout import dropout
 from model.families.encoder_config import EncoderConfig
 from model.families.transformer import feed_forward, head_of, norm, require_even_cuts
@@ -197,7 +197,7 @@ class Encoder(nnx.Module):
         if config.positions != "rotary":
             return windows, None
         globally, locally = (
-            Rotary(channels=config.head_dim, theta=theta).rates()
+            rotary_rates(config.head_dim, theta)
             for theta in (config.rope_theta, config.local_rope_theta)
         )
         return windows, jnp.where(wide[:, None], globally[None], locally[None])

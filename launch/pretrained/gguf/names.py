@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+
+from model.attention.rates import rotary_rates
+from model.families.rope_scaling import RopeScaling
 
 ARCHITECTURE = "llama"
 LAYER = "model.layers.{}"
@@ -41,13 +43,6 @@ HEAD = ("rope.dimension_count", "attention.key_length", "attention.value_length"
 """Sizes that are those of a head."""
 FACTORS = "rope_freqs.weight"
 """What the wavelengths of the channel pairs are stretched by."""
-LLAMA3 = {
-    "rope_type": "llama3",
-    "original_max_position_embeddings": 8192,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-}
-"""The stretching of Llama 3.1 and 3.2 but for its factor, which alone can be read off that."""
 
 
 def their_name(name: str) -> str:
@@ -78,18 +73,9 @@ def in_pairs(rows: np.ndarray, head_dim: int) -> np.ndarray:
     return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
-def stretching(head_dim: int, theta: float, scaling: Mapping[str, Any]) -> np.ndarray:
-    """What the rate of each channel pair is divided by, float32 [H/2]; `scaling` is what
-    config.json says of it.
-
-    Waves that are long for the original context are stretched by the factor, short ones are not,
-    and those between are blended (`transformers.modeling_rope_utils`, rope_type llama3).
-    """
-    pairs = np.arange(head_dim // 2)
-    turns = scaling["original_max_position_embeddings"] * theta ** (-2 * pairs / head_dim)
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    kept = np.clip((turns / (2 * np.pi) - low) / (high - low), 0, 1)
-    return (1 / (kept + (1 - kept) / scaling["factor"])).astype(np.float32)
+def stretching(head_dim: int, theta: float, scaling: RopeScaling) -> np.ndarray:
+    """What the rate of each channel pair is divided by, float32 [H/2]."""
+    return rotary_rates(head_dim, theta) / rotary_rates(head_dim, theta, scaling)
 
 
 def _renamed(name: str, layer: str, common: str, names: Mapping[str, str]) -> str:

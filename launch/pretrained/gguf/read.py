@@ -16,7 +16,6 @@ from launch.pretrained.gguf.names import (
     ARCHITECTURE,
     FACTORS,
     HEAD,
-    LLAMA3,
     SIZES,
     in_halves,
     stretching,
@@ -25,6 +24,8 @@ from launch.pretrained.gguf.names import (
 )
 from launch.pretrained.gguf.tokenizer import read_tokenizer
 from launch.pretrained.tensors import Tensors
+from model.families.rope_scaling import RopeScaling
+from model.published.rope import scaling_fields
 
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
 """Of tensors, as the format calls them."""
@@ -155,10 +156,10 @@ def _rope_scaling(
 ) -> dict[str, Any]:
     """What config.json says where the wavelengths are stretched as in Llama 3.1."""
     factor, theta = float(factors.max()), fields.get("rope_theta", 1e4)
-    scaling = {**LLAMA3, "factor": factor}
+    scaling = RopeScaling(kind="llama3", factor=max(1.0, factor))
     if not np.allclose(factors, stretching(head_dim, theta, scaling), rtol=1e-5):
         raise UserError(
             f"{path}: {FACTORS} must stretch wavelengths as Llama 3.1 does, because the model turns"
             f" its queries by it, but it has {factors.tolist()}; try the safetensors"
         )
-    return {"rope_scaling": scaling}
+    return {"rope_scaling": scaling_fields(scaling)}

@@ -17,7 +17,6 @@ from launch.pretrained.gguf.names import (
     ARCHITECTURE,
     FACTORS,
     HEAD,
-    LLAMA3,
     SIZES,
     gguf_name,
     in_pairs,
@@ -27,6 +26,7 @@ from launch.pretrained.gguf.names import (
 from launch.pretrained.gguf.read import require_library
 from launch.pretrained.gguf.tokenizer import tokenizer_fields
 from launch.pretrained.tokenizer_files import TokenizerFiles
+from model.families.rope_scaling import RopeScaling
 from model.published import PUBLISHED
 
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}
@@ -68,7 +68,7 @@ def export_gguf(
 
     config = model.config
     fields = _fields(config, model_type)
-    tensors = list(_tensors(Gathered(model, PUBLISHED[model_type]), fields))
+    tensors = list(_tensors(Gathered(model, PUBLISHED[model_type]), config))
     _require_blocks(tensors, dtype)
     writer = GGUFWriter(None, ARCHITECTURE)
     known = {**_sizes(fields), **tokenizer_fields(files, config.vocab_size)}
@@ -108,11 +108,11 @@ def export_gguf(
             writer.close()
 
 
-def _tensors(gathered: Gathered, fields: Mapping[str, Any]) -> Iterator[StoredTensor]:
-    """What a file holds, in its order; `fields` are those of config.json."""
-    head_dim = fields["head_dim"]
-    if scaling := fields["rope_scaling"]:
-        factors = stretching(head_dim, fields["rope_theta"], scaling)
+def _tensors(gathered: Gathered, config: Any) -> Iterator[StoredTensor]:
+    """What a file holds, in its order."""
+    head_dim = config.head_dim
+    if config.rope_scaling.kind != "none":
+        factors = stretching(head_dim, config.rope_theta, config.rope_scaling)
         yield StoredTensor(FACTORS, factors.shape, lambda: factors)
 
     def read(theirs: str, name: str) -> np.ndarray:
@@ -158,11 +158,13 @@ def _fields(config: Any, model_type: str) -> Mapping[str, Any]:
             f"model.window={window} must be None, because llama.cpp lets a Llama see everything; "
             "try hf:DIRECTORY"
         )
-    scaling = fields["rope_scaling"] or {}
-    if (kind := scaling.get("rope_type", LLAMA3["rope_type"])) != LLAMA3["rope_type"]:
+    if (scaling := config.rope_scaling) not in (
+        RopeScaling(),
+        RopeScaling(kind="llama3", factor=scaling.factor),
+    ):
         raise UserError(
-            f"rope_type={kind} must be {LLAMA3['rope_type']}, or RoPE not be stretched, because "
-            "other stretching is not written here; try hf:DIRECTORY"
+            f"model.rope_scaling={scaling} must be none, or that of Llama 3.1 with any factor, "
+            "because other stretching is not written here; try hf:DIRECTORY"
         )
     return fields
 

@@ -8,7 +8,8 @@ import pytest
 
 from model.attention.attention import Attention, Cache, Keys
 from model.attention.mask import Mask, TokenPlaces
-from model.attention.rotary import Rotary, rotate
+from model.attention.rates import rotary_rates
+from model.attention.rotary import rotate
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.layers import row_positions
@@ -18,7 +19,7 @@ from tests.families import BANDED, FAMILIES, QUICK, fresh_model, rows
 from tests.masks import softmax_attention
 from tests.models import mesh_of
 
-ROTARY = Rotary(channels=4, theta=10_000.0)
+RATES = jnp.asarray(rotary_rates(4, 10_000.0))
 rng = np.random.default_rng(0)
 
 
@@ -52,7 +53,7 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
 
             def call(attention: Attention, x: jax.Array, positions: jax.Array) -> jax.Array:
                 mask = Mask(causal=True, queries=TokenPlaces(positions))
-                return attention(x, mask, rates=ROTARY.rates())[0]
+                return attention(x, mask, rates=RATES)[0]
 
             return np.asarray(
                 jax.jit(call, compiler_options=QUICK)(attention, inputs, rows(positions))
@@ -68,10 +69,9 @@ def apart(B: int) -> tuple[np.ndarray, ...]:
     return x, source, np.ones((B, 6), np.int32), real.astype(np.int32)
 
 
-def across(attention: Attention, *parts: jax.Array, rotary: Rotary | None = None) -> jax.Array:
+def across(attention: Attention, *parts: jax.Array, rates: jax.Array | None = None) -> jax.Array:
     """What queries of a decoder attend to among an encoder's states."""
     x, source, *segments = parts
-    rates = None if rotary is None else rotary.rates()
     return attention(x, cross_mask(*segments), source=source, rates=rates)[0]
 
 
@@ -83,27 +83,27 @@ def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
     )
 
 
-@pytest.mark.parametrize("rotary", [None, ROTARY], ids=["plain", "rotary"])
-def test_a_source_of_its_own_gives_keys_and_values(rotary: Rotary | None) -> None:
+@pytest.mark.parametrize("rates", [None, RATES], ids=["plain", "rotary"])
+def test_a_source_of_its_own_gives_keys_and_values(rates: jax.Array | None) -> None:
     """By the formula, from the layer's own weights; its padding is not seen."""
     x, source, queries, keys = apart(2)
     with jax.set_mesh(mesh_of()):
         attention = jax.jit(lambda: layer(2, bias=False))()
-        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)), rotary=rotary)
+        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)), rates=rates)
     w_q, w_k, w_v, w_o = (
         np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
     )
     q = np.einsum("BTD,DNH->BTNH", x, w_q)
     k, v = (np.einsum("BSD,DKH->BSKH", source, w) for w in (w_k, w_v))
-    if rotary is not None:
-        q, k = (np.asarray(turned(part, rotary)) for part in (q, k))
+    if rates is not None:
+        q, k = (np.asarray(turned(part)) for part in (q, k))
     y = softmax_attention(q, k, v, q, queries[:, :, None] == keys[:, None, :])[0]
     np.testing.assert_allclose(actual, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
 
 
-def turned(heads: np.ndarray, rotary: Rotary) -> jax.Array:
+def turned(heads: np.ndarray) -> jax.Array:
     places = jnp.tile(jnp.arange(heads.shape[1]), (len(heads), 1))
-    return rotate(jnp.asarray(heads), places, rotary.rates())
+    return rotate(jnp.asarray(heads), places, RATES)
 
 
 @pytest.mark.parametrize("kernel", ["xla", "blocked"])
@@ -136,7 +136,7 @@ def test_keys_of_a_source_serve_again() -> None:
     x, source, *segments = map(jnp.asarray, apart(2))
     with jax.set_mesh(mesh_of()):
         mask = cross_mask(*segments)
-        attention, rates = jax.jit(lambda: layer(2))(), ROTARY.rates()
+        attention, rates = jax.jit(lambda: layer(2))(), RATES
         first, keys = attention(x, mask, source=source, rates=rates)
         second, kept = attention(x, mask, source=keys, rates=rates)
     np.testing.assert_array_equal(first, second)
