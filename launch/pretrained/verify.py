@@ -143,8 +143,9 @@ def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
     transformers.logging.disable_progress_bar()
     name = json.loads((folder / "config.json").read_text())["architectures"][0]
     bare = {"add_pooling_layer": False} if kind == "embedding" else {}
-    model = getattr(transformers, name).from_pretrained(folder, attn_implementation="eager", **bare)
-    model = model.float().eval()
+    # Not loaded in less, which would round constants of the model too.
+    exact = {"dtype": torch.float32, "attn_implementation": "eager"}
+    model = getattr(transformers, name).from_pretrained(folder, **exact, **bare).eval()
     with torch.no_grad():
         said = [model(torch.tensor(row[None], dtype=torch.long)) for row in rows]
     if kind == "embedding":

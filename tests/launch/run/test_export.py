@@ -15,7 +15,7 @@ from launch.run.export import export
     [
         ("hf:out", {"dtype": "q8_0"}, r"dtype=q8_0 must be one of float32, bfloat16, float16"),
         ("gguf:out", {"dtype": "int4"}, r"dtype=int4 must be one of float32, float16"),
-        ("hf:out", {"model_type": "lama"}, r"model_type=lama must be one of bert, distilbert"),
+        ("hf:out", {"model_type": "lama"}, r"model_type=lama must be one of bert, "),
         ("hf:full", {}, r"output=hf:full must be a new folder, or an empty one"),
         ("gguf:full", {}, r"output=gguf:full must be a new file"),
         ("gguf:full/a", {}, r"output=gguf:full/a must be a new file"),
