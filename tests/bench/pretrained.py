@@ -109,25 +109,27 @@ def measure(folder: Path, sizes: dict[str, int], *, plain_first: bool) -> dict[s
             name: jnp.zeros(share.shape, out_sharding=PartitionSpec())
             for name, share in shares.items()
         }
-        times = []
+        times, worked = [], 0.0
         for _ in ("with compiling", "compiled"):
             forget(files)
             jax.block_until_ready(arrays)
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             for name, share in shares.items():
                 arrays[name] = share.read(arrays[name])
             jax.block_until_ready(arrays)
             times.append(time.perf_counter() - began)
+            worked = time.process_time() - worked
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     shard = sum(array.nbytes for array in arrays.values())
     plain = plain or [plainly(files, size)]
     return {
-        "shard_gb": round(shard / 1e9, 3),
-        "peak_gb": round(peak / 1e9, 3),
+        "shard_bytes": shard,
+        "peak_bytes": peak,
         "peak": round(peak / shard, 3),
-        "read_gb": round(size / 1e9, 3),
+        "read_bytes": size,
         "first_seconds": round(times[0], 2),
         "seconds": round(times[1], 2),
+        "processor_seconds": round(worked, 2),
         "plain_seconds": round(plain[0], 2),
         "rate": round(plain[0] / times[1], 3),
     }
