@@ -14,6 +14,7 @@ from launch.pretrained.checkpoint import Pretrained
 from launch.pretrained.exchange import fill, row_layout
 from launch.pretrained.match import Matched, TensorPlace, match
 from launch.pretrained.read import Index, read_rows, read_shard
+from model.weights import Weight
 from train.state import TrainState
 
 
@@ -39,7 +40,13 @@ def load_weights(model: Any, pretrained: Pretrained, report: Callable[[str], Non
     def placed(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         place = matched.places.get(name)
-        return leaf if place is None else leaf.replace(placed_weight(leaf[...], place))
+        if place is None:
+            return leaf
+        array, fresh = leaf[...], None
+        if matched.added and is_token_table(place.weight):
+            fresh = jnp.copy(array)
+        array = placed_weight(array, place)
+        return leaf.replace(array if fresh is None else with_rows(array, fresh, matched.added))
 
     return jax.tree_util.tree_map_with_path(
         placed, model, is_leaf=lambda node: isinstance(node, nnx.Param)
@@ -60,6 +67,23 @@ def placed_weight(array: jax.Array, place: TensorPlace) -> jax.Array:
     return jax.make_array_from_callback(shape, sharding, shard)
 
 
+def is_token_table(weight: Weight) -> bool:
+    """Whether it has a row for each token."""
+    return weight.is_table and "vocab" in weight.logical
+
+
+def with_rows(array: jax.Array, others: jax.Array, rows: range) -> jax.Array:
+    """The array with those rows of another, which is laid out alike."""
+
+    def chosen(index: Index | None) -> np.ndarray:
+        numbers = np.arange(array.shape[0])[:, None]
+        whole = (numbers >= rows.start) & (numbers < rows.stop)
+        return np.broadcast_to(whole, array.shape)[index or ...]
+
+    mask = jax.make_array_from_callback(array.shape, array.sharding, chosen)
+    return jax.jit(jnp.where, donate_argnums=2)(mask, others, array)
+
+
 def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], None]) -> None:
     count = sum(place.weight.size for place in matched.places.values())
     report(f"weights: {count:,} parameters of {pretrained.spec} ({pretrained.digest[:16]})")
@@ -68,7 +92,11 @@ def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], No
         report(
             f"weights: left out, as no text is read by them: {len(others):,} of {', '.join(parts)}"
         )
-    if matched.fresh:
-        report(f"weights: fresh, as the checkpoint has none: {', '.join(matched.fresh)}")
+    fresh = list(matched.fresh)
+    if added := matched.added:
+        tables = [n for n, place in matched.places.items() if is_token_table(place.weight)]
+        fresh += [f"rows {added.start:,} to {added.stop - 1:,} of {name}" for name in tables]
+    if fresh:
+        report(f"weights: fresh, as the checkpoint has none: {', '.join(fresh)}")
     if matched.left:
         report(f"weights: left out, as the model has no use for them: {', '.join(matched.left)}")

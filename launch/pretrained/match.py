@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from data.errors import UserError
 from launch.pretrained.checkpoint import Pretrained
 from launch.pretrained.tensors import Tensor
 from model.families.family import FamilyConfig
+from model.head_config import HeadConfig
 from model.published.names import Name
 from model.weights import Weight, weights_of
 
@@ -17,6 +19,10 @@ LISTED = 10
 """Names in a message."""
 FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_multiple"}
 """Fields of a model that its weights do not decide."""
+
+
+SCORED = ("task_head/table", "task_head/bias")
+"""What a head scores by."""
 
 
 class TensorPlace(NamedTuple):
@@ -43,20 +49,28 @@ class Matched(NamedTuple):
     """Weights of ours that the checkpoint does not have, all of the head."""
     left: list[str]
     """Tensors of a head that the model has no use for."""
+    added: range
+    """Ids of tokens that are the model's alone, whose rows of tables are fresh."""
 
 
 def match(pretrained: Pretrained, model: Any) -> Matched:
-    """Where each weight of `model` comes from.
+    """Where each weight of `model` comes from, which may have more tokens, and a head that is asked
+    something else.
 
     Raises ValueError for a model of another architecture, for weights that are missing, unless they
     are a head's, and for tensors that nothing names.
     """
-    require_architecture(pretrained.path, pretrained.model, model)
+    added = range(pretrained.model.vocab_size, model.vocab_size)
+    known = replace(pretrained.model, vocab_size=model.vocab_size) if added else pretrained.model
+    require_architecture(pretrained.path, known, model)
     published, names = pretrained.published, pretrained.published.names_of(model)
     places: dict[str, TensorPlace] = {}
     fresh, missing = [], []
     used: set[str] = set()
     for weight in weights_of(model):
+        if weight.name in SCORED and _asks_otherwise(pretrained.model.head, model.head):
+            fresh.append(weight.name)
+            continue
         listed = [_tensor(pretrained, each) for each in theirs(weight, names, model.depth)]
         used.update(tensor.name for tensor in listed if tensor is not None)
         name = named(weight, names)
@@ -83,8 +97,13 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
             f"{', '.join(extra[:LISTED])}; try the checkpoint of another model"
         )
     for place in places.values():
-        _require_shapes(place, model)
-    return Matched(places, fresh, left)
+        _require_shapes(place, pretrained.model)
+    return Matched(places, fresh, left, added)
+
+
+def _asks_otherwise(theirs: HeadConfig, ours: HeadConfig) -> bool:
+    """Whether a head scores other things than that of a checkpoint."""
+    return (theirs.kind, theirs.outputs) != (ours.kind, ours.outputs)
 
 
 def named(weight: Weight, names: Mapping[str, Name]) -> Name | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data import durable
+from data.chat import ChatTemplate, read_chat_template
 from data.special_tokens import KNOWN_ENDS
 from data.tokenizer import ByteTokenizer, Tokenizer
 
@@ -88,15 +89,12 @@ class TokenizerFiles:
         }
         return {role: id for role, id in ids.items() if id is not None}
 
-    @property
-    def chat_template(self) -> str | None:
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
         """How turns of a conversation are written, if a file says."""
-        if self.path is not None and (path := self.path.parent / TEMPLATE).is_file():
-            return path.read_text(encoding="utf-8")
-        template = self._beside(CONFIG).get("chat_template")
-        return template if isinstance(template, str) else None
+        return None if self.path is None else read_chat_template(self.name)
 
-    def config_fields(self) -> dict[str, int]:
+    def config_fields(self) -> dict[str, Any]:
         """What a config.json says of them."""
         if not self.generates:
             return {}
@@ -118,8 +116,15 @@ class TokenizerFiles:
                 durable.write(folder / CONFIG, json.dumps(fields, indent=2) + "\n")
         if self.generates and not (folder / GENERATION).exists():
             ids = self.special_ids
-            fields = {**self.config_fields(), "pad_token_id": ids.get("padding", ids["eos"])}
-            durable.write(folder / GENERATION, json.dumps(fields, indent=2) + "\n")
+            said = self.config_fields()
+            if (turn := self._end_of_turn()) not in (None, ids["eos"]):
+                said["eos_token_id"] = [ids["eos"], turn]
+            said["pad_token_id"] = ids.get("padding", ids["eos"])
+            durable.write(folder / GENERATION, json.dumps(said, indent=2) + "\n")
+
+    def _end_of_turn(self) -> int | None:
+        template = self.chat_template
+        return None if template is None else template.end_of_turn(self.tokenizer)
 
     def _config(self) -> Mapping[str, Any]:
         """The tokenizer_config.json."""

@@ -149,7 +149,7 @@ def tokenizer_fields(files: TokenizerFiles, vocab_size: int) -> dict[str, Any]:
         **{f"{KEY}{role}_token_id": id for role, id in files.special_ids.items()},
         f"{KEY}add_bos_token": files.adds_begin,
         f"{KEY}add_space_prefix": False,
-        **({"tokenizer.chat_template": template} if template else {}),
+        **({"tokenizer.chat_template": template.source} if template else {}),
     }
 
 

@@ -16,6 +16,7 @@ from data.errors import UserError
 from launch.pretrained.checkpoint import Pretrained, open_pretrained
 from launch.pretrained.export import config_json, export_weights
 from launch.pretrained.load import load_weights
+from launch.pretrained.match import match
 from launch.pretrained.safetensors import WrittenArray, open_folder, write_file
 from launch.pretrained.verify import scores
 from launch.run.export import type_of
@@ -112,6 +113,38 @@ def loss(model: Any, tokens: np.ndarray, targets: np.ndarray) -> float:
         return sums[0]
 
     return float(jax.jit(run, compiler_options=QUICK)(model, *placed))
+
+
+@pytest.mark.parametrize("kind", ["smollm2", "llama2", "bert"])
+def test_tokens_may_be_added(kind: str, tmp_path: Path) -> None:
+    """Their rows are fresh, those before them the checkpoint's, and those that pad are nothing."""
+    pretrained, said = open_pretrained(f"hf:{checkpoint(kind, tmp_path)}"), []
+    with jax.set_mesh(mesh_of(fsdp=2, tensor=2)):
+        config = dataclasses.replace(pretrained.model, vocab_size=70, vocab_multiple=8)
+        build = jax.jit(lambda: config.build(jax.random.key(0)), compiler_options=QUICK)
+        model = load_weights(build(), pretrained, said.append)
+        own, drawn, plain = (
+            np.asarray(each.embedding.table[...])
+            for each in (model, build(), loaded(pretrained, vocab_multiple=8))
+        )
+    np.testing.assert_array_equal(own[:68], plain[:68])
+    np.testing.assert_array_equal(own[68:70], drawn[68:70])
+    assert (own[70:] == 0).all() and (own[68:70] != 0).all()
+    assert any("rows 68 to 69 of embedding/table" in line for line in said)
+    with pytest.raises(UserError, match=r"model\.vocab_size=60 must be 68, because"):
+        match(pretrained, dataclasses.replace(pretrained.model, vocab_size=60))
+
+
+def test_a_head_that_is_asked_something_else_scores_by_fresh_weights(tmp_path: Path) -> None:
+    """The names of its tensors may be those of another head."""
+    labels = open_pretrained(f"hf:{checkpoint('bert-labels', tmp_path / 'labels')}")
+    tags = open_pretrained(f"hf:{checkpoint('bert-tags', tmp_path / 'tags')}")
+    scored = ["task_head/bias", "task_head/table"]
+    for pretrained, changes in ((labels, {"outputs": 3}), (tags, {"kind": "labels"})):
+        head = dataclasses.replace(pretrained.model.head, **changes)
+        matched = match(pretrained, dataclasses.replace(pretrained.model, head=head))
+        assert sorted(matched.fresh) == scored and len(matched.left) == 2
+    assert not match(labels, labels.model).fresh
 
 
 def changed(folder: Path, **fields: object) -> Pretrained:

@@ -95,6 +95,19 @@ def test_a_class_is_named_where_none_is(tmp_path: Path) -> None:
     assert wrote["tokenizer.json"] == bpe()
 
 
+def test_a_turn_ends_a_text_too(tmp_path: Path) -> None:
+    """The token that the chat template writes after an answer, where it is no end of documents."""
+    fast = Tokenizer.from_str(json.dumps(bpe()))
+    fast.add_special_tokens(["<|turn|>"])
+    template = "{% for each in messages %}{{ each.content }}<|turn|>{% endfor %}"
+    config = {"eos_token": END, "chat_template": template}
+    path = own(tmp_path / "own", tokenizer_config=config)
+    fast.save(str(path))
+    wrote = written(files(path), tmp_path / "out")
+    turn = fast.token_to_id("<|turn|>")
+    assert wrote["generation_config.json"]["eos_token_id"] == [fast.token_to_id(END), turn]
+
+
 @pytest.mark.parametrize("of_bytes", [True, False])
 def test_a_model_that_does_not_write_has_no_generation(of_bytes: bool, tmp_path: Path) -> None:
     path = None if of_bytes else own(tmp_path / "own")
