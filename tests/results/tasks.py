@@ -18,6 +18,7 @@ from data.shard import is_held_out
 from data.tokenizer import load_tokenizer
 from data.train_tokenizer import train_tokenizer
 from tests.results.assets import movie_snippets, tagged_tweets
+from tests.results.continued import continued, continued_baseline
 
 HELD_OUT = 0.1
 MASKED_BATCHES = 64
@@ -252,4 +253,5 @@ TASKS = {
     "sentiment": Task(sentiment, sentiment_baseline),
     "entities": Task(entities, entities_baseline),
     "answers": Task(answers, answers_baseline),
+    "continued": Task(continued, continued_baseline),
 }
