@@ -11,7 +11,7 @@ from data.errors import UserError
 from launch.pretrained import hub
 from launch.pretrained.gguf.read import open_gguf
 from launch.pretrained.safetensors import open_folder
-from launch.pretrained.tensors import Tensors
+from launch.pretrained.tensors import RawTensor, Tensors
 from launch.pretrained.text_part import text_fields, text_tensors
 from model.head_config import HeadConfig
 from model.published import PUBLISHED
@@ -83,12 +83,13 @@ def open_pretrained(spec: str) -> Pretrained:
     labels = _labels(fields)
     if len(labels) != head.outputs:
         labels = tuple(f"LABEL_{number}" for number in range(head.outputs))
-    fields.require_all_read(published.neutral)
+    fields.require_all_read((*published.neutral, *_neutral_here(published, fields)))
     others: list[str] = []
     if tensors is None:
         tensors = open_folder(path)
         if fields.values is not values:
             tensors, others = text_tensors(tensors)
+        tensors = _renamed(tensors, published.renamed)
         named = (path / name for name in TOKENIZERS)
         tokenizer = next((each for each in named if each.is_file()), None)
     digest = hashlib.sha256(repr(sorted(fields.values.items())).encode())
@@ -106,6 +107,24 @@ def open_pretrained(spec: str) -> Pretrained:
         tokenizer=tokenizer,
         others=tuple(others),
     )
+
+
+def _renamed(tensors: Mapping[str, RawTensor], endings: Mapping[str, str]) -> dict[str, RawTensor]:
+    """The tensors by the names that they have since."""
+    out = {}
+    for name, tensor in tensors.items():
+        for before, since in endings.items():
+            if name.endswith(before):
+                name = name.removesuffix(before) + since
+        out[name] = tensor._replace(name=name)
+    return out
+
+
+def _neutral_here(published: Published, fields: Fields) -> tuple[str, ...]:
+    """The program that came with a model, which is not run, where its class is one of
+    `transformers` by now."""
+    known = set(fields.get("architectures", [])) & set(published.classes.values())
+    return ("auto_map",) if known else ()
 
 
 def absolute(spec: str) -> str:

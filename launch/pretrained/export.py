@@ -74,12 +74,12 @@ def export_weights(
 def config_json(config: Any, model_type: str, dtype: str) -> dict[str, Any]:
     """The fields of config.json."""
     published = PUBLISHED[model_type]
-    kind = config.head.kind
     if config.kind != published.family.kind:
         raise UserError(
             f"model.kind={config.kind} must be {published.family.kind}, because a {model_type} is "
             "of that family; try another --model-type"
         )
+    kind = config.head.kind
     if kind not in published.classes:
         raise UserError(
             f"model.head.kind={kind} must be one of {', '.join(published.classes)} for "

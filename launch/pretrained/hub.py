@@ -51,8 +51,8 @@ def is_same(name: str, before: str) -> bool:
 def snapshot(name: str) -> Path:
     """The folder of a name's files, called as its commit.
 
-    A revision that is in the cache with all that is needed is taken from there, without a network.
-    Raises ValueError if it is not, and cannot be fetched.
+    What is in the cache with all that is needed is taken from there if it is a commit, or if there
+    is no network. Raises ValueError if it is not, and cannot be fetched.
     """
     try:
         from huggingface_hub import snapshot_download
@@ -63,15 +63,20 @@ def snapshot(name: str) -> Path:
         ) from error
     repository, _, revision = name.partition("@")
     options = {"revision": revision or None, "allow_patterns": list(WANTED)}
+    cached = None
     try:
         folder = Path(snapshot_download(repository, local_files_only=True, **options))
-        if _is_whole(folder):
-            return folder
+        cached = folder if _is_whole(folder) else None
     except OSError:
         pass  # it is not in the cache, or not all of it
+    if cached is not None and COMMIT.fullmatch(revision):
+        return cached
     try:
+        # Other programs leave out of the cache what they do not read, such as how texts are pooled.
         folder = Path(snapshot_download(repository, **options))
     except (OSError, ValueError, RuntimeError) as error:
+        if cached is not None:
+            return cached
         cause = error.__cause__ or error
         lines = [line for line in str(cause).splitlines() if line.strip()]
         raise UserError(

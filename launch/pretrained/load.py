@@ -35,7 +35,7 @@ def load_weights(model: Any, pretrained: Pretrained, report: Callable[[str], Non
     time. Raises ValueError as `match`, and for numbers that are not finite.
     """
     matched = match(pretrained, model.config)
-    _report(pretrained, matched, report)
+    _report(pretrained, model.config, matched, report)
 
     def placed(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -84,9 +84,17 @@ def with_rows(array: jax.Array, others: jax.Array, rows: range) -> jax.Array:
     return jax.jit(jnp.where, donate_argnums=2)(mask, others, array)
 
 
-def _report(pretrained: Pretrained, matched: Matched, report: Callable[[str], None]) -> None:
+def _report(
+    pretrained: Pretrained, model: Any, matched: Matched, report: Callable[[str], None]
+) -> None:
     count = sum(place.weight.size for place in matched.places.values())
     report(f"weights: {count:,} parameters of {pretrained.spec} ({pretrained.digest[:16]})")
+    scalings = [getattr(each, "rope_scaling", None) for each in (pretrained.model, model)]
+    if scalings[0] != scalings[1]:
+        report(f"weights: RoPE is stretched otherwise than in the checkpoint: {scalings[1]}")
+    head = pretrained.model.head
+    if head.kind == "embedding":
+        report(f"weights: of sentences, pooled by {head.pooling}")
     if others := pretrained.others:
         parts = sorted({name.removeprefix("model.").partition(".")[0] for name in others})
         report(

@@ -21,6 +21,8 @@ FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_mul
 """Fields of a model that its weights do not decide."""
 
 
+STRETCHED = {"rope_scaling"}
+"""What a run may have otherwise than its weights were trained with: for longer rows."""
 SCORED = ("task_head/table", "task_head/bias")
 """What a head scores by."""
 
@@ -131,7 +133,7 @@ def _tensor(pretrained: Pretrained, name: str) -> Tensor | None:
 def require_architecture(path: Path, theirs: FamilyConfig, model: FamilyConfig) -> None:
     """Raise ValueError for a field of `model` that weights of the model at a path do not allow."""
     free = FREE if theirs.last_position is not None else FREE | {"max_length"}
-    if (name := first_difference(model, theirs, free)) is not None:
+    if (name := first_difference(model, theirs, free | STRETCHED)) is not None:
         own, value = getattr(model, name, None), getattr(theirs, name)
         raise UserError(
             f"model.{name}={own} must be {value}, because {path} has weights of that architecture; "

@@ -1,17 +1,19 @@
 """The files of a tokenizer in an export: as they lie, with what servers ask for besides."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from data import durable
 from data.chat import ChatTemplate, read_chat_template
-from data.special_tokens import KNOWN_ENDS
+from data.special_tokens import KNOWN_ENDS, declared, folder_of
 from data.tokenizer import ByteTokenizer, Tokenizer
+from data.tokenizer_file import read
 
 CONFIG, GENERATION, TEMPLATE = (
     "tokenizer_config.json",
@@ -41,9 +43,11 @@ class TokenizerFiles:
     """Positions of the model."""
 
     @property
-    def path(self) -> Path | None:
-        """Where it lies; None of bytes."""
-        return None if isinstance(self.tokenizer, ByteTokenizer) else Path(self.name)
+    def path(self) -> epath.Path | None:
+        """Where it lies, which may be a bucket; None of bytes."""
+        if isinstance(self.tokenizer, ByteTokenizer):
+            return None
+        return folder_of(self.name) / epath.Path(self.name).name
 
     @cached_property
     def content(self) -> str | None:
@@ -55,7 +59,7 @@ class TokenizerFiles:
             content = _of_bytes() if self.generates else None
         else:
             is_json = self.path.suffix == ".json"
-            content = self.path.read_bytes().decode() if is_json else None
+            content = read(self.name).decode() if is_json else None
         if content is None or not self.generates or self._beside(CONFIG):
             return content
         fields = json.loads(content)
@@ -99,15 +103,16 @@ class TokenizerFiles:
         if not self.generates:
             return {}
         ids = self.special_ids
-        return {"bos_token_id": ids["bos"], "eos_token_id": ids["eos"]}
+        known = {"pad_token_id": ids["padding"]} if "padding" in ids else {}
+        return {"bos_token_id": ids["bos"], "eos_token_id": ids["eos"], **known}
 
     def write(self, folder: Path) -> None:
         """Copy what lies there; write what lacks, so that `transformers` opens the folder."""
         if self.path is not None:
-            shutil.copyfile(self.path, folder / f"tokenizer{self.path.suffix}")
+            (folder / f"tokenizer{self.path.suffix}").write_bytes(read(self.name))
             for path in (self.path.parent / name for name in COMPANIONS):
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
+                if path.exists():
+                    (folder / path.name).write_bytes(path.read_bytes())
         if self.content is not None:
             durable.write(folder / "tokenizer.json", self.content)
             fields = self._config()
@@ -139,9 +144,7 @@ class TokenizerFiles:
         return {**fields, "cls_token": begin, "sep_token": end}
 
     def _beside(self, name: str) -> dict[str, Any]:
-        if self.path is None or not (path := self.path.parent / name).is_file():
-            return {}
-        return json.loads(path.read_text(encoding="utf-8"))
+        return {} if self.path is None else declared(self.name, name)
 
     def _named(self, role: str) -> int | None:
         """The id of the token that the tokenizer_config.json has in a role."""

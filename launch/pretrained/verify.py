@@ -57,21 +57,21 @@ def verify_export(model: Any, folder: Path, tokenizer: Tokenizer | None) -> Veri
     rows = _rows(model.config, tokenizer)
     dtype = from_first_process(lambda: json.loads((folder / "config.json").read_text())["dtype"])
     ours = scores(exact(model, dtype), rows)
-    theirs = ours
-    first = jax.process_index() == 0
-    if first:
+
+    def distance() -> str:
         with _opening(folder):
             theirs = _theirs(folder, model.config.head.kind, rows)
-    far = float(np.abs(theirs - ours).max() / np.abs(ours).max())
-    verified = Verified(float(from_first_process(lambda: str(far))), rows.size)
+        return str(float(np.abs(theirs - ours).max() / np.abs(ours).max()))
+
+    verified = Verified(float(from_first_process(distance)), rows.size)
     if not verified.distance < FAR:
         raise UserError(
             f"verify=True must find the same scores, because the export is to be trusted, but "
             f"those of transformers are {verified.distance:.1e} of the largest away, where less "
             f"than {FAR:g} is right; try another --model-type"
         )
-    if first and tokenizer is not None and (folder / "tokenizer_config.json").exists():
-        _require_same_ids(folder, tokenizer)
+    if tokenizer is not None:
+        from_first_process(lambda: _require_same_ids(folder, tokenizer))
     return verified
 
 
@@ -157,7 +157,9 @@ def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
-def _require_same_ids(folder: Path, tokenizer: Tokenizer) -> None:
+def _require_same_ids(folder: Path, tokenizer: Tokenizer) -> str:
+    if not (folder / "tokenizer_config.json").exists():
+        return ""
     import transformers  # pyright: ignore[reportMissingImports]
 
     with _opening(folder):
@@ -170,3 +172,4 @@ def _require_same_ids(folder: Path, tokenizer: Tokenizer) -> None:
             f"transformers cuts {SAMPLE!r} into {ids}, not {own}; try naming another "
             "tokenizer_class in the tokenizer_config.json next to the tokenizer"
         )
+    return ""

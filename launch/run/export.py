@@ -118,10 +118,14 @@ def write_folder(saved: Saved, folder: Path, asked: Asked) -> list[str]:
     """Write the form of `transformers`: safetensors, config.json, tokenizer, card."""
     model, files = saved.state.evaluated, files_of(saved)
     export_weights(model, folder, asked.model_type, asked.dtype, extra=known_of(saved, files))
-    if jax.process_index() == 0:
+
+    def write_rest() -> str:
         if files:
             files.write(folder)
         durable.write(folder / "README.md", card(asked.run, saved, asked.dtype))
+        return ""
+
+    from_first_process(write_rest)
     lines = [] if files and files.written else ["no tokenizer file, as its tokens are bytes"]
     if asked.verify:
         verified = verify_export(model, folder, saved.tokenizer)
@@ -142,7 +146,6 @@ def write_file(saved: Saved, path: Path, asked: Asked) -> list[str]:
         )
     name = asked.run.name or asked.run.absolute().name
     model = saved.state.evaluated
-    path.parent.mkdir(exist_ok=True)
     export_gguf(model, path, asked.model_type, asked.dtype, files, name)
     return []
 

@@ -1,5 +1,6 @@
 """Generating: a run's checkpoint writes on from a prompt."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from data.errors import UserError
 from data.special_tokens import ends_of_generation
 from data.tokenizer import Tokenizer, visible
 from launch.config import MeshConfig, RunConfig
+from launch.process.distributed import from_first_process
 from launch.run.saved import MovedTokenizer, Saved, open_saved
 from launch.run.text_generator import TextGenerator, Written
 from model.sampling import Sampling
@@ -90,7 +92,13 @@ def write_on(
         if template is None:
             return _documents(generator, tokenizer, prompts, key, on_text)
         said = [[Message("user", prompt)] for prompt in prompts]
-        return generator.write(template.prompts(tokenizer, said), key, on_text=on_text)
+
+        def rendered() -> str:
+            return json.dumps([ids.tolist() for ids in template.prompts(tokenizer, said)])
+
+        # A template may ask what time it is, and every process must have the same prompts.
+        ids = [np.array(part, np.int32) for part in json.loads(from_first_process(rendered))]
+        return generator.write(ids, key, on_text=on_text)
 
 
 def generator_of(

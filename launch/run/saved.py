@@ -174,10 +174,11 @@ def _open_pretrained(
     spec: Path, mesh: MeshConfig, data: MovedTokenizer, distributed: DistributedConfig | None
 ) -> Iterator[Saved]:
     from launch.pretrained.adopt import adopt
-    from launch.pretrained.checkpoint import open_pretrained
+    from launch.pretrained.checkpoint import absolute, open_pretrained
     from launch.process import runtime
 
-    pretrained, config = open_pretrained(str(spec)), adopt(str(spec), None)
+    where = absolute(str(spec))
+    pretrained, config = open_pretrained(where), adopt(where, None)
     places = {name: place for name, place in vars(data).items() if place is not None}
     config = dataclasses.replace(config, data=config.data.moved(places))
     tokenizer = config.data.load_tokenizer()

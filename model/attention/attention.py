@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from data.errors import UserError
 from model.attention.kernels import attend
 from model.attention.mask import Mask
-from model.attention.rotary import rotate
+from model.attention.rotary import Rotation, rotate
 from model.layers import Norm, linear, scaled, softcapped
 from model.sharding import axis_size, spec
 from model.weights import Declare
@@ -97,11 +97,10 @@ class Attention(nnx.Module):
         mask: Mask,
         source: Float[Array, "B S D"] | Keys | None = None,
         cache: Cache | None = None,
-        rates: Float[Array, "half"] | None = None,
+        rotation: Rotation | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Attend to `x` itself, to a source, or to the cache with `x` written into it; returns the
-        keys attended to. Queries and keys turn with their places by `rates`, as in
-        `model.attention.rotary`, if there are any.
+        keys attended to. Queries and keys turn with their places if there is a `rotation`.
 
         Those of a source may be its next call's source, so that decoding makes them once. With a
         source or a cache `mask.keys` has the places of its tokens or slots. Decoding from a cache
@@ -124,11 +123,11 @@ class Attention(nnx.Module):
         else:
             context = x if source is None else source
             k, v = self.keys(context), linear(context, self.w_v, self.b_v)
-        if rates is not None:
-            q = rotate(q, mask.queries.positions, rates)
+        if rotation is not None:
+            q = rotate(q, mask.queries.positions, rotation)
             if not isinstance(source, Keys):
                 places = mask.queries if source is None or mask.keys is None else mask.keys
-                k = rotate(k, places.positions, rates)
+                k = rotate(k, places.positions, rotation)
         if cache is not None:
             k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
             v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
@@ -147,13 +146,13 @@ class Attention(nnx.Module):
         return k if self.k_norm is None else self.k_norm(k)
 
     def shares(
-        self, x: Float[Array, "B T D"], mask: Mask, rates: Float[Array, "half"] | None = None
+        self, x: Float[Array, "B T D"], mask: Mask, rotation: Rotation | None = None
     ) -> Float[Array, "B N T S"]:
         """How much each query of `x` takes from each key of `x`, by head; for pictures, as it keeps
         the scores of all."""
         q, k = self.queries(x), self.keys(x)
-        if rates is not None:
-            q, k = (rotate(part, mask.queries.positions, rates) for part in (q, k))
+        if rotation is not None:
+            q, k = (rotate(part, mask.queries.positions, rotation) for part in (q, k))
         k = jnp.repeat(k, self.num_heads // self.num_kv_heads, axis=2)
         scores = jnp.einsum("BTNH,BSNH->BNTS", q, k, preferred_element_type=jnp.float32)
         scores = softcapped(scores * q.shape[-1] ** -0.5, self.softcap)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from model.attention.attention import Attention, Cache, Keys
 from model.attention.mask import Mask
+from model.attention.rotary import Rotation
 from model.families.decoder_config import DecoderConfig
 from model.families.transformer import OFFSETS, feed_forward, norm
 from model.layers import Norm, scaled
@@ -53,11 +54,11 @@ class Block(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         mask: Mask,
-        rates: Float[Array, "half"] | None,
+        rotation: Rotation | None,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         h = self.read(x)
-        y, keys = self.attend(h, mask, rates, cache)
+        y, keys = self.attend(h, mask, rotation, cache)
         if self.parallel:
             return x + y + self.feed(h), keys
         x = x + y
@@ -71,11 +72,11 @@ class Block(nnx.Module):
         self,
         h: Float[Array, "B T D"],
         mask: Mask,
-        rates: Float[Array, "half"] | None,
+        rotation: Rotation | None,
         cache: Cache | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """What attention adds to the residual stream, of what it reads."""
-        y, keys = self.attention(h, mask, cache=cache, rates=rates)
+        y, keys = self.attention(h, mask, cache=cache, rotation=rotation)
         return scaled(normed(self.attention_out_norm, y), self.share), keys
 
     def feed(self, h: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -26,8 +26,7 @@ class DecoderConfig(TransformerConfig):
     num_kv_heads: Size
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
     rope_scaling: RopeScaling = field(default_factory=RopeScaling)
-    """Stretching of rotary wavelengths, those of banded layers with a base of their own left out.
-    """
+    """Stretching of RoPE's wavelengths, but for `local_rope_theta`'s."""
     local_rope_theta: Annotated[float, Interval(ge=1, le=1e15)] | None = None
     """Base of the rotary wavelengths in banded layers (Gemma 3); None is that of the others."""
     rotary_share: Annotated[float, Interval(ge=1e-3, le=1)] = 1.0
@@ -42,7 +41,7 @@ class DecoderConfig(TransformerConfig):
     query_scalar: Size | None = None
     """Scores are divided by its square root in place of that of head_dim (Gemma)."""
     attention_softcap: Annotated[float, Interval(ge=1e-3, le=1e6)] | None = None
-    """c: scores s become c tanh(s / c) before the softmax (Gemma 2)."""
+    """Scores s become c tanh(s / c) before the softmax, with this as c (Gemma 2)."""
     logit_softcap: Annotated[float, Interval(ge=1e-3, le=1e6)] | None = None
     """The same of the scores of tokens."""
     branch_norm: Literal["before", "after", "both"] = "before"
@@ -97,13 +96,7 @@ class DecoderConfig(TransformerConfig):
                 "model.parallel_block=True, because the two branches have one norm there; try "
                 "--model.no-parallel-block"
             )
-        if self.rope_scaling.kind == "yarn" and self.turned_channels != self.head_dim:
-            raise UserError(
-                f"model.rotary_share={self.rotary_share} must be 1 with "
-                "model.rope_scaling.kind=yarn, because that multiplies whole queries and keys; try "
-                "--model.rotary-share 1"
-            )
-        if self.rotary_share < 1 and (self.turned_channels % 2 or not self.turned_channels):
+        if 0 < self.rotary_share < 1 and (self.turned_channels % 2 or not self.turned_channels):
             raise UserError(
                 f"model.rotary_share={self.rotary_share} must leave an even number of the "
                 f"{self.head_dim} channels of a head, because RoPE turns pairs, but it leaves "
@@ -192,7 +185,7 @@ class DecoderConfig(TransformerConfig):
     def query_factor(self) -> float:
         """What queries are multiplied by, next to the kernel's 1 / sqrt(head_dim)."""
         scalar = math.sqrt(self.head_dim / (self.query_scalar or self.head_dim))
-        return self.scaling.query * scalar * self.rope_scaling.amplitude**2
+        return self.scaling.query * scalar
 
     @property
     def scaling(self) -> Scaling:

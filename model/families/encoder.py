@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from model.attention.attention import Attention
 from model.attention.mask import Mask, TokenPlaces
 from model.attention.rates import rotary_rates
+from model.attention.rotary import Rotation
 from model.dropout import dropout
 from model.families.encoder_config import EncoderConfig
 from model.families.transformer import feed_forward, head_of, norm, require_even_cuts
@@ -47,13 +48,13 @@ class EncoderBlock(nnx.Module):
         self,
         x: Float[Array, "B T D"],
         mask: Mask,
-        rates: Float[Array, "half"] | None,
+        rotation: Rotation | None,
         key: PRNGKeyArray | None,
     ) -> Float[Array, "B T D"]:
         first, second = (None, None) if key is None else jax.random.split(key)
 
         def attend(h: Array) -> Array:
-            return self.attention(h, mask, rates=rates)[0]
+            return self.attention(h, mask, rotation=rotation)[0]
 
         if self.norms_follow:
             assert self.attention_norm is not None
@@ -132,8 +133,8 @@ class Encoder(nnx.Module):
         keys = None if key is None else jax.random.split(key, config.num_layers)
 
         def layer(x: Array, slices: tuple[EncoderBlock, Any]) -> tuple[Array, None]:
-            block, (window, rates, key) = slices
-            return block(x, dataclasses.replace(mask, layer_window=window), rates, key), None
+            block, (window, rotation, key) = slices
+            return block(x, dataclasses.replace(mask, layer_window=window), rotation, key), None
 
         each = (*self.layers(), keys)
         if self.first is not None:
@@ -155,10 +156,10 @@ class Encoder(nnx.Module):
         mask = self.mask(positions, segments)
 
         def layer(x: Array, slices: tuple[EncoderBlock, Any]) -> tuple[Array, Array]:
-            block, (window, rates) = slices
+            block, (window, rotation) = slices
             own = dataclasses.replace(mask, layer_window=window)
-            shares = block.attention.shares(block.attended(x), own, rates)
-            return block(x, own, rates, None), shares
+            shares = block.attention.shares(block.attended(x), own, rotation)
+            return block(x, own, rotation, None), shares
 
         each, first = self.layers(), []
         if self.first is not None:
@@ -185,8 +186,8 @@ class Encoder(nnx.Module):
             x = x + sinusoidal(positions, config.embed_dim).astype(dtype)
         return dropout(self.embedding_norm(x), config.dropout, key)
 
-    def layers(self) -> tuple[Int[Array, "L"] | None, Float[Array, "L half"] | None]:
-        """The window of each layer, None if all see everything, and its rotary rates."""
+    def layers(self) -> tuple[Int[Array, "L"] | None, Rotation | None]:
+        """The window of each layer, None if all see everything, and its rotation, stacked."""
         config = self.config
         wide = jnp.arange(config.num_layers) % config.global_every == 0
         windows = None
@@ -200,4 +201,4 @@ class Encoder(nnx.Module):
             rotary_rates(config.head_dim, theta)
             for theta in (config.rope_theta, config.local_rope_theta)
         )
-        return windows, jnp.where(wide[:, None], globally[None], locally[None])
+        return windows, Rotation(jnp.where(wide[:, None], globally[None], locally[None]))

@@ -43,8 +43,14 @@ class RopeScaling:
             raise UserError(
                 f"model.rope_scaling.fastest={self.fast} must be above "
                 f"model.rope_scaling.slowest={self.slowest}, because waves between the two are "
-                f"blended; try --model.rope-scaling.fastest {FASTEST[self.kind]:g}"
+                f"blended; try --model.rope-scaling.{self._advised}"
             )
+
+    @property
+    def _advised(self) -> str:
+        """A flag that mends which waves are blended."""
+        usual = FASTEST[self.kind]
+        return "slowest 1" if self.slowest >= usual else f"fastest {usual:g}"
 
     @property
     def fast(self) -> float:

@@ -112,6 +112,7 @@ BERT = Published(
     heads=HEADS,
     prefix="bert.",
     transforms={"labels": "tanh"},
+    renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     unused=(
         r"(bert\.)?embeddings\.position_ids",
         r"cls\.predictions\.decoder\.(weight|bias)",

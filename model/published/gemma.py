@@ -124,7 +124,7 @@ NAMES = (
     Name("blocks/mlp_norm/scale", f"{AT}.pre_feedforward_layernorm.weight"),
     Name("blocks/mlp_out_norm/scale", f"{AT}.post_feedforward_layernorm.weight"),
 )
-NEUTRAL = ("attention_dropout", "cache_implementation")
+NEUTRAL = ("attention_dropout", "cache_implementation", "sliding_window_size")
 GEMMA2 = Published(
     family=DecoderConfig,
     config_of=gemma2_config_of,

@@ -24,7 +24,6 @@ def config_of(
     fields.require("hidden_act", "silu")
     fields.require("attention_bias", False)
     fields.require("mlp_bias", False)
-    fields.require("pretraining_tp", 1)
     return DecoderConfig(
         vocab_size=fields.size("vocab_size"),
         num_layers=fields.size("num_hidden_layers"),
@@ -109,7 +108,10 @@ LLAMA = Published(
     heads={**LANGUAGE, "labels": (Name("task_head/table", "score.weight"),)},
     prefix="model.",
     unused=(r"(model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
-    neutral=("attention_dropout", "is_llama_config", "rope_interleaved", "transformers.js_config"),
+    neutral=(
+        *("attention_dropout", "is_llama_config", "pretraining_tp", "rope_interleaved"),
+        "transformers.js_config",
+    ),
 )
 MISTRAL = Published(
     family=DecoderConfig,

@@ -62,7 +62,8 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
     every = 1 if config.window is None else config.global_every
     return {
         "vocab_size": config.vocab_size,
-        "pad_token_id": PAD if config.vocab_size > PAD else 0,
+        # Else `transformers` takes that of the released tokenizer.
+        "pad_token_id": None,
         "hidden_size": config.embed_dim,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
@@ -87,8 +88,6 @@ def fields_of(config: EncoderConfig) -> dict[str, Any]:
     }
 
 
-PAD = 50_283
-"""The padding of the released tokenizer, which `transformers` takes if none is named."""
 AT = "layers.{}"
 HEAD = (Name("task_head/w", "head.dense.weight"), Name("task_head/norm/scale", "head.norm.weight"))
 MODERNBERT = Published(

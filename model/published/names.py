@@ -51,6 +51,8 @@ class Published:
     poolings: tuple[str, ...] = ("first",)
     """`model.head_config.HeadConfig.pooling` of labels: the usual one, and others that config.json
     can say."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Endings of names in old files, and what they are called since."""
     unused: tuple[str, ...] = ()
     """Regular expressions of tensors without a meaning of their own: buffers, second copies."""
     neutral: tuple[str, ...] = ()

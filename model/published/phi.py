@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from data.errors import UserError
 from model.families.decoder_config import DecoderConfig
 from model.published import llama
 from model.published.fields import Fields
@@ -13,24 +14,28 @@ def config_of(fields: Fields) -> DecoderConfig:
     parameters = fields.get("rope_parameters", {})
     share = parameters.get("partial_rotary_factor", fields.get("partial_rotary_factor", 1.0))
     config = replace(llama.config_of(fields, epsilon=1e-5), rotary_share=float(share))
+    if config.rope_scaling.kind != "none":
+        raise UserError(
+            f"{fields.path}: rope_type={config.rope_scaling.kind!r} must be 'default', because "
+            "`transformers` stretches RoPE of these by LongRoPE alone, which is not here; try "
+            "another checkpoint"
+        )
     return llama.windowed(config, fields.get("sliding_window"))
 
 
 def fields_of(config: DecoderConfig) -> dict[str, Any]:
-    left_out = ("head_dim", "mlp_bias")
-    fields = {name: own for name, own in llama.fields_of(config).items() if name not in left_out}
+    fields = {name: own for name, own in llama.fields_of(config).items() if name != "mlp_bias"}
     share = {"partial_rotary_factor": config.rotary_share}
     return {
         **fields,
         **share,
         "rope_parameters": {**fields["rope_parameters"], **share},
         "sliding_window": config.window,
-        # That of a tokenizer of theirs, which `transformers` takes if none is named.
-        "pad_token_id": PAD if config.vocab_size > PAD else 0,
+        # Else `transformers` takes that of a tokenizer of theirs.
+        "pad_token_id": None,
     }
 
 
-PAD = 32_000
 AT, QKV, UPS = llama.AT, "self_attn.qkv_proj.weight", "mlp.gate_up_proj.weight"
 FUSED = {
     "blocks/attention/w_q": (QKV, 0),

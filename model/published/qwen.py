@@ -14,9 +14,7 @@ NEUTRAL = ("attention_dropout", "max_window_layers", "sliding_window")
 
 
 def qwen2_config_of(fields: Fields) -> DecoderConfig:
-    config = dense_config_of(fields)
-    # Heads make up the width there, whatever the config says.
-    return replace(config, qkv_bias=True, head_dim=config.embed_dim // config.num_heads)
+    return replace(dense_config_of(fields), qkv_bias=True)
 
 
 def qwen3_config_of(fields: Fields) -> DecoderConfig:
@@ -26,6 +24,7 @@ def qwen3_config_of(fields: Fields) -> DecoderConfig:
 def dense_config_of(fields: Fields, head_dim: int | None = None) -> DecoderConfig:
     """All layers see everything."""
     fields.require("use_sliding_window", False)
+    fields.require("use_mrope", False)
     fields.require("layer_types", [WIDE] * fields.size("num_hidden_layers"))
     return llama.config_of(fields, head_dim)
 

@@ -43,6 +43,7 @@ ROBERTA = Published(
     },
     prefix="roberta.",
     transforms={"labels": "tanh"},
+    renamed=bert.BERT.renamed,
     unused=(
         r"(roberta\.)?embeddings\.position_ids",
         r"lm_head\.decoder\.(weight|bias)",

@@ -23,21 +23,18 @@ def config_of(fields: Fields) -> DecoderConfig:
 
 
 def fields_of(config: DecoderConfig) -> dict[str, Any]:
-    # Not named there: heads make up the width.
-    fields = {name: own for name, own in llama.fields_of(config).items() if name != "head_dim"}
     return {
-        **fields,
+        **llama.fields_of(config),
         # 0 is a layer without.
         "no_rope_layers": [int(own) for own in config.rotated_layers],
         "no_rope_layer_interval": config.nope_every or 4,
         "use_sliding_window": False,
         "layer_types": [WIDE] * config.num_layers,
-        # That of the released tokenizer, which `transformers` takes if none is named.
-        "pad_token_id": PAD if config.vocab_size > PAD else 0,
+        # Else `transformers` takes that of the released tokenizer.
+        "pad_token_id": None,
     }
 
 
-PAD = 128_004
 SMOLLM3 = Published(
     family=DecoderConfig,
     config_of=config_of,
@@ -46,5 +43,5 @@ SMOLLM3 = Published(
     names=llama.NAMES,
     heads=llama.LANGUAGE,
     prefix="model.",
-    neutral=("attention_dropout", "max_window_layers", "sliding_window"),
+    neutral=("attention_dropout", "max_window_layers", "pretraining_tp", "sliding_window"),
 )

@@ -1,10 +1,13 @@
 """What GGUF calls the parts of a Llama, for reading and writing."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from data.errors import UserError
 from model.attention.rates import rotary_rates
 from model.families.rope_scaling import RopeScaling
 
@@ -43,6 +46,15 @@ HEAD = ("rope.dimension_count", "attention.key_length", "attention.value_length"
 """Sizes that are those of a head."""
 FACTORS = "rope_freqs.weight"
 """What the wavelengths of the channel pairs are stretched by."""
+
+
+def require_keys(path: Path, known: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise ValueError for a key that a file at a path does not have."""
+    if lacking := [key for key in keys if key not in known]:
+        raise UserError(
+            f"{path} must have {', '.join(lacking)}, because the model, or what cuts its text, is "
+            "made by that, but it has not; try another file of that model, or its safetensors"
+        )
 
 
 def their_name(name: str) -> str:

@@ -18,6 +18,7 @@ from launch.pretrained.gguf.names import (
     HEAD,
     SIZES,
     in_halves,
+    require_keys,
     stretching,
     their_name,
     turned,
@@ -120,6 +121,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
 
 
 def _fields(path: Path, known: Mapping[str, Any], reader: Any) -> dict[str, Any]:
+    needed = ("embedding_length", "attention.head_count", "block_count", "feed_forward_length")
+    require_keys(path, known, [f"{ARCHITECTURE}.{name}" for name in needed])
     own = {name: known.get(f"{ARCHITECTURE}.{theirs}") for name, theirs in SIZES.items()}
     fields = {name: _number(value) for name, value in own.items() if value is not None}
     sizes = {f"{ARCHITECTURE}.{name}" for name in (*SIZES.values(), *HEAD)}

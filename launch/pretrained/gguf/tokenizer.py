@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data import durable
-from data.cache import local_cache
+from data.cache import digest_of, local_cache
 from data.errors import UserError
+from launch.pretrained.gguf.names import require_keys
 from launch.pretrained.tokenizer_files import TokenizerFiles
 
 KEY = "tokenizer.ggml."
@@ -53,6 +54,13 @@ def read_tokenizer(path: Path, known: Mapping[str, Any]) -> Path:
     cache; ValueError if it is of another kind."""
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
+    require_keys(path, known, [f"{KEY}{name}" for name in ("tokens", "token_type", "eos_token_id")])
+    if len(known[f"{KEY}tokens"]) != len(known[f"{KEY}token_type"]):
+        raise UserError(
+            f"{path}: {KEY}token_type must have a type for each of the "
+            f"{len(known[f'{KEY}tokens']):,} tokens, but it has "
+            f"{len(known[f'{KEY}token_type']):,}; try fetching that file again"
+        )
     kind, pre = known.get(f"{KEY}model"), known.get(f"{KEY}pre", "gpt-2")
     if kind != "gpt2" or pre not in CUTS:
         raise UserError(
@@ -80,11 +88,16 @@ def read_tokenizer(path: Path, known: Mapping[str, Any]) -> Path:
     steps = [{**step, "trim_offsets": True} for step in CUTS[pre].steps]
     content = json.loads(fast.to_str())
     content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
-    size = path.stat().st_size
-    folder = local_cache("~/.cache/meshloom") / "gguf" / f"{path.stem}-{size}"
+    files = {
+        "tokenizer.json": Tokenizer.from_str(json.dumps(content)).to_str(),
+        "tokenizer_config.json": json.dumps(_config(known), indent=2),
+    }
+    # Files of one name and size may have other templates.
+    digest = digest_of(*files.values())[:16]
+    folder = local_cache("~/.cache/meshloom") / "gguf" / f"{path.stem}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    durable.write(folder / "tokenizer.json", Tokenizer.from_str(json.dumps(content)).to_str())
-    durable.write(folder / "tokenizer_config.json", json.dumps(_config(known), indent=2))
+    for name, text in files.items():
+        durable.write(folder / name, text)
     return folder / "tokenizer.json"
 
 

@@ -28,11 +28,12 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["F32", "BF16", "F16", "F64"])
-@pytest.mark.parametrize("kind", ["llama3", "gpt2", "bert"])
+@pytest.mark.parametrize("kind", ["llama3", "gpt2", "bert", "phi3"])
 def test_numbers_are_those_of_each_devices_own_part(
     kind: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of GPT-2 are inputs, and hold three weights; BERT's vocabulary is padded."""
+    """Rows of GPT-2 are inputs, and hold three weights; BERT's vocabulary is padded; Phi's tensors
+    hold weights of several sizes."""
     pretrained = open_pretrained(f"hf:{checkpoint(kind, tmp_path, dtype)}")
     changes = {"vocab_multiple": 8} if kind == "bert" else {}
     with jax.set_mesh(mesh_of(**MESH)):

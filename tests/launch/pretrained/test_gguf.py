@@ -49,10 +49,11 @@ def write(path: Path, *, quantized: bool = False, **changes: Any) -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(changes.get("pre", "smollm"))
     writer.add_token_list([*BYTES, "<|end|>"])
-    writer.add_token_types([1] * len(BYTES) + [3])
+    writer.add_token_types([1] * len(BYTES) + [3] * changes.get("types", 1))
     writer.add_token_merges(["A B"])
     writer.add_bos_token_id(len(BYTES))
-    writer.add_eos_token_id(len(BYTES))
+    if "endless" not in changes:
+        writer.add_eos_token_id(len(BYTES))
     if "turned" in changes:
         writer.add_rope_dimension_count(H // 2)
     if "stretched" in changes:
@@ -113,6 +114,8 @@ def test_its_tokenizer_cuts_as_its_own_does(tmp_path: Path) -> None:
     [
         ({"architecture": "gemma"}, r"general\.architecture='gemma' must be 'llama'"),
         ({"pre": "strange"}, r"tokenizer gpt2 with pre='strange' must be gpt2 with one of"),
+        ({"endless": True}, r"must have tokenizer\.ggml\.eos_token_id, because"),
+        ({"types": 2}, r"token_type must have a type for each of the 68 tokens, but it has 69"),
         ({"turned": True}, r"llama\.rope\.dimension_count=4 must not stand there"),
         ({"stretched": True}, r"llama\.rope\.scaling\.type='yarn' must not stand there"),
     ],

@@ -117,8 +117,9 @@ def test_what_is_wanted_is_fetched_once_and_no_pickle(tmp_path: Path) -> None:
         assert first.startswith(f"hf:{NAME}@{COMMIT} ")
         fetched = {r.rpartition("/")[2] for r in requests if r.startswith("GET") and "/res" in r}
         assert fetched == {"config.json", "model.safetensors", "tokenizer.json"}
-        seen = len(requests)
         assert asked(f"hf:{NAME}", cache, address) == first
+        assert len([r for r in requests if r.startswith("GET") and "/res" in r]) == len(fetched)
+        seen = len(requests)
         assert asked(f"hf:{NAME}@main", cache, address, offline=True) == first
         assert asked(f"hf:{NAME}@{COMMIT}", cache, address) == first
         assert len(requests) == seen

@@ -76,7 +76,10 @@ REFUSED = {
         lambda f: changed(f, is_causal=False),
         r"known fields only.*it has is_causal=False",
     ),
-    "code of its own": (lambda f: changed(f, auto_map={"a": "b"}), r"it has auto_map="),
+    "code of its own": (
+        lambda f: changed(f, auto_map={"a": "b"}, architectures=["OwnForCausalLM"]),
+        r"it has auto_map=",
+    ),
     "another stretching": (
         lambda f: changed(f, rope_parameters={"rope_type": "longrope", "short_factor": [1.0]}),
         r"rope_type='longrope' must be one of default, linear, llama3, yarn, with fields",

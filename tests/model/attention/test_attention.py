@@ -9,7 +9,7 @@ import pytest
 from model.attention.attention import Attention, Cache, Keys
 from model.attention.mask import Mask, TokenPlaces
 from model.attention.rates import rotary_rates
-from model.attention.rotary import rotate
+from model.attention.rotary import Rotation, rotate
 from model.families.decoder import Decoder
 from model.families.decoder_config import DecoderConfig
 from model.layers import row_positions
@@ -19,7 +19,7 @@ from tests.families import BANDED, FAMILIES, QUICK, fresh_model, rows
 from tests.masks import softmax_attention
 from tests.models import mesh_of
 
-RATES = jnp.asarray(rotary_rates(4, 10_000.0))
+ROTATION = Rotation(jnp.asarray(rotary_rates(4, 10_000.0)))
 rng = np.random.default_rng(0)
 
 
@@ -53,7 +53,7 @@ def test_fewer_key_heads_than_shards_of_tensor(K: int) -> None:
 
             def call(attention: Attention, x: jax.Array, positions: jax.Array) -> jax.Array:
                 mask = Mask(causal=True, queries=TokenPlaces(positions))
-                return attention(x, mask, rates=RATES)[0]
+                return attention(x, mask, rotation=ROTATION)[0]
 
             return np.asarray(
                 jax.jit(call, compiler_options=QUICK)(attention, inputs, rows(positions))
@@ -69,10 +69,10 @@ def apart(B: int) -> tuple[np.ndarray, ...]:
     return x, source, np.ones((B, 6), np.int32), real.astype(np.int32)
 
 
-def across(attention: Attention, *parts: jax.Array, rates: jax.Array | None = None) -> jax.Array:
+def across(attention: Attention, *parts: jax.Array, rotation: Rotation | None = None) -> jax.Array:
     """What queries of a decoder attend to among an encoder's states."""
     x, source, *segments = parts
-    return attention(x, cross_mask(*segments), source=source, rates=rates)[0]
+    return attention(x, cross_mask(*segments), source=source, rotation=rotation)[0]
 
 
 def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
@@ -83,19 +83,19 @@ def cross_mask(queries: jax.Array, keys: jax.Array) -> Mask:
     )
 
 
-@pytest.mark.parametrize("rates", [None, RATES], ids=["plain", "rotary"])
-def test_a_source_of_its_own_gives_keys_and_values(rates: jax.Array | None) -> None:
+@pytest.mark.parametrize("rotation", [None, ROTATION], ids=["plain", "rotary"])
+def test_a_source_of_its_own_gives_keys_and_values(rotation: Rotation | None) -> None:
     """By the formula, from the layer's own weights; its padding is not seen."""
     x, source, queries, keys = apart(2)
     with jax.set_mesh(mesh_of()):
         attention = jax.jit(lambda: layer(2, bias=False))()
-        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)), rates=rates)
+        actual = across(attention, *map(jnp.asarray, (x, source, queries, keys)), rotation=rotation)
     w_q, w_k, w_v, w_o = (
         np.asarray(w[...]) for w in (attention.w_q, attention.w_k, attention.w_v, attention.w_o)
     )
     q = np.einsum("BTD,DNH->BTNH", x, w_q)
     k, v = (np.einsum("BSD,DKH->BSKH", source, w) for w in (w_k, w_v))
-    if rates is not None:
+    if rotation is not None:
         q, k = (np.asarray(turned(part)) for part in (q, k))
     y = softmax_attention(q, k, v, q, queries[:, :, None] == keys[:, None, :])[0]
     np.testing.assert_allclose(actual, np.einsum("BTNH,NHD->BTD", y, w_o), rtol=1e-4, atol=1e-5)
@@ -103,7 +103,7 @@ def test_a_source_of_its_own_gives_keys_and_values(rates: jax.Array | None) -> N
 
 def turned(heads: np.ndarray) -> jax.Array:
     places = jnp.tile(jnp.arange(heads.shape[1]), (len(heads), 1))
-    return rotate(jnp.asarray(heads), places, RATES)
+    return rotate(jnp.asarray(heads), places, ROTATION)
 
 
 @pytest.mark.parametrize("kernel", ["xla", "blocked"])
@@ -136,9 +136,9 @@ def test_keys_of_a_source_serve_again() -> None:
     x, source, *segments = map(jnp.asarray, apart(2))
     with jax.set_mesh(mesh_of()):
         mask = cross_mask(*segments)
-        attention, rates = jax.jit(lambda: layer(2))(), RATES
-        first, keys = attention(x, mask, source=source, rates=rates)
-        second, kept = attention(x, mask, source=keys, rates=rates)
+        attention, rotation = jax.jit(lambda: layer(2))(), ROTATION
+        first, keys = attention(x, mask, source=source, rotation=rotation)
+        second, kept = attention(x, mask, source=keys, rotation=rotation)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(keys.k, kept.k)
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.attention.rates import rotary_rates
-from model.attention.rotary import rotate
+from model.attention.rotary import Rotation, rotate
 from model.families.rope_scaling import RopeScaling
 
 RATES = jnp.asarray(rotary_rates(16, 10_000.0))
+ROTATION = Rotation(RATES)
 rng = np.random.default_rng(0)
 
 
@@ -25,7 +26,7 @@ def test_rotary_scores_depend_on_the_distance_alone(first: int, second: int, shi
     q, k = normal(1, 1, 1, 16), normal(1, 1, 1, 16)
 
     def score(at: int, of: int) -> float:
-        turned = [rotate(x, jnp.full((1, 1), p), RATES) for x, p in ((q, at), (k, of))]
+        turned = [rotate(x, jnp.full((1, 1), p), ROTATION) for x, p in ((q, at), (k, of))]
         return float(jnp.sum(turned[0] * turned[1]))
 
     assert score(first, second) == pytest.approx(score(first + shift, second + shift), abs=1e-3)
@@ -33,7 +34,7 @@ def test_rotary_scores_depend_on_the_distance_alone(first: int, second: int, shi
 
 def test_rotary_turns_and_does_not_stretch() -> None:
     x, places = normal(1, 5, 2, 16), jnp.arange(5)[None]
-    turned = rotate(x, places, RATES)
+    turned = rotate(x, places, ROTATION)
     np.testing.assert_array_equal(turned[:, 0], x[:, 0])
     np.testing.assert_allclose(
         np.linalg.norm(turned, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5
@@ -87,6 +88,6 @@ def test_yarn_blends_by_channel() -> None:
 
 def test_channels_after_the_turned_ones_stay() -> None:
     x, places = normal(1, 5, 2, 24), jnp.arange(5)[None]
-    turned = rotate(x, places, RATES)
+    turned = rotate(x, places, ROTATION)
     np.testing.assert_array_equal(turned[..., 16:], x[..., 16:])
-    np.testing.assert_allclose(turned[..., :16], rotate(x[..., :16], places, RATES))
+    np.testing.assert_allclose(turned[..., :16], rotate(x[..., :16], places, ROTATION))

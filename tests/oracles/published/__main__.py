@@ -75,6 +75,9 @@ MODELS = {
     "qwen3-yarn": hf.Qwen3ForCausalLM(hf.Qwen3Config(**GROUPED, head_dim=16, rope_parameters=YARN)),
     "olmo2": hf.Olmo2ForCausalLM(hf.Olmo2Config(**GROUPED)),
     "smollm3": hf.SmolLM3ForCausalLM(hf.SmolLM3Config(**GROUPED, no_rope_layer_interval=2)),
+    "smollm3-yarn": hf.SmolLM3ForCausalLM(
+        hf.SmolLM3Config(**GROUPED, no_rope_layer_interval=2, rope_parameters=YARN)
+    ),
     "phi3": hf.Phi3ForCausalLM(
         hf.Phi3Config(**GROUPED, sliding_window=9, partial_rotary_factor=0.5)
     ),
