@@ -98,10 +98,12 @@ class Attention(nnx.Module):
         source: Float[Array, "B S D"] | Keys | None = None,
         cache: Cache | None = None,
         rates: Float[Array, "half"] | None = None,
+        bias: Float[Array, "b N T S"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Attend to `x` itself, to a source, or to the cache with `x` written into it; returns the
         keys attended to. Queries and keys turn with their places by `rates`, as in
-        `model.attention.rotary`, if there are any.
+        `model.attention.rotary`, if there are any. `bias` is added to the scores, of each row or of
+        all.
 
         Those of a source may be its next call's source, so that decoding makes them once. With a
         source or a cache `mask.keys` has the places of its tokens or slots. Decoding from a cache
@@ -133,7 +135,7 @@ class Attention(nnx.Module):
             k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
             v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
         kernel = self.kernel if cache is None else "xla"
-        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel, self.softcap)
+        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel, self.softcap, bias)
         return linear(y, self.w_o, self.b_o), Keys(k, v)
 
     def queries(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
