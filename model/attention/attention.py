@@ -124,8 +124,7 @@ class Attention(nnx.Module):
         if isinstance(source, Keys):
             k, v = source
         else:
-            context = x if source is None else source
-            k, v = self.keys(context), linear(context, self.w_v, self.b_v)
+            k, v = self.keys_of(x if source is None else source)
         if rates is not None:
             q = rotate(q, mask.queries.positions, rates)
             if not isinstance(source, Keys):
@@ -142,6 +141,10 @@ class Attention(nnx.Module):
         """Queries, before they turn."""
         q = linear(x, self.w_q, self.b_q)
         return scaled(q if self.q_norm is None else self.q_norm(q), self.query_factor)
+
+    def keys_of(self, x: Float[Array, "B S D"]) -> Keys:
+        """Keys, before they turn, and values of a source."""
+        return Keys(self.keys(x), linear(x, self.w_v, self.b_v))
 
     def keys(self, x: Float[Array, "B S D"]) -> Float[Array, "B S K H"]:
         """Keys, before they turn."""
