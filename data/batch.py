@@ -204,6 +204,32 @@ class ParallelRows(NamedTuple):
     }
 
 
+class SourceTargetRows(NamedTuple):
+    """Texts and what is to be written of each: a row holds the sources of its pairs one after the
+    other and, next to them, their targets, each with the token before it in `tokens`. Segments
+    count the pairs of a row from 1, on both sides (0 is padding); positions restart at each."""
+
+    sources: Int32[Any, "B S"]
+    source_positions: Int32[Any, "B S"]
+    source_segments: Int32[Any, "B S"]
+    tokens: Int32[Any, "B T"]
+    targets: Int32[Any, "B T"]
+    positions: Int32[Any, "B T"]
+    segment_ids: Int32[Any, "B T"]
+    weights: Float32[Any, "B T"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "sources": ("batch", "length"),
+        "source_positions": ("batch", "length"),
+        "source_segments": ("batch", "length"),
+        "tokens": ("batch", "length"),
+        "targets": ("batch", "length"),
+        "positions": ("batch", "length"),
+        "segment_ids": ("batch", "length"),
+        "weights": ("batch", "length"),
+    }
+
+
 def map_fields(function: Callable[[Any, Axes], Any], batch: Kind) -> Kind:
     """The batch with `function` of each array and its axes in place of the array.
 

@@ -60,7 +60,7 @@ class ExamplesConfig(SourcesConfig):
         """
         return rows_table.open_rows(self.kind, self, split, report)
 
-    def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor":
+    def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor | None":
         """How a model that was trained on these data is asked other texts."""
         return rows_table.open_predictor(self.kind, self, tokenizer, meta)
 
@@ -155,3 +155,29 @@ class PairsConfig(ExamplesConfig):
     """Field of a record that holds a text."""
     pair_field: str = "pair"
     """Field that holds the text that means the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetsConfig(ExamplesConfig):
+    """Pairs of a text and what is to be written of it: translations, summaries, answers. A row
+    holds as many pairs as fit into it on both sides."""
+
+    kind: Literal["targets"] = "targets"
+    """What the rows ask for: the text that is written of another."""
+    source_field: str = "source"
+    """Field of a record that holds the text that is read."""
+    target_field: str = "target"
+    """Field that holds the text that is written."""
+    sequence_length: Size = 128
+    """S, tokens of a row's sources, each with the end token after it."""
+    target_length: Size | None = None
+    """T, tokens of its targets, each with the end token after it; None is as many."""
+
+    @property
+    def written_length(self) -> int:
+        """T."""
+        return self.target_length or self.sequence_length
+
+    def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor | None":
+        """None: texts are written, not labelled."""
+        return None

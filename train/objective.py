@@ -18,11 +18,13 @@ from data.batch import (
     MaskedRows,
     ParallelRows,
     ScoredRows,
+    SourceTargetRows,
     SpanRows,
     TaggedRows,
     TokenRows,
 )
 from data.errors import UserError
+from model.attention.mask import TokenPlaces
 from model.sharding import spec
 from train.config import TrainConfig
 from train.loss import NOWHERE, cross_entropy, hits
@@ -96,6 +98,23 @@ def masked_tokens(
     others = {}
     if key is None:
         others["accuracy"] = hits(x, table, targets, weights, chunk, bias, scoring)
+    return Sums(sums[1], sums[0], total_weight(batch), others)
+
+
+def written_targets(
+    model: Any, batch: SourceTargetRows, config: TrainConfig, key: PRNGKeyArray | None
+) -> Sums:
+    """Cross entropy of every target after those before it and with its source in view; in
+    evaluation also how many are guessed right."""
+    read = TokenPlaces(batch.source_positions, batch.source_segments)
+    places = TokenPlaces(batch.positions, batch.segment_ids)
+    x, table = model(batch.sources, batch.tokens, read, places, key=key), model.output_table[...]
+    targets, weights, chunk = batch.targets, batch.weights, config.loss_chunk
+    scoring = model.config.scoring
+    sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, None, scoring)
+    others = {}
+    if key is None:
+        others["accuracy"] = hits(x, table, targets, weights, chunk, None, scoring)
     return Sums(sums[1], sums[0], total_weight(batch), others)
 
 
@@ -253,6 +272,7 @@ OBJECTIVES: Mapping[type, Objective] = {
     TaggedRows: tags,
     SpanRows: span,
     ParallelRows: nearness,
+    SourceTargetRows: written_targets,
 }
 
 

@@ -11,6 +11,7 @@ OPENERS = {
     "tags": "data.rows.tagged:open_tagged",
     "span": "data.rows.answers:open_answers",
     "embedding": "data.rows.pairs:open_pairs",
+    "targets": "data.rows.targets:open_targets",
 }
 """A function (config, split, report) by the kind of rows that it opens."""
 
@@ -26,6 +27,7 @@ SHAPES = {
     "tags": "data.rows.tagged:tagged_shapes",
     "span": "data.rows.answers:answer_shapes",
     "embedding": "data.rows.pairs:pair_shapes",
+    "targets": "data.rows.targets:target_shapes",
 }
 """A function (config, rows of a batch) that gives a batch without memory of its own."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from data.config import DataConfig
 from data.errors import UserError
 from launch.config import RunConfig
+from launch.presets.encoder_decoders import ENCODER_DECODERS
 from launch.presets.encoders import ENCODERS
 from launch.presets.open_weights import OPEN_WEIGHTS
 from launch.presets.size import Size, published
@@ -202,6 +203,7 @@ PRESETS: dict[str, Callable[[str], RunConfig]] = {
     **dict.fromkeys(LLAMA3_SIZES, llama3),
     **OPEN_WEIGHTS,
     **ENCODERS,
+    **ENCODER_DECODERS,
 }
 
 

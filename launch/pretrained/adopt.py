@@ -13,6 +13,7 @@ from launch.pretrained.checkpoint import Pretrained, absolute, open_pretrained, 
 BASES = {
     "decoder": "tiny",
     "encoder": "tiny-bert",
+    "encoder_decoder": "tiny-t5",
     "labels": "tiny-labels",
     "tags": "tiny-tags",
     "span": "tiny-answers",

@@ -85,7 +85,7 @@ def tensor_parts(config: Any, published: Published) -> dict[str, list[TensorPart
                 f"weight {weight.name} must have a name in `transformers`, because it would be "
                 "lost, but models of this type have none; try another --model-type"
             )
-        for layer, theirs_name in enumerate(theirs(weight, names, config.depth)):
+        for layer, theirs_name in enumerate(theirs(weight, names, config)):
             bare = config.head.kind == "embedding"
             prefix = "" if name.theirs in heads or bare else published.prefix
             part = TensorPart(weight, name, layer if weight.stacked else None)

@@ -73,7 +73,7 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
         if weight.name in SCORED and _asks_otherwise(pretrained.model.head, model.head):
             fresh.append(weight.name)
             continue
-        listed = [_tensor(pretrained, each) for each in theirs(weight, names, model.depth)]
+        listed = [_tensor(pretrained, each) for each in theirs(weight, names, model)]
         used.update(tensor.name for tensor in listed if tensor is not None)
         name = named(weight, names)
         if name is not None and all(tensor is not None for tensor in listed):
@@ -114,13 +114,14 @@ def named(weight: Weight, names: Mapping[str, Name]) -> Name | None:
     return names.get("blocks/" + own.partition("/")[2] if own.startswith("first/") else own)
 
 
-def theirs(weight: Weight, names: Mapping[str, Name], depth: int) -> Iterator[str]:
+def theirs(weight: Weight, names: Mapping[str, Name], model: Any) -> Iterator[str]:
     """The names of the tensors that hold a weight: of each layer of a stack, or one."""
     if (name := named(weight, names)) is None:
         return
     if weight.stacked:
         # A layer next to the stack is the first.
-        yield from (name.theirs.format(n) for n in range(depth - weight.layers, depth))
+        first = any(other.name.startswith("first/") for other in weights_of(model))
+        yield from (name.theirs.format(n) for n in range(first, first + weight.layers))
     else:
         yield name.theirs.format(0)
 
@@ -155,7 +156,7 @@ def _missing(
     absent = [
         each
         for name in missing
-        for each in list(theirs(listed[name], names, model.depth)) or [name]
+        for each in list(theirs(listed[name], names, model)) or [name]
         if _tensor(pretrained, each) is None
     ]
     return (

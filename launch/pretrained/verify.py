@@ -95,7 +95,9 @@ def scores(model: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
-    config, x = model.config, model(tokens)
+    config = model.config
+    # What writes with a source in view is given the row turned round.
+    x = model(tokens, tokens[:, ::-1]) if config.kind == "encoder_decoder" else model(tokens)
     match config.head.kind:
         case "embedding":
             return x
@@ -104,7 +106,7 @@ def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
             return head.logits(head(head.pool(x, jnp.ones_like(tokens))))[:, 0]
         case "tags" | "span":
             return model.task_head.logits(model.task_head(x))
-    if config.generates:
+    if config.generates or config.kind == "encoder_decoder":
         return model.logits(x)
     x, table, bias = model.task_head(x), model.output_table[...], model.task_head.bias[...]
     by_token = spec("batch", "length", "vocab")
@@ -147,7 +149,9 @@ def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
     exact = {"dtype": torch.float32, "attn_implementation": "eager"}
     model = getattr(transformers, name).from_pretrained(folder, **exact, **bare).eval()
     with torch.no_grad():
-        said = [model(torch.tensor(row[None], dtype=torch.long)) for row in rows]
+        ids = [torch.tensor(row[None], dtype=torch.long) for row in rows]
+        reads = model.config.is_encoder_decoder
+        said = [model(row, decoder_input_ids=row.flip(1)) if reads else model(row) for row in ids]
     if kind == "embedding":
         parts = [each.last_hidden_state for each in said]
     elif kind == "span":

@@ -16,15 +16,17 @@ TASKS = {
     "tags": "token-classification",
     "span": "question-answering",
     "embedding": "feature-extraction",
+    "encoder_decoder": "text2text-generation",
 }
-"""What a hub calls a task, by the kind of head; a model that writes is for `text-generation`."""
+"""What a hub calls a task, by the kind of head, or of a family that answers one way alone; a model
+that writes on from a prompt is for `text-generation`."""
 
 
 def card(run: Path, saved: Saved, dtype: str) -> str:
     """The text of a README.md."""
     meta, config = saved.meta, saved.config
     model: Any = config.model
-    task = "text-generation" if model.generates else TASKS[model.head.kind]
+    task = "text-generation" if model.generates else TASKS.get(model.kind) or TASKS[model.head.kind]
     rows = [
         ("architecture", type(model).__name__),
         ("parameters", f"{exported_parameters(model):,}"),

@@ -9,7 +9,13 @@ from typing import Any
 
 from data.config import DataConfig, DataKind, MaskedConfig
 from data.errors import UserError
-from data.examples_config import AnswersConfig, LabelledConfig, PairsConfig, TaggedConfig
+from data.examples_config import (
+    AnswersConfig,
+    LabelledConfig,
+    PairsConfig,
+    TaggedConfig,
+    TargetsConfig,
+)
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
 
@@ -20,6 +26,7 @@ DATA_KINDS: dict[str, type[DataKind]] = {
     "tags": TaggedConfig,
     "span": AnswersConfig,
     "embedding": PairsConfig,
+    "targets": TargetsConfig,
 }
 UNIONS: dict[type, tuple[str, Mapping[str, type], str]] = {
     FamilyConfig: ("model", FAMILIES, "decoder"),

@@ -98,9 +98,11 @@ class Attention(nnx.Module):
         source: Float[Array, "B S D"] | Keys | None = None,
         cache: Cache | None = None,
         rotation: Rotation | None = None,
+        bias: Float[Array, "b N T S"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Keys]:
         """Attend to `x` itself, to a source, or to the cache with `x` written into it; returns the
-        keys attended to. Queries and keys turn with their places if there is a `rotation`.
+        keys attended to. Queries and keys turn with their places if there is a `rotation`; `bias`
+        is added to the scores, of each row or of all.
 
         Those of a source may be its next call's source, so that decoding makes them once. With a
         source or a cache `mask.keys` has the places of its tokens or slots. Decoding from a cache
@@ -121,8 +123,7 @@ class Attention(nnx.Module):
         if isinstance(source, Keys):
             k, v = source
         else:
-            context = x if source is None else source
-            k, v = self.keys(context), linear(context, self.w_v, self.b_v)
+            k, v = self.keys_of(x if source is None else source)
         if rotation is not None:
             q = rotate(q, mask.queries.positions, rotation)
             if not isinstance(source, Keys):
@@ -132,13 +133,17 @@ class Attention(nnx.Module):
             k = jax.lax.dynamic_update_slice_in_dim(cache.keys.k, k, cache.start, axis=1)
             v = jax.lax.dynamic_update_slice_in_dim(cache.keys.v, v, cache.start, axis=1)
         kernel = self.kernel if cache is None else "xla"
-        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel, self.softcap)
+        y = attend(q, self.per_shard(k), self.per_shard(v), mask, kernel, self.softcap, bias)
         return linear(y, self.w_o, self.b_o), Keys(k, v)
 
     def queries(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
         """Queries, before they turn."""
         q = linear(x, self.w_q, self.b_q)
         return scaled(q if self.q_norm is None else self.q_norm(q), self.query_factor)
+
+    def keys_of(self, x: Float[Array, "B S D"]) -> Keys:
+        """Keys, before they turn, and values of a source."""
+        return Keys(self.keys(x), linear(x, self.w_v, self.b_v))
 
     def keys(self, x: Float[Array, "B S D"]) -> Float[Array, "B S K H"]:
         """Keys, before they turn."""

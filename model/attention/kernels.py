@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from data.errors import UserError
-from model.attention.blocked import MASKED, blocked_attention
+from model.attention.blocked import blocked_attention
 from model.attention.mask import Mask, MaskKind
+from model.attention.plain import plain_attention
 from model.attention.scores import (
     Windows,
     all_scores,
@@ -18,7 +19,6 @@ from model.attention.scores import (
     cudnn_scores,
     splash_scores,
 )
-from model.layers import softcapped
 from model.sharding import spec
 
 CUDNN_HEAD_DIM, CUDNN_HEAD_STEP = 128, 8
@@ -34,18 +34,19 @@ def choose_kernel(
     masks: Sequence[MaskKind],
     backend: str,
     softcap: float | None = None,
+    biased: bool = False,
 ) -> str:
     """Name of the kernel for a model's masks and heads on a backend, the best one for `auto`.
 
     `dtype` is settled. Raises ValueError when `asked` names a kernel that the backend does not
-    have, that does not take these heads, does not cap their scores or does not serve one of the
-    masks.
+    have, that does not take these heads, does not cap their scores, adds nothing to those that are
+    biased, or does not serve one of the masks.
     """
 
     def refusal(name: str) -> str | None:
         kernel = kernel_named(name)
         refused = (refused_mask(name, mask) for mask in masks)
-        why = kernel.refuses(backend, dtype, head_dim) or refused_cap(name, softcap)
+        why = kernel.refuses(backend, dtype, head_dim) or refused_scores(name, softcap, biased)
         return why or next(filter(None, refused), None)
 
     if asked == "auto":
@@ -63,60 +64,51 @@ def attend(
     mask: Mask,
     kernel: str,
     softcap: float | None = None,
+    bias: Float[Array, "b N T S"] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Softmax attention of every query to the keys that `mask` lets it see, N/K queries a key head,
-    of scores s or, with a `softcap` c, of c tanh(s / c).
+    of scores s or, with a `softcap` c, of c tanh(s / c), to which a `bias` is added, of each row or
+    of all (b is B or 1).
 
-    Float32 softmax. Raises ValueError when the kernel does not serve the mask or the cap.
+    Float32 softmax. Raises ValueError when the kernel does not serve the mask, the cap or the bias.
     """
     run = kernel_named(kernel).run
-    if why := refused_mask(kernel, mask.kind) or refused_cap(kernel, softcap):
+    scores = refused_scores(kernel, softcap, bias is not None)
+    if why := refused_mask(kernel, mask.kind) or scores:
         raise UserError(why)
-    return run(q, k, v, mask, softcap)
+    return run(q, k, v, mask, softcap, bias)
 
 
-def xla(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
+def xla(
+    q: Array, k: Array, v: Array, mask: Mask, softcap: float | None, bias: Array | None
+) -> Array:
     """JAX's plain attention, which keeps the scores of all queries and keys."""
-    if softcap is not None:
-        run = functools.partial(capped_attention, softcap=softcap)
-        return on_device(run, q, k, v, mask.visible())
+    if softcap is not None or bias is not None:
+        run = functools.partial(plain_attention, softcap=softcap)
+        return on_device(run, q, k, v, mask.visible(), bias)
     run: Any = jax.nn.dot_product_attention
     causal, array = formula(mask)
     return run(q, k, v, mask=array, is_causal=causal, implementation="xla")
 
 
-def capped_attention(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K H"],
-    mask: Bool[Array, "B 1 T S"],
-    softcap: float,
-) -> Float[Array, "B T N H"]:
-    """The same by its formula, with the cap that JAX's has not."""
-    B, T, _, H = q.shape
-    grouped = q.reshape(B, T, k.shape[2], -1, H) * H**-0.5
-    scores = jnp.einsum("BTKGH,BSKH->BKGTS", grouped, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, :, None], softcapped(scores, softcap), MASKED)
-    shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("BKGTS,BSKH->BTKGH", shares, v).reshape(q.shape)
-
-
-def blocked(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
+def blocked(
+    q: Array, k: Array, v: Array, mask: Mask, softcap: float | None, bias: Array | None
+) -> Array:
     """Blocks of queries, which skip later keys if the mask hides them all."""
     _, array = formula(mask)
     run = functools.partial(blocked_attention, skip=mask.kind.hides_later, softcap=softcap)
-    return on_device(run, q, k, v, array)
+    return on_device(run, q, k, v, array, bias)
 
 
-def cudnn(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
+def cudnn(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None, bias: None) -> Array:
     """cuDNN's flash attention; a mask that the row's order does not give goes in as a bias."""
     kernels: Any = jax.nn.dot_product_attention
     causal, array = formula(mask)
     run = functools.partial(kernels, is_causal=causal, implementation="cudnn")
-    return on_device(run, q, k, v, array)
+    return on_device(run, q, k, v, array, bias)
 
 
-def splash(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None) -> Array:
+def splash(q: Array, k: Array, v: Array, mask: Mask, softcap: float | None, bias: None) -> Array:
     """JAX's flash kernel for TPU, which needs no array of the mask."""
     # Pallas takes 0.2 s to import, and only a TPU needs it.
     from model.attention.splash import splash_attention
@@ -133,23 +125,28 @@ def formula(mask: Mask) -> tuple[bool, Bool[Array, "B 1 T S"] | None]:
 
 
 def on_device(
-    run: Callable[..., Array], q: Array, k: Array, v: Array, mask: Bool[Array, "B 1 T S"] | None
+    run: Callable[..., Array],
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Bool[Array, "B 1 T S"] | None,
+    bias: Float[Array, "b N T S"] | None,
 ) -> Array:
     """`run` per device on its own batch rows and heads, which XLA would not cut well or at all."""
     heads = spec("batch", None, "heads", None)
-    if mask is None:
-        return jax.shard_map(
-            lambda q, k, v: run(q, k, v, mask=None),
-            in_specs=heads,
-            out_specs=heads,
-            check_vma=False,
-        )(q, k, v)
+    layouts: dict[str, PartitionSpec] = {}
+    extra: dict[str, Array] = {}
+    if mask is not None:
+        extra["mask"], layouts["mask"] = mask, spec("batch", None, None, None)
+    if bias is not None:
+        rows = "batch" if bias.shape[0] > 1 else None
+        extra["bias"], layouts["bias"] = bias, spec(rows, "heads", None, None)
     return jax.shard_map(
-        lambda q, k, v, mask: run(q, k, v, mask=mask),
-        in_specs=(heads, heads, heads, spec("batch", None, None, None)),
+        lambda q, k, v, extra: run(q, k, v, **{"mask": None, "bias": None, **extra}),
+        in_specs=(heads, heads, heads, layouts),
         out_specs=heads,
         check_vma=False,
-    )(q, k, v, mask)
+    )(q, k, v, extra)
 
 
 def anywhere(backend: str, dtype: str, head_dim: int) -> str | None:
@@ -200,11 +197,13 @@ def every_mask(mask: MaskKind) -> bool:
 class Kernel(NamedTuple):
     """One way to compute attention."""
 
-    run: Callable[[Array, Array, Array, Mask, float | None], Array]
-    """From queries [B T N H], keys and values [B S K H], a mask and a cap of scores to [B T N H].
-    """
+    run: Callable[..., Array]
+    """From queries [B T N H], keys and values [B S K H], a mask, a cap of scores and a bias of
+    scores [B N T S] or [1 N T S] to [B T N H]."""
     caps: bool = True
     """Whether it caps scores."""
+    adds: bool = True
+    """Whether it adds a bias to scores."""
     serves: Callable[[MaskKind], bool] = every_mask
     serves_only: str = ""
     """The masks it serves and why no others, for a message, if those are not all."""
@@ -224,10 +223,11 @@ KERNELS = {
     "xla": Kernel(xla, keeps_scores=True),
     "blocked": Kernel(blocked, passes=3.5, keeps_scores=True, causal_share=blocked_scores),
     "cudnn": Kernel(
-        cudnn, caps=False, refuses=cudnn_refuses, passes=3.5, causal_share=cudnn_scores
+        cudnn, caps=False, adds=False, refuses=cudnn_refuses, passes=3.5, causal_share=cudnn_scores
     ),
     "splash": Kernel(
         splash,
+        adds=False,
         serves=lambda mask: mask.hides_later,
         serves_only="a causal mask of a row's own tokens without a prefix, because it skips the "
         "blocks of keys that are later",
@@ -251,14 +251,22 @@ def kernel_named(name: str) -> Kernel:
     return KERNELS[name]
 
 
-def refused_cap(name: str, softcap: float | None) -> str | None:
-    """Why the kernel does not cap scores, as a message; None if it does, or need not."""
-    if softcap is None or kernel_named(name).caps:
-        return None
-    return (
-        f"model.attention={name} must be another kernel with model.attention_softcap={softcap}, "
-        "because it does not cap scores; try --model.attention auto"
-    )
+def refused_scores(name: str, softcap: float | None, biased: bool) -> str | None:
+    """Why the kernel does not cap scores or adds nothing to them, as a message; None if it does, or
+    need not."""
+    kernel = kernel_named(name)
+    if softcap is not None and not kernel.caps:
+        return (
+            f"model.attention={name} must be another kernel with "
+            f"model.attention_softcap={softcap}, because it does not cap scores; try "
+            "--model.attention auto"
+        )
+    if biased and not kernel.adds:
+        return (
+            f"model.attention={name} must be another kernel with model.positions=relative, because "
+            "it adds nothing to scores; try --model.attention auto"
+        )
+    return None
 
 
 def refused_mask(name: str, mask: MaskKind) -> str | None:

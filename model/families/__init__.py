@@ -2,10 +2,12 @@
 
 from model.families.decoder_config import DecoderConfig
 from model.families.encoder_config import EncoderConfig
+from model.families.encoder_decoder_config import EncoderDecoderConfig
 from model.families.family import FamilyConfig
 
 FAMILIES: dict[str, type[FamilyConfig]] = {
     "decoder": DecoderConfig,
     "encoder": EncoderConfig,
+    "encoder_decoder": EncoderDecoderConfig,
 }
 """By their `kind`; a config without one, older than the first other family, is a decoder's."""

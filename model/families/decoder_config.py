@@ -23,6 +23,8 @@ class DecoderConfig(TransformerConfig):
 
     kind: Literal["decoder"] = "decoder"
     """Which family it is."""
+    positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
+    """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
     num_kv_heads: Size
     """K, the number of key/value heads; num_heads is multi-head, 1 is multi-query attention."""
     rope_scaling: RopeScaling = field(default_factory=RopeScaling)

@@ -21,6 +21,8 @@ class EncoderConfig(TransformerConfig):
 
     kind: Literal["encoder"] = "encoder"
     """Which family it is."""
+    positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
+    """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
     norm_place: Literal["after", "before"] = "after"
     """Where norms stand: after each sum with the residual stream (BERT), or before each sublayer
     and before the head (ModernBERT)."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 NETWORKS = {
     "decoder": "model.families.decoder:Decoder",
     "encoder": "model.families.encoder:Encoder",
+    "encoder_decoder": "model.families.encoder_decoder:EncoderDecoder",
 }
 """A module by the `kind` of its config."""
 

@@ -42,8 +42,8 @@ class TransformerConfig(FamilyConfig):
     """Which normalization; `rmsnorm_1p` multiplies by 1 + its weight, which begins at 0 (Gemma)."""
     norm_epsilon: Annotated[float, Interval(ge=1e-30, le=1)] = 1e-5
     """Added to the variance inside the norm."""
-    positions: Literal["learned", "rotary", "sinusoidal"] = "learned"
-    """How a token knows its place: a learned table, RoPE on queries and keys, or fixed sines."""
+    positions: str = "learned"
+    """How a token knows its place."""
     rope_theta: Annotated[float, Interval(ge=1, le=1e15)] = 10_000.0
     """Base of the rotary wavelengths."""
     activation: Literal["gelu", "gelu_tanh", "silu", "relu"] = "gelu_tanh"
@@ -90,6 +90,11 @@ class TransformerConfig(FamilyConfig):
         """What caps the scores of attention; None is nothing."""
         return None
 
+    @property
+    def biased(self) -> bool:
+        """Whether something is added to the scores of attention."""
+        return False
+
     def build(self, key: "PRNGKeyArray") -> Any:
         """The network of `model.families.table` with fresh weights on the current mesh."""
         return table.build(self, key)
@@ -105,6 +110,7 @@ class TransformerConfig(FamilyConfig):
             head_dim=self.head_dim,
             masks=self.masks,
             softcap=self.softcap,
+            biased=self.biased,
             backend=backend,
         )
         return replace(settled, attention=kernel)

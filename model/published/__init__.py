@@ -15,6 +15,7 @@ from model.published import (
     qwen,
     roberta,
     smollm3,
+    t5,
 )
 from model.published.names import Published
 
@@ -33,5 +34,6 @@ PUBLISHED: Mapping[str, Published] = {
     "qwen3": qwen.QWEN3,
     "roberta": roberta.ROBERTA,
     "smollm3": smollm3.SMOLLM3,
+    "t5": t5.T5,
 }
 """A kind of published model by the `model_type` of its config.json."""

@@ -47,6 +47,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tiny-tags", "--data.sources conll:HERE/tags.txt --model.head.outputs 2"),
         ("tiny-answers", "--data.sources jsonl:HERE/answers.jsonl --data.overlap 4"),
         ("tiny-embedding", "--data.sources csv:HERE/pairs.csv"),
+        (
+            "tiny-t5",
+            "--data.sources csv:HERE/pairs.csv --data.source-field text --data.target-field pair",
+        ),
     ],
 )
 @pytest.mark.usefixtures("optimized")

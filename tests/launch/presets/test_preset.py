@@ -40,6 +40,14 @@ EXACT = {
     "bert-base": 109_514_298,
     "bert-large": 335_174_458,
     "modernbert-base": 149_655_232,
+    "t5-small": 60_506_624,
+    "t5-base": 222_903_552,
+    "t5-large": 737_668_096,
+    "t5-v1.1-small": 76_961_152,
+    "t5-v1.1-base": 247_577_856,
+    "t5-v1.1-large": 783_150_080,
+    "t5-v1.1-xl": 2_849_757_184,
+    "t5-v1.1-xxl": 11_135_332_352,
 }
 # In millions: Brown et al. 2020, Table D.1; Chowdhery et al. 2022, Table 1; Smith et al. 2022;
 # Narayanan et al. 2021, Table 1.

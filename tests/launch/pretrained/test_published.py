@@ -50,7 +50,8 @@ def test_scores_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["llama3", "gpt2", "olmo2", "phi3", "gemma2", "gemma3", "bert", "modernbert"]
+    "kind",
+    ["llama3", "gpt2", "olmo2", "phi3", "gemma2", "gemma3", "bert", "modernbert", "t5", "t5-v1.1"],
 )
 def test_shards_of_a_mesh_are_parts_of_the_same(kind: str, tmp_path: Path) -> None:
     """The vocabulary of 68 is padded to 72."""

@@ -120,6 +120,19 @@ def test_capped_scores_take_a_kernel_that_caps() -> None:
         chosen("cudnn", backend="gpu", softcap=50.0)
 
 
+def test_scores_with_a_bias_take_a_kernel_that_adds_it() -> None:
+    assert chosen("auto", backend="gpu", biased=True) == "xla"
+    assert chosen("auto", backend="tpu", biased=True) == "xla"
+    assert chosen("auto", backend="cpu", biased=True) == "blocked"
+    for kernel, backend in (("cudnn", "gpu"), ("splash", "tpu")):
+        words = rf"attention={kernel} must be another .*positions=relative, because it adds noth"
+        with pytest.raises(ValueError, match=words):
+            chosen(kernel, backend=backend, biased=True)
+        q = jnp.zeros((2, 8, 2, 8))
+        with pytest.raises(ValueError, match=words):
+            attend(q, q, q, small_mask(CAUSAL, 0), kernel, bias=jnp.zeros((1, 2, 8, 8)))
+
+
 @pytest.mark.parametrize(
     ("heads", "words"),
     [

@@ -122,6 +122,23 @@ MODELS = {
     ),
 }
 TOKENS = 20
+# Distances reach beyond the buckets of one distance each, and beyond the largest.
+T5 = {
+    "vocab_size": 68,
+    "d_model": 32,
+    "d_kv": 12,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 12,
+    "relative_attention_max_distance": 14,
+}
+MODELS["t5"] = hf.T5ForConditionalGeneration(hf.T5Config(**T5, num_decoder_layers=3))
+MODELS["t5-v1.1"] = hf.T5ForConditionalGeneration(
+    hf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
+)
+UNTIED = ("t5-v1.1",)
+"""With a table of outputs of its own, which a constructed T5 never has, and a loaded one may."""
 
 
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -134,17 +151,27 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def main() -> None:
     scores, listed = {}, {}
     for kind, model in MODELS.items():
+        if kind in UNTIED:
+            model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
         shapes = {n: list(v.shape) for n, v in model.state_dict().items()}
         tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+        tied -= {"lm_head.weight"} if kind in UNTIED else set()
         shapes = {n: s for n, s in shapes.items() if n not in tied and "position_ids" not in n}
         state = {n: torch.tensor(drawn(n, tuple(s))) for n, s in shapes.items()}
         left = model.load_state_dict(state, strict=False)
         assert set(left.missing_keys) <= tied | {"position_ids"} and not left.unexpected_keys, left
-        model.tie_weights()
+        if kind not in UNTIED:
+            model.tie_weights()
         tokens = torch.tensor(np.random.default_rng(0).integers(3, 67, (2, TOKENS)))
         with torch.no_grad():
-            scores[kind] = model.double().eval()(tokens).logits.float().numpy()
+            writes = {}
+            if model.config.is_encoder_decoder:
+                writes = {"decoder_input_ids": tokens.flip(1)}
+            scores[kind] = model.double().eval()(tokens, **writes).logits.float().numpy()
         config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+        if kind in UNTIED:
+            config = {n: v for n, v in config.items() if n != "scale_decoder_outputs"}
+            config["tie_word_embeddings"] = False
         listed[kind] = {"config": config, "shapes": shapes}
         print(kind, scores[kind].shape, len(shapes), sorted(tied))
     np.savez_compressed(HERE / "scores.npz", **scores)
