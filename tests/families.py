@@ -54,7 +54,15 @@ BANDED = dataclasses.replace(GPT, window=3)
 VASWANI = dataclasses.replace(GPT, positions="sinusoidal", activation="relu", scale_embedding=True)
 QWEN = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), qkv_bias=True, qk_norm="head")
 """With what Qwen2 and Qwen3 have beyond Llama."""
-OLMO = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), qk_norm="all", branch_norm="after")
+OLMO = dataclasses.replace(
+    LLAMA,
+    rope_scaling=RopeScaling(),
+    qk_norm="all",
+    branch_norm="after",
+    rotary_share=0.5,
+    nope_every=2,
+)
+"""With what OLMo 2 has, Phi's partial rotary positions, and SmolLM3's layers without any."""
 GEMMA = dataclasses.replace(
     LLAMA,
     norm="rmsnorm_1p",
@@ -72,8 +80,6 @@ GEMMA = dataclasses.replace(
     global_place="last",
 )
 """With what Gemma 2 and 3 have."""
-SMOLLM3 = dataclasses.replace(LLAMA, rope_scaling=RopeScaling(), rotary_share=0.5, nope_every=2)
-"""And with Phi's partial rotary positions."""
 FAMILIES = {
     "gpt": GPT,
     "llama": LLAMA,
@@ -83,7 +89,6 @@ FAMILIES = {
     "qwen": QWEN,
     "olmo": OLMO,
     "gemma": GEMMA,
-    "smollm3": SMOLLM3,
 }
 
 # For `jax.jit(compiler_options=...)`.
