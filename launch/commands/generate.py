@@ -24,7 +24,8 @@ class GenerateOptions(SamplingOptions):
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Text to continue; may be given again. Without one, a document begins."""
+    """Text to continue, or to write another of if the model is an encoder-decoder; may be given
+    again. Without one, a document begins."""
     chat: bool = False
     """Take each prompt for what a user says, by the chat template of the tokenizer, and write the
     answer."""
@@ -83,7 +84,8 @@ def main(arguments: list[str]) -> None:
             print(_json({"prompt": prompt, **each._asdict()}))
         elif not streams:
             print(f"--- {number + 1} of {len(prompts)}")
-            print(("" if options.chat else visible(prompt)) + visible(each.text))
+            apart = "\n" if written.apart else ""
+            print(("" if options.chat else visible(prompt) + apart) + visible(each.text))
     print(written.speed, file=sys.stderr)
 
 

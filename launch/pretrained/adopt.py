@@ -71,4 +71,11 @@ def _with_tokenizer(data: Any, pretrained: Pretrained) -> Any:
         path = pretrained.path / "tokenizer.json"
     if path is None or not hasattr(data, "tokenizer"):
         return data
-    return dataclasses.replace(data, tokenizer=str(path))
+    data = dataclasses.replace(data, tokenizer=str(path))
+    if pretrained.start is None or path.suffix != ".json" or not path.is_file():
+        return data
+    # Imported late, as it takes a while.
+    from tokenizers import Tokenizer
+
+    begin = Tokenizer.from_file(str(path)).id_to_token(pretrained.start)
+    return data if begin is None else dataclasses.replace(data, begin_token=begin)

@@ -48,6 +48,8 @@ class Pretrained:
     """Of its config and of the headers of its files: what it is, not every byte."""
     tokenizer: Path | None
     """Its tokenizer, if one lies with it."""
+    start: int | None = None
+    """The token before all targets, if it names one; of an encoder-decoder."""
     others: tuple[str, ...] = ()
     """Tensors of parts that are no language model, which are not read."""
 
@@ -105,6 +107,7 @@ def open_pretrained(spec: str) -> Pretrained:
         task=_task(fields, head),
         digest=digest.hexdigest(),
         tokenizer=tokenizer,
+        start=fields.get("decoder_start_token_id"),
         others=tuple(others),
     )
 

@@ -161,8 +161,11 @@ def files_of(saved: Saved) -> TokenizerFiles | None:
 
 def known_of(saved: Saved, files: TokenizerFiles | None) -> dict[str, Any]:
     """What data and tokenizer add to a config.json: names of labels, and the tokens between
-    documents of a decoder."""
+    documents of a decoder, or before and after the targets of an encoder-decoder."""
     fields: dict[str, Any] = files.config_fields() if files else {}
+    if saved.config.model.kind == "encoder_decoder" and (tokenizer := saved.tokenizer):
+        begin, end = tokenizer.begin.id, tokenizer.end.id
+        fields |= {"decoder_start_token_id": begin, "pad_token_id": begin, "eos_token_id": end}
     if task := getattr(saved.config.data, "task", None):
         fields["problem_type"] = next(kind for kind, ours in TASKS.items() if ours == task)
     if names := saved.meta.get("names"):

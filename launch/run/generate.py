@@ -1,5 +1,6 @@
 """Generating: a run's checkpoint writes on from a prompt."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from data.tokenizer import Tokenizer, visible
 from launch.config import MeshConfig, RunConfig
 from launch.process.distributed import from_first_process
 from launch.run.saved import MovedTokenizer, Saved, open_saved
+from launch.run.source_writer import write_of_sources
 from launch.run.text_generator import TextGenerator, Written
 from model.sampling import Sampling
 
@@ -39,9 +41,10 @@ def generate(
     """What a checkpoint of the run, by default the latest, writes on from each prompt: at most so
     many `tokens`, drawn as `model.sampling.Sampling` says, up to the first of the strings `stops`.
 
-    With `chat` each prompt is what a user says, and the text is the answer. `config` must be that
-    of the run if parts of it are of classes from elsewhere. Raises ValueError when there is no such
-    run, or its model does not write.
+    With `chat` each prompt is what a user says, and the text is the answer. An encoder-decoder
+    reads each prompt and writes another text of it. `config` must be that of the run if parts of it
+    are of classes from elsewhere. Raises ValueError when there is no such run, or its model does
+    not write.
     """
     sampling = Sampling(
         temperature=temperature,
@@ -85,10 +88,15 @@ def write_on(
     for prompt in prompts:
         require_text(prompt)
     with open_saved(run, step, mesh, data, like=config) as saved:
+        key = jax.random.key(seed)
+        if saved.config.model.kind == "encoder_decoder" and saved.tokenizer and not chat:
+            settings: Any = {"new": tokens, "sampling": sampling, "stops": stops}
+            make = functools.partial(generator_of, saved, None, **settings)
+            model = saved.state.evaluated
+            return write_of_sources(model, saved.tokenizer, prompts, make, key, on_text)
         tokenizer = require_writer(run, saved)
         template = require_template(run, saved) if chat else None
         generator = generator_of(saved, template, new=tokens, sampling=sampling, stops=stops)
-        key = jax.random.key(seed)
         if template is None:
             return _documents(generator, tokenizer, prompts, key, on_text)
         said = [[Message("user", prompt)] for prompt in prompts]
@@ -104,20 +112,21 @@ def write_on(
 def generator_of(
     saved: Saved,
     template: ChatTemplate | None,
+    model: Any = None,
     *,
     new: int,
     sampling: Sampling,
     stops: Sequence[str],
 ) -> TextGenerator:
     """What writes on from documents, or, by a template, answers: these end with the turn, and
-    special tokens are no text of theirs."""
+    special tokens are no text of theirs. `model` stands in for that of the run."""
     tokenizer, path = saved.tokenizer, _path(saved)
     assert tokenizer is not None
     ends = [] if path == "bytes" else [*ends_of_generation(path)]
     if template is not None and (end := template.end_of_turn(tokenizer)) is not None:
         ends.append(end)
     return TextGenerator(
-        saved.state.evaluated,
+        saved.state.evaluated if model is None else model,
         tokenizer,
         new=new,
         sampling=sampling,

@@ -43,6 +43,8 @@ class Written(NamedTuple):
     continuations: list[Continuation]
     seconds: float
     """Of writing: after the programs were compiled and the prompts read."""
+    apart: bool = False
+    """Whether texts are written of their prompts, and do not go on from them."""
 
     @property
     def speed(self) -> str:
@@ -97,7 +99,7 @@ class TextGenerator:
             for ids in (prompts if before is None else before)
         ]
         settings = {"sampling": self._sampling, "ends": self._ends, "most": AT_ONCE}
-        placed = self._placed(prompts, rounded)
+        placed = placed_rows(self._tokenizer, prompts, rounded=rounded)
         draft = _begin(self._model, *placed, new=self._new, sampling=self._sampling)
         _, draft = _write(self._model, draft, key, np.int32(0), **settings)
         jax.block_until_ready(draft.written)
@@ -119,23 +121,26 @@ class TextGenerator:
             on_text(rest[0])
         return Written([text.continuation() for text in texts], seconds)
 
-    def _placed(self, prompts: Sequence[Ids], rounded: bool) -> list[jax.Array]:
-        """Tokens [B, P] on the mesh, padded on the left, and which of them are real."""
-        B = -(-len(prompts) // axis_size("batch")) * axis_size("batch")
-        P = max(map(len, prompts))
-        if rounded:
-            P = max(FEWEST_SLOTS, 1 << (P - 1).bit_length())
-        tokens = np.full((B, P), self._tokenizer.end.id, np.int32)
-        real = np.zeros((B, P), bool)
-        real[:, -1] = True
-        for row, ids in enumerate(prompts):
-            tokens[row, P - len(ids) :] = ids
-            real[row, P - len(ids) :] = True
-        sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", None))
-        return [
-            jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
-            for array in (tokens, real)
-        ]
+
+def placed_rows(
+    tokenizer: Tokenizer, prompts: Sequence[Ids], *, rounded: bool = False
+) -> list[jax.Array]:
+    """Tokens [B, P] on the mesh, padded on the left, and which of them are real."""
+    B = -(-len(prompts) // axis_size("batch")) * axis_size("batch")
+    P = max(map(len, prompts))
+    if rounded:
+        P = max(FEWEST_SLOTS, 1 << (P - 1).bit_length())
+    tokens = np.full((B, P), tokenizer.end.id, np.int32)
+    real = np.zeros((B, P), bool)
+    real[:, -1] = True
+    for row, ids in enumerate(prompts):
+        tokens[row, P - len(ids) :] = ids
+        real[row, P - len(ids) :] = True
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", None))
+    return [
+        jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+        for array in (tokens, real)
+    ]
 
 
 class _Text:

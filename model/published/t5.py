@@ -70,9 +70,6 @@ def fields_of(config: EncoderDecoderConfig) -> dict[str, Any]:
         "tie_word_embeddings": config.tied_embedding,
         "dropout_rate": config.dropout,
         "is_encoder_decoder": True,
-        "decoder_start_token_id": 0,
-        "pad_token_id": 0,
-        "eos_token_id": 1,
     }
 
 

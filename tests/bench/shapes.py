@@ -70,12 +70,14 @@ def _weight(row: Weight) -> str:
     entries = list(row.layout)[row.stacked :]
     names = ["+".join(e) if isinstance(e, tuple) else e or "-" for e in entries]
     layout = " x ".join(names) if any(entries) else "not cut"
-    name = row.name.removeprefix("blocks/")
+    name = row.name.replace("blocks/", "")
     return _line("  " * row.stacked + name, shape, layout, f"{FLOAT * row.device_size / MIB:,.2f}")
 
 
 def _line(name: str, shape: str, layout: str, size: str) -> str:
-    return f"{name:<26}{shape:<20}{layout:<20}{size:>12}"
+    # A long name takes of the room for the shape.
+    named = f"{name:<26}{shape}" if len(name) < 26 else f"{name} {shape}"
+    return f"{named:<46}{layout:<20}{size:>12}"
 
 
 def _total(name: str, part: ArrayBytes) -> str:

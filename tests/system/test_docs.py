@@ -106,7 +106,7 @@ def small(command: str, here: Path) -> str:
     else:
         steps = 14 if " --profile" in command else 4
         flags = f"{TRAIN} --train.steps {steps}"
-        if re.search(r" train (tiny|modern)?-?(bert|labels|tags|answers|embedding)", command):
+        if re.search(r" train (tiny|modern)?-?(bert|labels|tags|answers|embedding|t5)", command):
             flags = flags.replace("--model.num-kv-heads 2 ", "")
     for flag, value in re.findall(r"(--\S+)((?: [^-\s]\S*)*)", flags):
         if not re.search(rf"{flag}[ =]", command):

@@ -64,6 +64,7 @@ def test_an_answer_has_no_space_around_it(tmp_path: Path) -> None:
     )
     predictor = config.open_predictor(config.load_tokenizer(), {"unanswered": False})
     asked = [Example({"question": "who?", "context": "Ann saw Bob."}, "text 1")]
+    assert predictor is not None
     row = predictor.batch(asked, lambda line: None).tokens[0].tolist()
     scores = np.full((1, 24, 2), -5.0)
     scores[0, row.index(ord("B")) - 1, 0] = scores[0, row.index(ord(".")) - 1, 1] = 5

@@ -11,8 +11,11 @@ import jax
 import numpy as np
 import pytest
 from jaxtyping import Array
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from data.errors import UserError
+from launch.pretrained.adopt import adopt
 from launch.pretrained.checkpoint import Pretrained, open_pretrained
 from launch.pretrained.export import config_json, export_weights
 from launch.pretrained.load import load_weights
@@ -49,7 +52,9 @@ def test_scores_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "olmo2", "phi3", "gemma3", "bert", "modernbert", "t5", "t5-v1.1"])
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "olmo2", "phi3", "gemma3", "bert", "modernbert", "t5", "t5-v1.1"]
+)
 def test_shards_of_a_mesh_are_parts_of_the_same(kind: str, tmp_path: Path) -> None:
     """The vocabulary of 68 is padded to 72."""
     changes = {"vocab_multiple": 8}
@@ -251,3 +256,16 @@ def test_each_kind_is_given_back_as_itself(tmp_path: Path) -> None:
     for kind in MODELS:
         model = open_pretrained(f"hf:{checkpoint(kind, tmp_path / kind)}").model
         assert type_of(model) == MODELS[kind]["config"]["model_type"], kind
+
+
+def test_targets_begin_with_the_token_that_a_config_names(tmp_path: Path) -> None:
+    folder = checkpoint("t5", tmp_path)
+    words = {"<pad>": 0, "</s>": 1, **{f"w{n}": n for n in range(2, 68)}}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="w2"))
+    tokenizer.add_special_tokens(["<pad>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    assert changed(folder, decoder_start_token_id=0).start == 0
+    config = adopt(f"hf:{folder}", None)
+    tokens: Any = config.data.load_tokenizer()
+    assert (tokens.begin.id, tokens.end.id) == (0, 1) and config.preset == tmp_path.name
