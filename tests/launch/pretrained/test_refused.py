@@ -65,8 +65,8 @@ def wide(arrays: dict[str, np.ndarray]) -> None:
 
 REFUSED = {
     "another kind": (
-        lambda f: changed(f, model_type="t5"),
-        r"model_type='t5' must be one of bert, distilbert, gemma2",
+        lambda f: changed(f, model_type="mamba"),
+        r"model_type='mamba' must be one of bert, distilbert, gemma2",
     ),
     "unknown field": (
         lambda f: changed(f, residual_multiplier=0.5),
