@@ -54,7 +54,7 @@ def layers_of(config: DecoderConfig, mask: Mask) -> Layers:
     amplitude = config.rope_scaling.amplitude
     amplitudes = np.where(stretched, amplitude, 1.0).astype(np.float32)
     if (rates == common).all() and (amplitudes == amplitudes[0]).all():
-        one = None if amplitude == 1 else jnp.float32(amplitude)
-        return Layers(mask, Rotation(jnp.asarray(common), one), Differing(windows, None))
+        shared = None if amplitude == 1 else jnp.float32(amplitude)
+        return Layers(mask, Rotation(jnp.asarray(common), shared), Differing(windows, None))
     each = None if amplitude == 1 else jnp.asarray(amplitudes)
     return Layers(mask, None, Differing(windows, Rotation(jnp.asarray(rates), each)))
