@@ -12,6 +12,7 @@ import numpy as np
 SIZES = {
     "70b": (80, 8192, 64, 8, 28_672, 128_256),
     "1b": (16, 2048, 32, 8, 8192, 128_256),
+    "tiny": (2, 64, 4, 4, 128, 512),
 }
 """L, D, N, K, F, V."""
 FILE = 5 * 10**9
@@ -19,7 +20,7 @@ FILE = 5 * 10**9
 Shapes = dict[str, tuple[int, ...]]
 
 
-def write(folder: Path, model: Literal["70b", "1b"]) -> None:
+def write(folder: Path, model: Literal["70b", "1b", "tiny"]) -> None:
     """Write the model `70b` as zeros that take no room, or another as random bfloat16 numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     L, D, N, K, F, V = SIZES[model]

@@ -36,10 +36,11 @@ from tests.bench.llama_files import write
 from tests.models import mesh_of
 from train.checkpoint.tree import named_leaves
 
-Model = Literal["70b", "1b"]
+Model = Literal["70b", "1b", "tiny"]
 MESHES = {
     "70b": ({"fsdp": 64}, {"fsdp": 8, "tensor": 8}),
     "1b": ({"fsdp": 4}, {"fsdp": 2, "tensor": 2}),
+    "tiny": ({"fsdp": 4}, {"fsdp": 2, "tensor": 2}),
 }
 BARS = {"peak": 1.3, "rate": 0.6}
 """Bytes at most as a share of the shard's; bytes a second at least as a share of the disk's."""

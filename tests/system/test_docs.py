@@ -45,6 +45,7 @@ SMALLER = {
     "--sizes.mlp-dim 16 --sizes.vocab-size 64 --sizes.length 16 --sizes.batch 2",
     "python -m tests.bench.gpu": "--size tiny --steps 1 --warmup 1",
     "python -m tests.bench.ladder": "--sets 1",
+    "python -m tests.bench.pretrained": "--model tiny --rounds 1",
     "python -m tests.bench.rows": "--rounds 1",
     "python -m tests.bench.store": "--tokens 300000 --rounds 1",
 }
