@@ -5,6 +5,7 @@ and no faster.
 """
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,8 +69,8 @@ def cause(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "")
     text = str(error).strip() or type(error).__name__
-    said = re.search(r"([^:]+) \[os_error_code", text)
-    return said[1].strip() if said else text.splitlines()[0][:300]
+    number = re.search(r"os_error_code='?(\d+)", text)
+    return os.strerror(int(number[1])) if number else text.splitlines()[0][:300]
 
 
 def _is_not_orbax_error(record: logging.LogRecord) -> bool:
