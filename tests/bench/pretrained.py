@@ -71,7 +71,10 @@ def main(
             for number in range(rounds):
                 report(f"reading for {name}, {number + 1} of {rounds}")
                 words = [str(place), json.dumps(mesh), str(number % 2)]
-                code = "import sys; from tests.bench.pretrained import one; one(*sys.argv[1:])"
+                code = (
+                    "import sys; from tests.bench import pretrained as bench; "
+                    "bench.read_share(*sys.argv[1:])"
+                )
                 done = subprocess.run(
                     [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, check=True
                 )
@@ -82,7 +85,7 @@ def main(
     print(json.dumps(results, indent=2))
 
 
-def one(folder: str, mesh: str, plain_first: str) -> None:
+def read_share(folder: str, mesh: str, plain_first: str) -> None:
     """Print one measurement, of this process."""
     print(json.dumps(measure(Path(folder), json.loads(mesh), plain_first=plain_first == "1")))
 
