@@ -230,6 +230,54 @@ class SourceTargetRows(NamedTuple):
     }
 
 
+class ImageRows(NamedTuple):
+    """Images of H x W places and C channels, each with the number of its label. Where two images
+    are mixed, `others` is the label of the second and `shares` how much of the first there is."""
+
+    images: Float32[Any, "B H W C"]
+    targets: Int32[Any, "B"]
+    others: Int32[Any, "B"] | None
+    shares: Float32[Any, "B"] | None
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "images": ("batch", None, None, None),
+        "targets": ("batch",),
+        "others": ("batch",),
+        "shares": ("batch",),
+        "weights": ("batch",),
+    }
+
+
+class PatchRows(NamedTuple):
+    """Images with the number of a label for each of P patches, row by row; weight 0 where a patch
+    has none."""
+
+    images: Float32[Any, "B H W C"]
+    targets: Int32[Any, "B P"]
+    weights: Float32[Any, "B P"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "images": ("batch", None, None, None),
+        "targets": ("batch", None),
+        "weights": ("batch", None),
+    }
+
+
+class SeriesRows(NamedTuple):
+    """Series of T times and C channels, each with the number of its label."""
+
+    series: Float32[Any, "B T C"]
+    targets: Int32[Any, "B"]
+    weights: Float32[Any, "B"]
+
+    axes = {  # noqa: RUF012 - annotated, it would be a field
+        "series": ("batch", None, None),
+        "targets": ("batch",),
+        "weights": ("batch",),
+    }
+
+
 def map_fields(function: Callable[[Any, Axes], Any], batch: Kind) -> Kind:
     """The batch with `function` of each array and its axes in place of the array.
 

@@ -89,28 +89,12 @@ class DataKind(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourcesConfig(DataKind):
-    """Sources of text, what makes tokens of them, and the shape of rows.
+class CorporaConfig(DataKind):
+    """Sources that are read. Where they lie may change on resume: the digest of what they hold must
+    match."""
 
-    Where sources and tokenizer lie may change on resume: the digest of what they hold must match.
-    """
-
-    sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
-    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `csv:GLOB`, `parquet:GLOB`,
-    `tfds:NAME` or `tfds:NAME@SPLIT`, `conll:GLOB`, `synthetic:CHARACTERS`, or `stdlib`, the
-    sources of this Python's standard library. Paths may be local, gs:// or s3://."""
-    tokenizer: str = field(default="bytes", metadata=FREE)
-    """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
-    begin_token: str | None = field(default=None, metadata=FREE)
-    """Special token that is the input before a document; if not given, what the tokenizer's own
-    template puts before a text, else the end token."""
-    end_token: str | None = field(default=None, metadata=FREE)
-    """Special token that is the target after a document; if not given, what the tokenizer's files
-    declare."""
-    sequence_length: Size = 256
-    """T, tokens in a row."""
-    held_out: Annotated[float, Interval(ge=0, le=0.999)] = 0.01
-    """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
+    sources: tuple[str, ...] = field(default=(), metadata=FREE)
+    """Corpora, each `kind:where`."""
     seed: Seed = 0
     """Seed of the row order."""
     cache_dir: str = field(default="~/.cache/meshloom", metadata=FREE)
@@ -118,15 +102,19 @@ class SourcesConfig(DataKind):
 
     source_fields: ClassVar[tuple[str, ...]] = ("sources",)
     """Fields that name corpora."""
+    path_fields: ClassVar[tuple[str, ...]] = ("cache_dir",)
+    """Fields that name other places."""
+    example_source: ClassVar[str] = "stdlib"
+    """A spec, for messages."""
 
     def __post_init__(self) -> None:
         if not self.sources:
             raise UserError(
-                "data.sources=() must name at least one corpus, because rows are cut from text; "
-                "try --data.sources stdlib"
+                "data.sources=() must name at least one corpus, because rows are made of what it "
+                f"holds; try --data.sources {self.example_source}"
             )
         # First, as the other messages show what they refuse.
-        for name in (*self.source_fields, "tokenizer", "cache_dir"):
+        for name in (*self.source_fields, *self.path_fields):
             _check_no_password(name, str(getattr(self, name)))
         for name in self.source_fields:
             for source in getattr(self, name):
@@ -145,17 +133,36 @@ class SourcesConfig(DataKind):
     def absolute(self) -> Self:
         """The config with absolute paths in place of those of this directory and of `~`; URLs,
         names and sizes stay. Its rows follow from what the files hold, not from where they lie."""
-        bytes_only = self.tokenizer == "bytes"
-        corpora: Any = {
+        changed: Any = {
             name: tuple(self.source_of(spec).absolute() for spec in getattr(self, name))
             for name in self.source_fields
         }
-        return dataclasses.replace(
-            self,
-            **corpora,
-            tokenizer="bytes" if bytes_only else _absolute("tokenizer", self.tokenizer),
-            cache_dir=_absolute("cache_dir", self.cache_dir),
-        )
+        changed |= {name: _absolute(name, getattr(self, name)) for name in self.path_fields}
+        return dataclasses.replace(self, **changed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesConfig(CorporaConfig):
+    """Sources of text, what makes tokens of them, and the shape of rows."""
+
+    sources: tuple[str, ...] = field(default=("stdlib",), metadata=FREE)
+    """Corpora, each `kind:where`: `text:GLOB`, `jsonl:GLOB`, `csv:GLOB`, `parquet:GLOB`,
+    `tfds:NAME` or `tfds:NAME@SPLIT`, `conll:GLOB`, `synthetic:CHARACTERS`, or `stdlib`, the
+    sources of this Python's standard library. Paths may be local, gs:// or s3://."""
+    tokenizer: str = field(default="bytes", metadata=FREE)
+    """`bytes`, or the path of a `tokenizer.json` or a SentencePiece `.model`."""
+    begin_token: str | None = field(default=None, metadata=FREE)
+    """Special token that is the input before a document; if not given, what the tokenizer's own
+    template puts before a text, else the end token."""
+    end_token: str | None = field(default=None, metadata=FREE)
+    """Special token that is the target after a document; if not given, what the tokenizer's files
+    declare."""
+    sequence_length: Size = 256
+    """T, tokens in a row."""
+    held_out: Annotated[float, Interval(ge=0, le=0.999)] = 0.01
+    """Share of documents, chosen by the hash of their text, that is kept for evaluation."""
+
+    path_fields: ClassVar[tuple[str, ...]] = ("tokenizer", "cache_dir")
 
     def load_tokenizer(self) -> "Tokenizer":
         """The tokenizer that the config names; ValueError as from `data.tokenizer`."""
@@ -175,9 +182,11 @@ class TextConfig(SourcesConfig):
     lost_characters: Share = field(default=0.001, metadata=FREE)
     """Share of the characters of a shard (about 32 MiB of text) that the tokenizer may lose or
     replace."""
-    packing: bool = True
-    """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
-    the plain stream."""
+
+    @property
+    def window_length(self) -> int:
+        """Tokens of text that a row is made of."""
+        return self.sequence_length
 
     @property
     def document_field(self) -> str:
@@ -194,7 +203,16 @@ class TextConfig(SourcesConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(TextConfig):
+class DocumentsConfig(TextConfig):
+    """Text whose documents a row may keep apart."""
+
+    packing: bool = True
+    """Keep documents apart inside a row: segment ids stop attention and positions restart. False is
+    the plain stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(DocumentsConfig):
     """Text whose rows ask for the next token."""
 
     kind: Literal["tokens"] = "tokens"
@@ -223,7 +241,7 @@ class DataConfig(TextConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedConfig(TextConfig):
+class MaskedConfig(DocumentsConfig):
     """Text of whose rows some tokens are hidden, to be predicted from both sides."""
 
     kind: Literal["masked"] = "masked"
@@ -257,7 +275,7 @@ class MaskedConfig(TextConfig):
 
 
 def _absolute(field: str, path: str) -> str:
-    if is_remote(path) and not os.path.lexists(path):
+    if (field, path) == ("tokenizer", "bytes") or (is_remote(path) and not os.path.lexists(path)):
         return path
     return os.path.abspath(system.expanded(f"data.{field}", path))
 

@@ -8,13 +8,13 @@ from etils import epath
 
 from data import durable, system
 from data.cache import digest_of, is_remote, kept_in, local_cache, reachable
-from data.config import SourcesConfig
+from data.config import CorporaConfig
 from data.errors import UserError
 from data.sources.compressed import CHUNK
 from data.sources.source import Corpus
 
 
-def open_corpus(spec: str, config: SourcesConfig, report: Callable[[str], None]) -> Corpus:
+def open_corpus(spec: str, config: CorporaConfig, report: Callable[[str], None]) -> Corpus:
     """Find the files of a source and their digest; content is hashed when size or time changed."""
     source = config.source_of(spec)
     with system.usable(f"data.sources={spec!r}", "its text is needed", always=True):

@@ -37,17 +37,10 @@ class ExamplesConfig(SourcesConfig):
     and how many were is reported."""
 
     source_fields: ClassVar[tuple[str, ...]] = ("sources", "held_out_sources")
+    example_source: ClassVar[str] = "csv:train.csv"
     packing = True
     if TYPE_CHECKING:
         kind: Any = ""
-
-    def __post_init__(self) -> None:
-        if not self.sources:
-            raise UserError(
-                "data.sources=() must name at least one corpus, because rows are its examples; "
-                "try --data.sources csv:train.csv"
-            )
-        super().__post_init__()
 
     @property
     def scored_share(self) -> float:
@@ -177,6 +170,10 @@ class TargetsConfig(ExamplesConfig):
     def written_length(self) -> int:
         """T."""
         return self.target_length or self.sequence_length
+
+    @property
+    def scored_share(self) -> float:
+        return self.written_length / self.sequence_length
 
     def open_predictor(self, tokenizer: Any, meta: Mapping[str, Any]) -> "Predictor | None":
         """None: texts are written, not labelled."""

@@ -22,6 +22,26 @@ def of_labels(predicted: np.ndarray, targets: np.ndarray, count: int) -> dict[st
     return {"accuracy": float(right.sum() / table.sum()), "macro_f1": float(each.mean())}
 
 
+def of_classes(scores: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Accuracy, macro F1, and, of more than 5 labels, how often the right one is among the 5 of the
+    highest scores [n, C] (top-5); scores that equal the right one's count as higher."""
+    count = scores.shape[-1]
+    measures = of_labels(np.argmax(scores, axis=-1), targets, count)
+    if count > 5:
+        right = np.take_along_axis(scores, targets[:, None], axis=-1)
+        place = np.sum(scores >= right, axis=-1)
+        measures["top_5_accuracy"] = float(np.mean(place <= 5))
+    return measures
+
+
+def of_segments(table: np.ndarray) -> dict[str, float]:
+    """Accuracy of places, and their intersection over union averaged over the classes that come or
+    are predicted (mean IoU), of counts [C, C]."""
+    right, total = np.diag(table), table.sum(0) + table.sum(1)
+    each = right[total > 0] / (total - right)[total > 0]
+    return {"accuracy": float(right.sum() / table.sum()), "mean_iou": float(each.mean())}
+
+
 def of_label_sets(predicted: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """F1 over all labels of all texts (micro F1), and the share of texts with exactly the right
     ones; of bools [n, C]."""

@@ -1,22 +1,27 @@
 """Cached decoding: prompts are read at once, and written on from token by token."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from data.errors import UserError
-from model.attention.attention import Keys
 from model.attention.mask import TokenPlaces
 from model.families.family import FamilyConfig
 from model.sampling import Sampling, penalized, sample, seen_in
 from model.sharding import spec
 
+Keys = Any
+"""What a network keeps of the tokens before: arrays with the layers first and the rows second."""
+
 
 @runtime_checkable
 class CachedModel(Protocol):
-    """A network that decodes with a cache of keys; [L, B, S, K, H] keys and values in S slots."""
+    """A network that decodes with a cache, such as [L, B, S, K, H] keys and values in S slots.
+
+    Each array of a cache has the layers first and the rows of the batch second.
+    """
 
     @property
     def config(self) -> FamilyConfig: ...
@@ -84,6 +89,21 @@ def step(
     return x[:, 0], keys
 
 
+def read_prompts(
+    model: CachedModel, prompt: Int[Array, "B P"], real: Bool[Array, "B P"], new: int
+) -> tuple[Float[Array, "B D"], Keys, TokenPlaces]:
+    """Hidden states of each prompt's last token, the cache, and the places of its slots, `new` of
+    them after the prompts.
+
+    Positions of learned tables must reach that far: `require_positions`.
+    """
+    places = slots(real, new)
+    x, keys = prefill(model, prompt, places)
+    slot = jnp.arange(prompt.shape[1])[None]
+    last = jnp.max(jnp.where(real, slot, 0), axis=1)
+    return jnp.sum(jnp.where((slot == last[:, None])[..., None], x, 0), axis=1), keys, places
+
+
 def begin(
     model: CachedModel,
     prompt: Int[Array, "B P"],
@@ -92,16 +112,9 @@ def begin(
     new: int,
     sampling: Sampling,
 ) -> Draft:
-    """The prompts, read, with room for `new` tokens after each.
-
-    Positions of learned tables must reach that far: `require_positions`.
-    """
+    """The prompts, read, with room for `new` tokens after each."""
     P = prompt.shape[1]
-    places = slots(real, new)
-    x, keys = prefill(model, prompt, places)
-    slot = jnp.arange(P)[None]
-    last = jnp.max(jnp.where(real, slot, 0), axis=1)
-    x = jnp.sum(jnp.where((slot == last[:, None])[..., None], x, 0), axis=1)
+    x, keys, places = read_prompts(model, prompt, real, new)
     done = jnp.zeros((prompt.shape[0],), bool, out_sharding=spec("batch"))
     penalty = sampling.repetition_penalty != 1
     seen = seen_in(prompt, real, model.config.table_rows) if penalty else None

@@ -17,12 +17,14 @@ class HeadConfig:
     token, `span` where an answer begins and ends; `embedding` is the pooled row itself."""
     outputs: Annotated[int, Interval(ge=0, le=2**24)] = 0
     """C, the labels, tags or numbers there are, for heads `labels` and `tags`."""
-    pooling: Literal["first", "last", "mean"] = "first"
+    pooling: Literal["first", "last", "mean", "first_and_mean"] = "first"
     """What stands for a row, for heads `labels` and `embedding`: the hidden state of its first or
-    last token, or the mean of all."""
-    transform: Literal["none", "tanh", "relu", "norm"] = "none"
+    last token, the mean of all, of an image those of its patches, or the first next to the mean
+    (DINOv2)."""
+    transform: Literal["none", "tanh", "relu", "norm", "normed"] = "none"
     """What a pooled row passes before it is scored: nothing, a dense layer with tanh (BERT's
-    pooler) or ReLU (DistilBERT), or one with the network's activation and a norm (ModernBERT)."""
+    pooler) or ReLU (DistilBERT), or one with the network's activation and a norm (ModernBERT);
+    `normed` is a norm alone (ConvNeXt)."""
     temperature: Annotated[float, Interval(ge=1e-3, le=100)] = 0.05
     """Divides the cosines of embeddings in training."""
 

@@ -1,5 +1,7 @@
 """Heads: which hidden states are scored, and by what table."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -18,7 +20,7 @@ class Head(nnx.Module):
     alone next to the table of the tokens, or nothing.
 
     Transforms: `tanh` is BERT's pooler, `relu` DistilBERT's; `norm` is dense, activation and norm,
-    as before BERT's table of tokens.
+    as before BERT's table of tokens, and `normed` a norm alone.
     """
 
     def __init__(
@@ -29,26 +31,28 @@ class Head(nnx.Module):
         *,
         transform: str,
         activation: str,
-        norm: Norm | None,
+        norm: Callable[[], Norm],
         bias: bool,
         std: float,
         outputs: int = 0,
         vocabulary: int = 0,
         pooling: str = "",
         rate: float = 0.0,
+        prefix: int = 0,
     ):
-        """`norm` is that of the transform `norm`; `bias` is of its dense layer. `outputs` are the
+        """`norm` makes that of transforms with one; `bias` is of its dense layer. `outputs` are the
         rows of its own table, `vocabulary` those of the tokens' that it has a bias for; `rate` is
-        that of dropout before scoring."""
+        that of dropout before scoring; of rows without padding, means leave out `prefix` tokens."""
         dense, table = jax.random.split(key)
         init, zeros = jax.nn.initializers.normal(std), jax.nn.initializers.zeros
         self.activation = activation if transform == "norm" else transform
-        self.pooling, self.rate = pooling, rate
-        shaped = transform != "none"
+        self.pooling, self.rate, self.prefix = pooling, rate, prefix
+        D = 2 * D if pooling == "first_and_mean" else D
+        shaped = transform not in ("none", "normed")
         fans = {"init": init, "decay": True, "fan_out": (1,)}
         self.w = declare(dense, (D, D), ("embed", None), fan_in=(0,), **fans) if shaped else None
         self.b = declare(None, (D,), (None,), init=zeros) if shaped and bias else None
-        self.norm = norm
+        self.norm = norm() if transform in ("norm", "normed") else None
         # Few classes are not cut by `tensor`.
         self.table = declare(table, (outputs, D), (None, "embed"), **fans) if outputs else None
         scored, axis = (outputs, None) if outputs else (vocabulary, "vocab")
@@ -61,21 +65,34 @@ class Head(nnx.Module):
         if self.w is not None:
             x = linear(x, self.w, self.b)
             x = {**ACTIVATIONS, "tanh": jnp.tanh}[self.activation](x)
-            x = x if self.norm is None else self.norm(x)
+        if self.norm is not None:
+            x = self.norm(x)
         return dropout(x, self.rate, key)
 
     def pool(
-        self, x: Float[Array, "B T D"], segment_ids: Int[Array, "B T"]
-    ) -> Float[Array, "B 1 D"]:
-        """What stands for each row, whose padding has segment 0."""
-        real = segment_ids > 0
+        self, x: Float[Array, "B T D"], segment_ids: Int[Array, "B T"] | None = None
+    ) -> Float[Array, "B 1 _"]:
+        """What stands for each row, whose padding has segment 0; without segments there is none."""
+        if self.pooling == "first_and_mean":
+            return jnp.concatenate([x[:, :1], self.mean(x, segment_ids)], axis=-1)
         if self.pooling == "mean":
-            share = real / jnp.maximum(1, jnp.sum(real, axis=1, keepdims=True))
-            return jnp.einsum("BTD,BT->BD", x, share.astype(x.dtype))[:, None]
+            return self.mean(x, segment_ids)
+        if segment_ids is None:
+            return x[:, -1:] if self.pooling == "last" else x[:, :1]
         if self.pooling == "last":
-            last = jnp.maximum(0, jnp.sum(real, axis=1, dtype=jnp.int32) - 1)
+            last = jnp.maximum(0, jnp.sum(segment_ids > 0, axis=1, dtype=jnp.int32) - 1)
             return jnp.take_along_axis(x, last[:, None, None], axis=1)
         return x[:, :1]
+
+    def mean(
+        self, x: Float[Array, "B T D"], segment_ids: Int[Array, "B T"] | None
+    ) -> Float[Array, "B 1 D"]:
+        """The mean of a row's tokens, or of its patches."""
+        if segment_ids is None:
+            return jnp.mean(x[:, self.prefix :], axis=1, keepdims=True)
+        real = segment_ids > 0
+        share = real / jnp.maximum(1, jnp.sum(real, axis=1, keepdims=True))
+        return jnp.einsum("BTD,BT->BD", x, share.astype(x.dtype))[:, None]
 
     def logits(self, x: Float[Array, "B P D"]) -> Float[Array, "B P C"]:
         """Float32 scores by its own table."""

@@ -32,12 +32,15 @@ def run_layers(
     """
     depth = jax.tree.leaves(stacked)[0].shape[0]
     shallow = depth <= UNROLLED_LAYERS and remat == "none"
-    return jax.lax.scan(rematerialized(layer, remat), x, stacked, unroll=shallow)[0]
+    run = rematerialized(layer, remat, in_loop=True)
+    return jax.lax.scan(run, x, stacked, unroll=shallow)[0]
 
 
-def rematerialized(layer: Callable[..., Any], remat: str) -> Callable[..., Any]:
+def rematerialized(
+    layer: Callable[..., Any], remat: str, *, in_loop: bool = False
+) -> Callable[..., Any]:
     """`layer` with a backward pass that keeps what `POLICIES[remat]` says and computes the rest
-    again."""
+    again; `in_loop` says that a loop parts the passes, without which XLA would make one of them."""
     if remat not in POLICIES:
         raise UserError(
             f"model.remat={remat} must be one of {', '.join(POLICIES)}, because it says what the "
@@ -46,4 +49,4 @@ def rematerialized(layer: Callable[..., Any], remat: str) -> Callable[..., Any]:
     policy = POLICIES[remat]
     if policy is None:
         return layer
-    return functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)(layer)
+    return functools.partial(jax.checkpoint, policy=policy, prevent_cse=not in_loop)(layer)

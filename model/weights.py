@@ -44,17 +44,19 @@ def param(
     decay: bool = False,
     fan_in: tuple[int, ...] = (),
     fan_out: tuple[int, ...] = (),
+    window: tuple[int, ...] = (),
     in_block: bool = False,
     scaling: Scaling = STANDARD,
 ) -> nnx.Param[Array]:
     """Declare a float32 weight once, sharded over the current mesh.
 
     `shape` and `logical` leave out the stacked layer dimension, and so do the dimension numbers
-    `fan_in` and `fan_out`, which say what the weight sums over and what it produces. `decay`
-    says whether weight decay applies, `in_block` whether the weight acts on a residual branch, of
-    which there are more in a deeper model, and `scaling` how its rate and gradient change with the
-    model's shape. Optimizers, counts and plans read the declaration from the Param. Raises
-    ValueError when the mesh does not cut a dimension into equal shards.
+    `fan_in` and `fan_out`, which say what the weight sums over and what it produces, and `window`,
+    which are those of `fan_in` that a convolution slides over. `decay` says whether weight decay
+    applies, `in_block` whether the weight acts on a residual branch, of which there are more in a
+    deeper model, and `scaling` how its rate and gradient change with the model's shape.
+    Optimizers, counts and plans read the declaration from the Param. Raises ValueError when the
+    mesh does not cut a dimension into equal shards.
     """
     for size, name in zip(shape, logical, strict=True):
         if name:
@@ -67,6 +69,7 @@ def param(
         decay=decay,
         fan_in=fan_in,
         fan_out=fan_out,
+        window=window,
         in_block=in_block,
         logical=logical,
         rate_factor=scaling.rate(between_widths=bool(fan_in and fan_out), in_block=in_block),
@@ -87,6 +90,7 @@ class Weight(NamedTuple):
     stacked: bool
     fan_in: tuple[int, ...]
     fan_out: tuple[int, ...]
+    window: tuple[int, ...]
     layout: PartitionSpec
     """On the mesh it was listed under, with the stacked dimension."""
     device_size: int
@@ -151,6 +155,7 @@ def _weight(name: str, declared: nnx.Param[Array]) -> Weight:
         stacked=stacked,
         fan_in=metadata["fan_in"],
         fan_out=metadata["fan_out"],
+        window=metadata["window"],
         layout=declared.sharding.spec,
         device_size=math.prod(declared.sharding.shard_shape(declared.shape)),
     )

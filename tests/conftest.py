@@ -13,7 +13,16 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-from tests.command import FORTY, ROOT, SMALL, arguments, meshloom, train_until
+from tests.command import (
+    COMPILED_QUICKLY,
+    FORTY,
+    ROOT,
+    SMALL,
+    arguments,
+    compile_as_users_do,
+    meshloom,
+    train_until,
+)
 
 if TYPE_CHECKING:
     from launch.ladder.directory import StudyDirectory
@@ -24,7 +33,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "jax-tests")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Compiling is most of what they cost, and of what this process does.
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ.update(COMPILED_QUICKLY)
 # An array is never stretched over dimensions that it does not have.
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
@@ -57,7 +66,7 @@ def optimized() -> Iterator[None]:
     """Programs that this module's processes run are compiled as a user's are: for golden numbers,
     and for bits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+        compile_as_users_do(patch)
         yield
 
 
@@ -74,7 +83,7 @@ def trained_once(run: Path, train: Callable[..., object]) -> Path:
     with (run.parent / f"{run.name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not run.exists():
-            patch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
+            compile_as_users_do(patch)
             train("tiny", *SMALL, *FORTY, "--run-dir", str(run))
     return run
 

@@ -17,7 +17,12 @@ SOCKET = "MESHLOOM_TESTS_WARM"
 """The variable that names the server's socket."""
 READ_AT_IMPORT = ("JAX_", "XLA_", "PYTHON", "TF_", "LD_")
 """What begins so is read when modules are imported; with other values a process starts afresh."""
-NOT_READ_AT_IMPORT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+NOT_READ_AT_IMPORT = (
+    "JAX_COORDINATOR_ADDRESS",
+    "JAX_NUM_PROCESSES",
+    "JAX_PROCESS_ID",
+    "XLA_FLAGS",
+)
 SET_AFTERWARDS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": 0, "JAX_NUM_CPU_DEVICES": -1}
 """But for these, which JAX lets one set until it compiles; with the value that stands for none."""
 

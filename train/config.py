@@ -144,6 +144,9 @@ class TrainConfig:
     data has its own."""
     z_loss: Annotated[float, Interval(ge=0, le=1e3)] = 0.0
     """Weight of the squared log-normalizer (PaLM used 1e-4)."""
+    label_smoothing: Annotated[float, Interval(ge=0, le=0.99)] = 0.0
+    """Share of each target that is spread evenly over all labels or tokens (Szegedy et al. 2015);
+    what is reported as the loss has none."""
     loss_chunk: Whole = field(default=0, metadata=FREE)
     """Tokens of one device whose logits exist at a time; 0 lets the program choose."""
     log_every: Count = field(default=10, metadata=FREE)

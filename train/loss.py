@@ -21,7 +21,7 @@ NOWHERE = -1e30
 LOGITS_BYTES = {"cpu": 16 * 2**20, "accelerator": 512 * 2**20}
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 7))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 7, 8))
 def cross_entropy(
     x: Float[Array, "*rows D"],
     table: Float[Array, "V D"],
@@ -31,19 +31,21 @@ def cross_entropy(
     chunk: int,
     bias: Float[Array, "V"] | None = None,
     scoring: Scoring = PLAIN,
+    smoothing: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Weighted sum of the cross entropy of softmax(x table^T + bias), and that sum with z-loss
-    added; `scoring` may cap the scores, and leave out rows that pad the table.
+    """Weighted sum of the cross entropy of softmax(x table^T + bias), and that sum with its targets
+    smoothed and z-loss added; `scoring` may cap the scores, and leave out rows that pad the table.
 
     Only the second value has a gradient, with respect to `x`, `table` and `bias`: it is found in
     the forward pass, about `chunk` tokens of a device at a time, so that the backward pass only
-    scales it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM, section 5). Float32 throughout,
-    matmuls in the type of `x`.
+    scales it. z-loss is z_loss * log(sum(exp(logits)))^2 (PaLM, section 5). Of a smoothed target
+    the share `smoothing` is spread evenly over all rows that do not pad the table (Szegedy et al.
+    2015, section 7). Float32 throughout, matmuls in the type of `x`.
 
     How the work is cut is read off the types of `x` and `table`: rows may be cut over any
     dimension, the table over V and D. ValueError if the two cannot be put together.
     """
-    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring)
+    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing)
     nll, loss, *_ = sharded(*arguments, gradient=False)
     return nll, loss
 
@@ -58,16 +60,16 @@ def hits(
     scoring: Scoring = PLAIN,
 ) -> Float[Array, ""]:
     """Weighted count of the targets that no other row of the table scores above."""
-    return sharded(x, table, targets, weights, 0.0, chunk, bias, scoring, gradient=False)[2]
+    return sharded(x, table, targets, weights, 0.0, chunk, bias, scoring, 0.0, gradient=False)[2]
 
 
-def forward(x, table, targets, weights, z_loss, chunk, bias, scoring):
-    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring)
+def forward(x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing):
+    arguments = (x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing)
     nll, loss, *grads = sharded(*arguments, gradient=True)
     return (nll, loss), grads
 
 
-def backward(z_loss, chunk, scoring, residuals, cotangents):
+def backward(z_loss, chunk, scoring, smoothing, residuals, cotangents):
     scale = cotangents[1]
     dx, dtable, *dbias = (grad * scale.astype(grad.dtype) for grad in residuals)
     return (dx, dtable, None, None, dbias[0] if dbias else None)
@@ -112,7 +114,7 @@ def _axes(*entries: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def sharded(
-    x, table, targets, weights, z_loss, chunk, bias, scoring, *, gradient
+    x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing, *, gradient
 ) -> tuple[Array, ...]:
     """Run `local_cross_entropy` on every device's rows and its shard of the vocabulary."""
     hidden, matrix = jax.typeof(x).sharding.spec, jax.typeof(table).sharding.spec
@@ -123,7 +125,7 @@ def sharded(
         for axis in cuts.embed:
             table = jax.lax.all_gather(table, axis, axis=1, tiled=True)
         out = local_cross_entropy(
-            x, table, targets, weights, z_loss, chunk, bias, scoring, cuts, gradient
+            x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing, cuts, gradient
         )
         count = 2 if gradient else 3
         sums = [jax.lax.psum(v, cuts.rows) if cuts.rows else v for v in out[:count]]
@@ -148,7 +150,7 @@ def sharded(
 
 
 def local_cross_entropy(
-    x, table, targets, weights, z_loss, chunk, bias, scoring, cuts, gradient
+    x, table, targets, weights, z_loss, chunk, bias, scoring, smoothing, cuts, gradient
 ) -> tuple[Array, ...]:
     """The sums over this device's tokens, with their gradients if asked, that of a bias if there is
     one, else with the weight of the targets that score highest; reduces over `cuts.vocab`."""
@@ -158,8 +160,9 @@ def local_cross_entropy(
     chunk = chunk_length(tokens, chunk)
     missing = -tokens % chunk
     first = jax.lax.axis_index(vocab) * V if vocab else 0
-    padded = scoring.vocabulary is not None and scoring.vocabulary < V * axes_size(vocab)
-    cap = scoring.softcap
+    rows = V * axes_size(vocab)
+    classes = rows if scoring.vocabulary is None else scoring.vocabulary
+    padded, cap, even = classes < rows, scoring.softcap, smoothing / classes
 
     def cut(values: Array) -> Array:
         """Chunks of the flat values, the last one filled with zeros: with tokens of weight 0."""
@@ -182,9 +185,9 @@ def local_cross_entropy(
         for row in bias:
             logits = logits + row[None]
         logits = capped = softcapped(logits, cap)
+        real = (first + jnp.arange(V) < classes)[None]
         if padded:
-            real = first + jnp.arange(V) < scoring.vocabulary
-            logits = jnp.where(real[None], logits, NOWHERE)
+            logits = jnp.where(real, logits, NOWHERE)
         top = over_vocab(jax.lax.pmax, jnp.max(logits, axis=-1))
         exp = jnp.exp(logits - top[:, None])
         total = over_vocab(jax.lax.psum, jnp.sum(exp, axis=-1))
@@ -193,11 +196,16 @@ def local_cross_entropy(
         log_normalizer = top + jnp.log(total)
         nll = jnp.sum(weights * (log_normalizer - target))
         loss = nll + z_loss * jnp.sum(weights * jnp.square(log_normalizer))
+        if smoothing:
+            every = over_vocab(jax.lax.psum, jnp.sum(jnp.where(real, logits, 0.0), axis=-1))
+            loss += jnp.sum(weights * (smoothing * target - even * every))
         if not gradient:
             hit = jnp.sum(weights * (target >= top))
             return (sums[0] + nll, sums[1] + loss, sums[2] + hit), None
         share = weights * (1.0 + 2.0 * z_loss * log_normalizer) / total
-        dlogits = exp * share[:, None] - jnp.where(own, weights[:, None], 0.0)
+        dlogits = exp * share[:, None] - jnp.where(own, (1 - smoothing) * weights[:, None], 0.0)
+        if smoothing:
+            dlogits -= jnp.where(real, even * weights[:, None], 0.0)
         if cap is not None:
             dlogits *= 1 - jnp.square(capped / cap)
         # Both products read it: without the barrier XLA's CPU backend computes it twice.

@@ -40,6 +40,17 @@ def array_bytes(tree: Any) -> ArrayBytes:
     return ArrayBytes(total, device)
 
 
+class LayerStep(NamedTuple):
+    """A layer of one stack in a step, as one device sees it."""
+
+    width: float
+    """Channels of the residual stream, as of `DeviceStep`."""
+    elements: float
+    """Of its matrices, cut over `tensor` and gathered over `fsdp`."""
+    channels: float
+    """Of all its activations."""
+
+
 class DeviceStep(NamedTuple):
     """A step as one device of an accelerator sees it."""
 
@@ -48,8 +59,13 @@ class DeviceStep(NamedTuple):
     replica: int
     tokens: float
     """Of one micro-batch."""
+    width: float
+    """Channels of the residual stream that a layer has of a token. This and what follows for layers
+    are means over all, and over a row's places."""
     layer: float
     """Elements of a layer's matrices, cut over `tensor` and gathered over `fsdp`."""
+    products: float
+    """The same, each as often as a row's places meet it."""
     table: float
     """Elements of one [V, D] table, cut and gathered in the same way."""
     parameters: float
@@ -66,8 +82,12 @@ class DeviceStep(NamedTuple):
     """Tokens whose logits exist at a time."""
     scores_share: float
     """Share of the T x T scores that the attention kernel computes."""
+    most_scores: float
+    """The same of the attention that has most, of one layer."""
     keeps_scores: bool
     """Whether the kernel writes scores to memory."""
+    layers: tuple[LayerStep, ...]
+    """Of each stack."""
     recomputed: float
     """Share of a layer's forward products that the backward pass computes again."""
     attention_passes: float
@@ -95,29 +115,47 @@ def device_step(
             "model.dtype=float32 must be bfloat16 here, because the peaks of chips are known for "
             "bfloat16 only; try --model.dtype bfloat16"
         )
-    kernel = kernel_named(_kernel(model, platform))
     fsdp, tensor = sizes.get("fsdp", 1), sizes.get("tensor", 1)
-    local = cut(model, tensor)
+    local, stacks = cut(model, tensor, scored), model.stacks(scored)
+    kernel = kernel_named(_kernel(model, platform))
     tokens = train.batch_size * length / batch_shards(sizes) / train.accumulation
-    layer, table, head = sum(local.matrices.values()), local.tables[0], sum(local.head.values())
-    _, _, windows, causal = model.attended
+    layer, table, head = local.layer, local.tables[0], sum(local.head.values())
+    places = sum(stack.layers * stack.places for stack in stacks) / model.depth
+    sums = sum(max(2, each.sums) * each.layers * each.places for each in stacks) / model.depth
+    scores = most = 0.0
+    for _, _, windows, causal, queries, keys in model.attentions(scored):
+        share = kernel.causal_share(windows, round(keys * length), packed) if causal else 1.0
+        own = share * queries * keys
+        scores += own * (sum(n for _, n in windows) / model.depth)
+        most = max(most, own)
     chunk = train.loss_chunk or choose_chunk(model.table_rows, "accelerator")
     return DeviceStep(
         fsdp=fsdp,
         tensor=tensor,
         replica=sizes.get("replica", 1),
         tokens=tokens,
+        width=places * model.width,
         layer=layer,
+        products=local.products,
         table=table,
         parameters=(model.depth * layer + len(local.tables) * table + head) / fsdp,
         head=head,
         scored=tokens * scored,
-        channels=4 * model.width + local.split_channels,
+        channels=2 * sums * model.width + local.split_channels,
         rows=local.rows,
         chunk=min(chunk, max(1.0, tokens * scored)),
-        scores_share=kernel.causal_share(windows, length, packed) if causal else 1.0,
+        scores_share=scores,
+        most_scores=most,
         keeps_scores=kernel.keeps_scores,
-        recomputed=recomputed(model) if model.remat == "full" else 0.0,
+        layers=tuple(
+            LayerStep(
+                width=stack.places * model.width,
+                elements=own.elements,
+                channels=2 * max(2, stack.sums) * stack.places * model.width + own.split_channels,
+            )
+            for stack, own in zip(stacks, local.layers, strict=True)
+        ),
+        recomputed=recomputed(model, scored) if model.remat == "full" else 0.0,
         attention_passes=kernel.passes + (model.remat != "none"),
     )
 
@@ -167,11 +205,11 @@ def step_memory(
 
 def _saved(model: FamilyConfig, length: int, step: DeviceStep) -> float:
     """Channels that a layer keeps of a token for the backward pass."""
-    D = model.width
+    D = step.width
     if model.remat in ("full", "offload"):
         return D
     if model.remat == "dots":
-        local = cut(model, step.tensor)
+        local = cut(model, step.tensor, step.scored / step.tokens)
         return D + local.split_outputs / step.tensor + local.whole_outputs
     scores = 0.0
     if step.keeps_scores:
@@ -180,11 +218,13 @@ def _saved(model: FamilyConfig, length: int, step: DeviceStep) -> float:
 
 
 def _temporaries(model: FamilyConfig, length: int, step: DeviceStep) -> float:
-    """The larger of a layer's backward pass and a chunk of the logits."""
+    """The larger of a layer's backward pass, in the stack where it takes most, and a chunk of the
+    logits."""
     scores = 0.0
     if step.keeps_scores:
-        scores = step.tokens * step.scores_share * length * model.attended.heads / step.tensor
-    layer = HALF * (2 * step.tokens * step.channels + 3 * step.layer)
+        scores = step.tokens * step.most_scores * length * model.attended.heads / step.tensor
+    layer = HALF * max(2 * step.tokens * each.channels + 3 * each.elements for each in step.layers)
     layer += (2 * PARAMETER + HALF) * scores
     head = (2 * PARAMETER + HALF) * step.chunk * step.rows + (PARAMETER + HALF) * step.table
-    return max(layer, head) + 2 * HALF * step.tokens * model.width
+    width = max(each.width for each in step.layers)
+    return max(layer, head) + 2 * HALF * step.tokens * width

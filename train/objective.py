@@ -4,20 +4,22 @@ A kind of batch that is defined elsewhere carries its objective as the static me
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from data.batch import (
-    Batch,
     HiddenRows,
+    ImageRows,
     LabelledRows,
     ManyLabelsRows,
     MaskedRows,
     ParallelRows,
+    PatchRows,
     ScoredRows,
+    SeriesRows,
     SourceTargetRows,
     SpanRows,
     TaggedRows,
@@ -26,96 +28,59 @@ from data.batch import (
 from data.errors import UserError
 from model.attention.mask import TokenPlaces
 from model.sharding import spec
+from train.array_objectives import label_image, label_patches, label_series
 from train.config import TrainConfig
-from train.loss import NOWHERE, cross_entropy, hits
+from train.loss import NOWHERE, hits
+from train.sums import Objective, Sums, keys_of, require_plain_targets, scored, total_weight
 
 CHOICES = 5
 """Tokens that are named for a place."""
 
 
-class Sums(NamedTuple):
-    """Sums over the targets of a batch, each times its weight: of several batches they add up, and
-    their ratios are the same for any mesh and any number of micro-batches."""
-
-    minimized: Float[Array, ""]
-    """What training makes small."""
-    loss: Float[Array, ""]
-    """What is reported as the loss; without what else is minimized, such as z-loss."""
-    weight: Float[Array, ""]
-    """`total_weight` of the batch, by which the others are divided."""
-    others: Mapping[str, Float[Array, ""]] = {}
-    """More for `train.measures`, by name."""
-    outputs: Any = None
-    """In evaluation, what the model says of each row, for `Rows.score`: arrays cut as the batch."""
-
-
-class Objective(Protocol):
-    """Asks the model a batch: `key` is that of the step and micro-batch, None in evaluation, and
-    the sums are linear in `batch.weights`, which training divides by their total beforehand."""
-
-    def __call__(
-        self, model: Any, batch: Any, config: TrainConfig, key: PRNGKeyArray | None
-    ) -> Sums: ...
-
-
-def total_weight(batch: Batch) -> Float[Array, ""]:
-    """What sums over a batch are divided by to make means."""
-    return jnp.sum(batch.weights)
-
-
 def next_tokens(
     model: Any, batch: TokenRows, config: TrainConfig, key: PRNGKeyArray | None
 ) -> Sums:
-    """Cross entropy of every target, with z-loss minimized as well."""
+    """Cross entropy of every target."""
     x = model(batch.tokens, batch.positions, batch.segment_ids, key=key)
-    table = model.output_table[...]
-    # `custom_vjp` hides its type.
-    sums: Any = cross_entropy(
-        x,
-        table,
-        batch.targets,
-        batch.weights,
-        config.z_loss,
-        config.loss_chunk,
-        None,
-        model.config.scoring,
-    )
-    nll, minimized = sums
-    return Sums(minimized, nll, total_weight(batch))
+    table, scoring = model.output_table[...], model.config.scoring
+    return scored(x, table, batch.targets, batch.weights, config, scoring=scoring)
+
+
+def guessed(
+    model: Any,
+    x: Float[Array, "B T D"],
+    batch: Any,
+    config: TrainConfig,
+    key: PRNGKeyArray | None,
+    bias: Float[Array, "V"] | None = None,
+) -> Sums:
+    """Cross entropy of tokens; in evaluation also how many are guessed right."""
+    table, scoring = model.output_table[...], model.config.scoring
+    targets, weights = batch.targets, batch.weights
+    sums = scored(x, table, targets, weights, config, bias, scoring)
+    if key is not None:
+        return sums
+    right = hits(x, table, targets, weights, config.loss_chunk, bias, scoring)
+    return sums._replace(others={"accuracy": right})
 
 
 def masked_tokens(
     model: Any, batch: MaskedRows, config: TrainConfig, key: PRNGKeyArray | None
 ) -> Sums:
-    """Cross entropy of the hidden tokens, no other place being scored; in evaluation also how many
-    are guessed right."""
+    """The hidden tokens, no other place being scored."""
     x = model(batch.tokens, batch.positions, batch.segment_ids, key=key)
     x = model.task_head(jnp.take_along_axis(x, batch.places[:, :, None], axis=1))
-    table, bias = model.output_table[...], model.task_head.bias[...]
-    targets, weights, chunk = batch.targets, batch.weights, config.loss_chunk
-    scoring = model.config.scoring
-    sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, bias, scoring)
-    others = {}
-    if key is None:
-        others["accuracy"] = hits(x, table, targets, weights, chunk, bias, scoring)
-    return Sums(sums[1], sums[0], total_weight(batch), others)
+    return guessed(model, x, batch, config, key, model.task_head.bias[...])
 
 
 def written_targets(
     model: Any, batch: SourceTargetRows, config: TrainConfig, key: PRNGKeyArray | None
 ) -> Sums:
-    """Cross entropy of every target after those before it and with its source in view; in
-    evaluation also how many are guessed right."""
+    """Every target after those before it and with its source in view."""
     read = TokenPlaces(batch.source_positions, batch.source_segments)
     places = TokenPlaces(batch.positions, batch.segment_ids)
-    x, table = model(batch.sources, batch.tokens, read, places, key=key), model.output_table[...]
-    targets, weights, chunk = batch.targets, batch.weights, config.loss_chunk
-    scoring = model.config.scoring
-    sums: Any = cross_entropy(x, table, targets, weights, config.z_loss, chunk, None, scoring)
-    others = {}
-    if key is None:
-        others["accuracy"] = hits(x, table, targets, weights, chunk, None, scoring)
-    return Sums(sums[1], sums[0], total_weight(batch), others)
+    x = model(batch.sources, batch.tokens, read, places, key=key)
+    return guessed(model, x, batch, config, key)
 
 
 def fill(model: Any, batch: HiddenRows, config: TrainConfig, key: PRNGKeyArray | None) -> Sums:
@@ -146,11 +111,6 @@ def hidden(model: Any, batch: Any, key: PRNGKeyArray | None) -> Float[Array, "B 
     return model(batch.tokens, None, batch.segment_ids, **types, key=key)
 
 
-def keys_of(key: PRNGKeyArray | None) -> tuple[PRNGKeyArray | None, PRNGKeyArray | None]:
-    """A key for the model and one for its head."""
-    return (None, None) if key is None else tuple(jax.random.split(key))
-
-
 def pooled(model: Any, batch: Any, key: PRNGKeyArray | None) -> Float[Array, "B 1 D"]:
     """What stands for each text of a batch, as the head scores it."""
     own, head = keys_of(key)
@@ -162,17 +122,15 @@ def label(model: Any, batch: LabelledRows, config: TrainConfig, key: PRNGKeyArra
     """Cross entropy of the label of each text; outputs are the scores [B, C]."""
     head, x = model.task_head, pooled(model, batch, key)
     targets, weights = batch.targets[:, None], batch.weights[:, None]
-    sums: Any = cross_entropy(
-        x, head.table[...], targets, weights, config.z_loss, config.loss_chunk, head.bias[...]
-    )
-    outputs = head.logits(x)[:, 0] if key is None else None
-    return Sums(sums[1], sums[0], total_weight(batch), outputs=outputs)
+    sums = scored(x, head.table[...], targets, weights, config, head.bias[...])
+    return sums._replace(outputs=head.logits(x)[:, 0] if key is None else None)
 
 
 def many_labels(
     model: Any, batch: ManyLabelsRows, config: TrainConfig, key: PRNGKeyArray | None
 ) -> Sums:
     """Mean over the labels of the logistic loss of each; outputs are the scores [B, C]."""
+    require_plain_targets(config, "several labels")
     scores = model.task_head.logits(pooled(model, batch, key))[:, 0]
     each = jnp.mean(jnp.logaddexp(0, scores) - scores * batch.targets, axis=-1)
     loss = jnp.sum(batch.weights * each)
@@ -181,6 +139,7 @@ def many_labels(
 
 def numbers(model: Any, batch: ScoredRows, config: TrainConfig, key: PRNGKeyArray | None) -> Sums:
     """Mean over the numbers of the squared error of each; outputs are the numbers [B, C]."""
+    require_plain_targets(config, "numbers")
     scores = model.task_head.logits(pooled(model, batch, key))[:, 0]
     loss = jnp.sum(batch.weights * jnp.mean(jnp.square(scores - batch.targets), axis=-1))
     return Sums(loss, loss, total_weight(batch), outputs=scores if key is None else None)
@@ -191,22 +150,14 @@ def tags(model: Any, batch: TaggedRows, config: TrainConfig, key: PRNGKeyArray |
     own, last = keys_of(key)
     head = model.task_head
     x = head(hidden(model, batch, own), last)
-    sums: Any = cross_entropy(
-        x,
-        head.table[...],
-        batch.targets,
-        batch.weights,
-        config.z_loss,
-        config.loss_chunk,
-        head.bias[...],
-    )
-    outputs = head.logits(x) if key is None else None
-    return Sums(sums[1], sums[0], total_weight(batch), outputs=outputs)
+    sums = scored(x, head.table[...], batch.targets, batch.weights, config, head.bias[...])
+    return sums._replace(outputs=head.logits(x) if key is None else None)
 
 
 def span(model: Any, batch: SpanRows, config: TrainConfig, key: PRNGKeyArray | None) -> Sums:
     """Mean of the cross entropies, over the places of a row, of where the answer begins and ends
     (Devlin et al. 2018, section 4.2); outputs are the scores [B, T, 2]."""
+    require_plain_targets(config, "answers in a context")
     own, last = keys_of(key)
     x = model.task_head(hidden(model, batch, own), last)
     scores = jnp.where(batch.places[:, :, None] > 0, model.task_head.logits(x), NOWHERE)
@@ -225,6 +176,7 @@ def nearness(
 
     Raises ValueError for micro-batches, whose texts would not see each other.
     """
+    require_plain_targets(config, "embeddings")
     if config.accumulation > 1:
         raise UserError(
             f"train.accumulation={config.accumulation} must be 1 for embeddings, because each text "
@@ -273,6 +225,9 @@ OBJECTIVES: Mapping[type, Objective] = {
     SpanRows: span,
     ParallelRows: nearness,
     SourceTargetRows: written_targets,
+    ImageRows: label_image,
+    PatchRows: label_patches,
+    SeriesRows: label_series,
 }
 
 

@@ -15,8 +15,9 @@ from data.config import to_stderr
 from data.errors import UserError
 from data.examples_config import AnswersConfig
 from data.rows.contexts import Answer, ContextWindow, ContextWindows
-from data.rows.examples import ExampleRows, read_examples, require_text
+from data.rows.examples import ExampleRows, require_text
 from data.rows.predictor import Example, Predictor
+from data.rows.records import read_examples
 from data.rows.rows import Split
 from data.scores import of_answers
 from data.tokenizer import Tokenizer

@@ -1,24 +1,19 @@
 """Rows that are examples: records of sources, read whole, each framed as a tokenizer's template has
 it, `begin text end` or `begin text end second end`."""
 
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from data.batch import Kind
 from data.cache import digest_of
-from data.corpus import open_corpus
 from data.errors import UserError
 from data.examples_config import ExamplesConfig
-from data.order import ORDER, Order
 from data.rows.predictor import Example
-from data.rows.rows import Rows, Split
+from data.rows.records import RecordRows, read_examples
+from data.rows.rows import Split
 from data.rows.windows import require_ids
-from data.shard import is_held_out
-from data.sources.source import Record
 from data.tokenizer import Tokenizer, identity
 
 
@@ -30,50 +25,24 @@ class Texts(NamedTuple):
     token_types: np.ndarray | None
 
 
-def read_examples(
+Opened = TypeVar("Opened")
+
+
+def open_examples(
+    kind: Callable[..., Opened],
     config: ExamplesConfig,
     fields: Sequence[str],
-    text_of: Callable[[Example], str],
+    split: Split,
     report: Callable[[str], None],
-) -> tuple[dict[Split, list[Example]], str]:
-    """The examples of both splits and a digest of their sources.
-
-    `text_of` is what decides by its hash whether an example is held out, unless other sources are.
-    """
-    splits: dict[Split, list[Example]] = {"train": [], "held_out": []}
-    digests = []
-    for name in config.source_fields:
-        for spec in getattr(config, name):
-            corpus = open_corpus(spec, config, report)
-            digests.append((name, corpus.digest))
-            for piece in corpus.pieces():
-                for record in corpus.records(piece, fields):
-                    example = _example(record, fields)
-                    splits[_split(config, name, text_of(example))].append(example)
-    if not splits["train"]:
-        raise UserError(
-            f"data.sources={config.sources} must have examples to train on, because rows are made "
-            "of them, but they have none; try other files, or a smaller --data.held-out"
-        )
-    return splits, digest_of(ORDER, digests, fields, config.held_out)
+) -> Opened:
+    """The rows of that kind of a split, of examples with those fields; the hash of the first
+    decides which are held out. ValueError, with the record's place, for what is no text."""
+    splits, digest = read_examples(config, fields, lambda e: str(e.values[fields[0]]), report)
+    return kind(config, split, config.load_tokenizer(), splits[split], digest, report)
 
 
-def _example(record: Record, fields: Sequence[str]) -> Example:
-    values = {field: record.values[field] for field in fields}
-    return Example(values, f"{record.file} at {record.where}")
-
-
-def _split(config: ExamplesConfig, source_field: str, text: str) -> Split:
-    if source_field == "held_out_sources":
-        return "held_out"
-    if config.held_out_sources:
-        return "train"
-    held_out = is_held_out(text.encode(errors="surrogatepass"), config.held_out)
-    return "held_out" if held_out else "train"
-
-
-class ExampleRows(Rows[Kind]):
-    """Examples of a split. A subclass says what is asked of each."""
+class ExampleRows(RecordRows[Kind]):
+    """Texts of a split. A subclass says what is asked of each."""
 
     def __init__(
         self,
@@ -86,53 +55,21 @@ class ExampleRows(Rows[Kind]):
         count: int | None = None,
     ) -> None:
         """`count` are the rows, if they are not as many as examples."""
-        if not examples:
-            raise UserError(
-                f"data.held_out={config.held_out} must keep an example for evaluation, because the "
-                "loss is a mean over them; try a larger share, --data.held-out-sources, or "
-                "--train.eval-batches 0"
-            )
         self._config, self._tokenizer = config, tokenizer
-        self._examples = examples
         digest = digest_of(
             digest, identity(tokenizer), config.sequence_length, config.too_long, config.seed
         )
-        super().__init__(split, Order([count or len(examples)], seed=config.seed), digest)
+        super().__init__(config, split, examples, digest, count=count)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the config."""
         return self._tokenizer
 
-    @property
-    @abstractmethod
-    def outputs(self) -> int:
-        """Scores that are asked for of each row or place."""
-
     def check(self, model: Any) -> None:
         """Raise ValueError if a model of this config cannot be asked these rows."""
         super().check(model)
         require_ids(model, self._tokenizer.vocab_size, self._config.tokenizer)
-        # A family from elsewhere may have no such head, but one of its own.
-        if model.questions and (has := model.head.outputs) != self.outputs:
-            raise UserError(
-                f"model.head.outputs={has} must be {self.outputs}, because the data have so many: "
-                f"{self.named_outputs()}; try --model.head.outputs {self.outputs}"
-            )
-
-    def named_outputs(self) -> str:
-        """What the scores are of, for messages."""
-        return f"{self.outputs} scores"
-
-    def of_rows(self, indices: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Place in the batch and number of the example of each row that there is."""
-        there = self.present(indices)
-        places = np.flatnonzero(there)
-        return zip(places.tolist(), self.examples(indices[there]).tolist(), strict=True)
-
-    def origin(self, index: int) -> str:
-        """File and place of the record that a row is."""
-        return self._examples[int(self.examples(np.array([index]))[0])].origin
 
     def meta(self) -> dict[str, Any]:
         return {**super().meta(), "tokenizer_digest": identity(self._tokenizer)}
@@ -224,10 +161,3 @@ def require_text(value: Any, field: str, origin: str) -> str:
             "another field"
         )
     return value
-
-
-def counted(labels: Sequence[str]) -> str:
-    """How often each label comes, the commonest first."""
-    counts = Counter(labels).most_common()
-    shown = ", ".join(f"{name} {count:,}" for name, count in counts[:8])
-    return shown + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")

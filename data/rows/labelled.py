@@ -11,17 +11,17 @@ from data.cache import digest_of
 from data.config import to_stderr
 from data.errors import UserError
 from data.examples_config import LabelledConfig
+from data.rows import label_names
 from data.rows.examples import (
     ExampleRows,
     Texts,
-    counted,
     encoded_texts,
     fitted,
-    read_examples,
     require_text,
     texts_of,
 )
 from data.rows.predictor import Example, Predictor
+from data.rows.records import counted, read_examples
 from data.rows.rows import Split
 from data.scores import confusion, of_label_sets, of_labels, of_numbers
 from data.tokenizer import Tokenizer
@@ -39,11 +39,15 @@ def open_labelled(
     splits, digest = read_examples(
         config, fields, lambda e: str(e.values[config.text_field]), report
     )
-    names = config.labels or label_names(config, splits["train"])
+    one = config.task == "one"
+    labels = [label_of(config, example) for example in splits["train"]] if one else []
+    names = config.labels
+    if one and not names:
+        names = label_names.label_names(config.label_field, labels, splits["train"])
     rows = LabelledTexts(config, split, tokenizer, splits[split], digest, names, report)
-    if config.task == "one" and split == "held_out":
-        seen = {label_of(config, example) for example in splits["train"]}
-        require_seen(config, splits["held_out"], seen)
+    if one and split == "held_out":
+        asked = [label_of(config, example) for example in splits["held_out"]]
+        label_names.require_seen(asked, splits["held_out"], set(labels))
     return rows
 
 
@@ -54,42 +58,8 @@ def text_fields(config: LabelledConfig) -> list[str]:
 
 def label_of(config: LabelledConfig, example: Example) -> str:
     """The one label of an example; ValueError if it is none."""
-    value = example.values[config.label_field]
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(
-            f"data.label_field={config.label_field!r} must hold the label of every example, a name "
-            f"or a whole number, but in {example.origin} it is {value!r}; try another field, or "
-            "--data.task number or several"
-        )
-    return str(value)
-
-
-def label_names(config: LabelledConfig, examples: Sequence[Example]) -> tuple[str, ...]:
-    """The labels of the training examples, sorted, numbers by their size; none for numbers."""
-    if config.task == "number":
-        return ()
-    names = {label_of(config, example) for example in examples}
-    if len(names) < 2:
-        raise UserError(
-            f"data.label_field={config.label_field!r} must hold at least 2 labels, because there is"
-            f" nothing to learn of one, but all {len(examples):,} training examples, the first in "
-            f"{examples[0].origin}, have {names.pop()!r}; try another field or other data"
-        )
-    if all(name.lstrip("-").isdecimal() for name in names):
-        return tuple(sorted(names, key=int))
-    return tuple(sorted(names))
-
-
-def require_seen(config: LabelledConfig, examples: Sequence[Example], seen: set[str]) -> None:
-    """Raise ValueError if an example has a label that no training example has."""
-    for example in examples:
-        if (name := label_of(config, example)) not in seen:
-            raise UserError(
-                f"label {name!r} in {example.origin} must be one of the training examples', "
-                "because what is never seen is never learnt, and they have "
-                f"{', '.join(sorted(seen))}; try leaving that example out, or "
-                "training on some of its label"
-            )
+    otherwise = ", or --data.task number or several"
+    return label_names.label_of(config.label_field, example, otherwise)
 
 
 class LabelledTexts(ExampleRows[Any]):
@@ -135,7 +105,7 @@ class LabelledTexts(ExampleRows[Any]):
         return max(1, len(self.labels))
 
     def named_outputs(self) -> str:
-        return ", ".join(self.labels[:8]) + ", ..." * (len(self.labels) > 8) or "a number"
+        return label_names.named_outputs(self.labels) or "a number"
 
     def describe(self) -> list[str]:
         """Examples of an epoch, and how often each label comes."""
@@ -168,22 +138,13 @@ class LabelledTexts(ExampleRows[Any]):
         if config.task == "number":
             return self._number(value, example)
         if config.task == "one":
-            return self._number_of(label_of(config, example), example)
+            return label_names.number_of(self._numbers, label_of(config, example), example)
         names = value.split(",") if isinstance(value, str) else value
         chosen = np.zeros(len(self.labels), np.float32)
         for name in names:
             if text := str(name).strip():
-                chosen[self._number_of(text, example)] = 1
+                chosen[label_names.number_of(self._numbers, text, example)] = 1
         return chosen
-
-    def _number_of(self, name: str, example: Example) -> int:
-        if name not in self._numbers:
-            raise UserError(
-                f"label {name!r} in {example.origin} must be one of {', '.join(self.labels)}, "
-                "because only these can be predicted; try adding it to --data.labels, or training "
-                "examples with it"
-            )
-        return self._numbers[name]
 
     def _number(self, value: Any, example: Example) -> float:
         try:
@@ -266,12 +227,11 @@ class LabelPredictor(Predictor):
             return {"number": float(scores[0])}
         shares = np.exp(scores - scores.max())
         shares = 1 / (1 + np.exp(-scores)) if task == "several" else shares / shares.sum()
+        if task == "one":
+            return label_names.likeliest(self._names, shares)
         named = dict(zip(self._names, map(float, shares), strict=True))
-        if task == "several":
-            chosen = [name for name, share in named.items() if share > 0.5]
-            return {"labels": chosen, "probabilities": named}
-        best = int(np.argmax(scores))
-        return {"label": self._names[best], "probabilities": named}
+        chosen = [name for name, share in named.items() if share > 0.5]
+        return {"labels": chosen, "probabilities": named}
 
 
 def open_label_predictor(

@@ -13,7 +13,7 @@ from data.rows.examples import (
     ExampleRows,
     encoded_texts,
     fitted,
-    read_examples,
+    open_examples,
     require_text,
     texts_of,
 )
@@ -26,12 +26,9 @@ from data.tokenizer import Tokenizer
 def open_pairs(
     config: PairsConfig, split: Split, report: Callable[[str], None] = to_stderr
 ) -> "PairedTexts":
-    """The rows of a split; ValueError, with the record's place, for what is no text."""
+    """The rows of a split; errors of `open_examples`."""
     fields = [config.text_field, config.pair_field]
-    splits, digest = read_examples(
-        config, fields, lambda e: str(e.values[config.text_field]), report
-    )
-    return PairedTexts(config, split, config.load_tokenizer(), splits[split], digest, report)
+    return open_examples(PairedTexts, config, fields, split, report)
 
 
 class PairedTexts(ExampleRows[ParallelRows]):

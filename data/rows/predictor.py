@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 class Example(NamedTuple):
@@ -16,10 +16,11 @@ class Example(NamedTuple):
 class Predictor(ABC):
     """How a trained model is asked other texts than those of its data.
 
-    fields: of an input, those that are read.
+    fields: of an input, those that are read. of_texts: whether they hold texts.
     """
 
     fields: list[str]
+    of_texts: ClassVar[bool] = True
 
     @abstractmethod
     def batch(self, inputs: Sequence[Example], report: Callable[[str], None]) -> Any:
@@ -28,6 +29,10 @@ class Predictor(ABC):
     @abstractmethod
     def answers(self, inputs: Sequence[Example], outputs: Any) -> list[dict[str, Any]]:
         """What `train.objective.Sums.outputs` of the batch says of each input."""
+
+    def written(self, example: Example) -> dict[str, Any]:
+        """What is shown of an input next to its answer."""
+        return example.values
 
     def shown(self, values: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
         """An answer for people, in a line."""

@@ -12,6 +12,10 @@ OPENERS = {
     "span": "data.rows.answers:open_answers",
     "embedding": "data.rows.pairs:open_pairs",
     "targets": "data.rows.targets:open_targets",
+    "spans": "data.rows.spans:open_spans",
+    "images": "data.rows.images:open_images",
+    "patches": "data.rows.patches:open_patches",
+    "series": "data.rows.series:open_series",
 }
 """A function (config, split, report) by the kind of rows that it opens."""
 
@@ -28,6 +32,10 @@ SHAPES = {
     "span": "data.rows.answers:answer_shapes",
     "embedding": "data.rows.pairs:pair_shapes",
     "targets": "data.rows.targets:target_shapes",
+    "spans": "data.rows.targets:target_shapes",
+    "images": "data.rows.images:image_shapes",
+    "patches": "data.rows.patches:patch_shapes",
+    "series": "data.rows.series:series_shapes",
 }
 """A function (config, rows of a batch) that gives a batch without memory of its own."""
 
@@ -43,6 +51,9 @@ PREDICTORS = {
     "tags": "data.rows.tagged:open_tag_predictor",
     "span": "data.rows.answers:open_answer_predictor",
     "embedding": "data.rows.pairs:open_pair_predictor",
+    "images": "data.rows.images:open_image_predictor",
+    "patches": "data.rows.patches:open_patch_predictor",
+    "series": "data.rows.series:open_series_predictor",
 }
 """A function (config, tokenizer, meta of a checkpoint) that gives a
 `data.rows.predictor.Predictor`."""

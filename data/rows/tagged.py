@@ -12,13 +12,12 @@ from data.errors import UserError
 from data.examples_config import TaggedConfig
 from data.rows.examples import (
     ExampleRows,
-    counted,
     encoded_texts,
     framed_length,
-    read_examples,
     texts_of,
 )
 from data.rows.predictor import Example, Predictor
+from data.rows.records import counted, read_examples
 from data.rows.rows import Split
 from data.scores import of_tags
 from data.tokenizer import Tokenizer

@@ -10,9 +10,10 @@ from data.cache import digest_of
 from data.config import to_stderr
 from data.errors import UserError
 from data.examples_config import TargetsConfig
-from data.rows.examples import ExampleRows, encoded_texts, read_examples, require_text
+from data.rows.examples import ExampleRows, encoded_texts, open_examples, require_text
 from data.rows.predictor import Example
 from data.rows.rows import Split
+from data.spans_config import SpansConfig
 from data.tokenizer import Tokenizer
 
 OPEN_ROWS = 64
@@ -22,12 +23,9 @@ OPEN_ROWS = 64
 def open_targets(
     config: TargetsConfig, split: Split, report: Callable[[str], None] = to_stderr
 ) -> "TargetRows":
-    """The rows of a split; ValueError, with the record's place, for what is no text."""
+    """The rows of a split; errors of `open_examples`."""
     fields = [config.source_field, config.target_field]
-    splits, digest = read_examples(
-        config, fields, lambda e: str(e.values[config.source_field]), report
-    )
-    return TargetRows(config, split, config.load_tokenizer(), splits[split], digest, report)
+    return open_examples(TargetRows, config, fields, split, report)
 
 
 class TargetRows(ExampleRows[SourceTargetRows]):
@@ -65,12 +63,8 @@ class TargetRows(ExampleRows[SourceTargetRows]):
     def check(self, model: Any) -> None:
         """Raise ValueError if a model of this config cannot be asked these rows."""
         super().check(model)
-        T = self._asked.written_length
-        if model.longest_row is not None and model.longest_row < T:
-            raise UserError(
-                f"data.target_length={T} must be at most model.max_length={model.longest_row}, "
-                f"because the model has no later positions; try --model.max-length {T}"
-            )
+        length = self._asked.written_length
+        require_places(model, length, f"data.target_length={length}")
 
     def describe(self) -> list[str]:
         """Pairs and rows of an epoch, and how full these are."""
@@ -94,14 +88,18 @@ class TargetRows(ExampleRows[SourceTargetRows]):
         rows: list[Sequence[int]] = [()] * len(indices)
         for place, number in self.of_rows(indices):
             rows[place] = self._packed[number]
-        sources, places, read = self._side(0, rows, self._asked.sequence_length)
-        targets, positions, segments = self._side(1, rows, self._asked.written_length)
-        before = np.roll(targets, 1, axis=1)
-        tokens = np.where(positions == 0, np.int32(self._tokenizer.begin.id), before)
-        weights = (segments > 0).astype(np.float32)
-        return SourceTargetRows(
-            sources, places, read, tokens, targets, positions, segments, weights
-        )
+        read = self._side(0, rows, self._asked.sequence_length)
+        own = self._side(1, rows, self._asked.written_length)
+        return written(*read, *own, begin=self._tokenizer.begin.id)
+
+    def pairs(self, indices: np.ndarray) -> list[tuple[np.ndarray, str]]:
+        """The tokens of the source, and the text of the target, of each pair of these rows."""
+        field = self._asked.target_field
+        return [
+            (self._sides[0][pair], self._examples[pair].values[field])
+            for _, number in self.of_rows(indices)
+            for pair in self._packed[number]
+        ]
 
     def _side(
         self, side: int, rows: Sequence[Sequence[int]], length: int
@@ -120,6 +118,32 @@ class TargetRows(ExampleRows[SourceTargetRows]):
         return tokens, positions, segments
 
 
+def require_places(model: Any, length: int, field: str) -> None:
+    """Raise ValueError, naming the field, if a model of this config has no places for targets of
+    that length."""
+    if model.longest_row is not None and model.longest_row < length:
+        raise UserError(
+            f"{field} must be at most model.max_length={model.longest_row}, "
+            f"because the model has no later positions; try --model.max-length {length}"
+        )
+
+
+def written(
+    sources: np.ndarray,
+    places: np.ndarray,
+    read: np.ndarray,
+    targets: np.ndarray,
+    positions: np.ndarray,
+    segments: np.ndarray,
+    begin: int,
+) -> SourceTargetRows:
+    """Rows whose targets each follow the token before it, the first of a text `begin`; padding, of
+    segment 0, does not count."""
+    tokens = np.where(positions == 0, np.int32(begin), np.roll(targets, 1, axis=1))
+    weights = (segments > 0).astype(np.float32)
+    return SourceTargetRows(sources, places, read, tokens, targets, positions, segments, weights)
+
+
 def fitted_side(
     config: TargetsConfig,
     tokenizer: Tokenizer,
@@ -129,9 +153,16 @@ def fitted_side(
     length: int,
     report: Callable[[str], None],
 ) -> list[np.ndarray]:
-    """The ids of a field of each example and the end token; texts of more than `length` of them are
-    refused by name, or cut at their end and counted, as `data.too_long` says."""
+    """The ids of a field of each example and the end token; empty texts are refused by name, and so
+    are those of more than `length` ids, or cut at their end and counted, as `data.too_long`
+    says."""
     texts = [require_text(e.values[field], field, e.origin) for e in examples]
+    if empty := [number for number, text in enumerate(texts) if not text.strip()]:
+        raise UserError(
+            f"field {field!r} must hold text, because an empty one says nothing, but "
+            f"{len(empty):,} of {len(texts):,} are empty: the first is "
+            f"{examples[empty[0]].origin}; try leaving these records out"
+        )
     encoded = encoded_texts(tokenizer, texts)
     long = [number for number, ids in enumerate(encoded) if len(ids) >= length]
     longest = 1 + max(map(len, encoded), default=0)
@@ -168,7 +199,7 @@ def packed(lengths: np.ndarray, room: tuple[int, int]) -> list[list[int]]:
     return rows
 
 
-def target_shapes(config: TargetsConfig, batch_size: int) -> Batch:
+def target_shapes(config: TargetsConfig | SpansConfig, batch_size: int) -> Batch:
     """A batch of that size in shapes and types alone."""
     read = np.broadcast_to(np.int32(0), (batch_size, config.sequence_length))
     written = np.broadcast_to(np.int32(0), (batch_size, config.written_length))

@@ -60,9 +60,9 @@ class Windows(Rows[Kind]):
         self, config: TextConfig, split: Split, tokenizer: Tokenizer, stores: list[Store]
     ) -> None:
         self._tokenizer = tokenizer
-        self._config = config
+        self._config, self._length = config, config.window_length
         self._streams = [store.splits[split] for store in stores]
-        self._counts = [stream.num_tokens // config.sequence_length for stream in self._streams]
+        self._counts = [stream.num_tokens // self._length for stream in self._streams]
         self._ends = list(accumulate(self._counts))
         self.num_tokens = sum(stream.num_tokens for stream in self._streams)
         self.num_documents = sum(stream.num_documents for stream in self._streams)
@@ -99,14 +99,14 @@ class Windows(Rows[Kind]):
     def windows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of these rows of the order, each after the one before it, [n, 1 + T], and
         which of the rows there are."""
-        windows = np.zeros((len(indices), self._config.sequence_length + 1), np.int32)
+        windows = np.zeros((len(indices), self._length + 1), np.int32)
         there = self.present(indices)
         windows[there] = self._windows(self.examples(indices[there]))
         return windows, there
 
     def describe(self) -> list[str]:
         """Tokens and rows of an epoch, and what documents begin and end with."""
-        length = self._config.sequence_length
+        length = self._length
         return [
             f"data: {self.num_tokens:,} tokens, {self.num_rows:,} rows of {length}, each epoch",
             documents(self.tokenizer),
@@ -135,7 +135,7 @@ class Windows(Rows[Kind]):
     def _parts(self, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """A row's targets document by document, each with the ids of its document before them."""
         source, window = self._place(index)
-        stream, length = self._streams[source], self._config.sequence_length
+        stream, length = self._streams[source], self._length
         out = np.empty((1, length + 1), np.int32)
         stream.windows(np.array([window * length]), out)
         parts = np.split(out[0, 1:], np.flatnonzero(out[0, 1:] == BOUNDARY) + 1)
@@ -146,7 +146,7 @@ class Windows(Rows[Kind]):
     def origin(self, index: int) -> str:
         """Source file and place of the document that a row begins in."""
         source, window = self._place(index)
-        return self._streams[source].origin(window * self._config.sequence_length)
+        return self._streams[source].origin(window * self._length)
 
     def _place(self, index: int) -> tuple[int, int]:
         """Source of a row, and which of its windows the row is."""
@@ -155,7 +155,7 @@ class Windows(Rows[Kind]):
         return source, row - self._ends[source] + self._counts[source]
 
     def _windows(self, rows: np.ndarray) -> np.ndarray:
-        length = self._config.sequence_length
+        length = self._length
         sources = np.searchsorted(self._ends, rows, side="right")
         windows = np.empty((len(rows), length + 1), np.int32)
         for source, stream in enumerate(self._streams):
@@ -167,7 +167,7 @@ class Windows(Rows[Kind]):
         return windows
 
     def _refuse_too_few(self) -> None:
-        length = self._config.sequence_length
+        length = self._length
         if self._split == "held_out" and self.num_rows == 0:
             raise UserError(
                 f"data.held_out={self._config.held_out} must keep at least {length:,} tokens of "
@@ -179,6 +179,9 @@ class Windows(Rows[Kind]):
             )
         if self._split == "held_out":
             return
+        own = self._config.sequence_length
+        asked = f"data.sequence_length={own}"
+        asked += f", made of {length} tokens of text," if own != length else ""
         sources = zip(self._config.sources, self._counts, self._streams, strict=True)
         for spec, count, stream in sources:
             if stream.num_tokens == 0:
@@ -189,13 +192,13 @@ class Windows(Rows[Kind]):
                 )
             if count == 0:
                 raise UserError(
-                    f"data.sequence_length={length} must be at most {stream.num_tokens:,}, because "
+                    f"{asked} must be at most {stream.num_tokens:,}, because "
                     f"{spec!r} has so many tokens to train on and makes no row of more; try a "
                     "shorter one or more text"
                 )
         if self.num_rows > MOST_EXAMPLES:
             raise UserError(
-                f"data.sequence_length={length} must make at most {MOST_EXAMPLES:,} rows, because "
+                f"{asked} must make at most {MOST_EXAMPLES:,} rows, because "
                 f"they are numbered by 32 bits, but {self.num_tokens:,} tokens make "
                 f"{self.num_rows:,}; try --data.sequence-length "
                 f"{self.num_tokens // MOST_EXAMPLES + 1} or more"

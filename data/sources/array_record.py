@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,22 @@ def divide_records(folder: str, split: str = "train") -> list[Piece]:
 
 
 def read_records(piece: Piece, fields: Sequence[str], split: str = "train") -> Iterator[Record]:
-    """The records of a piece of that split, in order: bytes as text, labels by their names."""
+    """The records of a piece of that split, in order: bytes as text, labels by their names, images
+    to be decoded later."""
+    import tensorflow_datasets as tfds
+
+    from data.sources.stored_image import StoredImage
+
     built = _built(piece.file)
-    source = built.as_data_source(split=split)  # pyright: ignore[reportCallIssue]
     features: Any = built.info.features or {}
+    images = [
+        field
+        for field in fields
+        if field in features and isinstance(features[field], tfds.features.Image)
+    ]
+    encoded: Any = {field: tfds.decode.SkipDecoding() for field in images}
+    # TFDS wraps the method so that type checkers lose its arguments.
+    source = built.as_data_source(split=split, decoders=encoded or None)  # pyright: ignore
     names: Any = {
         field: feature.names
         for field, feature in features.items()
@@ -56,8 +69,19 @@ def read_records(piece: Piece, fields: Sequence[str], split: str = "train") -> I
         except Exception as error:  # of array_record, of protobuf, of TFDS
             raise Unreadable(f"{where} is damaged ({system.said(error)})") from error
         values = fields_of(record, fields, where, bytes)
-        plain = {name: _plain(values[name], where, names.get(name)) for name in fields}
+        plain = {
+            name: StoredImage(
+                f"{name!r} in {piece.file} at {where}", partial(_field, source, i, name)
+            )
+            if name in images
+            else _plain(values[name], where, names.get(name))
+            for name in fields
+        }
         yield Record(plain, piece.file, i, where)
+
+
+def _field(source: Any, number: int, field: str) -> Any:
+    return source[number][field]
 
 
 def _plain(value: Any, where: str, names: Sequence[str] | None) -> Any:

@@ -51,7 +51,12 @@ class Record(NamedTuple):
     file: str
     place: int
     where: str
-    """The place in words, for messages."""
+    """The place in words, for messages; empty where a file is one record."""
+
+    @property
+    def origin(self) -> str:
+        """File and place."""
+        return f"{self.file} at {self.where}" if self.where else self.file
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,8 @@ class Source(ABC):
         """The records of a piece, in order, with these fields; raises as `read`."""
         raise UserError(
             f"data.sources={self.spec!r} must hold records, because {' and '.join(fields)} are "
-            f"fields of one, but a source {self.kind} is plain text; try csv:, jsonl:, parquet: or "
-            "tfds:"
+            f"fields of one, but a source {self.kind} is plain text; try csv:, jsonl:, parquet:, "
+            "tfds:, images: or npz:"
         )
 
 

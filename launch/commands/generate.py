@@ -3,22 +3,30 @@
 import json
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from annotated_types import Interval
 
 from data.fields import Whole
+from launch.commands.beam_options import BeamOptions
 from launch.commands.sampling_options import SamplingOptions
 from launch.config import MeshConfig
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import parse
 
+if TYPE_CHECKING:
+    from model.beams import Beams
+    from model.sampling import Sampling
+
+DRAWING = ("temperature", "top_k", "top_p", "repetition_penalty", "seed", "samples")
+"""Options that have no meaning with beams."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions(SamplingOptions):
+class GenerateOptions(SamplingOptions, BeamOptions):
     """Let a run's checkpoint continue prompts."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -42,6 +50,17 @@ class GenerateOptions(SamplingOptions):
     """Where its tokenizer is now."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """The devices, which need not be those of the training."""
+
+    def decoding(self) -> "Sampling | Beams":
+        """How tokens are chosen; ValueError for an option of drawing with beams."""
+        from launch.run.generate import require_undrawn
+
+        beams = self.search()
+        if beams is None:
+            return self.sampling()
+        usual = {each.name: each.default for each in fields(self)}
+        require_undrawn(beams.count, {name: getattr(self, name) for name in DRAWING}, usual)
+        return beams
 
 
 def main(arguments: list[str]) -> None:
@@ -67,7 +86,7 @@ def main(arguments: list[str]) -> None:
         prompts,
         step=options.step,
         tokens=options.tokens,
-        sampling=options.sampling(),
+        sampling=options.decoding(),
         stops=options.stop,
         chat=options.chat,
         seed=options.seed,

@@ -83,7 +83,9 @@ def main(arguments: list[str]) -> None:
         from launch.plan import pictures
         from launch.plan.plan import make_plan, plan_json, plan_text
         from launch.plan.search import search, search_json, search_text
+        from train.cut import require_planned
 
+        require_planned(run.model)
         if options.search:
             searched = search(run, topology, folder, report, price=options.price)
             pictures.draw_search(searched, folder / "search.png")
@@ -177,7 +179,9 @@ def print_scaling(run: RunConfig, topology: Topology, options: PlanOptions) -> N
     with Progress() as report:
         report("starting")
         from launch.plan.scaling import scaling, scaling_text
+        from train.cut import require_planned
 
+        require_planned(run.model)
         rows = scaling(run, topology.chip, options.price, report=report)
     text = scaling_text(run, topology.chip, rows)
     print(json.dumps([row.record for row in rows], indent=2) if options.json else text)

@@ -9,15 +9,16 @@ from typing import IO, Annotated, Any
 
 import tyro
 
-from data.fields import Whole
+from data.fields import Count, Whole
+from launch.commands.beam_options import BeamOptions
 from launch.config import MeshConfig
 from launch.run.saved import MovedTokenizer
 from launch.schema.command_line import UsageError, parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions:
-    """Let a run's checkpoint label or tag other texts."""
+class PredictOptions(BeamOptions):
+    """Let a run's checkpoint label or tag other texts, images or series, or write of texts."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -25,10 +26,12 @@ class PredictOptions:
     """A text; may be given again. Of a model of pairs, or of questions and contexts, each two are
     one."""
     source: str | None = None
-    """Records with the fields that the run was trained on, as `csv:new.csv` or `jsonl:new.jsonl`.
-    """
+    """Records with the fields that the run was trained on, as `csv:new.csv`, `images:photos` or
+    `ts:new.ts`."""
     output: Path | None = None
     """File to write, .csv or .jsonl; lines on the screen by default."""
+    tokens: Count | None = None
+    """Tokens to write of a text at most; as many as a row of targets has by default."""
     step: Whole | None = None
     """Checkpoint to read; the latest by default."""
     data: MovedTokenizer = field(default_factory=MovedTokenizer)
@@ -59,6 +62,8 @@ def main(arguments: list[str]) -> None:
         step=options.step,
         data=options.data,
         mesh=options.mesh,
+        beams=options.search(),
+        tokens=options.tokens,
     )
     if output is None:
         for _, _, line in answers:

@@ -54,11 +54,12 @@ def main(arguments: list[str]) -> None:
         if row["source"] != cited:
             cited = row["source"]
             print(f"# {cited}")
-        heads = f"{row['heads']}/{row.get('kv_heads', row['heads'])}"
+        heads = f"{row['heads']}/{row.get('kv_heads', row['heads'])}" if "heads" in row else "-"
+        flops = f"{row['flops_per_token']:.3g}" if row["flops_per_token"] else "-"
         print(
             f"{row['name']:<16}{_short(row['parameters']):>8}"
             f"{_short(row['parameters_without_embeddings']):>9}{row['layers']:>5}{row['width']:>7}"
-            f"{row['mlp_width']:>7}{heads:>9}{row['length']:>6}{row['flops_per_token']:>13.3g}"
+            f"{row.get('mlp_width', '-'):>7}{heads:>9}{row['length']:>6}{flops:>13}"
         )
     print(
         "\nparams with and without embeddings; L layers, D model width, F feed-forward"

@@ -8,6 +8,7 @@ from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import Count, Seed
+from launch.run.temperature import TEMPERATURE
 
 if TYPE_CHECKING:
     from model.sampling import Sampling
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class SamplingOptions:
     """How tokens are drawn, and where a text ends."""
 
-    temperature: Annotated[float, Interval(ge=0, le=1e3)] = 0.8
+    temperature: Annotated[float, Interval(ge=0, le=1e3)] = TEMPERATURE
     """Divides the logits; 0 takes the likeliest token each time."""
     top_k: Count | None = None
     """Draw only from this many likeliest tokens."""

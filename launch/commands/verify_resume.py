@@ -35,7 +35,7 @@ from train.report.writers import read_jsonl
 class VerifyResumeOptions:
     """Train twice, once killed at random instants, and compare every bit.
 
-    PRESET and flags of `train` come after the flags below:
+    PRESET, or --config FILE, and flags of `train` come after the flags below:
     `meshloom verify-resume --kills 5 tiny --train.steps 60`.
     """
 

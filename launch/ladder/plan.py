@@ -111,18 +111,29 @@ def _sums(cells: list[Cell], hours: float | None) -> None:
     if hours is not None:
         print(f"{hours:.2g} hours of steps on the devices of this machine, one cell at a time;")
         print("evaluation, saving and starting come on top")
-        _text(cells)
+        print_amount(cells)
     causal = ", with causal attention counted once" * cells[0].config.model.attended.causal
     print(f"FLOPs are of forward and backward{causal}")
 
 
-def _text(cells: list[Cell]) -> None:
-    """How much text the losses stand on: of few documents, seeds of one cell differ."""
+def print_amount(cells: list[Cell]) -> None:
+    """How much text, or how many rows of examples, the losses stand on: of few documents, seeds of
+    one cell differ."""
+    from data.rows.windows import Windows
+
     config = cells[0].config
     opened: list[Any] = [config.data.open_rows(split) for split in ("train", "held_out")]
     train, held_out = opened
     rows = min(held_out.num_rows, config.train.eval_batches * config.train.batch_size)
-    most = max(cell.tokens for cell in cells) / train.num_tokens
+    largest = max(cell.tokens for cell in cells)
+    if not isinstance(train, Windows):
+        most = largest / config.data.sequence_length / train.num_rows
+        print(
+            f"losses are measured on {rows:,} rows of examples;\n{train.num_rows:,} rows to train "
+            f"on are read {most:.2g} times at most"
+        )
+        return
+    most = largest / train.num_tokens
     print(
         f"losses are measured on {rows * config.data.sequence_length:,} tokens out of "
         f"{held_out.num_documents:,} documents;"

@@ -40,19 +40,22 @@ def lower_bound(
     remat=full each sum that the block reads once more. Over `replica` gradients are summed once
     a step. A gradient that may be summed once a step is sent in float32 then, if that is less.
     """
-    local = cut(model, sizes.get("tensor", 1))
+    local = cut(model, sizes.get("tensor", 1), scored)
     micro, L = train.accumulation, model.depth
     width = 4 if model.dtype == "float32" else 2
     once = min(micro * width, SINGLE)
     fsdp = sizes.get("fsdp", 1)
-    blocks = L * sum(local.matrices.values())
+    blocks = L * local.layer
     tables = len(local.tables) * local.tables[0]
     tokens = train.batch_size * length / batch_shards(sizes) / micro
     hidden = tokens * model.width * width
     head = sum(local.head.values())
     uses = 2 if scored else 1
-    ends = model.residual_sums
-    again = ends - (not model.reads_last_sum) if model.remat == "full" else 0
+    forward = backward = 0.0
+    for stack in model.stacks(scored):
+        again = stack.sums - (not model.reads_last_sum) if model.remat == "full" else 0
+        forward += stack.places * (1 + stack.layers * stack.sums)
+        backward += stack.places * stack.layers * (stack.sums + again) + stack.read
     maximum_total_target = 3 * scored * tokens * SINGLE
     results = [
         Need("layers, forward", "fsdp", "all-gather", micro * width * blocks),
@@ -69,8 +72,8 @@ def lower_bound(
             "all-reduce",
             once * ((blocks + head + tables) / fsdp + local.vectors),
         ),
-        Need("activations, forward", "tensor", "all-reduce", micro * hidden * (1 + L * ends)),
-        Need("activations, backward", "tensor", "all-reduce", micro * hidden * L * (ends + again)),
+        Need("activations, forward", "tensor", "all-reduce", micro * hidden * forward),
+        Need("activations, backward", "tensor", "all-reduce", micro * hidden * backward),
         Need("gradients of shared keys", "tensor", "all-reduce", once * L * local.whole / fsdp),
         Need("logits", "tensor", "all-reduce", micro * (scored * hidden + maximum_total_target)),
     ]

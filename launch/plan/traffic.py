@@ -113,9 +113,9 @@ def traffic(program: ProgramWork, config: RunConfig, sizes: Mapping[str, int]) -
     ]
     rows.sort(key=lambda row: -row.bytes)
     total = sum(row.bytes for row in rows)
-    local = cut(model, sizes.get("tensor", 1))
+    local, stacks = cut(model, sizes.get("tensor", 1)), model.stacks(data.scored_share)
     matrices = {local.tables[0], *local.matrices.values(), *local.head.values()}
-    weights = matrices | {model.depth * size for size in matrices}
+    weights = matrices | {stack.layers * size for stack in stacks for size in matrices}
     halved = {each.axes for each in program.work.collectives if each.kind == "reduce-scatter"}
     return Traffic(
         collectives=rows,

@@ -71,7 +71,7 @@ def work_of(model: FamilyConfig, train: TrainConfig, length: int, step: DeviceSt
 
 def _layer_flops(model: FamilyConfig, length: int, step: DeviceStep) -> float:
     """Forward, twice that backward, and what the backward pass computes again."""
-    forward = 2 * step.tokens * step.layer
+    forward = 2 * step.tokens * step.products
     heads, head_dim = model.attended[:2]
     attention = 4 * step.tokens * length * step.scores_share * heads * head_dim / step.tensor
     return (3 + step.recomputed) * forward + step.attention_passes * attention
@@ -114,11 +114,12 @@ def _collectives(model: FamilyConfig, micro: int, step: DeviceStep) -> list[Coll
         group = groups[axis]
         return Collective(kind, (axis,), group, count, ring_bytes(kind, size, group))
 
-    ends = model.residual_sums
-    again = ends - 1 if step.recomputed else 0
-    again = ends if step.recomputed == 1 else again
-    reduced = L * (2 + ends + again) + 1
-    summed = reduced * step.tokens + step.scored
+    reduced, summed = 1, step.tokens + step.scored
+    for stack in model.stacks(step.scored / step.tokens):
+        again = stack.sums - (step.recomputed != 1) if step.recomputed else 0
+        each = max(2, stack.sums) + stack.sums + again
+        reduced += stack.layers * (each + bool(stack.read))
+        summed += stack.layers * (each * stack.places + stack.read) * step.tokens
     gathered = HALF * (2 * blocks + 2 * step.table)
     return [
         over("fsdp", "all-gather", micro * (2 * parts + 2), micro * gathered),

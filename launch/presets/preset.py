@@ -11,10 +11,13 @@ from collections.abc import Callable
 from data.config import DataConfig
 from data.errors import UserError
 from launch.config import RunConfig
+from launch.presets.convnets import CONVNETS
 from launch.presets.encoder_decoders import ENCODER_DECODERS
 from launch.presets.encoders import ENCODERS
 from launch.presets.open_weights import OPEN_WEIGHTS
+from launch.presets.recurrent import RECURRENT
 from launch.presets.size import Size, published
+from launch.presets.vision import VISION
 from model.families.decoder_config import DecoderConfig
 from model.families.rope_scaling import RopeScaling
 from train.config import CheckpointConfig, OptimizerConfig, TrainConfig
@@ -204,6 +207,9 @@ PRESETS: dict[str, Callable[[str], RunConfig]] = {
     **OPEN_WEIGHTS,
     **ENCODERS,
     **ENCODER_DECODERS,
+    **CONVNETS,
+    **RECURRENT,
+    **VISION,
 }
 
 

@@ -9,6 +9,7 @@ from data.errors import UserError
 from launch.config import RunConfig
 from launch.presets.preset import preset
 from launch.pretrained.checkpoint import Pretrained, absolute, open_pretrained, usual_head
+from launch.pretrained.image_files import with_images
 
 BASES = {
     "decoder": "tiny",
@@ -18,14 +19,16 @@ BASES = {
     "tags": "tiny-tags",
     "span": "tiny-answers",
     "embedding": "tiny-embedding",
+    "vision": "tiny-vit",
+    "convnet": "tiny-photos",
 }
 """The preset whose data and training a checkpoint has if none is named: by its head, or by its
-family where that is of language."""
+family where that is of language, or reads no tokens."""
 PARTS = ("vocab.txt", "vocab.json", "tokenizer_config.json")
 """Files of a tokenizer that is not, or not only, in one file."""
 LENGTH = 512
 """Places of a row at most, if no preset says."""
-OURS = ("dtype", "remat", "attention")
+OURS = ("dtype", "remat", "attention", "convolutions")
 """Fields of a model that a preset decides."""
 
 
@@ -41,12 +44,14 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
     model = pretrained.model
     if config is None:
         name = Path(spec.partition(":")[2].partition("@")[0]).resolve().name
-        kind = model.kind if model.head.kind == "language" else model.head.kind
+        by_family = model.head.kind == "language" or model.vocabulary is None
+        kind = model.kind if by_family else model.head.kind
         config = dataclasses.replace(preset(BASES[kind]), preset=name)
-        data = dataclasses.replace(config.data, sequence_length=min(LENGTH, model.max_length))
-        if model.head.kind == "labels":
-            data = dataclasses.replace(data, task=pretrained.task)
-        config = dataclasses.replace(config, data=data)
+        if model.vocabulary is not None:
+            data = dataclasses.replace(config.data, sequence_length=min(LENGTH, model.max_length))
+            if model.head.kind == "labels":
+                data = dataclasses.replace(data, task=pretrained.task)
+            config = dataclasses.replace(config, data=data)
     elif config.model.kind != model.kind:
         raise UserError(
             f"start_from={spec} must be of the family {config.model.kind}, because the preset "
@@ -54,12 +59,15 @@ def adopt(spec: str, config: RunConfig | None) -> RunConfig:
         )
     else:
         asked: Any = config.model
-        own = {name: getattr(asked, name) for name in OURS}
+        own = {name: getattr(asked, name) for name in OURS if hasattr(asked, name)}
         head = usual_head(pretrained.published, model, asked.head)
         if model.head.kind == head.kind:
             head = dataclasses.replace(head, pooling=model.head.pooling)
         model = dataclasses.replace(model, **own, head=head)
-    data = _with_tokenizer(config.data, pretrained)
+    if model.vocabulary is None:
+        data = with_images(config.data, model, pretrained.path)
+    else:
+        data = _with_tokenizer(config.data, pretrained)
     return dataclasses.replace(config, model=model, data=data, start_from=spec)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from data.errors import UserError
 from launch.pretrained import hub
+from launch.pretrained.batch_norm import folded
 from launch.pretrained.gguf.read import open_gguf
 from launch.pretrained.safetensors import open_folder
 from launch.pretrained.tensors import RawTensor, Tensors
@@ -92,6 +93,8 @@ def open_pretrained(spec: str) -> Pretrained:
         if fields.values is not values:
             tensors, others = text_tensors(tensors)
         tensors = _renamed(tensors, published.renamed)
+        if published.batch_norm is not None:
+            tensors = folded(tensors, published.batch_norm)
         named = (path / name for name in TOKENIZERS)
         tokenizer = next((each for each in named if each.is_file()), None)
     digest = hashlib.sha256(repr(sorted(fields.values.items())).encode())

@@ -10,6 +10,7 @@ import numpy as np
 
 from data import durable
 from data.errors import UserError
+from launch.pretrained.batch_norm import unit_statistics
 from launch.pretrained.checkpoint import usual_head
 from launch.pretrained.gathered import Gathered, require_finite
 from launch.pretrained.match import first_difference
@@ -39,13 +40,17 @@ def export_weights(
     config, published = model.config, PUBLISHED[model_type]
     fields = {**config_json(config, model_type, dtype), **extra}
     tensors = Gathered(model, published)
+    statistics = unit_statistics(tensors.shapes, config, published)
     entries = [
         WrittenArray(name, TYPES[DTYPES[dtype]], shape) for name, shape in tensors.shapes.items()
     ]
+    entries += [WrittenArray(name, array.dtype, array.shape) for name, array in statistics.items()]
     shards = shards_of(entries, largest)
     names = _file_names(len(shards))
 
     def array_of(entry: WrittenArray) -> np.ndarray:
+        if entry.name in statistics:
+            return statistics[entry.name]
         whole = tensors.read(entry.name)
         with np.errstate(over="ignore"):
             small = whole.astype(entry.dtype)

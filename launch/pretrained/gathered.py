@@ -34,20 +34,25 @@ class Gathered:
     def __init__(self, model: Any, published: Published) -> None:
         self._parts = tensor_parts(model.config, published)
         self._arrays, self._inputs_first = _arrays(model), published.inputs_first
-        self.shapes: Mapping[str, tuple[int, ...]] = {
+        self._flat: Mapping[str, tuple[int, ...]] = {
             name: their_shape(
                 [part.weight for part in own], model.config, inputs_first=self._inputs_first
             )
             for name, own in self._parts.items()
         }
+        self.shapes: Mapping[str, tuple[int, ...]] = {
+            name: flat if (shape := own[0].name.shape) is None else shape(own[0].weight.shape)
+            for (name, own), flat in zip(self._parts.items(), self._flat.values(), strict=True)
+        }
         """By the names of theirs, in their order."""
 
     def read(self, name: str) -> np.ndarray:
         """A tensor of that name, in the type of the weights."""
-        shape = self.shapes[name]
+        shape = self._flat[name]
         parts = [self._part(part, shape) for part in self._parts[name]]
         axis = 1 if self._inputs_first and len(shape) == 2 else 0
-        return np.concatenate(parts, axis=axis) if parts[1:] else parts[0]
+        whole = np.concatenate(parts, axis=axis) if parts[1:] else parts[0]
+        return whole.reshape(self.shapes[name])
 
     def _part(self, part: TensorPart, shape: tuple[int, ...]) -> np.ndarray:
         """A weight as theirs has it: its matrix turned, its dimensions flat, its padding cut."""
@@ -58,7 +63,7 @@ class Gathered:
             return array.reshape(-1)[: shape[0]]
         ins = math.prod(array.shape[: len(weight.fan_in)])
         matrix = array.reshape(ins, -1)
-        return matrix if self._inputs_first else matrix.T
+        return matrix if self._inputs_first else matrix.T.reshape(-1, *shape[1:])
 
 
 def tensor_parts(config: Any, published: Published) -> dict[str, list[TensorPart]]:

@@ -12,7 +12,8 @@ from flax import nnx
 
 from launch.pretrained.checkpoint import Pretrained
 from launch.pretrained.exchange import fill, row_layout
-from launch.pretrained.match import Matched, TensorPlace, match
+from launch.pretrained.image_files import BICUBIC, resampled
+from launch.pretrained.match import RESIZED, Matched, TensorPlace, match
 from launch.pretrained.read import Index, read_rows, read_shard
 from model.weights import Weight
 from train.state import TrainState
@@ -43,6 +44,8 @@ def load_weights(model: Any, pretrained: Pretrained, report: Callable[[str], Non
         if place is None:
             return leaf
         array, fresh = leaf[...], None
+        if place.weight.shape != array.shape[place.weight.stacked :]:
+            return leaf.replace(resized_table(array, place, model.config, pretrained.model))
         if matched.added and is_token_table(place.weight):
             fresh = jnp.copy(array)
         array = placed_weight(array, place)
@@ -65,6 +68,14 @@ def placed_weight(array: jax.Array, place: TensorPlace) -> jax.Array:
         return read_shard(place, shape, index or (slice(None),) * len(shape))
 
     return jax.make_array_from_callback(shape, sharding, shard)
+
+
+def resized_table(array: jax.Array, place: TensorPlace, model: Any, theirs: Any) -> jax.Array:
+    """The table of positions for images of the model's size, laid out as the array."""
+    shape = place.weight.shape
+    table = read_shard(place, shape, (slice(None),) * len(shape))
+    table = np.asarray(model.resized(jnp.asarray(table), theirs))
+    return jax.make_array_from_callback(array.shape, array.sharding, lambda index: table[index])
 
 
 def is_token_table(weight: Weight) -> bool:
@@ -92,6 +103,18 @@ def _report(
     scalings = [getattr(each, "rope_scaling", None) for each in (pretrained.model, model)]
     if scalings[0] != scalings[1]:
         report(f"weights: RoPE is stretched otherwise than in the checkpoint: {scalings[1]}")
+    sizes = [getattr(each, RESIZED, None) for each in (pretrained.model, model)]
+    if sizes[0] != sizes[1]:
+        before, after = (" x ".join(map(str, size or ())) for size in sizes)
+        report(
+            f"weights: positions of images of {before} are interpolated to {after}, "
+            f"{model.interpolation}"
+        )
+    if (number := resampled(pretrained.path)) != BICUBIC:
+        report(
+            f"weights: of images that were resized by Pillow's filter {number}, which are resized "
+            "by bicubic here"
+        )
     head = pretrained.model.head
     if head.kind == "embedding":
         report(f"weights: of sentences, pooled by {head.pooling}")

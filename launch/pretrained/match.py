@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from data.errors import UserError
 from launch.pretrained.checkpoint import Pretrained
-from launch.pretrained.tensors import Tensor
+from launch.pretrained.tensors import Tensor, reshaped
 from model.families.family import FamilyConfig
 from model.head_config import HeadConfig
 from model.published.names import Name
@@ -17,12 +17,18 @@ from model.weights import Weight, weights_of
 
 LISTED = 10
 """Names in a message."""
-FREE = {"dtype", "remat", "attention", "head", "dropout", "init_std", "vocab_multiple"}
+FREE = {
+    *("dtype", "remat", "attention", "convolutions", "head", "dropout", "drop_path"),
+    *("init_std", "vocab_multiple"),
+}
 """Fields of a model that its weights do not decide."""
 
 
 STRETCHED = {"rope_scaling"}
 """What a run may have otherwise than its weights were trained with: for longer rows."""
+RESIZED = "image_size"
+"""A field that a run may have otherwise than its weights, of which those of places are then
+interpolated."""
 SCORED = ("task_head/table", "task_head/bias")
 """What a head scores by."""
 
@@ -47,6 +53,7 @@ class Matched(NamedTuple):
     """The weights of a model and the tensors of a checkpoint, put together."""
 
     places: dict[str, TensorPlace]
+    """Of images, for those of the checkpoint's size."""
     fresh: list[str]
     """Weights of ours that the checkpoint does not have, all of the head."""
     left: list[str]
@@ -62,9 +69,14 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
     Raises ValueError for a model of another architecture, for weights that are missing, unless they
     are a head's, and for tensors that nothing names.
     """
-    added = range(pretrained.model.vocab_size, model.vocab_size)
+    rows = pretrained.model.vocabulary or 0
+    added = range(rows, model.vocabulary or rows)
     known = replace(pretrained.model, vocab_size=model.vocab_size) if added else pretrained.model
+    if size := getattr(model, RESIZED, None):
+        known = replace(known, **{RESIZED: size})
     require_architecture(pretrained.path, known, model)
+    if size:
+        model = replace(model, **{RESIZED: getattr(pretrained.model, RESIZED)})
     published, names = pretrained.published, pretrained.published.names_of(model)
     places: dict[str, TensorPlace] = {}
     fresh, missing = [], []
@@ -98,8 +110,8 @@ def match(pretrained: Pretrained, model: Any) -> Matched:
             f"left out would change what it computes, but {len(extra):,} have no name here: "
             f"{', '.join(extra[:LISTED])}; try the checkpoint of another model"
         )
-    for place in places.values():
-        _require_shapes(place, pretrained.model)
+    for own, place in places.items():
+        places[own] = _of_right_shapes(place, pretrained.model, named(place.weight, names))
     return Matched(places, fresh, left, added)
 
 
@@ -167,8 +179,11 @@ def _missing(
     )
 
 
-def _require_shapes(place: TensorPlace, model: Any) -> None:
-    wanted = their_shape(place.parts, model, inputs_first=place.inputs_first)
+def _of_right_shapes(place: TensorPlace, model: Any, name: Name | None) -> TensorPlace:
+    """The place with its tensors as vectors, or as rows and columns; ValueError for other shapes
+    than the model's."""
+    flat = their_shape(place.parts, model, inputs_first=place.inputs_first)
+    wanted = flat if name is None or name.shape is None else name.shape(place.weight.shape)
     for tensor in place.tensors:
         if tensor.shape != wanted:
             raise UserError(
@@ -176,6 +191,9 @@ def _require_shapes(place: TensorPlace, model: Any) -> None:
                 f"config.json says so, but it has {tensor.shape}; try the config that came with "
                 "the weights"
             )
+    if wanted == flat:
+        return place
+    return place._replace(tensors=tuple(reshaped(tensor, flat) for tensor in place.tensors))
 
 
 def parts_of(weight: Weight, names: Mapping[str, Name], model: Any) -> tuple[Weight, ...]:
@@ -209,4 +227,7 @@ def their_shape(parts: Sequence[Weight], model: Any, *, inputs_first: bool) -> t
     if not first.is_matrix:
         return (math.prod(rows) if len(parts) == 1 else sum(map(outputs, parts)),)
     ins, outs = first.channels(first.fan_in), sum(map(outputs, parts))
+    if first.window:
+        sizes = tuple(first.shape[d] for d in first.window)
+        return (outs, ins // math.prod(sizes), *sizes)
     return (ins, outs) if inputs_first else (outs, ins)

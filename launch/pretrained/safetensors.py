@@ -179,6 +179,6 @@ def write_file(
     with durable.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for entry in entries:
-            array = np.ascontiguousarray(array_of(entry), entry.dtype)
+            array = np.asarray(array_of(entry), entry.dtype, order="C")
             assert array.shape == entry.shape, entry.name
-            file.write(array.view(np.uint8).reshape(-1).data)
+            file.write(array.reshape(-1).view(np.uint8).data)

@@ -85,4 +85,11 @@ class RawTensor(NamedTuple):
             done += count
 
 
+def reshaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same numbers in the same order in other dimensions."""
+    assert isinstance(tensor, RawTensor)
+    assert math.prod(tensor.shape) == math.prod(shape)
+    return tensor._replace(shape=shape)
+
+
 Tensors = Mapping[str, Tensor]

@@ -33,8 +33,8 @@ class Verified(NamedTuple):
 
     distance: float
     """The largest, as a share of the largest score."""
-    tokens: int
-    """How many it was asked."""
+    inputs: str
+    """What it was asked, in words."""
 
 
 def require_transformers() -> None:
@@ -54,7 +54,7 @@ def verify_export(model: Any, folder: Path, tokenizer: Tokenizer | None) -> Veri
 
     All processes take part, and the first runs `transformers`. Raises ValueError if they differ.
     """
-    rows = _rows(model.config, tokenizer)
+    rows = asked_rows(model.config, tokenizer)
     dtype = from_first_process(lambda: json.loads((folder / "config.json").read_text())["dtype"])
     ours = scores(exact(model, dtype), rows)
 
@@ -63,7 +63,8 @@ def verify_export(model: Any, folder: Path, tokenizer: Tokenizer | None) -> Veri
             theirs = _theirs(folder, model.config.head.kind, rows)
         return str(float(np.abs(theirs - ours).max() / np.abs(ours).max()))
 
-    verified = Verified(float(from_first_process(distance)), rows.size)
+    asked = f"{rows.size} tokens" if rows.ndim == 2 else f"{len(rows)} images"
+    verified = Verified(float(from_first_process(distance)), asked)
     if not verified.distance < FAR:
         raise UserError(
             f"verify=True must find the same scores, because the export is to be trusted, but "
@@ -77,16 +78,19 @@ def verify_export(model: Any, folder: Path, tokenizer: Tokenizer | None) -> Veri
 
 def exact(model: Any, dtype: str) -> Any:
     """The model with its weights rounded to a type, that computes in float32."""
-    config = dataclasses.replace(model.config, dtype="float32", attention="xla")
+    kernel = {"attention": "xla"} if model.config.kernel else {}
+    config = dataclasses.replace(model.config, dtype="float32", **kernel)
     shell = jax.eval_shape(lambda: config.build(jax.random.key(0)))
     leaves = [leaf.astype(dtype).astype(jnp.float32) for leaf in jax.tree.leaves(model)]
     return jax.tree.unflatten(jax.tree.structure(shell), leaves)
 
 
 def scores(model: Any, rows: np.ndarray) -> np.ndarray:
-    """What the head of a model says of rows of tokens, on every host: of each token, or of each row
-    where it pools; the hidden states of one that embeds. Padding of the vocabulary is left out."""
-    sharding = NamedSharding(jax.sharding.get_mesh(), spec("batch", "length"))
+    """What the head of a model says of rows of tokens, or of images, on every host: of each token,
+    or of each row where it pools; the hidden states of one that embeds. Padding of the vocabulary
+    is left out."""
+    axes = ("batch", "length") if rows.ndim == 2 else ("batch", *[None] * (rows.ndim - 1))
+    sharding = NamedSharding(jax.sharding.get_mesh(), spec(*axes))
     tokens = jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__)
     with jax.default_matmul_precision("highest"):
         whole = multihost_utils.process_allgather(jax.jit(_scores)(model, tokens), tiled=True)
@@ -94,7 +98,9 @@ def scores(model: Any, rows: np.ndarray) -> np.ndarray:
     return whole[..., : config.vocab_size] if config.head.kind == "language" else whole
 
 
-def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
+def _scores(
+    model: Any, tokens: Int[Array, "B T"] | Float[Array, "B H W C"]
+) -> Float[Array, "B *T O"]:
     config = model.config
     # What writes with a source in view is given the row turned round.
     x = model(tokens, tokens[:, ::-1]) if config.kind == "encoder_decoder" else model(tokens)
@@ -103,7 +109,8 @@ def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
             return x
         case "labels":
             head = model.task_head
-            return head.logits(head(head.pool(x, jnp.ones_like(tokens))))[:, 0]
+            real = jnp.ones_like(tokens) if tokens.ndim == 2 else None
+            return head.logits(head(head.pool(x, real)))[:, 0]
         case "tags" | "span":
             return model.task_head.logits(model.task_head(x))
     if config.generates or config.kind == "encoder_decoder":
@@ -113,14 +120,19 @@ def _scores(model: Any, tokens: Int[Array, "B T"]) -> Float[Array, "B *T C"]:
     return jnp.einsum("BTD,VD->BTV", x, table, out_sharding=by_token) + bias[None, None]
 
 
-def _rows(config: Any, tokenizer: Tokenizer | None) -> np.ndarray:
-    """Rows of tokens, none of which means anything but itself, int32 [B, T]."""
+def asked_rows(config: Any, tokenizer: Tokenizer | None) -> np.ndarray:
+    """Rows of tokens, none of which means anything but itself, int32 [B, T], or noise as images,
+    float32 [B, H, W, C]."""
+    count = max(2, axis_size("batch"))
+    if config.vocabulary is None:
+        size = getattr(config, "image_size", None) or (2 * config.reduction,) * 2
+        shape = (count, *size, config.channels_read)
+        return np.random.default_rng(0).normal(size=shape).astype(np.float32)
     special = set() if tokenizer is None else tokenizer.special
     special = {*special, getattr(config, "first_position", 0) - 1}
     ids = np.array([id for id in range(config.vocab_size) if id not in special], np.int32)
     length = min(LENGTH, config.max_length) // axis_size("length") * axis_size("length")
-    shape = (max(2, axis_size("batch")), length)
-    return np.random.default_rng(0).choice(ids, shape)
+    return np.random.default_rng(0).choice(ids, (count, length))
 
 
 @contextlib.contextmanager
@@ -144,12 +156,17 @@ def _theirs(folder: Path, kind: str, rows: np.ndarray) -> np.ndarray:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     name = json.loads((folder / "config.json").read_text())["architectures"][0]
-    bare = {"add_pooling_layer": False} if kind == "embedding" else {}
+    images = rows.ndim == 4
+    # Models of words and ViT have a pooler that a head may leave out, DINOv2 has none.
+    pools = kind == "embedding" and not name.startswith("Dinov2")
+    bare = {"add_pooling_layer": False} if pools else {}
     # Not loaded in less, which would round constants of the model too.
     exact = {"dtype": torch.float32, "attn_implementation": "eager"}
     model = getattr(transformers, name).from_pretrained(folder, **exact, **bare).eval()
     with torch.no_grad():
-        ids = [torch.tensor(row[None], dtype=torch.long) for row in rows]
+        dtype = torch.float32 if images else torch.long
+        ids = [torch.tensor(row[None], dtype=dtype) for row in rows]
+        ids = [row.permute(0, 3, 1, 2) for row in ids] if images else ids
         reads = model.config.is_encoder_decoder
         said = [model(row, decoder_input_ids=row.flip(1)) if reads else model(row) for row in ids]
     if kind == "embedding":

@@ -258,7 +258,7 @@ def _fit(parts: Parts, start: StartingPoint) -> tuple[TrainState, Place]:
         describe = functools.partial(course.describe, parts.rows)
         recorder = Recorder(
             train,
-            report.throughput(length),
+            report.throughput(),
             write,
             Guard(train.bad_numbers, report.say, describe, start.bad_numbers),
             phases,

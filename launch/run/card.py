@@ -17,16 +17,21 @@ TASKS = {
     "span": "question-answering",
     "embedding": "feature-extraction",
     "encoder_decoder": "text2text-generation",
+    "labels of images": "image-classification",
+    "labels of patches": "image-segmentation",
+    "embeddings": "image-feature-extraction",
 }
-"""What a hub calls a task, by the kind of head, or of a family that answers one way alone; a model
-that writes on from a prompt is for `text-generation`."""
+"""What a hub calls a task, by the kind of head, what is asked of images, or a family that answers
+one way alone; a model that writes on from a prompt is for `text-generation`."""
 
 
 def card(run: Path, saved: Saved, dtype: str) -> str:
     """The text of a README.md."""
     meta, config = saved.meta, saved.config
     model: Any = config.model
-    task = "text-generation" if model.generates else TASKS.get(model.kind) or TASKS[model.head.kind]
+    asked = (model.kind, *model.questions, model.head.kind)
+    task = next((TASKS[name] for name in asked if name in TASKS), "")
+    task = "text-generation" if model.generates else task
     rows = [
         ("architecture", type(model).__name__),
         ("parameters", f"{exported_parameters(model):,}"),
@@ -50,7 +55,8 @@ def card(run: Path, saved: Saved, dtype: str) -> str:
 
 def exported_parameters(model: Any) -> int:
     """Parameters of a model without rows that only pad its vocabulary."""
-    return parameter_count(dataclasses.replace(model, vocab_multiple=1))
+    padded = model.vocabulary is not None
+    return parameter_count(dataclasses.replace(model, vocab_multiple=1) if padded else model)
 
 
 def _results(run: RunDirectory, step: int) -> list[tuple[str, ...]]:

@@ -54,7 +54,13 @@ def explain(
             raise UserError(
                 f"run={run} must be of a model that labels texts or goes on with them, because one "
                 f"score is explained, but it is asked for {' '.join(asked) or 'something else'}; "
-                "try a run with model.head.kind=labels"
+                "try `meshloom predict`, or a run of texts with model.head.kind=labels"
+            )
+        if not saved.config.model.attended.heads:
+            raise UserError(
+                f"run={run} must be of a model with attention, because that is what is shown, but "
+                f"its family is {saved.config.model.kind}; try `meshloom predict` or `meshloom "
+                "generate`"
             )
         labels = asked == ("labels",)
         row = _row(tokenizer, text, closed=labels)

@@ -1,5 +1,6 @@
 """Exporting: a run's checkpoint in the form of `transformers`, or of llama.cpp."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from launch.config import MeshConfig
 from launch.pretrained.checkpoint import TASKS
 from launch.pretrained.export import DTYPES, config_json, export_weights
 from launch.pretrained.gguf.write import TYPES, export_gguf
+from launch.pretrained.image_files import FILE as IMAGES
+from launch.pretrained.image_files import preprocessor
 from launch.pretrained.tokenizer_files import TokenizerFiles
 from launch.pretrained.verify import require_transformers, verify_export
 from launch.process.distributed import from_first_process
@@ -117,20 +120,24 @@ def type_of(config: object) -> str:
 def write_folder(saved: Saved, folder: Path, asked: Asked) -> list[str]:
     """Write the form of `transformers`: safetensors, config.json, tokenizer, card."""
     model, files = saved.state.evaluated, files_of(saved)
+    images = saved.config.data if hasattr(saved.config.data, "image_size") else None
     export_weights(model, folder, asked.model_type, asked.dtype, extra=known_of(saved, files))
 
     def write_rest() -> str:
         if files:
             files.write(folder)
+        if images is not None:
+            durable.write(folder / IMAGES, json.dumps(preprocessor(images), indent=2) + "\n")
         durable.write(folder / "README.md", card(asked.run, saved, asked.dtype))
         return ""
 
     from_first_process(write_rest)
-    lines = [] if files and files.written else ["no tokenizer file, as its tokens are bytes"]
+    bytewise = saved.config.model.vocabulary is not None and not (files and files.written)
+    lines = ["no tokenizer file, as its tokens are bytes"] if bytewise else []
     if asked.verify:
         verified = verify_export(model, folder, saved.tokenizer)
         lines.append(
-            f"verified: scores of {verified.tokens} tokens by transformers are within "
+            f"verified: scores of {verified.inputs} by transformers are within "
             f"{verified.distance:.1e} of the largest"
         )
     return lines

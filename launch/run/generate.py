@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,18 @@ import numpy as np
 
 from data.chat import ChatTemplate, Message, read_chat_template
 from data.errors import UserError
+from data.sentinels import SentinelTokenizer
+from data.spans_config import SpansConfig
 from data.special_tokens import ends_of_generation
 from data.tokenizer import Tokenizer, visible
 from launch.config import MeshConfig, RunConfig
 from launch.process.distributed import from_first_process
 from launch.run.saved import MovedTokenizer, Saved, open_saved
 from launch.run.source_writer import write_of_sources
+from launch.run.temperature import TEMPERATURE
 from launch.run.text_generator import TextGenerator, Written
+from model.beams import Beams, beams_of
+from model.families.table import READERS
 from model.sampling import Sampling
 
 
@@ -28,10 +33,12 @@ def generate(
     config: RunConfig | None = None,
     step: int | None = None,
     tokens: int = 200,
-    temperature: float = 0.8,
+    temperature: float = TEMPERATURE,
     top_k: int | None = None,
     top_p: float | None = None,
     repetition_penalty: float = 1.0,
+    beams: int | None = None,
+    length_penalty: float = 1.0,
     stops: Sequence[str] = (),
     chat: bool = False,
     seed: int = 0,
@@ -39,10 +46,12 @@ def generate(
     mesh: MeshConfig = MeshConfig(),  # noqa: B008
 ) -> list[str]:
     """What a checkpoint of the run, by default the latest, writes on from each prompt: at most so
-    many `tokens`, drawn as `model.sampling.Sampling` says, up to the first of the strings `stops`.
+    many `tokens`, up to the first of the strings `stops`; drawn as `model.sampling.Sampling` says,
+    or, with `beams`, the best that beam search finds (`model.beams.Beams`), which draws nothing.
 
     With `chat` each prompt is what a user says, and the text is the answer. An encoder-decoder
-    reads each prompt and writes another text of it. `config` must be that of the run if parts of it
+    reads each prompt and writes another text of it; of one that learnt spans, both may have
+    sentinels, as `<extra_id_0>`. `config` must be that of the run if parts of it
     are of classes from elsewhere. Raises ValueError when there is no such run, or its model does
     not write.
     """
@@ -52,13 +61,16 @@ def generate(
         top_p=top_p,
         repetition_penalty=repetition_penalty,
     )
+    search = beams_of(beams, length_penalty)
+    if search is not None:
+        require_undrawn(search.count, vars(sampling), vars(Sampling(temperature=TEMPERATURE)))
     written = write_on(
         run,
         prompts,
         config=config,
         step=step,
         tokens=tokens,
-        sampling=sampling,
+        sampling=search or sampling,
         stops=stops,
         chat=chat,
         seed=seed,
@@ -75,7 +87,7 @@ def write_on(
     config: RunConfig | None = None,
     step: int | None = None,
     tokens: int,
-    sampling: Sampling,
+    sampling: Sampling | Beams,
     stops: Sequence[str] = (),
     chat: bool = False,
     seed: int = 0,
@@ -89,7 +101,10 @@ def write_on(
         require_text(prompt)
     with open_saved(run, step, mesh, data, like=config) as saved:
         key = jax.random.key(seed)
-        if saved.config.model.kind == "encoder_decoder" and saved.tokenizer and not chat:
+        if saved.config.model.kind in READERS and saved.tokenizer and not chat:
+            if isinstance(saved.config.data, SpansConfig):
+                saved = saved._replace(tokenizer=SentinelTokenizer(saved.tokenizer))
+            assert saved.tokenizer is not None
             settings: Any = {"new": tokens, "sampling": sampling, "stops": stops}
             make = functools.partial(generator_of, saved, None, **settings)
             model = saved.state.evaluated
@@ -109,20 +124,30 @@ def write_on(
         return generator.write(ids, key, on_text=on_text)
 
 
+def require_undrawn(beams: int, wanted: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Raise ValueError if one of these options, all of drawing, is not as usual with beams."""
+    for name, value in wanted.items():
+        if value != usual[name]:
+            raise UserError(
+                f"{name}={value} must be left out with beams={beams}, because beams take the best "
+                f"text that they find and draw nothing; try --beams {beams} alone, or no beams"
+            )
+
+
 def generator_of(
     saved: Saved,
     template: ChatTemplate | None,
     model: Any = None,
     *,
     new: int,
-    sampling: Sampling,
+    sampling: Sampling | Beams,
     stops: Sequence[str],
 ) -> TextGenerator:
     """What writes on from documents, or, by a template, answers: these end with the turn, and
     special tokens are no text of theirs. `model` stands in for that of the run."""
-    tokenizer, path = saved.tokenizer, _path(saved)
+    tokenizer = saved.tokenizer
     assert tokenizer is not None
-    ends = [] if path == "bytes" else [*ends_of_generation(path)]
+    ends = more_ends(saved)
     if template is not None and (end := template.end_of_turn(tokenizer)) is not None:
         ends.append(end)
     return TextGenerator(
@@ -177,7 +202,7 @@ def continuations(
     prompts: list[str],
     *,
     new: int,
-    sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - frozen
+    sampling: Sampling = Sampling(temperature=TEMPERATURE),  # noqa: B008 - frozen
     seed: int = 0,
 ) -> list[str]:
     """At most `new` tokens written on from each prompt, on the current mesh, the same on every
@@ -200,6 +225,12 @@ def _documents(
     encoded = tokenizer.encode_batch(list(prompts))
     ids = [np.append(tokenizer.begin.id, part) for part in encoded]
     return generator.write(ids, key, before=encoded, on_text=on_text)
+
+
+def more_ends(saved: Saved) -> list[int]:
+    """Tokens that end a text next to the tokenizer's end token."""
+    path = _path(saved)
+    return [] if path == "bytes" else [*ends_of_generation(path)]
 
 
 def _path(saved: Saved) -> str:

@@ -74,14 +74,19 @@ class Report:
         self.say(f"{kernel}compute in {model.dtype}")
         for line in rows.describe():
             self.say(line)
-        if note := mfu_note(device.device_kind):
+        if note := mfu_note(device.device_kind, self._flops_per_token):
             self.say(note)
         self.say(f"run: {near(run.path)}")
 
-    def throughput(self, length: int) -> Throughput:
+    @property
+    def _flops_per_token(self) -> float:
+        data = self._config.data
+        return flops_per_token(self._model, data.sequence_length, data.scored_share)
+
+    def throughput(self) -> Throughput:
         """Speed of this model on these devices."""
         return Throughput(
-            flops_per_token=flops_per_token(self._model, length, self._config.data.scored_share),
+            flops_per_token=self._flops_per_token,
             device_kind=jax.devices()[0].device_kind,
             num_devices=jax.device_count(),
         )
@@ -107,8 +112,10 @@ class Report:
                 self.say(f"{name} cannot be written and is left out; the run continues. {why}")
 
         add(JsonlWriter(run.metrics, resumed))
-        add(ConsoleWriter(last_step, self._console))
         config, board = self._config, run.path / "tensorboard"
+        # A row of one place, such as an image, is no token.
+        unit = "rows" if config.data.sequence_length == 1 else "tok"
+        add(ConsoleWriter(last_step, self._console, unit))
         if config.tensorboard:
             try_to_add("TensorBoard", lambda: TensorBoardWriter(board, resumed))
         if project := config.wandb:
@@ -162,6 +169,9 @@ class Report:
         if confused is None or not self._lead:
             return
         import launch.run.confusion
+
+        for line in launch.run.confusion.in_words(*confused):
+            self.say(visible(line))
 
         picture = run.path / "confusion.png"
         try:

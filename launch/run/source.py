@@ -40,7 +40,7 @@ def adopt_source(spec: str, config: RunConfig | None) -> RunConfig:
     if head.kind == model.head.kind:
         outputs, temperature = head.outputs, head.temperature
         head = dataclasses.replace(model.head, outputs=outputs, temperature=temperature)
-    own: Any = {name: getattr(asked, name) for name in OURS}
+    own: Any = {name: getattr(asked, name) for name in OURS if hasattr(asked, name)}
     model = dataclasses.replace(model, **own, head=head)
     data: Any = config.data
     if hasattr(data, "tokenizer") and hasattr(run.data, "tokenizer"):

@@ -1,7 +1,7 @@
 """Writing on from prompts: tokens come in parts, and text as soon as it is certain."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 from data.stops import StoppedText
 from data.text import TextStream
 from data.tokenizer import Ids, Tokenizer
+from model.beams import Beams, beam_search
 from model.generate import begin, require_positions, write
 from model.sampling import Sampling
 from model.sharding import axis_size, spec
@@ -20,11 +21,12 @@ AT_ONCE = 32
 """Tokens between two looks at what was written, where nobody waits for them."""
 FEW = 8
 """Where somebody does, but each look costs weights that are gathered from other devices."""
-FEWEST_SLOTS = 64
+FEWEST_PROMPT_SLOTS = 64
 """That a prompt takes where prompts of many lengths come."""
 
 _begin = jax.jit(begin, static_argnames=("new", "sampling"))
 _write = jax.jit(write, static_argnames=("most", "sampling", "ends"), donate_argnames=("draft",))
+_search = jax.jit(beam_search, static_argnames=("new", "ends"))
 
 
 class Continuation(NamedTuple):
@@ -54,7 +56,8 @@ class Written(NamedTuple):
 
 
 class TextGenerator:
-    """Writes at most `new` tokens on from prompts, on the current mesh, the same on every process.
+    """Writes at most `new` tokens on from prompts, drawn or the best that beams find, on the
+    current mesh, the same on every process.
 
     A text ends before a token of `ends` and before a string of `stops`; tokens that are `hidden`
     stand for no text. One program serves all prompts whose slots are as many.
@@ -66,7 +69,7 @@ class TextGenerator:
         tokenizer: Tokenizer,
         *,
         new: int,
-        sampling: Sampling,
+        sampling: Sampling | Beams,
         ends: Sequence[int] = (),
         stops: Sequence[str] = (),
         hidden: frozenset[int] = frozenset(),
@@ -89,7 +92,7 @@ class TextGenerator:
         """Write on from each prompt, `limit` tokens at most.
 
         Texts join to those of `before`, by default the prompts themselves. Prompts take slots
-        `rounded` to a power of two, so that few lengths have a program. The pieces of the first
+        `rounded` to a power of two. The pieces of the first
         text go to `on_text` as they are written. Raises ValueError when the model's positions end.
         """
         left = self._new if limit is None else limit
@@ -98,38 +101,72 @@ class TextGenerator:
             _Text(self._tokenizer, ids, self._stops, self._ends, self._hidden)
             for ids in (prompts if before is None else before)
         ]
-        settings = {"sampling": self._sampling, "ends": self._ends, "most": AT_ONCE}
-        placed = placed_rows(self._tokenizer, prompts, rounded=rounded)
-        draft = _begin(self._model, *placed, new=self._new, sampling=self._sampling)
-        _, draft = _write(self._model, draft, key, np.int32(0), **settings)
-        jax.block_until_ready(draft.written)
-        look = 1 if axis_size("embed") == 1 else FEW
-        look = AT_ONCE if on_text is None else look
+        slots = rounded_slots(prompts, FEWEST_PROMPT_SLOTS) if rounded else None
+        placed = placed_rows(self._tokenizer, prompts, slots)
+        if isinstance(self._sampling, Beams):
+            parts = self._best(placed, left, self._sampling)
+        else:
+            parts = self._drawn(placed, key, left, self._sampling, streams=on_text is not None)
+        next(parts)
         began = time.perf_counter()
-        while left and not all(text.ended for text in texts):
-            count = min(left, look)
-            out, draft = _write(self._model, draft, key, np.int32(count), **settings)
-            left -= count
-            rows = multihost_utils.process_allgather(out, tiled=True)[:, :count]
+        for rows in parts:
             for number, (text, row) in enumerate(zip(texts, rows, strict=False)):
                 piece = text.add(row)
                 if on_text is not None and number == 0 and piece:
                     on_text(piece)
+            if all(text.ended for text in texts):
+                break
         seconds = time.perf_counter() - began
         rest = [text.close() for text in texts]
         if on_text is not None and rest[0]:
             on_text(rest[0])
         return Written([text.continuation() for text in texts], seconds)
 
+    def _drawn(
+        self,
+        placed: Sequence[jax.Array],
+        key: jax.Array,
+        left: int,
+        sampling: Sampling,
+        *,
+        streams: bool,
+    ) -> Iterator[np.ndarray]:
+        """Nothing once the prompts are read, and then the next of `left` tokens of all rows."""
+        settings = {"sampling": sampling, "ends": self._ends, "most": AT_ONCE}
+        draft = _begin(self._model, *placed, new=self._new, sampling=sampling)
+        _, draft = _write(self._model, draft, key, np.int32(0), **settings)
+        jax.block_until_ready(draft.written)
+        yield np.zeros((0, 0), np.int32)
+        look = 1 if axis_size("embed") == 1 else FEW
+        look = look if streams else AT_ONCE
+        while left:
+            count = min(left, look)
+            out, draft = _write(self._model, draft, key, np.int32(count), **settings)
+            left -= count
+            yield multihost_utils.process_allgather(out, tiled=True)[:, :count]
+
+    def _best(self, placed: Sequence[jax.Array], left: int, beams: Beams) -> Iterator[np.ndarray]:
+        """Nothing once the program is compiled, and then all tokens of the best of each row."""
+        settings = {"new": left, "ends": self._ends}
+        search = _search.lower(self._model, *placed, beams=beams, **settings).compile()
+        yield np.zeros((0, 0), np.int32)
+        out, _ = search(self._model, *placed, beams=beams)
+        yield multihost_utils.process_allgather(out, tiled=True)
+
+
+def rounded_slots(prompts: Sequence[Ids], fewest: int) -> int:
+    """Slots of the longest prompt, rounded up to a power of two, so that few lengths have a
+    program."""
+    return max(fewest, 1 << (max(map(len, prompts)) - 1).bit_length())
+
 
 def placed_rows(
-    tokenizer: Tokenizer, prompts: Sequence[Ids], *, rounded: bool = False
+    tokenizer: Tokenizer, prompts: Sequence[Ids], slots: int | None = None
 ) -> list[jax.Array]:
-    """Tokens [B, P] on the mesh, padded on the left, and which of them are real."""
+    """Tokens [B, P] on the mesh, padded on the left to so many slots, by default those of the
+    longest, and which of them are real."""
     B = -(-len(prompts) // axis_size("batch")) * axis_size("batch")
-    P = max(map(len, prompts))
-    if rounded:
-        P = max(FEWEST_SLOTS, 1 << (P - 1).bit_length())
+    P = slots or max(map(len, prompts))
     tokens = np.full((B, P), tokenizer.end.id, np.int32)
     real = np.zeros((B, P), bool)
     real[:, -1] = True

@@ -28,10 +28,13 @@ def unknown(program: str, word: str, known: Iterable[str]) -> UsageError:
 
 
 def split_command(arguments: list[str], options: type) -> tuple[list[str], list[str]]:
-    """The launcher's own flags, and the command that begins at the first word that is none."""
+    """The launcher's own flags, and the command that begins at the first word that is none, or at
+    `--config`, which stands in place of a preset."""
     switches = {f.name for f in dataclasses.fields(options) if f.type is bool} | {"help"}
     here = 0
-    while here < len(arguments) and arguments[here].startswith("-"):
+    while (
+        here < len(arguments) and arguments[here].startswith("-") and arguments[here] != "--config"
+    ):
         name = arguments[here].lstrip("-").removeprefix("no-").replace("-", "_")
         alone = "=" in arguments[here] or arguments[here] == "-h" or name in switches
         here += 1 if alone else 2

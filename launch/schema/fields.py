@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from data.arrays_config import ImagesConfig, PatchesConfig, SeriesConfig
 from data.config import DataConfig, DataKind, MaskedConfig
 from data.errors import UserError
 from data.examples_config import (
@@ -16,6 +17,7 @@ from data.examples_config import (
     TaggedConfig,
     TargetsConfig,
 )
+from data.spans_config import SpansConfig
 from model.families import FAMILIES
 from model.families.family import FamilyConfig
 
@@ -27,6 +29,10 @@ DATA_KINDS: dict[str, type[DataKind]] = {
     "span": AnswersConfig,
     "embedding": PairsConfig,
     "targets": TargetsConfig,
+    "spans": SpansConfig,
+    "images": ImagesConfig,
+    "patches": PatchesConfig,
+    "series": SeriesConfig,
 }
 UNIONS: dict[type, tuple[str, Mapping[str, type], str]] = {
     FamilyConfig: ("model", FAMILIES, "decoder"),

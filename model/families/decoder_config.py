@@ -8,9 +8,10 @@ from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import Size
+from model.families.blocks_config import whole_heads
 from model.families.family import Attended, Proportions, Scoring
 from model.families.rope_scaling import RopeScaling
-from model.families.transformer_config import TransformerConfig, whole_heads
+from model.families.transformer_config import TransformerConfig
 from model.parametrization import EXPONENTS, Scaling
 
 if TYPE_CHECKING:

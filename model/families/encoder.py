@@ -14,6 +14,7 @@ from model.attention.mask import Mask, TokenPlaces
 from model.attention.rates import rotary_rates
 from model.attention.rotary import Rotation
 from model.dropout import dropout
+from model.families.blocks_config import BlocksConfig
 from model.families.encoder_config import EncoderConfig
 from model.families.transformer import feed_forward, head_of, norm, require_even_cuts
 from model.layers import Embedding, WholeTable, row_positions, sinusoidal
@@ -24,10 +25,21 @@ from model.weights import param
 class EncoderBlock(nnx.Module):
     """Attention and feed-forward around a residual stream, which norms follow or precede."""
 
-    def __init__(self, config: EncoderConfig, key: PRNGKeyArray, *, first_norm: bool = True):
+    def __init__(
+        self,
+        config: BlocksConfig,
+        key: PRNGKeyArray,
+        *,
+        norms_follow: bool,
+        rate: float,
+        first_norm: bool = True,
+        layer_scale: float | None = None,
+    ):
+        """`rate` is that of dropout. With a `layer_scale`, what a branch adds is multiplied by a
+        vector that begins with it everywhere (LayerScale, Touvron et al. 2021)."""
         attention, mlp = jax.random.split(key)
         declare = functools.partial(param, in_block=True)
-        self.norms_follow, self.rate = config.norm_place == "after", config.dropout
+        self.norms_follow, self.rate = norms_follow, rate
         self.attention_norm = norm(declare, config) if first_norm else None
         self.attention = Attention(
             attention,
@@ -44,6 +56,14 @@ class EncoderBlock(nnx.Module):
         self.mlp_norm = norm(declare, config)
         self.mlp = feed_forward(declare, mlp, config, std=config.init_std, out_std=config.init_std)
 
+        def scale() -> nnx.Param[Array] | None:
+            if layer_scale is None:
+                return None
+            init = jax.nn.initializers.constant(layer_scale)
+            return declare(None, (config.embed_dim,), (None,), init=init)
+
+        self.attention_scale, self.mlp_scale = scale(), scale()
+
     def __call__(
         self,
         x: Float[Array, "B T D"],
@@ -54,19 +74,27 @@ class EncoderBlock(nnx.Module):
         first, second = (None, None) if key is None else jax.random.split(key)
 
         def attend(h: Array) -> Array:
-            return self.attention(h, mask, rotation=rotation)[0]
+            return scaled_by(self.attention_scale, self.attention(h, mask, rotation=rotation)[0])
+
+        def feed(h: Array) -> Array:
+            return scaled_by(self.mlp_scale, self.mlp(h))
 
         if self.norms_follow:
             assert self.attention_norm is not None
             x = self.attention_norm(x + dropout(attend(x), self.rate, first))
-            return self.mlp_norm(x + dropout(self.mlp(x), self.rate, second))
+            return self.mlp_norm(x + dropout(feed(x), self.rate, second))
         x = x + dropout(attend(self.attended(x)), self.rate, first)
-        return x + dropout(self.mlp(self.mlp_norm(x)), self.rate, second)
+        return x + dropout(feed(self.mlp_norm(x)), self.rate, second)
 
     def attended(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """What attention reads of the residual stream."""
         norm = None if self.norms_follow else self.attention_norm
         return x if norm is None else norm(x)
+
+
+def scaled_by(scale: nnx.Param[Array] | None, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """What a branch adds, by channel, in the type of `x`; `x` itself without a scale."""
+    return x if scale is None else x * scale[...].astype(x.dtype)[None, None]
 
 
 class Encoder(nnx.Module):
@@ -90,10 +118,14 @@ class Encoder(nnx.Module):
             WholeTable(param, types, config.token_types, D, std=std) if config.token_types else None
         )
         self.embedding_norm = norm(param, config)
-        self.first = None if config.first_norm else EncoderBlock(config, first, first_norm=False)
-        self.blocks = jax.vmap(lambda key: EncoderBlock(config, key))(
-            jax.random.split(blocks, L if config.first_norm else L - 1)
+        block = functools.partial(
+            EncoderBlock,
+            config,
+            norms_follow=config.norm_place == "after",
+            rate=config.dropout,
         )
+        self.first = None if config.first_norm else block(first, first_norm=False)
+        self.blocks = jax.vmap(block)(jax.random.split(blocks, L if config.first_norm else L - 1))
         self.final_norm = norm(param, config) if config.norm_place == "before" else None
         self.task_head = head_of(config, head, rate=config.dropout)
 

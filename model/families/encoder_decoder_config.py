@@ -2,14 +2,14 @@
 fast."""
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from annotated_types import Interval
 
 from data.errors import UserError
 from data.fields import Layers, Size
-from model.families.family import Attended
+from model.families.family import Attended, LayerStack, Proportions
 from model.families.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
@@ -95,11 +95,60 @@ class EncoderDecoderConfig(TransformerConfig):
 
     @property
     def attended(self) -> Attended:
-        """Of rows of `max_length` tokens on both sides, where a target sees half of those before
-        it."""
-        half = (self.max_length + 1) // 2
-        windows = ((None, self.num_layers + self.writing_layers), (half, self.writing_layers))
-        return Attended(self.num_heads, self.head_dim, windows, causal=False)
+        """That of the stack that reads."""
+        return Attended(self.num_heads, self.head_dim, ((None, self.num_layers),), causal=False)
+
+    def attentions(self, written: float) -> tuple[Attended, ...]:
+        """Of the stack that reads, of that which writes, and of this to the source."""
+        read, layers = self.attended, ((None, self.writing_layers),)
+        own = read._replace(windows=layers, causal=True, queries=written, keys=written)
+        return read, own, read._replace(windows=layers, queries=written)
+
+    def stacks(self, written: float) -> tuple[LayerStack, ...]:
+        """The stack that reads a row's places, and that which writes a share of as many."""
+        writer = LayerStack("decoder/", self.writing_layers, 3, written, read=1.0)
+        return LayerStack("encoder/", self.num_layers, 2), writer
+
+    def met(self, weight: str, written: float) -> float:
+        """Keys and values of the source are made by the stack that writes."""
+        across = "decoder/blocks/cross_attention"
+        reads = not weight.startswith("decoder/") or weight in (f"{across}/w_k", f"{across}/w_v")
+        return 1.0 if reads else written
+
+    @property
+    def depth(self) -> int:
+        """Layers of both stacks."""
+        return self.num_layers + self.writing_layers
+
+    def with_depth(self, layers: int) -> Self:
+        """So many in all, at least one of each stack, in the same proportion; ValueError if
+        they are fewer than 2."""
+        if layers < 2:
+            raise UserError(
+                f"{layers} layers must be at least 2, because those of both stacks are counted, "
+                "that which reads and that which writes; try 2"
+            )
+        read = min(max(1, round(layers * self.num_layers / self.depth)), layers - 1)
+        return replace(self, num_layers=read, decoder_layers=layers - read)
+
+    def widths(self, width: int, rule: Proportions) -> dict[str, int]:
+        """The stack that writes keeps its depth in proportion to that which reads."""
+        sizes = super().widths(width, rule)
+        deep = round(sizes["num_layers"] * self.writing_layers / self.num_layers)
+        return sizes | ({"decoder_layers": max(1, deep)} if self.decoder_layers else {})
+
+    @property
+    def width_fields(self) -> tuple[str, ...]:
+        return (*super().width_fields, "decoder_layers")
+
+    @property
+    def residual_sums(self) -> int:
+        """Of a layer that writes."""
+        return 3
+
+    @property
+    def reads_last_sum(self) -> bool:
+        return self.norm_place == "after"
 
     @property
     def query_factor(self) -> float:

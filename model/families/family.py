@@ -24,6 +24,24 @@ class Attended(NamedTuple):
     """Keys that a query sees at most, and in how many layers; None is all of them."""
     causal: bool = True
     """Whether a query sees no key after it."""
+    queries: float = 1.0
+    """Queries of a row as a share of its places."""
+    keys: float = 1.0
+    """Keys of a row as a share of its places."""
+
+
+class LayerStack(NamedTuple):
+    """Equal layers, one after the other."""
+
+    prefix: str
+    """What the names of their weights begin with."""
+    layers: int
+    sums: int
+    """Sums over `tensor` that a layer adds to the residual stream, one after the other."""
+    places: float = 1.0
+    """Tokens of a row that they work on, as a share of its places."""
+    read: float = 0.0
+    """Tokens of another stack that each layer reads, as a share of the places."""
 
 
 class Scoring(NamedTuple):
@@ -61,8 +79,8 @@ class FamilyConfig(ABC):
     """Type of activations and matmuls; auto is float32 on CPU and bfloat16 elsewhere. Parameters
     are float32."""
     remat: Literal["none", "dots", "full", "offload"] = field(default="none", metadata=FREE)
-    """What the backward pass recomputes: nothing, all but matmul outputs, all, or keeps them in
-    host memory."""
+    """What the backward pass recomputes: nothing, all but matmul outputs (those of convolutions of
+    one place are, of larger ones not), all, or keeps them in host memory."""
 
     @abstractmethod
     def build(self, key: "PRNGKeyArray") -> Any:
@@ -83,6 +101,18 @@ class FamilyConfig(ABC):
         return replace(self, dtype="float32" if backend == "cpu" else "bfloat16")
 
     @property
+    def channels_read(self) -> int:
+        """Numbers at each place of the images or series that it reads; 0 where it reads tokens."""
+        return 0
+
+    def require_input(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError if it cannot read images [H, W, C], or series [T, C], of that shape."""
+        raise UserError(
+            f"model.kind={self.kind} must read {'images' if len(shape) == 3 else 'series'}, because"
+            " the data are those, but it reads tokens; try a preset of images or series"
+        )
+
+    @property
     def longest_row(self) -> int | None:
         """Places of a row at most; None where a row may have any length."""
         return None
@@ -91,6 +121,10 @@ class FamilyConfig(ABC):
     def last_position(self) -> int | None:
         """Positions there are while it writes; None where there is no limit."""
         return None
+
+    def places(self, length: int) -> int:
+        """Places that it works on in a row that is `length` of the data."""
+        return length
 
     @property
     def generates(self) -> bool:
@@ -137,6 +171,19 @@ class FamilyConfig(ABC):
     def attended(self) -> Attended:
         """Its attention; of none, if it has none."""
         return Attended(0, 0, ())
+
+    def attentions(self, written: float) -> tuple[Attended, ...]:
+        """The attentions of its layers, of rows of which the table scores the share `written`."""
+        return (self.attended,)
+
+    def stacks(self, written: float) -> tuple[LayerStack, ...]:
+        """Its layers, of rows of which the table scores the share `written`."""
+        return (LayerStack("", self.depth, self.residual_sums),)
+
+    def met(self, weight: str, written: float) -> float:
+        """Share of a row's places that a matrix multiplies, if the table scores the share
+        `written`."""
+        return 1.0
 
     @property
     def residual_sums(self) -> int:

@@ -1,8 +1,8 @@
-"""What the modules of decoders and encoders share."""
+"""What the modules of stacks of Transformer blocks share."""
 
 from jaxtyping import PRNGKeyArray
 
-from model.families.transformer_config import TransformerConfig
+from model.families.blocks_config import BlocksConfig
 from model.heads import Head
 from model.layers import Norm
 from model.mlp import Mlp
@@ -15,7 +15,7 @@ SPAN = 2
 """Scores of a place where an answer begins or ends."""
 
 
-def norm(declare: Declare, config: TransformerConfig) -> Norm:
+def norm(declare: Declare, config: BlocksConfig) -> Norm:
     """A norm of the residual stream."""
     return Norm(
         declare,
@@ -28,7 +28,7 @@ def norm(declare: Declare, config: TransformerConfig) -> Norm:
 
 
 def feed_forward(
-    declare: Declare, key: PRNGKeyArray, config: TransformerConfig, *, std: float, out_std: float
+    declare: Declare, key: PRNGKeyArray, config: BlocksConfig, *, std: float, out_std: float
 ) -> Mlp:
     """The feed-forward layer of a block, with the standard deviations of its initial weights."""
     return Mlp(
@@ -41,31 +41,33 @@ def feed_forward(
         bias=config.bias,
         std=std,
         residual_std=out_std,
+        gate_bias=config.gate_bias,
     )
 
 
-def head_of(config: TransformerConfig, key: PRNGKeyArray, *, rate: float = 0.0) -> Head:
-    """The head of the network; `rate` is that of dropout before scoring."""
+def head_of(config: BlocksConfig, key: PRNGKeyArray, *, rate: float = 0.0, prefix: int = 0) -> Head:
+    """The head of the network; `rate` is that of dropout before scoring, `prefix` are the tokens
+    that means leave out."""
     asked = config.head
     language = asked.kind == "language"
-    transform = "norm" if language else asked.transform
     return Head(
         param,
         key,
         config.embed_dim,
-        transform=transform,
+        transform="norm" if language else asked.transform,
         activation=config.activation,
-        norm=norm(param, config) if transform == "norm" else None,
+        norm=lambda: norm(param, config),
         bias=config.bias,
         std=config.init_std,
         outputs=SPAN if asked.kind == "span" else asked.outputs,
         vocabulary=config.table_rows if language else 0,
         pooling=asked.pooling,
         rate=0.0 if language or asked.kind == "embedding" else rate,
+        prefix=prefix,
     )
 
 
-def require_even_cuts(config: TransformerConfig, kv_heads: int) -> None:
+def require_even_cuts(config: BlocksConfig, kv_heads: int) -> None:
     """Raise ValueError, naming the field, if the current mesh does not cut a size evenly."""
     V, D, F, N = config.table_rows, config.embed_dim, config.mlp_dim, config.num_heads
     heads = next_cut(N, "heads", kv_heads)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from model.families.family import FamilyConfig
 from model.published.fields import Fields
 
+Shape = tuple[int, ...]
+
 
 class Name(NamedTuple):
     """A weight of ours and the tensor that holds it."""
@@ -21,6 +23,9 @@ class Name(NamedTuple):
     """With {} for the number of the layer."""
     part: int = 0
     """Its number, of a tensor that holds the outputs of several weights one after the other."""
+    shape: Callable[[Shape], Shape] | None = None
+    """The shape of the tensor from that of the weight, where it is no vector, table or matrix of
+    rows and columns, but its numbers lie as if it were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ class Published:
     """What config.json says of an architecture, as far as it can: what `config_of` reads in it may
     be another."""
     classes: Mapping[str, str]
-    """Class in `transformers` by the kind of head."""
+    """Class in `transformers` by the kind of head, first that of models which name none."""
     names: tuple[Name, ...]
     """Of all weights but a head's."""
     heads: Mapping[str, tuple[Name, ...]] = field(default_factory=dict)
@@ -55,6 +60,9 @@ class Published:
     """Endings of names in old files, and what they are called since."""
     unused: tuple[str, ...] = ()
     """Regular expressions of tensors without a meaning of their own: buffers, second copies."""
+    batch_norm: float | None = None
+    """Epsilon of its BatchNorms, which are read as what they compute in evaluation: a scale and a
+    bias; None for a kind that has none."""
     neutral: tuple[str, ...] = ()
     """Fields of config.json that do not change what an evaluation computes."""
 
@@ -64,9 +72,20 @@ class Published:
         return {name.ours: name for name in listed}
 
     def head_kind(self, classes: list[str]) -> str:
-        """The kind of head of a model of these classes; `language` if none says another."""
+        """The kind of head of a model of these classes; the first of `classes` if none says
+        another."""
         kinds = {name: kind for kind, name in self.classes.items()}
-        return next((kinds[name] for name in classes if name in kinds), "language")
+        return next((kinds[name] for name in classes if name in kinds), next(iter(self.classes)))
+
+
+def of_itself(shape: Shape) -> Shape:
+    """That of vectors which lie there in as many dimensions."""
+    return shape
+
+
+def after_one(shape: Shape) -> Shape:
+    """That of vectors which lie there as those of one row of a batch."""
+    return (1, *shape)
 
 
 def pairs(ours: str, theirs: str) -> Iterator[Name]:

@@ -2,7 +2,7 @@
 `python -m tests.bench.shapes gpt3-175b --fsdp 32 --tensor 8`."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import tyro
@@ -31,13 +31,18 @@ def main(
         name: Of the preset.
         replica: Size of that mesh axis.
         fsdp: Likewise.
-        tensor: Likewise; the vocabulary is padded for it.
+        tensor: Likewise; a vocabulary is padded for it.
     """
     run = preset(name)
-    model = dataclasses.replace(run.model, vocab_multiple=tensor)
+    model = cut_evenly(run.model, tensor)
     with jax.sharding.use_abstract_mesh(abstract_mesh(replica=replica, fsdp=fsdp, tensor=tensor)):
         state = jax.eval_shape(fresh_state(model, run.train))
     print(table(state), end="")
+
+
+def cut_evenly(model: Any, tensor: int) -> Any:
+    """The model with its vocabulary, if it has one, padded for the mesh axis."""
+    return model if model.vocabulary is None else dataclasses.replace(model, vocab_multiple=tensor)
 
 
 def table(state: TrainState) -> str:
@@ -75,9 +80,11 @@ def _weight(row: Weight) -> str:
 
 
 def _line(name: str, shape: str, layout: str, size: str) -> str:
-    # A long name takes of the room for the shape.
-    named = f"{name:<26}{shape}" if len(name) < 26 else f"{name} {shape}"
-    return f"{named:<46}{layout:<20}{size:>12}"
+    # A long entry takes of the room for the next.
+    line = ""
+    for entry, end in ((name, 26), (shape, 46), (layout, 66)):
+        line = f"{line}{entry} ".ljust(end)
+    return line + size.rjust(78 - len(line))
 
 
 def _total(name: str, part: ArrayBytes) -> str:

@@ -91,6 +91,7 @@ def with_parameters(state: TrainState, params: baseline.Tree) -> TrainState:
     return state
 
 
+@pytest.mark.long
 def test_all_parts_but_startup_print_times_and_ratios(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

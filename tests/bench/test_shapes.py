@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax
 import pytest
 
@@ -8,7 +6,7 @@ from launch.run.build import fresh_state
 from model.flops import parameter_count
 from model.sharding import abstract_mesh
 from model.weights import weights
-from tests.bench.shapes import table
+from tests.bench.shapes import cut_evenly, table
 from tests.command import ROOT
 from tests.families import FAMILIES, GPT, PALM, fresh_model
 from tests.models import TRAIN, changed, mesh_of
@@ -20,7 +18,7 @@ GOLDEN = ROOT / "tests" / "golden" / "plan_shapes_gpt3_175b.txt"
 
 def shapes_of(name: str, **sizes: int) -> TrainState:
     run = preset(name)
-    model = dataclasses.replace(run.model, vocab_multiple=8)
+    model = cut_evenly(run.model, 8)
     with jax.sharding.use_abstract_mesh(abstract_mesh(**sizes)):
         return jax.eval_shape(fresh_state(model, run.train))
 

@@ -91,9 +91,7 @@ def test_what_plans_do_not_know_they_refuse_and_training_goes_without() -> None:
     model = PerceptronConfig().resolve("gpu")
     assert parameter_count(model) == 64 * 32 + 32
     assert flops_per_token(model, 1) == 6 * parameter_count(model)
-    with pytest.raises(
-        ValueError, match=r"^model.kind=perceptron must be equal layers of attention"
-    ):
+    with pytest.raises(ValueError, match=r"^model.kind=perceptron must read tokens to be planned"):
         cut(model, 1)
     with jax.sharding.use_abstract_mesh(abstract_mesh(fsdp=4)):
         assert step_extra(model, preset("tiny").train, preset("tiny").data, "gpu") is None

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from launch.presets.preset import PRESETS, preset
 from model.families.decoder_config import DecoderConfig
+from model.families.recurrent_config import RecurrentEncoderDecoderConfig
 from model.flops import average_keys, flops_per_token, parameter_count
 from tests.families import FAMILIES, GPT
 
@@ -86,6 +87,40 @@ def test_flops_of_gpt3_count_the_band() -> None:
     assert flops_per_token(preset("gpt3-175b").model, T) == pytest.approx(
         6 * (weights + attention), rel=1e-12
     )
+
+
+def test_flops_of_t5_count_each_side() -> None:
+    """Of a source token, a tenth of a target token: layers that read have 4 D^2 + 3 D F weights,
+    those that write 8 D^2 + 3 D F, of which the keys and values of the source meet its tokens."""
+    D, F, L, V, S, T = 768, 2048, 12, 32_128, 500, 50
+    model = preset("t5-v1.1-base").model
+    reading = 4 * D * D + 3 * D * F
+    writing = T / S * (6 * D * D + 3 * D * F) + 2 * D * D
+    attention = S + T / S * T / 2 + T / S * S
+    weights = L * (reading + writing) + T / S * V * D
+    wanted = 6 * (weights + L * attention * 2 * D)
+    assert flops_per_token(model, S, T / S) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_flops_of_a_recurrent_encoder_decoder_count_each_side(attention: bool) -> None:
+    """Of a source token, a quarter of a target token: a cell of an LSTM has 4 H (D + H) weights in
+    each direction, of H / 2 where there are two; the attention has 3 H^2, and each place of the
+    target sees all of the source."""
+    D, H, V, S, T = 32, 48, 257, 200, 50
+    model = RecurrentEncoderDecoderConfig(
+        vocab_size=V,
+        num_layers=1,
+        embed_dim=D,
+        hidden_dim=H,
+        bidirectional=True,
+        tied_embedding=False,
+        attention=attention,
+    )
+    reading, writing = 2 * 4 * (H // 2) * (D + H // 2), 4 * H * (D + H)
+    across = (3 * H * H + 2 * S * H) if attention else 0
+    wanted = 6 * (reading + T / S * (writing + across + V * H))
+    assert flops_per_token(model, S, T / S) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_every_layer_may_be_banded() -> None:

@@ -1,12 +1,18 @@
 """What stands for a row."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch.presets.preset import preset
+from model.flops import parameter_count
 from model.head_config import HeadConfig
 from model.heads import Head
+from model.layers import Norm
 from model.weights import param
 from tests.models import mesh_of
 
@@ -25,7 +31,7 @@ def test_pooling_leaves_padding_out(pooling: str, wanted: list[float]) -> None:
             16,
             transform="none",
             activation="gelu",
-            norm=None,
+            norm=lambda: Norm(param, (16,), centred=True, bias=True, epsilon=1e-5),
             bias=True,
             std=0.1,
             outputs=3,
@@ -35,6 +41,17 @@ def test_pooling_leaves_padding_out(pooling: str, wanted: list[float]) -> None:
         assert head.logits(actual).shape == (2, 1, 3)
     assert actual.shape == (2, 1, 16)
     np.testing.assert_allclose(actual[:, 0, 0], wanted)
+
+
+@pytest.mark.parametrize("name", ["tiny-labels", "tiny-lstm-labels", "tiny-vit", "tiny-convnet"])
+def test_a_norm_alone_is_the_same_transform_of_every_family(name: str) -> None:
+    model: Any = preset(name).model
+    counts = []
+    for transform in ("none", "normed"):
+        head = dataclasses.replace(model.head, transform=transform)
+        counts.append(parameter_count(dataclasses.replace(model, head=head)))
+    own = 2 if getattr(model, "bias", True) else 1
+    assert counts[1] - counts[0] == own * model.width
 
 
 def test_outputs_belong_to_labels_and_tags() -> None:

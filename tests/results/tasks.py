@@ -1,24 +1,31 @@
 """What is learnt of real and constructed data: files, the flags of a run, a trivial baseline."""
 
 import csv
+import functools
 import itertools
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data.config import DataConfig, MaskedConfig
+from data.config import MaskedConfig
 from data.rows.masked import open_masked
 from data.scores import of_tags
 from data.shard import is_held_out
-from data.tokenizer import load_tokenizer
-from data.train_tokenizer import train_tokenizer
+from launch.api import evaluate
+from tests.results.arrays import ARRAYS
 from tests.results.assets import movie_snippets, tagged_tweets
 from tests.results.continued import continued, continued_baseline
+from tests.results.help_pages import translation, translation_baseline, translation_measures
+from tests.results.molecules import molecules, molecules_baseline, molecules_measures
+from tests.results.pronunciations import cmudict, cmudict_baseline, cmudict_measures
+from tests.results.reviews import imdb, imdb_baseline
+from tests.results.sums import addition, addition_baseline, addition_measures
+from tests.results.vocabulary import tokenizer
 
 HELD_OUT = 0.1
 MASKED_BATCHES = 64
@@ -32,6 +39,8 @@ class Task(NamedTuple):
     """Writes the files into a folder; returns the words after `meshloom train`."""
     baseline: Callable[[Path], Mapping[str, float]]
     """Measures of what learns next to nothing, on the same held-out examples."""
+    measures: Callable[[Path, Path], Mapping[str, float]] = lambda run, folder: evaluate(run)[1]
+    """Of a run and the task's folder."""
 
 
 def split(texts: list[str]) -> list[bool]:
@@ -42,6 +51,10 @@ def split(texts: list[str]) -> list[bool]:
 def masked(folder: Path) -> tuple[str, ...]:
     flags = f"--train.steps 3000 --train.eval-batches {MASKED_BATCHES} --train.eval-every 500"
     return ("tiny-bert", *flags.split())
+
+
+def masked_measures(run: Path, folder: Path) -> Mapping[str, float]:
+    return evaluate(run, batches=MASKED_BATCHES)[1]
 
 
 def masked_baseline(folder: Path) -> Mapping[str, float]:
@@ -225,18 +238,6 @@ def answers_baseline(folder: Path) -> Mapping[str, float]:
     return {"a word of the right kind": 100 * right / len(lines)}
 
 
-def tokenizer(folder: Path, texts: Iterable[str], size: int) -> str:
-    """Flags of a byte-level BPE that is learnt from the training texts."""
-    path, corpus = folder / "tokenizer.json", folder / "corpus.jsonl"
-    if not path.exists():
-        corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-        config = DataConfig(sources=(f"jsonl:{corpus}",), held_out=0)
-        train_tokenizer(config, size, path, report=print)
-    count = load_tokenizer(str(path)).vocab_size
-    rows = -(-count // 8) * 8
-    return f"--data.tokenizer {path} --model.vocab-size {rows}"
-
-
 def splits(texts: list[str]) -> Mapping[str, list[bool]]:
     held_out = split(texts)
     return {"train": [not out for out in held_out], "test": held_out}
@@ -249,9 +250,20 @@ def sources(folder: Path, kind: str) -> tuple[str, ...]:
 
 
 TASKS = {
-    "masked": Task(masked, masked_baseline),
+    "masked": Task(masked, masked_baseline, masked_measures),
     "sentiment": Task(sentiment, sentiment_baseline),
     "entities": Task(entities, entities_baseline),
     "answers": Task(answers, answers_baseline),
     "continued": Task(continued, continued_baseline),
+    "cmudict": Task(cmudict, cmudict_baseline, cmudict_measures),
+    "cmudict-long": Task(
+        functools.partial(cmudict, steps=16_000, dropout=0.2, smoothing=0.1),
+        cmudict_baseline,
+        cmudict_measures,
+    ),
+    "translation": Task(translation, translation_baseline, translation_measures),
+    "imdb": Task(imdb, imdb_baseline),
+    "addition": Task(addition, addition_baseline, addition_measures),
+    "molecules": Task(molecules, molecules_baseline, molecules_measures),
+    **{name: Task(*functions) for name, functions in ARRAYS.items()},
 }

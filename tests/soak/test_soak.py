@@ -15,6 +15,7 @@ from tests.soak.run import Injection
 from tests.soak.table import table
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_tried_counted_and_not_tried_again(tmp_path: Path) -> None:
     out = tmp_path / "tries.jsonl"
     command = [sys.executable, "-m", "tests.soak", "--only", "flipped", "--tries", "1"]

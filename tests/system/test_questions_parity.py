@@ -21,6 +21,8 @@ from train.step import gradients, make_eval_step, step_key
 BASES = {"bert": ENCODER, "modern": MODERN}
 CASES = [("bert", question) for question in HEADS] + [("modern", "masked"), ("modern", "labels")]
 ALL_AXES = "replica2_fsdp2_tensor2"
+SHORT = [("bert", "masked"), ("bert", "embedding"), ("modern", "labels")]
+"""On a mesh of all axes; the others, and meshes of one axis, are long tests."""
 FAR = 4e-6
 """Distance at most, as a share of a leaf's largest entry: 2e-6 here, and processors differ."""
 UNSEEN = (".b_k.value", ".task_head.bias.value")
@@ -43,11 +45,10 @@ def loss_and_gradients(
 
 
 def combinations() -> Iterator[Any]:
-    """Every question on a mesh of all axes; on one of each axis alone, all but the first are long
-    tests."""
     for base, question in CASES:
         for mesh in MESHES:
-            marks = [] if mesh == ALL_AXES or question == "masked" else [pytest.mark.long]
+            short = mesh == ALL_AXES and (base, question) in SHORT
+            marks = [] if short else [pytest.mark.long]
             yield pytest.param(base, question, mesh, marks=marks)
 
 

@@ -68,11 +68,11 @@ def test_value_and_gradient_are_those_of_the_definition(
         np.testing.assert_allclose(a, 3 * np.asarray(b), rtol=2e-5, atol=1e-5)
 
 
-def test_first_value_leaves_z_loss_out_and_the_chunk_does_not_matter() -> None:
+def test_first_value_leaves_z_loss_and_smoothing_out_and_the_chunk_does_not_matter() -> None:
     with jax.set_mesh(mesh_of()):
         x, table, targets, weights = arrays()
         nll, loss = losses(x, table, targets, weights, 0.1, 4)
-        again, _ = losses(x, table, targets, weights, 0.0, 24)
+        again, _ = losses(x, table, targets, weights, 0.0, 24, None, PLAIN, 0.3)
         assert float(nll) == pytest.approx(float(plain(x, table, targets, weights, 0.0)), rel=1e-5)
         assert float(nll) == pytest.approx(float(again), rel=1e-5)
         assert float(loss) > float(nll)
@@ -86,7 +86,7 @@ def test_full_logits_never_exist() -> None:
     assert f"{B * T},{V}]" not in text and f"{B},{T},{V}]" not in text
 
 
-def by_numpy(x, table, targets, weights, z_loss, bias, scoring):
+def by_numpy(x, table, targets, weights, z_loss, bias, scoring, smoothing=0.0):
     """Loss and its gradients with respect to x, table and bias, in float64."""
     x, table, weights, bias = (np.asarray(a, np.float64) for a in (x, table, weights, bias))
     logits, slope = x @ table.T + bias, 1.0
@@ -98,7 +98,9 @@ def by_numpy(x, table, targets, weights, z_loss, bias, scoring):
     top = logits.max(-1, keepdims=True)
     normalizer = np.log(np.exp(logits - top).sum(-1, keepdims=True)) + top
     hit = np.arange(len(table)) == np.asarray(targets)[..., None]
-    nll, z = normalizer[..., 0] - logits[hit].reshape(weights.shape), normalizer[..., 0]
+    classes = scoring.vocabulary or len(table)
+    hit = (1 - smoothing) * hit + smoothing * (np.arange(len(table)) < classes) / classes
+    nll, z = normalizer[..., 0] - (hit * logits).sum(-1), normalizer[..., 0]
     d = weights[..., None] * (np.exp(logits - normalizer) * (1 + 2 * z_loss * normalizer) - hit)
     d *= slope
     rows = d.reshape(-1, len(table))
@@ -115,7 +117,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("biased", "smoothing"), [(True, 0.1), (False, 0.0)])
 @pytest.mark.parametrize(("rows", "columns", "classes", "scoring"), LAYOUTS)
 def test_layouts_are_those_of_the_arguments(
     rows: tuple[str, ...],
@@ -123,15 +125,17 @@ def test_layouts_are_those_of_the_arguments(
     classes: int,
     scoring: Scoring,
     biased: bool,
+    smoothing: float,
 ) -> None:
     """A table of 2 classes that nothing cuts, and rows without a length, or with two; one that is
-    padded, its second half on a device of its own, and scores that are capped."""
+    padded, its second half on a device of its own, and scores that are capped; smoothed targets of
+    tables with a bias."""
     rng = np.random.default_rng(1)
     shape = (8, 3, 2)[: len(rows)]
     x, table = rng.normal(size=(*shape, D)), rng.normal(size=(classes, D))
     targets, weights = rng.integers(0, scoring.vocabulary or classes, shape), rng.random(shape)
     bias = rng.normal(size=classes) if biased else np.zeros(classes)
-    expected = by_numpy(x, table, targets, weights, 0.1, bias, scoring)
+    expected = by_numpy(x, table, targets, weights, 0.1, bias, scoring, smoothing)
     with jax.set_mesh(mesh_of(replica=2, fsdp=2, tensor=2)):
 
         def put(array: np.ndarray, dtype: str, *axes: str | None) -> jax.Array:
@@ -144,7 +148,7 @@ def test_layouts_are_those_of_the_arguments(
 
         @jax.jit
         def ours(x, table, targets, weights, bias=None):
-            return losses(x, table, targets, weights, 0.1, 3, bias, scoring)[1]
+            return losses(x, table, targets, weights, 0.1, 3, bias, scoring, smoothing)[1]
 
         wanted = (0, 1, 4) if biased else (0, 1)
         loss, grads = jax.value_and_grad(ours, argnums=wanted)(*arguments)

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 class ConsoleWriter:
     """Shows training records in one place and evaluation records as lines of their own."""
 
-    def __init__(self, total_steps: int, console: "Console | None" = None) -> None:
+    def __init__(
+        self, total_steps: int, console: "Console | None" = None, unit: str = "tok"
+    ) -> None:
+        """unit: what speed counts."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._console = console or Console(highlight=False)
-        self._total = total_steps
+        self._total, self._unit = total_steps, unit
         self._progress: Progress | None = None
         if self._console.is_terminal:
             progress = Progress(
@@ -46,7 +49,7 @@ class ConsoleWriter:
             self.say(f"{self._place(step)}  {describe_evaluation(record)}")
         if "loss" not in record:
             return
-        text = describe(record, self._total - step)
+        text = describe(record, self._total - step, self._unit)
         if self._progress is None:
             self.say(f"{self._place(step)}  {text}")
         else:
@@ -76,11 +79,11 @@ def silent_if_broken(console: "Console") -> Iterator[None]:
             os.dup2(nowhere.fileno(), console.file.fileno())
 
 
-def describe(record: Record, steps_left: int) -> str:
+def describe(record: Record, steps_left: int, unit: str = "tok") -> str:
     """`loss 3.4567  12.3k tok/s  MFU 41.2%  left 3:20`, from a training record."""
     parts = [f"loss {float(record['loss']):.4f}"]
     if "tokens_per_second" in record:
-        parts.append(f"{''.join(rate(float(record['tokens_per_second'])))} tok/s")
+        parts.append(f"{''.join(rate(float(record['tokens_per_second'])))} {unit}/s")
     if "mfu" in record:
         parts.append(f"MFU {float(record['mfu']):.1%}")
     elif "flops_per_second" in record:

@@ -32,17 +32,19 @@ class Throughput:
         self._last = now
 
     def take(self) -> dict[str, float]:
-        """Means over the steps since the last call, as record fields; no `mfu` without a peak."""
+        """Means over the steps since the last call, as record fields; no `mfu` without a peak, and
+        neither it nor FLOP/s where those of a token are not known."""
         assert self._steps, "no step was finished"
         seconds = max(self._seconds, 1e-9)
         flops = self._flops_per_token * self._tokens / seconds
         record = {
             "step_seconds": seconds / self._steps,
             "tokens_per_second": self._tokens / seconds,
-            "flops_per_second": flops,
             "data_wait": min(self._waited / seconds, 1.0),
         }
-        if self._peak is not None:
+        if flops:
+            record["flops_per_second"] = flops
+        if flops and self._peak is not None:
             record["mfu"] = flops / self._peak
         self._reset()
         return record
@@ -51,8 +53,10 @@ class Throughput:
         self._steps, self._tokens, self._seconds, self._waited = 0, 0, 0.0, 0.0
 
 
-def mfu_note(device_kind: str) -> str | None:
-    """A sentence for the log if MFU is not known on this device."""
+def mfu_note(device_kind: str, flops_per_token: float) -> str | None:
+    """A sentence for the log if MFU is not known on this device, or of this network."""
+    if not flops_per_token:
+        return "MFU and FLOP/s are not reported: those of this network are not counted."
     if device_peak(device_kind) is not None:
         return None
     return f"MFU is not reported: the peak of {device_kind!r} is not known; FLOP/s are."

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.config import SourcesConfig
+import numpy as np
+
+from data.config import CorporaConfig
 
 
-def opened(config: SourcesConfig, split: Any = "train", report: Any = lambda line: None) -> Any:
+def opened(config: CorporaConfig, split: Any = "train", report: Any = lambda line: None) -> Any:
     return config.open_rows(split, report=report)
 
 
@@ -19,3 +21,9 @@ def csv(path: Path, *lines: str) -> str:
 def jsonl(path: Path, *records: dict) -> str:
     path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     return f"jsonl:{path}"
+
+
+def arrays(path: Path, **fields: Any) -> str:
+    """A source of these fields in a file."""
+    np.savez(path, **fields)
+    return f"npz:{path}"

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Fast
+from tokenizers import models
 
 from data.examples_config import TargetsConfig
 from data.rows.targets import packed
@@ -51,6 +53,18 @@ def test_every_pair_comes_once_and_its_targets_follow_a_begin(config: TargetsCon
     assert rows.describe()[0].startswith(f"data: 40 pairs in {rows.num_rows} rows of 24 and 17 tok")
 
 
+def test_pairs_of_rows_are_their_sources_and_right_texts(config: TargetsConfig) -> None:
+    rows: Any = opened(dataclasses.replace(config, held_out=0.3), "held_out")
+    batch = rows.batch(np.arange(2))
+    pairs = rows.pairs(np.arange(2))
+    assert len(pairs) == batch.segment_ids.max(1).sum()
+    assert np.concatenate([ids for ids, _ in pairs]).tolist() == [
+        *batch.sources[batch.source_segments > 0]
+    ]
+    targets = batch.targets[batch.segment_ids > 0]
+    assert bytes(targets[targets != END].tolist()).decode() == "".join(each for _, each in pairs)
+
+
 def test_a_row_is_the_same_in_any_batch(config: TargetsConfig) -> None:
     indices = np.arange(3, 30)
     whole = opened(config).batch(indices)
@@ -65,6 +79,22 @@ def test_rows_past_the_end_do_not_count(config: TargetsConfig) -> None:
     batch = rows.batch(np.arange(rows.num_rows + 2))
     assert (batch.weights[-2:] == 0).all() and (batch.weights[:-2].sum(1) > 0).all()
     assert "a.jsonl at the line" in rows.origin(0)
+
+
+def test_every_target_begins_with_the_token_that_is_named(
+    config: TargetsConfig, tmp_path: Path
+) -> None:
+    """T5's targets begin with <pad>, which no text ends with."""
+    fast = Fast(models.WordLevel({"x": 0, "</s>": 1, "<pad>": 2}, unk_token="x"))
+    fast.add_special_tokens(["</s>", "<pad>"])
+    fast.save(str(path := tmp_path / "tokenizer.json"))
+    rows: Any = opened(
+        dataclasses.replace(config, tokenizer=str(path), begin_token="<pad>", end_token="</s>")
+    )
+    batch = rows.batch(np.arange(rows.num_rows))
+    first = (batch.positions == 0) & (batch.segment_ids > 0)
+    assert first.sum() == len(PAIRS) > rows.num_rows
+    assert (batch.tokens[first] == 2).all() and (batch.tokens[batch.positions > 0] == 0).all()
 
 
 def test_pairs_go_into_rows_that_have_room_on_both_sides() -> None:
@@ -86,6 +116,17 @@ def test_what_does_not_fit_is_refused_or_cut(config: TargetsConfig, tmp_path: Pa
     bad = csv(tmp_path / "bad.csv", "source,other", "a,b")
     with pytest.raises(ValueError, match="target"):
         opened(dataclasses.replace(config, sources=(bad,)))
+
+
+@pytest.mark.parametrize("field", ["source", "target"])
+def test_empty_texts_are_counted_and_named(
+    config: TargetsConfig, field: str, tmp_path: Path
+) -> None:
+    lines = [{"source": "a", "target": "b"}, *[{"source": "c", "target": "d", field: " "}] * 2]
+    bad = dataclasses.replace(config, sources=(jsonl(tmp_path / "bad.jsonl", *lines),))
+    words = rf"field '{field}' must hold text, .* but 2 of 3 are empty: the first is .*bad\.jsonl"
+    with pytest.raises(ValueError, match=words):
+        opened(bad)
 
 
 def test_a_model_must_have_places_for_the_targets(config: TargetsConfig) -> None:

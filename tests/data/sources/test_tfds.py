@@ -1,16 +1,20 @@
 """TFDS data sets by name and by record."""
 
 import importlib
+import io
 import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 from tensorflow_datasets.core import constants
 
+from data.arrays_config import ImagesConfig
 from data.sources.array_record import divide_records, files_of
 from data.sources.source import Unreadable
 from data.sources.tfds import Tfds, prepare_named
@@ -38,6 +42,30 @@ class WeatherNotes(tfds.core.GeneratorBasedBuilder):
         for i in range(20):
             yield i, {"note": f"day {i} \u00e4", "rain": i}
         yield 20, {"note": b"\xe4", "rain": 0}
+
+
+class SmallPhotos(tfds.core.GeneratorBasedBuilder):
+    """Images as bytes of PNG, which need no TensorFlow, with a label."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["dark", "light"]),
+            }
+        )
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
+        for number in range(4):
+            content = io.BytesIO()
+            Image.fromarray(np.full((6, 8, 3), 60 * number, np.uint8)).save(content, "png")
+            yield number, {"image": content.getvalue(), "label": number // 2}
 
 
 class NeedsTensorflow(WeatherNotes):
@@ -107,6 +135,28 @@ def test_wrong_fields(folder: str) -> None:
     assert raised.value.texts == ["note"]
     with pytest.raises(Unreadable, match=r"field 'rain' of record 0 is .*, no text"):
         next(SET.read(piece, "rain"))
+
+
+def test_images_have_their_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DATA_DIR", str(tmp_path))
+    config = ImagesConfig(
+        sources=("tfds:small_photos",),
+        image_size=(6, 8),
+        held_out=0.0,
+        mean=(0.0,),
+        std=(1.0,),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    rows: Any = config.open_rows("train", report=lambda line: None)
+    batch = rows.batch(np.arange(4))
+    assert rows.labels == ("dark", "light")
+    brightness = np.round(batch.images * 255 / 60)
+    np.testing.assert_array_equal(
+        brightness, np.broadcast_to(brightness[:, :1, :1, :1], (4, 6, 8, 3))
+    )
+    numbers = brightness[:, 0, 0, 0].astype(int)
+    assert sorted(numbers.tolist()) == [0, 1, 2, 3]
+    np.testing.assert_array_equal(batch.targets, numbers // 2)
 
 
 def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_run_begins_with_weights_and_gives_them_back(bert: Path, tmp_path: Pat
     error = meshloom(
         "export", str(run), "hf:other", "--model-type", "lama", expect=1, cwd=tmp_path
     ).stderr
-    assert "model_type=lama must be one of bert, distilbert, gemma2" in error
+    assert "model_type=lama must be one of bert, convnext, dinov2" in error
     assert not (tmp_path / "other").exists()
     error = meshloom("export", str(run), f"hf:{out}", expect=1).stderr
     assert "must be a new folder, or an empty one" in error

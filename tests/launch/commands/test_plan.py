@@ -46,6 +46,23 @@ def test_batch_of_a_search_is_the_nearest_that_a_layout_cuts() -> None:
         assert with_tokens(options, parse(options.on)).train.batch_size == rows
 
 
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [
+        ("tiny-vit", "kind=vision must read tokens"),
+        ("tiny-photos", "kind=convnet must read tokens"),
+        ("tiny-lstm", "kind=recurrent must have attention"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["", "--elastic"])
+def test_other_families_are_refused_before_anything_is_compiled(
+    name: str, lacking: str, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["plan", name, "--on", "v5p-8", *flag.split()]) == 1
+    said = capsys.readouterr().err
+    assert f"model.{lacking} to be planned" in said and "compiling" not in said
+
+
 def test_files_are_not_written_below_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

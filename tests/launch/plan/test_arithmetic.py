@@ -111,6 +111,35 @@ def test_products_of_encoders_are_those_of_the_traced_step(name: str, remat: str
     assert work_of(model, train, 128, step).matmul_flops == products(traced.jaxpr)
 
 
+@pytest.mark.parametrize(
+    ("name", "remat", "sides"),
+    [
+        ("t5-v1.1-small", "none", {"target_length": 32}),
+        ("t5-spans-small", "full", {}),
+        ("transformer-base", "full", {"target_length": 160}),
+    ],
+)
+def test_products_of_encoder_decoders_are_those_of_the_traced_step(
+    name: str, remat: str, sides: dict[str, int]
+) -> None:
+    """Stacks of different depth, of which one reads 128 places and the other writes others."""
+    small = {"num_layers": 2, "embed_dim": 64, "num_heads": 8, "head_dim": 8, "mlp_dim": 96}
+    run = preset(name)
+    changes = {**small, "attention": "xla", "dtype": "bfloat16", "remat": remat, "vocab_size": 512}
+    model = dataclasses.replace(run.model, **changes, decoder_layers=3)
+    data = dataclasses.replace(run.data, sequence_length=128, **sides)
+    train = TrainConfig(steps=1, batch_size=4, loss_chunk=64)
+    with jax.sharding.use_abstract_mesh(abstract_mesh()):
+        state = jax.eval_shape(fresh_state(model, train))
+        traced = jax.make_jaxpr(make_train_step(train))(
+            *step_arguments(state, data.batch_shapes(train.batch_size))
+        )
+    step = device_step(model, train, 128, {}, "gpu", packed=True, scored=data.scored_share)
+    assert work_of(model, train, 128, step).matmul_flops == pytest.approx(
+        products(traced.jaxpr), rel=1e-12
+    )
+
+
 def test_collectives_of_llama_by_hand() -> None:
     """fsdp 16 x tensor 4, two replicas, 8 micro-batches of 4 rows a shard, all recomputed."""
     run = preset("llama3-8b")
@@ -216,6 +245,21 @@ def test_recomputing_more_keeps_less() -> None:
         return step_memory(model, train, 8192, sizes, "gpu").activations
 
     assert kept("none") > kept("dots") > kept("full") == kept("offload")
+
+
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_temporaries_are_of_the_stack_that_takes_most(remat: str) -> None:
+    """However many layers the other has."""
+    run = preset("t5-spans-base")
+    temporaries = set()
+    for layers in (1, 12, 48):
+        changes = {"decoder_layers": layers, "attention": "xla", "remat": remat}
+        model = dataclasses.replace(run.model, **changes)
+        train = dataclasses.replace(run.train, loss_chunk=8)
+        share = run.data.scored_share
+        memory = step_memory(model, train, 512, {"fsdp": 8}, "gpu", scored=share)
+        temporaries.add(memory.temporaries)
+    assert len(temporaries) == 1
 
 
 def test_state_has_nearly_the_bytes_of_its_shapes() -> None:

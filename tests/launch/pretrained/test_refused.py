@@ -66,7 +66,7 @@ def wide(arrays: dict[str, np.ndarray]) -> None:
 REFUSED = {
     "another kind": (
         lambda f: changed(f, model_type="mamba"),
-        r"model_type='mamba' must be one of bert, distilbert, gemma2",
+        r"model_type='mamba' must be one of bert, convnext, dinov2",
     ),
     "unknown field": (
         lambda f: changed(f, residual_multiplier=0.5),

@@ -12,7 +12,17 @@ import pytest
 
 from launch.exit_codes import STOPPED, UNEXPECTED
 from launch.run.timeline import read
-from tests.command import FORTY, ROOT, SMALL, job, lines_until, meshloom, records, started
+from tests.command import (
+    FORTY,
+    ROOT,
+    SMALL,
+    compile_as_users_do,
+    job,
+    lines_until,
+    meshloom,
+    records,
+    started,
+)
 
 STEPS = "--train.steps 60 --train.eval-batches 0 --train.checkpoint.every-steps 20".split()
 AFTER_3 = re.compile(r"\s*3/")
@@ -38,7 +48,7 @@ def losses(run: Path) -> dict[int, float]:
 def test_a_process_saves_its_last_step_and_resumes_bit_equal(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS")
+    compile_as_users_do(monkeypatch)
     run = tmp_path / "run"
     process = started("tiny", *SMALL, *FORTY, "--run-dir", str(run))
     lines_until(AFTER_3, process)

@@ -102,6 +102,19 @@ def moved(trained: Path, tmp_path: Path) -> Path:
     return here
 
 
+def test_a_decoder_is_not_asked_for_texts_of_sources(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever else is asked of it, the reason is that."""
+    run = str(trained / "run")
+    for words, reason in (
+        (["predict", run, "--text", "a", "--beams", "2"], "must be of a model that fills in"),
+        (["evaluate", run, "--measures", "exact"], "is decoder and its data are DataConfig"),
+    ):
+        assert main(words) == 1
+        assert reason in capsys.readouterr().err
+
+
 def commands() -> Iterator[str]:
     """Those whose options or parameters have a positional RUN."""
 

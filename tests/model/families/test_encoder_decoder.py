@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend import core
 
 from data.batch import SourceTargetRows
 from model.attention.mask import TokenPlaces
@@ -14,6 +15,7 @@ from model.families.encoder_decoder_config import EncoderDecoderConfig
 from model.head_config import HeadConfig
 from model.sharding import spec
 from tests.families import QUICK
+from tests.launch.plan.test_arithmetic import bodies
 from tests.models import mesh_of
 from train.config import TrainConfig
 from train.objective import written_targets
@@ -76,23 +78,39 @@ def asked(B: int) -> SourceTargetRows:
     return SourceTargetRows(*ids, targets, positions, own, (own > 1) + np.float32(1))
 
 
-def loss(model: EncoderDecoder, batch: SourceTargetRows) -> jax.Array:
-    """With dropout, whose bits are the same on every mesh."""
-    config = TrainConfig(steps=1, batch_size=8, loss_chunk=8)
-    return written_targets(model, batch, config, jax.random.key(1)).minimized
+def loss(model: EncoderDecoder, batch: SourceTargetRows) -> tuple[jax.Array, jax.Array]:
+    """Minimized with smoothed targets, and reported without them; with dropout, whose bits are the
+    same on every mesh."""
+    config = TrainConfig(steps=1, batch_size=8, loss_chunk=8, label_smoothing=0.1)
+    sums = written_targets(model, batch, config, jax.random.key(1))
+    return sums.minimized, sums.loss
 
 
-@pytest.mark.parametrize(("kind", "kernel"), [("t5", "blocked"), ("vaswani", "xla")])
+def counted(jaxpr: core.Jaxpr, primitive: str) -> int:
+    """How often a traced program runs a primitive, bodies of loops counted by their trips."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        trips = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+        inside = sum(counted(inner, primitive) for inner in bodies(eqn.params))
+        total += (eqn.primitive.name == primitive) + trips * inside
+    return total
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel"),
+    [("t5", "blocked"), pytest.param("vaswani", "xla", marks=pytest.mark.long)],
+)
 def test_the_loss_and_its_gradients_are_the_same_on_a_mesh(kind: str, kernel: str) -> None:
     config = dataclasses.replace(KINDS[kind], attention=kernel)
     results = []
     for sizes in ({}, {"replica": 2, "fsdp": 2, "tensor": 2}):
         with jax.set_mesh(mesh_of(**sizes)):
             batch = jax.device_put(asked(8), spec("batch", "length"))
-            run = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
+            run = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
             results.append(jax.tree.map(np.asarray, run(fresh(config), batch)))
-    (one, whole), (other, cut) = results
-    np.testing.assert_allclose(other, one, rtol=1e-5)
+    ((minimized, reported), whole), (on_mesh, cut) = results
+    np.testing.assert_allclose(on_mesh, (minimized, reported), rtol=2e-6)
+    assert abs(minimized - reported) > 1e-3 * reported
     theirs = jax.tree_util.tree_leaves_with_path(whole)
     for (path, wanted), ours in zip(theirs, jax.tree.leaves(cut), strict=True):
         # Those of the biases of keys are rounding alone: softmax does not hear them.
@@ -153,6 +171,19 @@ def test_dropout_is_drawn_by_its_key_alone() -> None:
     assert (first != second).any()
 
 
+def test_dropout_stands_at_the_embeddings_and_at_every_sublayer() -> None:
+    """Draws, those of scanned layers counted by their number: a layer that reads has two sublayers,
+    one that writes three."""
+    config = dataclasses.replace(SMALL, dropout=0.5)
+    sources, tokens = drawn(2)
+    with jax.set_mesh(mesh_of()):
+        shapes = jax.eval_shape(lambda: EncoderDecoder(config, jax.random.key(0)))
+        trace = jax.make_jaxpr(lambda model, key, *row: model(*row, key=key))
+        traced = trace(shapes, jax.random.key(0), *map(jnp.asarray, (sources, tokens)))
+    draws = counted(traced.jaxpr, "random_bits")
+    assert draws == 2 + 2 * config.num_layers + 3 * config.writing_layers
+
+
 def test_what_does_not_go_together_is_refused() -> None:
     for changes, words in (
         ({"head": HeadConfig(kind="labels", outputs=2)}, r"model\.head\.kind=labels must be lang"),
@@ -161,3 +192,6 @@ def test_what_does_not_go_together_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             dataclasses.replace(SMALL, **changes)
+    assert SMALL.with_depth(2).depth == 2
+    with pytest.raises(ValueError, match="1 layers must be at least 2, because those of both"):
+        SMALL.with_depth(1)

@@ -12,20 +12,28 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import transformers as hf  # pyright: ignore[reportMissingImports]
 
-SCORES = np.load(Path(__file__).with_name("scores.npz"))
+HERE = Path(__file__).parent
+SCORES = np.load(HERE / "scores.npz")
+IMAGES = np.load(HERE / "vision.npz")
+PIXELS = torch.tensor(np.random.default_rng(0).normal(size=(2, 3, 16, 16)))
 TOKENS = torch.tensor(np.random.default_rng(0).integers(3, 67, (2, 20)))
 FAR = 2e-6
 """Distance from float64, as a share of the largest score."""
 
 
 def main(folder: Path) -> None:
-    for kind in SCORES:
+    asked = {kind: (SCORES[kind], TOKENS) for kind in SCORES}
+    asked |= {kind: (IMAGES[kind], PIXELS) for kind in IMAGES if "/" not in kind}
+    for kind, (wanted, inputs) in asked.items():
         fields = json.loads((folder / kind / "config.json").read_text())
         load = getattr(hf, fields["architectures"][0]).from_pretrained
-        model, left = load(folder / kind, output_loading_info=True, attn_implementation="eager")
+        bare = {"add_pooling_layer": False} if kind == "vit-bare" else {}
+        said = {"output_loading_info": True, "attn_implementation": "eager"}
+        model, left = load(folder / kind, **said, **bare)
         with torch.no_grad():
-            actual = model.double().eval()(TOKENS).logits.numpy()
-        far = np.abs(actual - SCORES[kind]).max() / np.abs(SCORES[kind]).max()
+            said = model.double().eval()(inputs)
+        actual = (said.logits if "logits" in said else said.last_hidden_state).numpy()
+        far = np.abs(actual - wanted).max() / np.abs(wanted).max()
         print(f"transformers {hf.__version__}  {kind:<20}{far:.1e}")
         assert far < FAR and not any(left.values()), (kind, far, left)
 

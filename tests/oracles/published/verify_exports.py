@@ -19,7 +19,9 @@ from launch.pretrained.export import DTYPES, export_weights
 from launch.pretrained.verify import verify_export
 from launch.process.mesh import make_mesh
 from model.head_config import HeadConfig
+from tests.launch.pretrained.test_convnets import loaded as loaded_convnet
 from tests.launch.pretrained.test_published import loaded
+from tests.oracles.convnets import models as convnets
 from tests.oracles.published.models import MODELS, checkpoint
 
 
@@ -28,6 +30,9 @@ def models(folder: Path) -> Iterator[tuple[str, str, Any]]:
     for kind, known in MODELS.items():
         pretrained = open_pretrained(f"hf:{checkpoint(kind, folder / kind)}")
         yield kind, known["config"]["model_type"], loaded(pretrained)
+    for kind, known in convnets.MODELS.items():
+        pretrained = open_pretrained(f"hf:{convnets.checkpoint(kind, folder / kind)}")
+        yield kind, known["config"]["model_type"], loaded_convnet(pretrained)
     for kind in ("span", "embedding"):
         pretrained = open_pretrained(f"hf:{folder / 'bert'}")
         head: Any = HeadConfig(kind=kind)

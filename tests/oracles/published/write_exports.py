@@ -10,11 +10,11 @@ from launch.pretrained.checkpoint import open_pretrained
 from launch.pretrained.export import export_weights
 from launch.process.mesh import make_mesh
 from tests.launch.pretrained.test_published import loaded
-from tests.oracles.published.models import MODELS, checkpoint
+from tests.oracles.published.models import MODELS, VISION, checkpoint
 
 
 def main(folder: Path) -> None:
-    for kind, model in MODELS.items():
+    for kind, model in (MODELS | VISION).items():
         source = checkpoint(kind, folder / "sources" / kind)
         with jax.set_mesh(make_mesh(MeshConfig())):
             imported = loaded(open_pretrained(f"hf:{source}"))

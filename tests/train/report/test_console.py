@@ -75,6 +75,7 @@ def test_a_line_says_loss_speed_and_time_left(changes: dict, text: str) -> None:
     line = describe(record, steps_left=10)
     assert line.startswith("loss 3.1416  ")
     assert line.endswith(text)
+    assert describe(record, 10, "rows") == line.replace("tok/s", "rows/s")
 
 
 def test_evaluation_says_what_was_measured() -> None:

@@ -28,7 +28,7 @@ from train.report.throughput import Throughput, device_peak, mfu_note
 )
 def test_peak_by_device_kind(kind: str, peak: float | None) -> None:
     assert device_peak(kind) == peak
-    assert (mfu_note(kind) is None) == (peak is not None)
+    assert (mfu_note(kind, 1.0) is None) == (peak is not None)
 
 
 def test_means_over_the_steps_since_the_last_record() -> None:
@@ -68,4 +68,7 @@ def test_compiling_and_pauses_are_in_no_step_time() -> None:
 
 
 def test_unknown_device_has_no_mfu_and_says_so() -> None:
-    assert mfu_note("cpu") == ("MFU is not reported: the peak of 'cpu' is not known; FLOP/s are.")
+    assert (
+        mfu_note("cpu", 1.0) == "MFU is not reported: the peak of 'cpu' is not known; FLOP/s are."
+    )
+    assert "FLOP/s are not reported" in (mfu_note("cpu", 0.0) or "")
