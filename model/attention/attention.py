@@ -54,20 +54,23 @@ class Attention(nnx.Module):
         out_bias: bool | None = None,
         qk_norm: Callable[[int, str | None], Norm] | None = None,
         softcap: float | None = None,
+        query_std: float | None = None,
     ):
         """`bias` is of queries, keys and values, and of the output unless `out_bias` says another;
         `qk_norm` makes a norm of queries, and one of keys, from the number of their heads and its
-        axis; `softcap` is that of the scores."""
+        axis; `softcap` is that of the scores; queries have a `query_std` of their own if there is
+        one."""
         D, N, K, H = embed_dim, num_heads, num_kv_heads, head_dim
         self.num_heads, self.num_kv_heads = N, K
         self.kernel, self.query_factor, self.softcap = kernel, query_factor, softcap
         kv = "kv_heads" if K % axis_size("kv_heads") == 0 else None
         keys = jax.random.split(key, 4)
+        wide = {"decay": True, "fan_in": (0,), "fan_out": (1, 2)}
         init = jax.nn.initializers.normal(matrix_std)
-        wide = {"init": init, "decay": True, "fan_in": (0,), "fan_out": (1, 2)}
-        self.w_q = declare(keys[0], (D, N, H), ("embed", "heads", None), **wide)
-        self.w_k = declare(keys[1], (D, K, H), ("embed", kv, None), **wide)
-        self.w_v = declare(keys[2], (D, K, H), ("embed", kv, None), **wide)
+        own = init if query_std is None else jax.nn.initializers.normal(query_std)
+        self.w_q = declare(keys[0], (D, N, H), ("embed", "heads", None), init=own, **wide)
+        self.w_k = declare(keys[1], (D, K, H), ("embed", kv, None), init=init, **wide)
+        self.w_v = declare(keys[2], (D, K, H), ("embed", kv, None), init=init, **wide)
         self.w_o = declare(
             keys[3],
             (N, H, D),

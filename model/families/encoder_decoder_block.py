@@ -42,6 +42,7 @@ class EncoderDecoderBlock(nnx.Module):
             kernel=config.attention,
             declare=declare,
             query_factor=config.query_factor,
+            query_std=config.init_std / config.query_factor,
         )
         self.attention_norm, self.attention = norm(declare, config), attend(attention)
         self.cross_norm = norm(declare, config) if across else None

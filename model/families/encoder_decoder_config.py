@@ -37,7 +37,7 @@ class EncoderDecoderConfig(TransformerConfig):
     """Where norms stand: before each sublayer and after each stack (T5), or after each sum with the
     residual stream (Vaswani)."""
     scale_scores: bool = True
-    """Divide scores by sqrt(head_dim); T5 does not."""
+    """Divide scores by sqrt(head_dim). T5 does not: its first queries are smaller by as much."""
     tied_embedding: bool = True
     """The token table, which both stacks read, is also the output projection."""
     scale_embedding: bool = False

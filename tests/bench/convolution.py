@@ -1,5 +1,5 @@
 """Training steps of convolutional networks, and single layers, in turns with torch's, as JSON:
-`python -m tests.bench.convolution --torch PYTHON`."""
+`python -m tests.bench.convolution`, in a Python that has torch."""
 
 import dataclasses
 import json
@@ -76,7 +76,6 @@ NETWORKS = {
 
 
 def main(
-    torch: str,
     batch: Annotated[int, Interval(ge=1, le=1024)] = 32,
     side: Annotated[int, Interval(ge=8, le=512)] = 32,
     rounds: Annotated[int, Interval(ge=1, le=1000)] = 9,
@@ -84,13 +83,12 @@ def main(
     """Print medians of both, and ratios of ours over torch's.
 
     Args:
-        torch: A Python that has torch.
         batch: Images of a step.
         side: Pixels of a side of an image.
         rounds: Rounds in which all take turns.
     """
     script = ROOT / "tests" / "oracles" / "convnets" / "timed.py"
-    command = [torch, str(script), str(batch), str(side), str(os.cpu_count())]
+    command = [sys.executable, str(script), str(batch), str(side), str(os.cpu_count())]
     results: dict[str, Any] = {"machine": machine(), "batch": batch, "side": side}
     with (
         subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as theirs,

@@ -28,7 +28,7 @@ OURS = re.compile(
 )
 # Set-up and other people's machines; what they start of ours is run here, as one process.
 ELSEWHERE = (
-    "openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker vllm llama-server"
+    "PYTHON openssl source pip pip-compile .venv/bin/ruff tensorboard srun docker vllm llama-server"
 ).split()
 ALWAYS = "--train.steps --model.vocab-size --vocab-size --kills --tokens --size --rounds".split()
 # One model for every page, so that each of its programs is compiled once.
