@@ -83,8 +83,9 @@ def translation(folder: Path) -> tuple[str, ...]:
         f"{tokenizer(folder, texts, 4096)} --data.sources jsonl:{folder}/train.jsonl "
         f"--data.held-out-sources jsonl:{folder}/test.jsonl --data.sequence-length 128 "
         "--data.too-long cut --model.tied-embedding --model.embed-dim 256 --model.head-dim 64 "
-        "--model.mlp-dim 512 --model.dropout 0.2 --train.label-smoothing 0.1 --train.batch-size 16 "
-        "--train.steps 4000 --train.optimizer.learning-rate 1.5e-3 "
+        "--model.mlp-dim 512 --model.positions sinusoidal --model.scale-embedding "
+        "--model.init-std 0.0625 --model.dropout 0.2 --train.label-smoothing 0.1 "
+        "--train.batch-size 16 --train.steps 4000 --train.optimizer.learning-rate 5e-4 "
         "--train.optimizer.warmup-steps 300 --train.eval-every 500 --train.eval-batches 16"
     )
     return ("tiny-t5", *flags.split())

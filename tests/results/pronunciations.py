@@ -62,9 +62,9 @@ def cmudict(
         f"--data.tokenizer {folder}/tokenizer.json --model.vocab-size {rows} "
         "--data.sequence-length 64 --model.num-layers 2 --model.embed-dim 256 --model.num-heads 4 "
         f"--model.head-dim 64 --model.mlp-dim 512 --model.dropout {dropout} --train.batch-size 32 "
-        "--model.positions sinusoidal "
+        "--model.positions sinusoidal --model.scale-embedding --model.init-std 0.0625 "
         f"--train.label-smoothing {smoothing} --train.steps {steps} --train.eval-every 500 "
-        "--train.eval-batches 8 --train.optimizer.learning-rate 1e-3 "
+        "--train.eval-batches 8 --train.optimizer.learning-rate 5e-4 "
         "--train.optimizer.warmup-steps 200"
     )
     return ("tiny-t5", *flags.split())
