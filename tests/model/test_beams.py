@@ -23,7 +23,7 @@ from tests.models import mesh_of
 from tests.system.test_recurrent_parity import PAIRS
 
 V, NEW, BEGIN, ENDS = 7, 4, 0, (3, 4)
-WRITER = dataclasses.replace(SMALL, vocab_size=V, init_std=0.7)
+WRITER = dataclasses.replace(SMALL, vocab_size=V, init_std=1.0)
 # Small enough that attention is to several tokens, and the cache of each beam matters.
 DECODER = dataclasses.replace(LLAMA, vocab_size=V, init_std=0.3)
 PROMPTS = np.array([[1, 2, 2], [2, 1, 0], [0, 0, 1], [2, 4, 1]], np.int32)
