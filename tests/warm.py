@@ -6,6 +6,7 @@ process, with this one's streams, directory, variables and exit code; a signal i
 dies when this one does. What is changed before it imports is started without it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -67,8 +68,9 @@ def serve(path: str) -> None:
                         ready.register(os.pidfd_open(pid), selectors.EVENT_READ, client)
                         ready.register(client, selectors.EVENT_READ)
                 elif isinstance(key.fileobj, socket.socket):
-                    ready.unregister(key.fileobj)
-                    os.kill(running[key.fileobj], 9)
+                    if key.fileobj in running:  # else its process ended in the same round
+                        ready.unregister(key.fileobj)
+                        os.kill(running[key.fileobj], 9)
                 else:
                     ready.unregister(key.fileobj)
                     os.close(key.fd)
@@ -76,27 +78,40 @@ def serve(path: str) -> None:
                     status = os.waitstatus_to_exitcode(os.waitpid(running.pop(client), 0)[1])
                     if client in ready.get_map():
                         ready.unregister(client)
-                        client.sendall(str(status if status >= 0 else 128 - status).encode())
+                        _answer(client, str(status if status >= 0 else 128 - status))
                     client.close()
 
 
 def _fork(client: socket.socket) -> int | None:
     """The process that runs the client's request; None if it needs imports of its own."""
     content, streams, _, _ = socket.recv_fds(client, 1 << 22, 3)
-    while not content.endswith(b"\n"):
-        content += client.recv(1 << 22)
+    more = content
+    while more and not content.endswith(b"\n"):
+        more = client.recv(1 << 22)
+        content += more
+    if not more:  # the client is gone already
+        client.close()
+        for stream in streams:
+            os.close(stream)
+        return None
     request = json.loads(content)
     pid = None
     if _read_at_import(request["variables"]) != _read_at_import(os.environ):
-        client.sendall(b"imported otherwise\n")
+        _answer(client, "imported otherwise\n")
         client.close()
     elif (pid := os.fork()) == 0:
         _become(request, streams)
     else:
-        client.sendall(f"{pid}\n".encode())
+        _answer(client, f"{pid}\n")
     for stream in streams:
         os.close(stream)
     return pid
+
+
+def _answer(client: socket.socket, text: str) -> None:
+    """Say it to a client, which tests may have killed."""
+    with contextlib.suppress(ConnectionError):
+        client.sendall(text.encode())
 
 
 def _read_at_import(variables: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
